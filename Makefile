@@ -1,0 +1,38 @@
+# Two commands do everything: `make demo` sets up and runs the whole system; `make test` sets up and passes the tests.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit check bench docs lock clean
+PYTHON := .venv/bin/python
+ARGS :=
+# The test data that is not ours to ship; tests that need it are named as not run where this is unset.
+export MESHWARD_TEST_DATA
+
+help:            ## what there is
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+
+setup:           ## make the environment in .venv (installs nginx and njs if they are missing); starts nothing
+	@sh scripts/setup.sh
+
+demo: setup      ## run everything on this machine, with a real model and a demo identity provider (ARGS=--tour: show it)
+	@$(PYTHON) -m meshward up --demo $(ARGS)
+
+test: setup      ## lint, types, layers, then every test
+	@sh scripts/setup.sh --dev
+	@sh scripts/check.sh
+	$(PYTHON) -m pytest -n 2 --dist loadscope --require nginx,envoy $(ARGS)
+
+check: setup     ## lint, types and layers only
+	@sh scripts/setup.sh --dev
+	@sh scripts/check.sh
+
+bench: setup     ## measure what identity costs; writes bench/RESULTS.md
+	@sh scripts/setup.sh --dev
+	$(PYTHON) -m bench $(ARGS)
+
+docs: setup      ## remake the generated pages (policy reference, schema, capability table, error codes)
+	$(PYTHON) scripts/generate_docs.py
+
+lock:            ## remake requirements/*.txt from requirements/*.in
+	sh scripts/lock.sh
+
+clean:           ## remove the environment and caches (not .meshward)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,56 @@
+"""STATE/book.json: what must be remembered from one start to the next. Numbers only ever rise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from meshward.kit.durable import write_atomic
+from meshward.kit.errors import MeshwardError
+
+FILE = "book.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """`revision` counts accepted policies, `epoch` everything that ends cached decisions, `generation` certificates."""
+
+    revision: int = 0
+    digest: str = ""
+    epoch: int = 0
+    generation: int = 0
+    slots: Mapping[str, int] = field(default_factory=dict)
+
+    def accepting(self, digest: str, slots: Mapping[str, int]) -> Book:
+        """The book after a start with the policy of `digest`: the same policy is the same revision."""
+        return replace(
+            self,
+            revision=self.revision if digest == self.digest else self.revision + 1,
+            digest=digest,
+            epoch=self.epoch + 1,
+            generation=self.generation + 1,
+            slots=dict(slots),
+        )
+
+    def renewed(self) -> Book:
+        """The book after certificates were issued anew."""
+        return replace(self, generation=self.generation + 1)
+
+    def save(self, state: Path) -> None:
+        write_atomic(state / FILE, json.dumps(asdict(self), indent=1))
+
+
+def load_book(state: Path) -> Book:
+    """Raises MeshwardError (MW3011) where the file is damaged."""
+    try:
+        return Book(**json.loads((state / FILE).read_text()))
+    except FileNotFoundError:
+        return Book()
+    except (ValueError, TypeError):
+        raise MeshwardError(
+            "MW3011",
+            f"`{state / FILE}` is damaged",
+            "Restore it, or use a new state directory: revisions must not be numbered twice.",
+        ) from None

@@ -1,0 +1,50 @@
+"""SVIDs and the edge's certificate are issued anew long before they end; no hop is restarted or reloaded for it.
+
+A guard sees its new SVID by the rename of a watched file; the edge by the rename of the pointer to a generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from meshward.apply.hops import Owner
+from meshward.kit.canonical import canonical_json
+from meshward.plan.ir import Plan
+from meshward.runtime.directories import Run
+from meshward.spiffe.ca import Authority
+from meshward.spiffe.ids import SpiffeId
+from meshward.targets.envoy.resources import SVID, discovery_response, svid
+
+
+def renew_guards(
+    plan: Plan, slots: Mapping[str, int], run: Run, authority: Authority, owners: Mapping[int, Owner]
+) -> None:
+    """A new SVID for every guard."""
+    for key, slot in slots.items():
+        model, version = key.split("/")
+        name = {each.name: each for each in plan.models[model].versions}[version].dns_name
+        issued = authority.issue(SpiffeId(plan.trust_domain, f"/model/{model}"), name, datetime.now(UTC))
+        content = discovery_response(svid(issued.chain, issued.key))
+        owners[slot].write(run.guard_dir(slot) / "xds" / f"{SVID}.json", canonical_json(content))
+
+
+def renew_edge(plan: Plan, run: Run, authority: Authority, owner: Owner, generation: int) -> None:
+    """New certificates for the edge, then the pointer to them; files of older generations than the last one go."""
+    now = datetime.now(UTC)
+    certs = run.edge_dir / "certs"
+    edge = SpiffeId(plan.trust_domain, "/edge")
+    owner.write(certs / f"web.{generation}.pem", authority.issue_web(plan.edge.hostname, now).key_and_chain())
+    owner.write(certs / f"edge.{generation}.pem", authority.issue(edge, None, now).key_and_chain())
+    owner.write(run.edge_dir / "generation", str(generation))
+    _discard(certs, keep=(generation, generation - 1))
+
+
+def _discard(certs: Path, keep: Sequence[int]) -> None:
+    kept = {f"{what}.{generation}.pem" for what in ("web", "edge") for generation in keep}
+    for file in certs.glob("*.*.pem"):
+        if file.name not in kept:
+            file.unlink()
+
+

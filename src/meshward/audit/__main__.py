@@ -1,0 +1,49 @@
+"""`python -m meshward.audit --run RUN --state STATE`: the collector as a process."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import structlog
+
+from meshward.audit.collector import Collector
+from meshward.audit.store import Store
+from meshward.kit.errors import Exit, MeshwardError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="meshward.audit", description="Join access logs into records.")
+    parser.add_argument("--run", type=Path, required=True, help="the run directory, with edge/ and guards/")
+    parser.add_argument("--state", type=Path, required=True, help="the state directory, for records.sqlite")
+    arguments = parser.parse_args()
+    os.umask(0o077)
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+    ).bind(part="collector")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        collector = Collector(arguments.run, Store(arguments.state), log)
+        log.info("collecting")
+        collector.run(stop)
+        collector.close()
+    except MeshwardError as error:
+        log.error(error.message, code=error.code, remedy=error.remedy)
+        return Exit.FAULT
+    log.info("stopped")
+    return Exit.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

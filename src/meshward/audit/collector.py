@@ -1,0 +1,219 @@
+"""The collector: reads the edge's and the guards' access logs, joins a request's two lines, keeps records.
+
+It is not in the path of any request. Whatever happens to it, the proxies go on writing their files, and it
+goes on where its last transaction ended: positions are stored with the records that they cover.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from meshward.audit.join import counted_reason, seconds
+from meshward.audit.lines import EdgeLine, Garbage, Hop, parse
+from meshward.audit.store import Batch, Store, StoreUnwritable
+from meshward.audit.tail import Chunk, Log, Position, Tail
+from meshward.kit.clock import Clock, system_clock
+from meshward.kit.durable import private_directory, write_atomic
+from meshward.kit.errors import MeshwardError
+
+POLL = 0.1
+"""Seconds between two looks at the logs when nothing is new."""
+HEARTBEAT = "audit/heartbeat"
+"""Below RUN. Its mtime is at most two seconds old while records are kept; what it says is for people."""
+_LOG = "access.log"
+_DISCOVER = 0.5  # seconds
+_BEAT = 1.0  # seconds
+_ROOM = 1 << 20  # bytes free, below which a log or the store must be expected to fail
+
+
+class NotKept(MeshwardError):
+    """Records cannot be kept, although the store itself could be written (MW4008)."""
+
+    def __init__(self, why: str) -> None:
+        remedy = (
+            "until that is mended the heartbeat stands still, and `audit.on_blind` decides about requests"
+        )
+        super().__init__("MW4008", f"records are not kept: {why}", remedy)
+
+
+class Collector:
+    """`round` does all of the work; `run` repeats it."""
+
+    def __init__(self, run: Path, store: Store, log: Any, clock: Clock = system_clock) -> None:
+        self.run_directory = run
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._said: set[str] = set()
+        self._looked = float("-inf")
+        self._beaten = float("-inf")
+        self._unreadable: list[str] = []
+        self._read = 0  # bytes since the start
+        self._told_read = -1
+        self._found = Batch()  # gaps and vanished files that no transaction has written yet
+        self._known = store.take_positions()
+        self._logs: dict[str, Log] = {}
+        for source in {position.source for position, _ in self._known}:
+            self._follow(source)
+
+    def run(self, stop: threading.Event) -> None:
+        """Collect until `stop` is set, then read what is left. Raises StoreDamaged."""
+        while not stop.is_set():
+            if not self.round():
+                stop.wait(POLL)
+        self._looked = float("-inf")
+        while self.round():
+            pass
+
+    def round(self) -> bool:
+        """One look at all logs. Returns whether more waits to be read. Raises StoreDamaged.
+
+        1. Find logs that are new.
+        2. Read whole lines behind the positions.
+        3. Write records, counts and positions in one transaction.
+        4. Only then move the positions, which erases the raw lines.
+        5. When all is read, stop waiting for halves that are late.
+        6. Show that records are kept.
+        """
+        now = self._clock()
+        self._discover(int(now))  # 1
+        released = [(log, tail) for log in self._logs.values() for tail in log.released()]
+        chunks = list(self._chunks({tail for _, tail in released}))  # 2
+        more = any(chunk.more for _, chunk in chunks)
+        try:
+            batch = self._batch(chunks, [tail.position for _, tail in released], now)
+            if batch:
+                self._store.write(batch, now)  # 3
+            self._found = Batch()
+            self._advance(chunks, released)  # 4
+            if not more:
+                self._store.settle(now)  # 5
+            self._beat()  # 6
+        except (StoreUnwritable, NotKept) as error:
+            self._say_once(error)
+            return False
+        return more
+
+    def lag(self) -> int:
+        """Bytes in the logs that are not read yet."""
+        return sum(tail.lag for log in self._logs.values() for tail in log.tails.values())
+
+    def close(self) -> None:
+        """Remember whether everything was read. Raises StoreUnwritable."""
+        self._store.close(clean=not self._unreadable and self.lag() == 0)
+
+    def _follow(self, source: str) -> None:
+        if source not in self._logs:
+            known = {p.inode: p for p, _ in self._known if p.source == source}
+            self._logs[source] = Log(source, self.run_directory / source, known)
+
+    def _discover(self, second: int) -> None:
+        if time.monotonic() - self._looked < _DISCOVER:
+            return
+        self._looked = time.monotonic()
+        self._unreadable = []
+        for source in _sources(self.run_directory):
+            self._follow(source)
+        clean = {(p.source, p.inode) for p, was_clean in self._known if was_clean}
+        for source, log in self._logs.items():
+            gaps, refused = log.discover()
+            self._unreadable += [error.message for error in refused]
+            lost = log.lost()
+            gaps += ["log_gone" for p in lost if (source, p.inode) not in clean]
+            self._found.gone += lost
+            self._found.gaps.update((second, source, gap) for gap in gaps)
+
+    def _chunks(self, released: set[Tail]) -> Iterator[tuple[Tail, Chunk]]:
+        for log in self._logs.values():
+            for tail in log.tails.values():
+                chunk = tail.read(final=tail in released)
+                if chunk is not None:
+                    yield tail, chunk
+
+    def _batch(self, chunks: list[tuple[Tail, Chunk]], released: list[Position], now: float) -> Batch:
+        batch = Batch(gaps=self._found.gaps.copy(), gone=self._found.gone + released)
+        for tail, chunk in chunks:
+            batch.positions.append(chunk.position)
+            if chunk.gap:
+                batch.gaps[(int(now), tail.source, chunk.gap)] += 1
+            for raw in chunk.lines:
+                _take(batch, raw, tail.source, int(now))
+        return batch
+
+    def _advance(self, chunks: list[tuple[Tail, Chunk]], released: list[tuple[Log, Tail]]) -> None:
+        for tail, chunk in chunks:
+            self._read += max(0, chunk.position.offset - tail.position.offset)
+            tail.advance(chunk.position)
+            if not tail.erasable:
+                remedy = "use a file system that can punch holes, and let the collector write to the file"
+                self._say_once(MeshwardError("MW4007", "read lines cannot be erased from the logs", remedy))
+        for log, tail in released:
+            log.forget(tail)
+
+    def _beat(self) -> None:
+        """Called after a round that read and stored all that it could. Raises NotKept, StoreUnwritable."""
+        if time.monotonic() - self._beaten < _BEAT:
+            return
+        try:
+            self._check()
+            self._write_heartbeat()
+        except OSError as error:
+            raise NotKept(str(error.strerror)) from error
+        self._beaten = time.monotonic()
+        self._said &= {"MW4007"}
+
+    def _check(self) -> None:
+        if self._unreadable:
+            raise NotKept(self._unreadable[0])
+        for directory in (self.run_directory, self._store.path.parent):
+            if not _has_room(directory):
+                raise NotKept(f"no space or no inodes are left for `{directory}`")
+        self._store.probe()
+
+    def _write_heartbeat(self) -> None:
+        path = self.run_directory / HEARTBEAT
+        if self._told_read == self._read and path.exists():
+            os.utime(path)
+            return
+        private_directory(path.parent, 0o711)
+        write_atomic(path, json.dumps({"read": self._read, "lag": self.lag(), "at": self._clock()}) + "\n")
+        self._told_read = self._read
+
+    def _say_once(self, error: MeshwardError) -> None:
+        """Once until it is mended. What this log says holds no personal data."""
+        if error.code not in self._said:
+            self._said.add(error.code)
+            self._log.error(error.message, code=error.code, remedy=error.remedy)
+
+
+def _take(batch: Batch, raw: bytes, source: str, now: int) -> None:
+    """Sort one raw line into the batch. Which hop speaks is told by the file, never by the line."""
+    hop: Hop = "guard" if source.startswith("guards/") else "edge"
+    for line in parse(raw, hop):
+        if isinstance(line, Garbage):
+            batch.gaps[(now, source, line.reason)] += 1
+        elif not isinstance(line, EdgeLine):
+            batch.guards.append(line)
+        elif reason := counted_reason(line):
+            batch.refusals[(int(seconds(line.t)) or now, "edge", reason)] += 1
+        else:
+            batch.edges.append(line)
+
+
+def _sources(run: Path) -> list[str]:
+    guards = sorted(
+        path.name for path in (run / "guards").glob("*") if path.is_dir() and not path.is_symlink()
+    )
+    return [f"edge/{_LOG}", *(f"guards/{name}/{_LOG}" for name in guards)]
+
+
+def _has_room(directory: Path) -> bool:
+    """Whether other uids can still write there. Some file systems count no inodes."""
+    state = os.statvfs(directory)
+    return state.f_bavail * state.f_frsize >= _ROOM and (state.f_files == 0 or state.f_favail > 0)

@@ -1,0 +1,225 @@
+"""One line of the edge's or a guard's access log, as a value. Pure: bytes in, lines or garbage out.
+
+A line is one flat JSON object, every value a string; Envoy also writes null for what is absent and digits
+for numbers, which are taken as text. A full disk cuts a record, and the next lands on the same line. A reader
+finds it by `{"` and a letter: both proxies escape quotes, so inside a record a quote behind a brace ends a
+text, and no letter follows it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, Literal
+
+MAX_LINE = 64 * 1024
+"""Bytes of the longest record that is read; a longer one is garbage."""
+
+Hop = Literal["edge", "guard"]
+
+_RID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_START = re.compile(rb'(?=\{"[a-z])')
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the decision said about the caller and the request. Unknown ones are empty."""
+
+    sub: str = ""
+    roles: tuple[str, ...] = ()
+    model: str = ""
+    action: str = ""
+    perm: str = ""
+    grant: str = ""
+    rev: str = ""
+    txn: str = ""
+    tth: str = ""
+    ath: str = ""
+    exp: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLine:
+    """What nginx wrote about one request. `t`, `dur`: seconds; `bytes*`: bytes; digests: base64 SHA-256."""
+
+    rid: str
+    t: str = ""
+    ip: str = ""
+    conn: str = ""
+    creq: str = ""
+    pid: str = ""
+    method: str = ""
+    path: str = ""
+    front: str = ""
+    model: str = ""
+    status: str = ""
+    bytes: str = ""
+    bytes_in: str = ""
+    dur: str = ""
+    done: str = ""
+    last: str = ""
+    reqd: str = ""
+    resd: str = ""
+    reason: str = ""
+    facts: str = ""
+    cache: str = ""
+    guard: str = ""
+    layer: str = ""
+
+    @property
+    def claims(self) -> Facts | None:
+        """The decision's facts; None where there are none or they cannot be read."""
+        return decode_facts(self.facts)
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether the edge passed the request on, so that a guard must have seen it."""
+        return self.guard != "" and self.layer != "edge"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardLine:
+    """What Envoy wrote about one request. `t` in seconds, `dur` in milliseconds, `bytes*` in bytes."""
+
+    rid: str
+    t: str = ""
+    conn: str = ""
+    uid: str = ""
+    method: str = ""
+    path: str = ""
+    status: str = ""
+    flags: str = ""
+    details: str = ""
+    bytes: str = ""
+    bytes_in: str = ""
+    dur: str = ""
+    peer: str = ""
+    serial: str = ""
+    sub: str = ""
+    scope: str = ""
+    grant: str = ""
+    rev: str = ""
+    txn: str = ""
+    model: str = ""
+    action: str = ""
+    told_reqd: str = ""
+    guard: str = ""
+    upstream: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Bytes that are no record: why, and how many. Never the bytes themselves."""
+
+    reason: str
+    size: int
+
+
+Line = EdgeLine | GuardLine | Garbage
+
+_EDGE_FIELDS = tuple(field.name for field in fields(EdgeLine))
+_GUARD_FIELDS = tuple(field.name for field in fields(GuardLine))
+
+
+def is_rid(text: str) -> bool:
+    """Whether `text` is a request's id as nginx makes them: 32 lower-case hex digits."""
+    return _RID.fullmatch(text) is not None
+
+
+def parse(raw: bytes, hop: Hop) -> list[Line]:
+    """The records on one line of `hop`'s log. Never raises: what is no record of that hop is `Garbage`.
+
+    A guard's log cannot speak for the edge: a record that names another hop is garbage.
+    """
+    body = raw.strip(b"\0\r\n ")  # an erased or preallocated stretch reads as zeros
+    if not body:
+        return []
+    whole = _record(body, hop)
+    if not isinstance(whole, Garbage):
+        return [whole]
+    pieces = [piece for piece in _START.split(body) if piece.strip(b"\0 ")]
+    return [whole] if len(pieces) == 1 else [_record(piece, hop) for piece in pieces]
+
+
+def edge_line(values: Mapping[str, str]) -> EdgeLine:
+    """An edge's line from its fields; absent ones are empty, unknown ones are left out."""
+    return EdgeLine(**{name: values.get(name, "") for name in _EDGE_FIELDS})
+
+
+def guard_line(values: Mapping[str, str]) -> GuardLine:
+    """A guard's line from its fields; absent ones are empty, unknown ones are left out."""
+    return GuardLine(**{name: values.get(name, "") for name in _GUARD_FIELDS})
+
+
+def values_of(line: EdgeLine | GuardLine) -> dict[str, str]:
+    """A line's fields that are not empty: what `edge_line` and `guard_line` take back."""
+    names = _EDGE_FIELDS if isinstance(line, EdgeLine) else _GUARD_FIELDS
+    return {name: value for name in names if (value := getattr(line, name))}
+
+
+@lru_cache(maxsize=1024)  # one cached decision serves many requests
+def decode_facts(text: str) -> Facts | None:
+    """`X-Mw-Facts`, base64url without padding of a JSON object; None where it is not that."""
+    try:
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        values = json.loads(raw.decode(), object_pairs_hook=_once, parse_int=str, parse_float=str)
+        return _facts(values)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _facts(values: Any) -> Facts:
+    if not isinstance(values, dict) or not values:
+        raise ValueError("not an object")
+    roles = values.get("roles") or []
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise ValueError("roles")
+    known = {name: values.get(name) for name in Facts.__slots__ if name != "roles"}
+    if not all(value is None or isinstance(value, str) for value in known.values()):
+        raise ValueError("not text")
+    clean = {name: _unicode(value or "") for name, value in known.items()}
+    return Facts(roles=tuple(_unicode(role) for role in roles), **clean)
+
+
+def _record(body: bytes, hop: Hop) -> Line:
+    if len(body) > MAX_LINE:
+        return Garbage("too_long", len(body))
+    try:
+        values = _flat(body)
+    except (ValueError, RecursionError):
+        return Garbage("not_a_record", len(body))
+    if values.get("v") != "1" or not values.get("rid"):
+        return Garbage("not_a_record", len(body))
+    if values.get("hop") != hop:
+        return Garbage("wrong_hop", len(body))
+    return edge_line(values) if hop == "edge" else guard_line(values)
+
+
+def _flat(body: bytes) -> dict[str, str]:
+    """A JSON object of texts. A byte that is not UTF-8 becomes U+FFFD: it must not cost the record."""
+    text = body.decode("utf-8", "replace")
+    values = json.loads(text, object_pairs_hook=_once, parse_int=str, parse_float=str)
+    if not isinstance(values, dict):
+        raise ValueError("not an object")
+    for name, value in values.items():
+        if value is None:
+            values[name] = ""
+        elif not isinstance(value, str):
+            raise ValueError("not text")
+    return {name: _unicode(value) for name, value in values.items()} if b"\\u" in body else values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("repeated key")
+    return values
+
+
+def _unicode(text: str) -> str:
+    """Without lone surrogates, which JSON can spell and nothing else can store."""
+    return text.encode("utf-8", "replace").decode()

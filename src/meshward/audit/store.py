@@ -1,0 +1,374 @@
+"""Records in one SQLite file, and the log positions that they cover in the same transaction.
+
+Write-ahead journal with `synchronous=FULL`: a committed batch survives power loss, and must, because the
+raw lines behind it are erased right after. Readers never wait for the writer, nor the writer for them. One
+process writes; a lock file says so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meshward.audit.join import Record, arrange, record_id
+from meshward.audit.lines import EdgeLine, GuardLine, edge_line, guard_line, values_of
+from meshward.audit.tail import Position
+from meshward.kit.canonical import canonical_json
+from meshward.kit.errors import MeshwardError
+
+FILE = "records.sqlite"
+PATIENCE = 10.0
+"""Seconds after which a half whose other half has not come is missing it."""
+MAX_PER_RID = 16
+"""Records that one request id can have: a caller who repeats an id cannot make its lookups slow."""
+_VERSION = 1
+_BUSY_MS = 5_000
+_SCHEMA = """
+CREATE TABLE records (
+    seq INTEGER PRIMARY KEY,
+    rid TEXT NOT NULL,
+    at REAL NOT NULL,           -- seconds since the epoch, by the hop's clock
+    seen REAL NOT NULL,         -- by the collector's clock, when the first half was read
+    waiting INTEGER NOT NULL,   -- 1: the other half may still come
+    missing TEXT,               -- edge | guard | NULL
+    agrees INTEGER NOT NULL,
+    reused INTEGER NOT NULL,
+    subject TEXT NOT NULL, model TEXT NOT NULL, action TEXT NOT NULL, paid_by TEXT NOT NULL,
+    status INTEGER NOT NULL, refused_by TEXT,
+    edge TEXT, guard TEXT       -- the halves' fields, JSON
+) STRICT;
+CREATE INDEX records_rid ON records (rid);
+CREATE INDEX records_at ON records (at);
+CREATE INDEX records_waiting ON records (seen) WHERE waiting = 1;
+CREATE TABLE refusals (
+    second INTEGER NOT NULL, layer TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (second, layer, reason)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE gaps (
+    second INTEGER NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (second, source, reason)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE positions (
+    source TEXT NOT NULL, inode INTEGER NOT NULL, offset INTEGER NOT NULL, mark TEXT NOT NULL,
+    clean INTEGER NOT NULL,     -- 1: all was read when the collector was told to stop
+    PRIMARY KEY (source, inode)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+class StoreDamaged(MeshwardError):
+    """The file is not what we wrote (MW4001)."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        message = f"the records in `{path}` are damaged: {why}"
+        remedy = (
+            f"move {path.name}, {path.name}-wal and {path.name}-shm aside, keep them, and start again: lines "
+            "not yet read are still in the logs and go into a new file"
+        )
+        super().__init__("MW4001", message, remedy)
+
+
+class StoreUnwritable(MeshwardError):
+    """Nothing was written; trying again later may help (MW4005)."""
+
+    def __init__(self, path: Path, error: sqlite3.Error) -> None:
+        remedy = (
+            "free the lock, the space or the permission; no line is lost meanwhile, the logs are read later"
+        )
+        super().__init__("MW4005", f"cannot write to `{path}`: {error}", remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often something happened in one second. `where` is a layer or a log."""
+
+    second: int
+    where: str
+    reason: str
+    count: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes. Keys of the counters: (second, layer or log, reason)."""
+
+    edges: list[EdgeLine] = field(default_factory=list)
+    guards: list[GuardLine] = field(default_factory=list)
+    refusals: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    gaps: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    positions: list[Position] = field(default_factory=list)
+    gone: list[Position] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.positions or self.gone or self.gaps)
+
+
+class Records:
+    """The store as a reader sees it."""
+
+    def __init__(self, state: Path) -> None:
+        """Open STATE's records for reading. Raises MeshwardError MW4004 (there are none), StoreDamaged."""
+        self.path = state / FILE
+        if not self.path.is_file():
+            raise MeshwardError(
+                "MW4004", f"there are no records at `{self.path}`", "is `meshward up` running?"
+            )
+        self._db = _connect(self.path, "ro")
+        self._check_version()
+
+    def records(self, rid: str) -> list[Record]:
+        """All records with this request id, in the order in which they came. Usually one."""
+        return [record for _, _, record in self._rows(rid)]
+
+    def refusals(self, since: float) -> list[Tally]:
+        """Requests that ended before there was an identity, from the second `since` on."""
+        query = "SELECT second, layer, reason, count FROM refusals WHERE second >= ? ORDER BY second"
+        return [Tally(*row) for row in self._query(query, (int(since),))]
+
+    def gaps(self, since: float) -> list[Tally]:
+        """Lines that were no records, and logs whose lines may be lost, from the second `since` on."""
+        query = "SELECT second, source, reason, count FROM gaps WHERE second >= ? ORDER BY second"
+        return [Tally(*row) for row in self._query(query, (int(since),))]
+
+    def span(self) -> tuple[float, float] | None:
+        """When the oldest and the newest recorded requests ended; None where there is no record."""
+        oldest, newest = self._query("SELECT min(at), max(at) FROM records")[0]
+        return None if oldest is None else (oldest, newest)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _rows(self, rid: str) -> list[tuple[int, float, Record]]:
+        query = "SELECT seq, seen, edge, guard, waiting, reused FROM records WHERE rid = ? ORDER BY seq"
+        return [(row[0], row[1], _record(rid, *row[2:])) for row in self._query(query, (rid,))]
+
+    def _query(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
+        with _damage(self.path):
+            return self._db.execute(sql, values).fetchall()
+
+    def _check_version(self) -> None:
+        version = self._query("PRAGMA user_version")[0][0]
+        if version != _VERSION:
+            message = f"`{self.path}` has the format {version}, this meshward knows {_VERSION}"
+            raise MeshwardError("MW4002", message, "run the meshward that wrote it, or move the file aside")
+
+
+class Store(Records):
+    """The store as its one writer sees it."""
+
+    def __init__(self, state: Path) -> None:
+        """Open or create STATE's records.
+
+        Raises StoreDamaged, MeshwardError MW4002 (another format) and MW4003 (somebody else writes).
+        """
+        self.path = state / FILE
+        self._lock = _lock(state / "records.lock")
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            self.path.chmod(0o600)  # the journal's files inherit it
+            self._inode = self.path.stat().st_ino
+            with _damage(self.path):
+                self._db = _connect(self.path, "rw")
+                self._prepare()
+            self._check_version()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    @staticmethod
+    def read_only(state: Path) -> Records:
+        """STATE's records for reading, whether or not somebody writes them. Raises as `Records` does."""
+        return Records(state)
+
+    def take_positions(self) -> list[tuple[Position, bool]]:
+        """Every file's position, and whether all was read when the last collector stopped: told only once."""
+        rows = self._query("SELECT source, inode, offset, mark, clean FROM positions")
+        if any(row[4] for row in rows):
+            with self._transaction():
+                self._db.execute("UPDATE positions SET clean = 0")
+        return [(Position(*row[:4]), bool(row[4])) for row in rows]
+
+    def write(self, batch: Batch, now: float) -> None:
+        """Everything of `batch`, or nothing. Raises StoreUnwritable, StoreDamaged."""
+        with self._transaction():
+            for rid, (edges, guards) in _by_rid(batch).items():
+                dropped = self._join(rid, edges, guards, now)
+                if dropped:
+                    batch.gaps[(int(now), "records", "request_id_flood")] += dropped
+            self._count("refusals", "layer", batch.refusals)
+            self._count("gaps", "source", batch.gaps)
+            self._move(batch)
+
+    def settle(self, now: float) -> int:
+        """Stop waiting for halves that should have come by `now`; how many. Raises StoreUnwritable."""
+        late = (now - PATIENCE,)
+        if not self._query("SELECT 1 FROM records WHERE waiting = 1 AND seen <= ? LIMIT 1", late):
+            return 0
+        with self._transaction():
+            sql = "UPDATE records SET waiting = 0 WHERE waiting = 1 AND seen <= ?"
+            return self._db.execute(sql, late).rowcount
+
+    def probe(self) -> None:
+        """Raise StoreUnwritable if a write could not begin now, StoreDamaged if the file was taken away."""
+        try:
+            if self.path.stat().st_ino != self._inode:
+                raise FileNotFoundError
+        except FileNotFoundError:
+            raise StoreDamaged(self.path, "the file was removed or replaced while it was in use") from None
+        with self._transaction():
+            pass
+
+    def close(self, *, clean: bool = False) -> None:
+        """`clean`: everything in the logs was read."""
+        if clean:
+            with self._transaction():
+                self._db.execute("UPDATE positions SET clean = 1")
+        self._db.close()
+        os.close(self._lock)
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise StoreDamaged(self.path, verdict)
+        empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if empty:
+            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+
+    def _join(self, rid: str, edges: list[EdgeLine], guards: list[GuardLine], now: float) -> int:
+        """Place new lines among those already there under `rid`. Returns how many found no room."""
+        rows = self._rows(rid)
+        known_edges = [record.edge for _, _, record in rows if record.edge]
+        known_guards = [record.guard for _, _, record in rows if record.guard]
+        records = arrange(rid, [*known_edges, *edges], [*known_guards, *guards])
+        kept = records[:MAX_PER_RID]
+        places: list[tuple[int | None, float]] = [(seq, seen) for seq, seen, _ in rows]
+        places += [(None, now)] * (len(kept) - len(places))
+        self._db.executemany(_INSERT, map(_columns, kept, places))
+        surplus = [(seq,) for seq, _ in places[len(kept) :]]
+        self._db.executemany("DELETE FROM records WHERE seq = ?", surplus)
+        return len(records) - len(kept)
+
+    def _count(self, table: str, where: str, counts: Counter[tuple[int, str, str]]) -> None:
+        self._db.executemany(
+            f"INSERT INTO {table} (second, {where}, reason, count) VALUES (?, ?, ?, ?) "  # noqa: S608
+            "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            [(*key, count) for key, count in counts.items()],
+        )
+
+    def _move(self, batch: Batch) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO positions (source, inode, offset, mark, clean) VALUES (?, ?, ?, ?, 0)",
+            [(p.source, p.inode, p.offset, p.mark) for p in batch.positions],
+        )
+        gone = [(p.source, p.inode) for p in batch.gone]
+        self._db.executemany("DELETE FROM positions WHERE source = ? AND inode = ?", gone)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            self._roll_back()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+                sqlite3.SQLITE_CORRUPT,
+                sqlite3.SQLITE_NOTADB,
+            }:
+                raise StoreDamaged(self.path, str(error)) from error
+            raise StoreUnwritable(self.path, error) from error
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+_INSERT = """
+INSERT OR REPLACE INTO records (seq, seen, rid, at, waiting, missing, agrees, reused, subject, model, action,
+    paid_by, status, refused_by, edge, guard) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def _columns(record: Record, place: tuple[int | None, float]) -> tuple[object, ...]:
+    facts = record.facts
+    return (
+        *place,
+        record.rid,
+        record.at,
+        record.waiting,
+        record.missing,
+        record.agrees,
+        record.reused,
+        facts.sub,
+        facts.model,
+        facts.action,
+        facts.grant,
+        record.status,
+        record.refused_by,
+        canonical_json(values_of(record.edge)) if record.edge else None,
+        canonical_json(values_of(record.guard)) if record.guard else None,
+    )
+
+
+def _record(rid: str, edge: str | None, guard: str | None, waiting: int, reused: int) -> Record:
+    return Record(
+        rid,
+        edge_line(json.loads(edge)) if edge else None,
+        guard_line(json.loads(guard)) if guard else None,
+        waiting=bool(waiting),
+        reused=bool(reused),
+    )
+
+
+def _by_rid(batch: Batch) -> dict[str, tuple[list[EdgeLine], list[GuardLine]]]:
+    groups: dict[str, tuple[list[EdgeLine], list[GuardLine]]] = defaultdict(lambda: ([], []))
+    for edge in batch.edges:
+        groups[record_id(edge)][0].append(edge)
+    for guard in batch.guards:
+        groups[record_id(guard)][1].append(guard)
+    return groups
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_MS / 1000)
+    db.execute("PRAGMA trusted_schema = OFF")
+    return db
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds the writer's lock until it is closed, by us or by our end."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise MeshwardError(
+            "MW4003",
+            f"another collector writes to `{path.parent}`",
+            "stop it, or use another state directory",
+        ) from None
+    return descriptor
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreUnwritable(path, error) from error
+    except sqlite3.DatabaseError as error:
+        raise StoreDamaged(path, str(error)) from error

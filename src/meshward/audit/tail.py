@@ -1,0 +1,255 @@
+"""Follow one access log through rotation, truncation and crashes, and erase what has been read.
+
+Files are told apart by inode, whatever their name: the log itself and what it was rotated to
+(`access.log.1`, …). Reading never moves a position by itself: `read` says what is new and how far that goes,
+the caller stores both in one transaction, and only then `advance` remembers it and erases the bytes
+(`fallocate(2)`, punch hole). Erased bytes read as zeros; the offsets of those behind them stay.
+
+A guard's directory belongs to the guard's uid: what lies there is opened without following links and only if
+it is a regular file with one name, so that a guard cannot have another file read or erased.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshward.audit.lines import MAX_LINE
+from meshward.kit.errors import MeshwardError
+
+READ = 1 << 20
+"""Bytes read from one file at once."""
+_OVERLONG = 2 * MAX_LINE
+_WINDOW = 1024  # bytes before a position that prove it still belongs to the same file
+_QUIET = 30.0  # seconds without growth after which a deleted file is let go
+_PACKED = frozenset({".gz", ".xz", ".zst", ".bz2"})
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+_REFUSED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.EACCES, errno.EBADF})
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a file has been read. `mark`: SHA-256 of the bytes before `offset`, to know it again."""
+
+    source: str
+    inode: int
+    offset: int
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """New whole lines, and the position behind them. `gap` says why lines before these may be lost."""
+
+    lines: tuple[bytes, ...]
+    position: Position
+    more: bool = False
+    gap: str | None = None
+
+
+class LogUnreadable(MeshwardError):
+    """A log that is there and may not or must not be read (MW4006)."""
+
+    def __init__(self, source: str, why: str) -> None:
+        remedy = "it must be a regular file with one name, which the collector may read"
+        super().__init__("MW4006", f"cannot read `{source}`: {why}", remedy)
+
+
+class Tail:
+    """One file of a log, held open."""
+
+    def __init__(self, source: str, path: Path, known: Mapping[int, Position]) -> None:
+        """Go on at the known position of this inode, or else at the first byte that is not erased.
+
+        Raises LogUnreadable, FileNotFoundError.
+        """
+        self._fd, self.erasable = _open(source, path)
+        self.source = source
+        self.gap: str | None = None
+        self.grew_at = time.monotonic()
+        self._barren = -1  # the size at which there was no whole line to read
+        self._erased = 0
+        inode = os.fstat(self._fd).st_ino
+        position = known.get(inode)
+        if position is not None and not self._continues(position):
+            position, self.gap = None, "log_replaced"  # the inode was given to another file
+        self.position = position or Position(source, inode, self._first_data(), "")
+        self._erase()
+
+    @property
+    def lag(self) -> int:
+        """Bytes behind the position."""
+        return max(0, os.fstat(self._fd).st_size - self.position.offset)
+
+    @property
+    def deleted(self) -> bool:
+        return os.fstat(self._fd).st_nlink == 0
+
+    def read(self, limit: int = READ, *, final: bool = False) -> Chunk | None:
+        """Whole lines behind the position; None: none. `final` takes a line without an end too."""
+        size = os.fstat(self._fd).st_size
+        if size == self.position.offset or (size == self._barren and not final):
+            return None
+        start = max(0, self.position.offset - _WINDOW)
+        data = os.pread(self._fd, self.position.offset - start + limit, start)
+        before = self.position.offset - start
+        if size < self.position.offset or not _same(data[:before], self.position.mark):
+            return Chunk((), Position(self.source, self.position.inode, 0, ""), True, "log_truncated")
+        end = _end_of_lines(data, before, final)
+        if end == before:
+            self._barren = size
+            return None
+        position = Position(
+            self.source, self.position.inode, start + end, _mark(data[max(0, end - _WINDOW) : end])
+        )
+        return Chunk(tuple(data[before:end].split(b"\n")), position, more=len(data) - before == limit)
+
+    def advance(self, position: Position) -> None:
+        """What lies before `position` is durable elsewhere: remember that, and erase it here."""
+        if position.offset < self.position.offset:
+            self._erased = 0
+        self.position = position
+        self._barren = -1
+        self.grew_at = time.monotonic()
+        self._erase()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _continues(self, known: Position) -> bool:
+        if os.fstat(self._fd).st_size < known.offset:
+            return True  # truncated while nobody read: `read` says so
+        start = max(0, known.offset - _WINDOW)
+        return _same(os.pread(self._fd, known.offset - start, start), known.mark)
+
+    def _first_data(self) -> int:
+        try:
+            return os.lseek(self._fd, 0, os.SEEK_DATA)
+        except OSError:  # empty, or nothing but a hole
+            return 0
+
+    def _erase(self) -> None:
+        length = self.position.offset - self._erased
+        if not self.erasable or length <= 0:
+            return
+        try:
+            punch(self._fd, self._erased, length)
+            self._erased = self.position.offset
+        except OSError as error:
+            self.erasable = error.errno not in _REFUSED
+
+
+class Log:
+    """All files of one access log: the one at `path` and those it was renamed to."""
+
+    def __init__(self, source: str, path: Path, known: Mapping[int, Position]) -> None:
+        """`known`: positions by inode, from the store."""
+        self.source = source
+        self.path = path
+        self.tails: dict[int, Tail] = {}
+        self._known = dict(known)
+
+    def discover(self) -> tuple[list[str], list[LogUnreadable]]:
+        """Open what is new. Returns why lines may be lost, and what cannot be read."""
+        gaps: list[str] = []
+        refused: list[LogUnreadable] = []
+        for path in self._new_files():
+            try:
+                tail = Tail(self.source, path, self._known)
+            except FileNotFoundError:
+                continue  # renamed a moment ago: found under its new name the next time
+            except LogUnreadable as error:
+                refused.append(error)
+                continue
+            self._known.pop(tail.position.inode, None)
+            self.tails[tail.position.inode] = tail
+            gaps += [tail.gap] if tail.gap else []
+        return gaps, refused
+
+    def lost(self) -> list[Position]:
+        """Known positions whose files are gone. To be asked once, after the first `discover`."""
+        gone, self._known = list(self._known.values()), {}
+        return gone
+
+    def released(self) -> list[Tail]:
+        """Deleted files whose writer has moved on: at most a line without an end is left in them."""
+        replaced = self.path.exists() or not self.path.parent.exists()
+        quiet_since = time.monotonic() - _QUIET
+        return [
+            tail
+            for tail in self.tails.values()
+            if replaced and tail.deleted and tail.grew_at < quiet_since and tail.lag <= _OVERLONG
+        ]
+
+    def forget(self, tail: Tail) -> None:
+        self.tails.pop(tail.position.inode).close()
+
+    def _new_files(self) -> list[Path]:
+        """Files of this log that are not open yet, the current one last."""
+        rotated = f"{self.path.name}."
+        try:
+            beside = [path for path in self.path.parent.iterdir() if path.name.startswith(rotated)]
+        except FileNotFoundError:
+            return []
+        files = [*sorted(path for path in beside if path.suffix not in _PACKED), self.path]
+        return [path for path in files if (inode := _inode(path)) and inode not in self.tails]
+
+
+def punch(fd: int, offset: int, length: int, fallocate: Callable[..., int] = _libc.fallocate) -> None:
+    """Give `length` bytes at `offset` back to the file system; they read as zeros. Raises OSError."""
+    if fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _open(source: str, path: Path) -> tuple[int, bool]:
+    """A descriptor, and whether it may write."""
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        try:
+            fd, writable = os.open(path, os.O_RDWR | flags), True
+        except PermissionError:
+            fd, writable = os.open(path, os.O_RDONLY | flags), False
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        why = "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
+        raise LogUnreadable(source, why) from error
+    state = os.fstat(fd)
+    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+        os.close(fd)
+        raise LogUnreadable(source, "it is no regular file, or has a second name")
+    return fd, writable
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _end_of_lines(data: bytes, before: int, final: bool) -> int:
+    """Where the last whole line ends; the end of the data if what is there cannot become a line any more."""
+    end = data.rfind(b"\n", before) + 1
+    if end == 0:
+        return len(data) if final or len(data) - before > _OVERLONG else before
+    return end if not final else len(data)
+
+
+def _mark(window: bytes) -> str:
+    return hashlib.sha256(window).hexdigest()
+
+
+def _same(window: bytes, mark: str) -> bool:
+    return not window.strip(b"\0") or _mark(window) == mark

@@ -1,0 +1,22 @@
+"""meshward down: stop the running instance."""
+
+from __future__ import annotations
+
+from meshward.cli.options import DEFAULT_STATE, Json, State
+from meshward.cli.output import guarded, print_json, stdout
+from meshward.kit.errors import Exit
+from meshward.runtime.down import down
+
+
+def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
+    """Stop everything that `up` started; state and records stay."""
+
+    def run() -> Exit:
+        stopped = down(state)
+        if json:
+            print_json({"ok": True, "was_running": stopped})
+        else:
+            stdout().print("Stopped; nothing is left running." if stopped else f"Nothing was running in {state}.")
+        return Exit.OK
+
+    guarded(run, as_json=json)

@@ -1,0 +1,91 @@
+"""meshward explain: what the policy says about one request, and why."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from meshward.apply.sources import read_policy
+from meshward.cli.options import DEFAULT_STATE, Json, State
+from meshward.cli.output import guarded, print_json, stdout
+from meshward.decide.explain import explain
+from meshward.decide.identities import identity_from_claims
+from meshward.decide.types import Permit, Request
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.plan.ir import Plan
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import ACTIONS, As
+from meshward.policy.values import parse_instant
+
+
+def command(
+    *,
+    who: Annotated[str, Parameter(name="--as", help="Who asks, as JSON: issuer, groups, subject, claims, workload.")],
+    model: Annotated[str, Parameter(help="The model's name or an alias.")],
+    action: Annotated[str, Parameter(help="infer, describe, observe or manage.")],
+    policy: Annotated[Path | None, Parameter(help="A policy; without it, the running instance's.")] = None,
+    source: Annotated[str | None, Parameter(name="--from", help="The caller's address.")] = None,
+    at: Annotated[str | None, Parameter(help="When (UTC), e.g. '2026-11-23 10:00'; now if not given.")] = None,
+    via: Annotated[str | None, Parameter(help="The model on whose behalf it is called.")] = None,
+    state: State = DEFAULT_STATE,
+    json: Json = False,
+) -> None:
+    """Print what the policy decides about one request: the grants that hold, or what is missing.
+
+    Exits 0 for a permit, 10 for a denial.
+    """
+
+    def run() -> Exit:
+        plan = resolve(read_policy(policy or state / "policy.json").policy)
+        identity = identity_from_claims(plan, _as(who))
+        story = explain(plan, identity, _request(plan, model, action, source, at, via))
+        if json:
+            print_json(story.as_json())
+        else:
+            stdout().print("\n".join(story.lines()), markup=False)
+        return Exit.OK if isinstance(story.decision, Permit) else Exit.DENIED
+
+    guarded(run, as_json=json)
+
+
+def _as(text: str) -> As:
+    try:
+        return As.model_validate(jsonlib.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "it"
+        raise _usage(f"--as: `{key}`: {first['msg']}") from None
+    except ValueError as error:
+        raise _usage(f"--as is not JSON: {error}") from None
+
+
+def _request(
+    plan: Plan, model: str, action: str, source: str | None, at: str | None, via: str | None
+) -> Request:
+    if action not in ACTIONS:
+        raise _usage(f"`{action}` is not an action; the actions are {', '.join(ACTIONS)}")
+    try:
+        return Request(
+            model=plan.aliases.get(model, model),
+            action=action,
+            at=parse_instant(at) if at else int(time.time()),
+            source=ip_address(source) if source else None,
+            via=via,
+        )
+    except ValueError as error:
+        raise _usage(str(error)) from None
+
+
+def _usage(message: str) -> MeshwardError:
+    return MeshwardError(
+        "MW0900",
+        message,
+        """Example: --as '{"issuer":"okta","groups":["data-science"]}' --model minilm --action infer""",
+        exit_code=Exit.USAGE,
+    )

@@ -1,0 +1,29 @@
+"""The command line: one small file per verb; this one only gathers them."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from meshward import __version__
+from meshward.kit.errors import Exit
+
+app = App(
+    name="meshward",
+    help="Identity-aware routing for model APIs: define who may use which model once; every hop enforces it.",
+    version=__version__,
+    help_epilogue="Exit codes: 0 fine, 1 fault, 2 usage or invalid policy, 3 conflict, 4 unsafe, 5 a hop refused, "
+    "10 denied, 11 findings.",
+)
+for verb in ("check", "explain", "up", "status", "trace", "tour", "down"):
+    app.command(f"meshward.cli.{verb}:command", name=verb)  # imported when it is called
+
+
+def main() -> None:
+    """Entry point. Usage errors exit with 2 (cyclopts would say 1)."""
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=True, error_console=Console(stderr=True))
+    except CycloptsError:
+        raise SystemExit(int(Exit.USAGE)) from None

@@ -1,0 +1,16 @@
+"""Options that several verbs share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document for programs.")]
+State = Annotated[
+    Path,
+    Parameter(name="--state", env_var="MESHWARD_STATE", help="The running instance's directory."),
+]
+DEFAULT_STATE = Path(".meshward")
+PolicyPath = Annotated[Path, Parameter(help="A policy file, or a directory whose *.yaml files are merged.")]

@@ -1,0 +1,67 @@
+"""How commands speak: problems with place and remedy on stderr, results on stdout, JSON where a program reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid, Problem
+
+_STYLE = {"error": "bold red", "lint": "bold yellow"}
+
+
+def stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def stdout() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_problems(problems: Iterable[Problem]) -> None:
+    """Each problem as `place: severity CODE: message` and its remedy, on stderr."""
+    console = stderr()
+    for problem in problems:
+        line = Text()
+        if problem.where:
+            line.append(f"{problem.where}: ")
+        line.append(f"{problem.severity} {problem.code}", style=_STYLE.get(problem.severity, "bold"))
+        line.append(f": {problem.message}")
+        console.print(line)
+        if problem.remedy:
+            console.print(Text(f"    {problem.remedy}", style="dim"))
+
+
+def fail(error: MeshwardError, *, as_json: bool = False) -> Exit:
+    """Report `error` and return the exit code that it asks for."""
+    problems = error.problems if isinstance(error, PolicyInvalid) else [
+        Problem(error.code, error.message, error.remedy)
+    ]
+    if as_json:
+        print_json({"ok": False, "exit": int(error.exit_code), "problems": [p.as_json() for p in problems]})
+    else:
+        print_problems(problems)
+    return error.exit_code
+
+
+def guarded(action: Callable[[], Exit], *, as_json: bool = False) -> None:
+    """Run a verb; expected failures become a report and an exit code. Always exits."""
+    try:
+        code = action()
+    except MeshwardError as error:
+        code = fail(error, as_json=as_json)
+    except KeyboardInterrupt:
+        code = Exit.FAULT
+    except BrokenPipeError:
+        code = Exit.OK
+    raise SystemExit(int(code))

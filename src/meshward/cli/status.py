@@ -1,0 +1,25 @@
+"""meshward status: what runs here, as whom, and how each model's server can be reached."""
+
+from __future__ import annotations
+
+from meshward.cli.options import DEFAULT_STATE, Json, State
+from meshward.cli.output import guarded, print_json, stdout
+from meshward.kit.errors import Exit
+from meshward.runtime.status import status
+
+
+def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
+    """Show each part: up or down, pid, uid, restarts; and which model servers others could reach.
+
+    Exits 0 if everything is up, else 11.
+    """
+
+    def run() -> Exit:
+        seen = status(state)
+        if json:
+            print_json(seen.as_json())
+        else:
+            stdout().print("\n".join(seen.lines()), markup=False)
+        return Exit.OK if seen.healthy else Exit.FINDINGS
+
+    guarded(run, as_json=json)

@@ -1,0 +1,45 @@
+"""meshward trace: one request's story at every hop."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from meshward.audit.store import Store
+from meshward.cli.options import DEFAULT_STATE, Json, State
+from meshward.cli.output import guarded, print_json, stdout
+from meshward.kit.errors import Exit
+from meshward.trace.story import missing, wait_for
+
+WITHIN = 2.0
+
+
+def command(
+    request_id: Annotated[str, Parameter(help="The X-Request-Id of the answer.")],
+    /,
+    *,
+    state: State = DEFAULT_STATE,
+    json: Json = False,
+) -> None:
+    """Tell what each hop did with one request: who, what, by which grant, and whether the hops agree.
+
+    Exits 0 if it is known, 11 if it is not.
+    """
+
+    def run() -> Exit:
+        store = Store.read_only(state)
+        story = wait_for(store, request_id, WITHIN)
+        if story is None:
+            reasons = missing(store, request_id)
+            print_json({"ok": False, "request_id": request_id, "reasons": reasons}) if json else stdout().print(
+                "\n".join([f"No record of {request_id}.", *reasons]), markup=False
+            )
+            return Exit.FINDINGS
+        if json:
+            print_json({"ok": True, **story.as_json()})
+        else:
+            stdout().print("\n".join(story.lines()), markup=False)
+        return Exit.OK
+
+    guarded(run, as_json=json)

@@ -1,0 +1,142 @@
+"""meshward up: run everything on this machine, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from meshward.apply.sources import read_policy
+from meshward.cli.options import DEFAULT_STATE, State
+from meshward.cli.output import guarded, print_problems, stderr, stdout
+from meshward.decide.checking import check
+from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy
+from meshward.kit.durable import write_atomic
+from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid
+from meshward.plan.enforced import not_yet_enforced
+from meshward.policy.schema import Policy
+from meshward.runtime import directories
+from meshward.runtime.directories import Run, open_state, run_path
+from meshward.runtime.instance import Instance
+from meshward.runtime.up import Extras
+from meshward.runtime.up import up as run_up
+
+
+def command(
+    policy: Annotated[Path | None, Parameter(help="A policy file or directory.")] = None,
+    /,
+    *,
+    demo: Annotated[bool, Parameter(negative="", help="With a real model and a demo identity provider.")] = False,
+    tour: Annotated[bool, Parameter(negative="", help="With --demo: run the tour, then stop.")] = False,
+    edge_port: Annotated[int, Parameter(help="With --demo: the edge's port.")] = EDGE_PORT,
+    idp_port: Annotated[int, Parameter(help="With --demo: the identity provider's port.")] = IDP_PORT,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Run edge, guards, decision service and collector on this machine until Ctrl-C.
+
+    Refuses, by name, what the policy asks for and this release does not enforce.
+    """
+
+    def run() -> Exit:
+        if demo == (policy is not None):
+            raise _usage("give a POLICY or --demo, not both" if demo else "give a POLICY, or --demo")
+        if tour and not demo:
+            raise _usage("--tour walks the demo's promises: it goes with --demo")
+        if demo:
+            return _demo(state, edge_port, idp_port, tour=tour)
+        assert policy is not None
+        run_up(_accepted(policy), state, lambda _: Extras(), _say_ready, _progress)
+        return Exit.OK
+
+    guarded(run)
+
+
+def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool) -> Exit:
+    opened = open_state(state)
+    file = directories.own_directory(opened.path / "demo") / "policy.yaml"
+    write_atomic(file, demo_policy(Run(run_path(opened)), edge_port, idp_port))
+    guide: list[subprocess.Popen[bytes]] = []
+
+    def ready(instance: Instance) -> None:
+        _say_ready(instance)
+        if tour:
+            guide.append(_walk(state))
+        else:
+            _say_what_to_try(instance, state)
+
+    run_up(_accepted(file), state, lambda run: demo_extras(opened.path, run, idp_port), ready, _progress)
+    return Exit(guide[0].wait()) if guide else Exit.OK
+
+
+def _walk(state: Path) -> subprocess.Popen[bytes]:
+    """The tour as a process of its own; when it ends, so does the demo. The shell would also do `down`."""
+    script = '"$0" -m meshward tour --state "$1"; code=$?; kill -TERM "$2"; exit $code'
+    return subprocess.Popen(["/bin/sh", "-c", script, sys.executable, str(state), str(os.getpid())])
+
+
+def _accepted(path: Path) -> Policy:
+    """The policy at `path`, if it is valid and all of it can be enforced here."""
+    document = read_policy(path)
+    findings = check(document, int(time.time()))
+    if any(problem.severity == "error" for problem in findings):
+        raise PolicyInvalid(findings)
+    print_problems(findings)
+    missing = not_yet_enforced(document.policy)
+    if missing:
+        print_problems(missing)
+        raise MeshwardError(
+            "MW1000",
+            f"`{path}` asks for {len(missing)} thing{'s' if len(missing) > 1 else ''} that this release does not enforce",
+            "Take them out to run it; `meshward check` and `explain` understand them all the same.",
+            exit_code=Exit.UNSAFE,
+        )
+    return document.policy
+
+
+def _say_ready(instance: Instance) -> None:
+    console = stdout()
+    console.print(Text(f"ready: {instance.edge_url} (revision {instance.revision})", style="bold green"))
+    console.print(f"  trust the edge with the root certificate {instance.root_certificate}")
+    for guard in instance.guards:
+        warning = "" if guard.reach != "open" else "  OPEN: others can reach it past its guard"
+        console.print(f"  {guard.model}/{guard.version}: {instance.edge_url}/m/{guard.model}, server {guard.reach}{warning}")
+    sys.stdout.flush()
+
+
+def _say_what_to_try(instance: Instance, state: Path) -> None:
+    python = os.path.relpath(sys.executable)
+    meshward = os.path.relpath(Path(sys.executable).with_name("meshward"))
+    option = "" if state == DEFAULT_STATE else f" --state {state}"
+    root, edge = os.path.relpath(instance.root_certificate), instance.edge_url
+    lines = [
+        f"  identity provider: {instance.idp_url} (for this demo only, not for production)",
+        "  accounts: alice (group data-science), bob (group sales), carol (group ml-platform)",
+        "",
+        "Paste in another terminal, in this directory:",
+        "",
+        f"  export TOKEN=$({python} -m meshward.demo.accounts alice --state {state})",
+        f"""  curl --cacert {root} {edge}/m/minilm/embed -H "Authorization: Bearer $TOKEN" """
+        """-H 'Content-Type: application/json' -d '{"inputs":"hello"}' -D /dev/stderr -o /dev/null""",
+        f"""  curl --cacert {root} {edge}/m/minilm/embed -H "Authorization: Bearer $({python} -m meshward.demo.accounts """
+        f"""bob --state {state})" -H 'Content-Type: application/json' -d '{{"inputs":"hello"}}'""",
+        f"""  {meshward} trace{option} REQUEST_ID    # the X-Request-Id of the first answer""",
+        f"  {meshward} tour{option}",
+        "",
+        "Ctrl-C stops everything.",
+    ]
+    stdout().print("\n".join(lines), markup=False)
+    sys.stdout.flush()
+
+
+def _progress(line: str) -> None:
+    stderr().print(Text(f"... {line}", style="dim"))
+
+
+def _usage(message: str) -> MeshwardError:
+    return MeshwardError("MW0901", message, "See `meshward up --help`.", exit_code=Exit.USAGE)

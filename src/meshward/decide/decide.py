@@ -1,0 +1,168 @@
+"""The definition: what a plan says about one request. Every layer is tested against this function.
+
+Default deny; a deny beats every grant; what is not known never opens; an error while deciding is a denial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from meshward.decide import agents, reasons
+from meshward.decide.clauses import (
+    Case,
+    Clause,
+    all_met,
+    earliest,
+    none_failed,
+    of_condition,
+    of_grant,
+    same_clauses,
+)
+from meshward.decide.index import DecisionIndex, index_of
+from meshward.decide.misses import nearest
+from meshward.decide.reasons import Reason
+from meshward.decide.spelling import listed
+from meshward.decide.types import Decision, Denial, Identity, Miss, Permit, Request
+from meshward.kit.names import is_name
+from meshward.plan.ir import Deny, Grant, Plan
+
+
+def decide(plan: Plan, identity: Identity, request: Request) -> Decision:
+    """Whether `identity` may do what `request` asks, under `plan`.
+
+    `request.model` and `request.via` are models' names, not aliases. Until the answer's `holds_until` the
+    same question has the same answer. Never raises: a fault is a denial that holds for no time at all.
+    """
+    try:
+        return _decide(index_of(plan), identity, request)
+    except Exception:
+        permission = _permission(request)
+        return Denial(
+            permission, reasons.FAULT.code, reasons.FAULT.sentence, reasons.FAULT.remedy, (), (), request.at
+        )
+
+
+def _decide(index: DecisionIndex, identity: Identity, request: Request) -> Decision:
+    plan = index.plan
+    # 1. The model. Its name comes from outside, so it is repeated only if it could be one.
+    model = plan.models.get(request.model)
+    if model is None:
+        unknown = reasons.MODEL_UNKNOWN
+        return Denial(_permission(request), unknown.code, unknown.sentence, unknown.remedy, (), (), None)
+    case = Case(plan, model, identity, request)
+    # 2. The roles.
+    held = index.roles.held(identity, request.at)
+    times = [held.until]
+    # 3. Denies, with all roles: an agent between does not hide one.
+    if (deny := _applying(index, case, held.roles, times)) is not None:
+        return _refused(reasons.DENIED_BY_RULE, case, held.roles, times, rule=deny.id)
+    # 4. A call on somebody's behalf must be declared by the model that makes it.
+    caller = plan.models.get(request.via) if request.via is not None else None
+    if request.via is not None and (caller is None or model.name not in caller.calls):
+        via = request.via if caller else "an unknown model"
+        return _refused(reasons.CALL_NOT_DECLARED, case, held.roles, times, via=via, model=model.name)
+    # 5. Agents: no more than each may.
+    if (refusal := agents.refusal(held.roles, case)) is not None:
+        actor, lack = refusal
+        return _refused(reasons.ACTOR_UNAUTHORIZED, case, held.roles, times, actor=actor, lack=lack)
+    roles = agents.narrowed(held.roles, case)
+    # 6. Grants: all that hold; the first pays.
+    holding = _holding(index, case, roles, times)
+    if not holding:
+        return _not_granted(case, roles, times)
+    names = tuple(grant.id for grant in holding)
+    first = holding[0]
+    return Permit(_permission(request), names, first.id, first.limits, tuple(sorted(roles)), earliest(*times))
+
+
+def _applying(
+    index: DecisionIndex, case: Case, roles: frozenset[str], times: list[int | None]
+) -> Deny | None:
+    request = case.request
+    for deny in index.denies(request.model, request.action, _subjects(case)):
+        if _concerns(deny, case, roles) and (deny.expires is None or request.at < deny.expires):
+            times.append(deny.expires)
+            if deny.when is None or none_failed(_timed(of_condition(deny.when, case), times)):
+                return deny
+    return None
+
+
+def _concerns(deny: Deny, case: Case, roles: frozenset[str]) -> bool:
+    if deny.subjects is not None and not set(deny.subjects) & set(_subjects(case)):
+        return False
+    if deny.roles is not None and roles.isdisjoint(deny.roles):
+        return False
+    if deny.actions is not None and case.request.action not in deny.actions:
+        return False
+    if deny.models is None:
+        return True
+    return case.model.name in deny.models.names and none_failed(same_clauses(deny.models.same, case))
+
+
+def _subjects(case: Case) -> list[tuple[str, str]]:
+    """The caller and the agents that act for it, as a deny's `subjects` name them."""
+    chain = (case.plan.agents.get(name) for name in case.identity.actors)
+    pairs = [
+        (case.identity.issuer, case.identity.subject),
+        *((agent.issuer, agent.subject) for agent in chain if agent),
+    ]
+    return [(issuer, subject) for issuer, subject in pairs if issuer is not None and subject is not None]
+
+
+def _holding(index: DecisionIndex, case: Case, roles: frozenset[str], times: list[int | None]) -> list[Grant]:
+    candidates = index.candidates(case.model.name, case.request.action, roles)
+    return [grant for grant in candidates if all_met(_timed(of_grant(grant, case), times))]
+
+
+def _timed(clauses: Iterable[Clause], times: list[int | None]) -> list[Clause]:
+    """All of `clauses`, their times noted: even one that is met may end what another only begins."""
+    weighed = list(clauses)
+    times.extend(clause.until for clause in weighed)
+    return weighed
+
+
+def _not_granted(case: Case, roles: frozenset[str], times: list[int | None]) -> Denial:
+    misses = nearest(case, roles)
+    if not misses:
+        return _refused(reasons.NOTHING_NEAR, case, roles, times)
+    own = next((miss for miss in misses if _only_conditions(miss, case, roles)), None)
+    reason = (
+        reasons.IDENTITY_WITHOUT_ROLE if not roles else reasons.CONDITION_NOT_MET if own else reasons.NO_GRANT
+    )
+    miss = own or misses[0]
+    lack = listed(miss.lacks, "and")
+    return _refused(reason, case, roles, times, misses, grant=miss.grant, lack=lack, roles=_roles(roles))
+
+
+def _only_conditions(miss: Miss, case: Case, roles: frozenset[str]) -> bool:
+    grant = next(grant for grant in case.plan.grants if grant.id == miss.grant)
+    gives = case.model.name in grant.models.names and case.request.action in grant.actions
+    return gives and not roles.isdisjoint(grant.roles)
+
+
+def _refused(
+    reason: Reason,
+    case: Case,
+    held: frozenset[str],
+    times: list[int | None],
+    misses: tuple[Miss, ...] = (),
+    **words: str,
+) -> Denial:
+    permission = _permission(case.request)
+    words |= {"permission": permission, "who": _who(case.identity)}
+    sentence, remedy = reason.sentence.format_map(words), reason.remedy.format_map(words)
+    return Denial(permission, reason.code, sentence, remedy, misses, tuple(sorted(held)), earliest(*times))
+
+
+def _permission(request: Request) -> str:
+    return f"{request.model if is_name(str(request.model)) else '?'}.{request.action}"
+
+
+def _who(identity: Identity) -> str:
+    if identity.issuer is not None and identity.subject is None:
+        return f"somebody from {identity.issuer}"
+    return identity.name if identity.issuer is not None or identity.workload is not None else "nobody"
+
+
+def _roles(roles: frozenset[str]) -> str:
+    return f"the role{'s' if len(roles) > 1 else ''} {listed(sorted(roles), 'and')}"

@@ -1,0 +1,55 @@
+"""Identities out of what a person writes: `as:` in a policy's tests, `explain --as`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from meshward.decide.claims import claim
+from meshward.decide.types import Identity
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.plan.ir import Issuer, Plan
+from meshward.policy.schema import As
+from meshward.policy.values import parse_instant
+
+
+def identity_from_claims(plan: Plan, as_: As, at: int | None = None) -> Identity:
+    """The identity that `as_` speaks of. Without `authenticated`, it logged in at `at`.
+
+    Attributes come from the claims as the issuer's entry says; those in `as_` win.
+    Raises MeshwardError (MW0530) for an issuer, workload or agent that the policy does not know.
+    """
+    issuer = plan.issuers[_known(as_.issuer, plan.issuers, "issuer")] if as_.issuer is not None else None
+    if as_.workload is not None:
+        _known(as_.workload, plan.workloads, "workload")
+    if as_.actor is not None:
+        _known(as_.actor, plan.agents, "agent")
+    return Identity(
+        issuer=as_.issuer,
+        subject=as_.subject,
+        groups=tuple(as_.groups),
+        claims=as_.claims,
+        attributes=_attributes(issuer, as_.claims) | as_.attributes,
+        workload=as_.workload,
+        actors=(as_.actor,) if as_.actor is not None else (),
+        authenticated_at=parse_instant(as_.authenticated) if as_.authenticated is not None else at,
+    )
+
+
+def _known(name: str, names: Collection[str], kind: str) -> str:
+    if name not in names:
+        raise MeshwardError(
+            "MW0530",
+            f"the policy has no {kind} `{name}`",
+            f"known: {', '.join(sorted(names)) or 'none'}",
+            exit_code=Exit.USAGE,
+        )
+    return name
+
+
+def _attributes(issuer: Issuer | None, claims: dict[str, object]) -> dict[str, str]:
+    """An issuer's attributes: a pointer's value where it is a text, or the constant."""
+    found = {
+        name: claim(claims, source) if source.startswith("/") else source
+        for name, source in (issuer.attributes.items() if issuer else ())
+    }
+    return {name: value for name, value in found.items() if isinstance(value, str)}

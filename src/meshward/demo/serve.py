@@ -1,0 +1,92 @@
+"""How the demo's two servers meet the world: a loopback port or a Unix socket, one process, a clean end."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from meshward.kit.errors import Exit, MeshwardError
+
+
+def bind_loopback(host: str, port: int) -> socket.socket:
+    """A TCP socket on a 127.0.0.0/8 address; port 0 takes a free one. Raises MeshwardError for any other."""
+    try:
+        loopback = ipaddress.IPv4Address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise MeshwardError(
+            "MW3402",
+            f"`{host}` is not a loopback address, and the demo's servers are not for production",
+            "Use 127.0.0.1.",
+            exit_code=Exit.UNSAFE,
+        )
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise _in_use(f"{host}:{port}", error) from None
+    return bound
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A Unix socket with mode 0660 at `path`. What a dead server left there is removed; a live one is not."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o117)
+    try:
+        if path.is_socket() and not _answers(path):
+            path.unlink()
+        bound.bind(str(path))
+    except OSError as error:
+        bound.close()
+        raise _in_use(str(path), error) from None
+    finally:
+        os.umask(before)
+    return bound
+
+
+def serve(app: ASGIApp, bound: socket.socket) -> None:
+    """Answer on `bound` until SIGTERM or SIGINT, finish what was begun, leave no socket file behind."""
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(0)
+    )  # uvicorn raises its signal again when it has drained
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    try:
+        uvicorn.Server(config).run([bound])
+    finally:
+        if bound.family == socket.AF_UNIX:
+            Path(_path_of(bound)).unlink(missing_ok=True)
+
+
+def _path_of(bound: socket.socket) -> str:
+    return str(bound.getsockname())
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _in_use(address: str, error: OSError) -> MeshwardError:
+    return MeshwardError(
+        "MW3403",
+        f"cannot listen on `{address}`: {os.strerror(error.errno or 0)}",
+        "Stop what uses it, or choose another address.",
+        exit_code=Exit.USAGE,
+    )

@@ -1,0 +1,93 @@
+"""The demo's set: its policy, its two model servers and its identity provider."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from meshward.runtime.directories import Run
+from meshward.runtime.parts import Program
+from meshward.runtime.ready import http_ok, socket_accepts
+from meshward.runtime.up import Extras
+
+EDGE_PORT, IDP_PORT, SEALED_PORT = 8443, 8480, 8082
+AUDIENCE = "meshward-demo"
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+# Only our own numbers and one path of ours are filled in; JSON strings are YAML strings.
+_POLICY = """\
+# The demo's policy, written by `meshward up --demo`. Change a copy of it and run it with `meshward up`.
+version: 1
+trust_domain: demo.meshward.test
+
+edge:
+  listen: 127.0.0.1:{edge_port}
+  hostname: localhost
+
+issuers:
+  demo:
+    profile: oidc
+    issuer: http://127.0.0.1:{idp_port}
+    audience: {audience}
+    groups: /groups
+    jwks: {{allow: [http, private]}}
+
+roles:
+  data-scientist:
+    - {{issuer: demo, group: data-science}}
+  ml-platform:
+    - {{issuer: demo, group: ml-platform}}
+
+models:
+  minilm:
+    task: feature-extraction
+    labels: {{tier: cpu, data: public}}
+    versions:
+      v1: {{server: tei, url: {socket}}}
+      v2: {{server: tei, url: "http://127.0.0.1:{sealed_port}"}}   # sealed with its guard in a namespace of their own
+    traffic: {{v1: 90, v2: 10}}
+
+grants:
+  - id: science
+    roles: [data-scientist]
+    models: {{labels: {{data: public}}}}
+    actions: [infer, describe]
+    limits: {{requests: 600/min}}
+  - id: platform
+    roles: [ml-platform]
+    models: all
+    actions: [infer, describe, observe, manage]
+
+tests:
+  - {{as: {{issuer: demo, groups: [data-science]}}, model: minilm, action: infer, expect: permit}}
+  - {{as: {{issuer: demo, groups: [data-science]}}, model: minilm, action: observe, expect: denial}}
+  - {{as: {{issuer: demo, groups: [sales]}}, model: minilm, action: infer, expect: denial}}
+"""
+
+
+def demo_policy(run: Run, edge_port: int, idp_port: int) -> str:
+    """The demo's policy as YAML."""
+    return _POLICY.format(
+        edge_port=edge_port,
+        idp_port=idp_port,
+        sealed_port=SEALED_PORT,
+        audience=AUDIENCE,
+        socket=json.dumps(f"unix:{run.model_socket('minilm', 'v1')}"),
+    )
+
+
+def demo_extras(state: Path, run: Run, idp_port: int) -> Extras:
+    """The programs that the demo runs beside an instance's own."""
+    socket = run.model_socket("minilm", "v1")
+    serve = ("meshward.demo.model_server", "--served-model-name", MODEL)
+    plain = Program("model-v1", (*serve, "--version-label", "v1", "--uds", str(socket)), socket_accepts(socket))
+    sealed_arguments = (*serve, "--version-label", "v2", "--port", str(SEALED_PORT))
+    sealed = Program("model-v2", sealed_arguments, http_ok("/"), sealed=True)
+    idp_arguments = ("meshward.demo.idp", "--state", str(state), "--port", str(idp_port))
+    idp = Program("idp", idp_arguments, http_ok("/.well-known/openid-configuration", port=idp_port))
+    return Extras(
+        servers={"minilm/v1": plain, "minilm/v2": sealed},
+        programs=(idp,),
+        idp_url=f"http://127.0.0.1:{idp_port}",
+        ports=(("127.0.0.1", idp_port),),
+    )

@@ -1,0 +1,50 @@
+"""Between the plan's issuers and the verifier: whom to trust, and who a verified token says is calling."""
+
+from __future__ import annotations
+
+from meshward.decide.claims import claim
+from meshward.decide.types import Identity
+from meshward.oidc.issuer import KeyPlace, TrustedIssuer
+from meshward.oidc.profiles import load_profile
+from meshward.oidc.verify import MAX_SKEW, VerifiedToken
+from meshward.plan.ir import Issuer
+
+
+def trusted(issuer: Issuer) -> TrustedIssuer:
+    """`issuer` for the verifier. Raises MeshwardError (MW2001) for a profile that cannot be verified yet."""
+    place = KeyPlace(issuer.jwks_url, issuer.jwks_file, issuer.max_stale, issuer.allow)
+    profile, clients = load_profile(issuer.profile), frozenset(issuer.clients)
+    return TrustedIssuer(issuer.name, issuer.url, profile, frozenset(issuer.audiences), clients, place)
+
+
+def identity_of(token: VerifiedToken, issuer: Issuer) -> Identity:
+    """The facts that decisions are made from. What is not there, or not of the right type, is absent."""
+    return Identity(
+        issuer=token.issuer,
+        subject=token.subject,
+        groups=_groups(token, issuer.groups or load_profile(issuer.profile).groups),
+        claims=token.claims,
+        attributes=_attributes(token, issuer),
+        authenticated_at=_authenticated_at(token),
+    )
+
+
+def _groups(token: VerifiedToken, pointer: str) -> tuple[str, ...]:
+    value = claim(token.claims, pointer)
+    members = value if isinstance(value, list) else [value]
+    return tuple(member for member in members if isinstance(member, str))
+
+
+def _attributes(token: VerifiedToken, issuer: Issuer) -> dict[str, str]:
+    """A source that starts with `/` points into the claims; any other is a constant."""
+    found = {
+        name: claim(token.claims, source) if source.startswith("/") else source
+        for name, source in issuer.attributes.items()
+    }
+    return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def _authenticated_at(token: VerifiedToken) -> int | None:
+    """`auth_time`; one later than the token itself cannot be true and counts as unknown."""
+    value = token.claims.get("auth_time")
+    return value if type(value) is int and value <= token.issued_at + MAX_SKEW else None

@@ -1,0 +1,56 @@
+"""RUN/decide/live.json: what the decision service knows of the running instance beside the policy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from meshward.kit.canonical import canonical_json
+from meshward.kit.errors import MeshwardError
+from meshward.oidc.strict import json_object
+
+_SLOT = re.compile(r"[0-9]{2}", re.ASCII)
+_ORIGIN = re.compile(r"https://[a-z0-9.:\[\]-]{1,261}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Written by the runtime with `save_text`, read by the service with `load_text`."""
+
+    revision: int
+    audience: str  # the trust domain: whom Transaction Tokens are for
+    origin: str  # what clients see: https://host or https://host:port
+    slots: Mapping[str, str]  # "<model>/<version>" -> the slot of its guard, "00" to "63"
+
+    def slot(self, model: str, version: str) -> str | None:
+        return self.slots.get(f"{model}/{version}")
+
+
+def save_text(live: Live) -> str:
+    return canonical_json(asdict(live))
+
+
+def load_text(text: str) -> Live:
+    """Raises MeshwardError (MW2030) for anything that `save_text` would not write."""
+    try:
+        live = Live(**json_object(text.encode()))
+    except (ValueError, TypeError):
+        raise _broken("it is not an object of revision, audience, origin and slots") from None
+    if type(live.revision) is not int or live.revision < 0:
+        raise _broken("`revision` is not a number")
+    if not isinstance(live.audience, str) or not live.audience:
+        raise _broken("`audience` is not a name")
+    if not isinstance(live.origin, str) or not _ORIGIN.fullmatch(live.origin):
+        raise _broken("`origin` is not https://host[:port]")
+    if not isinstance(live.slots, dict) or not all(_is_slot(slot) for slot in live.slots.values()):
+        raise _broken("`slots` holds something else than slots")
+    return live
+
+
+def _is_slot(value: object) -> bool:
+    return isinstance(value, str) and _SLOT.fullmatch(value) is not None
+
+
+def _broken(why: str) -> MeshwardError:
+    return MeshwardError("MW2030", f"live.json cannot be used: {why}", "The runtime writes it; apply again.")

@@ -1,0 +1,119 @@
+"""The service as a process: a unix socket of its own making, uvicorn, and SIGHUP to read everything again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from meshward.edge.log import configure
+from meshward.edge.service import DecisionService
+from meshward.edge.sight import AuditSight
+from meshward.edge.trust import Trust
+from meshward.edge.world import World, load
+from meshward.kit.errors import MeshwardError
+
+SOCKET = "decide.sock"
+_BACKLOG = 1024
+_KEEP_ALIVE = (
+    3600  # seconds; nginx closes idle connections, not we, so none is closed while a request is on its way
+)
+
+log = structlog.get_logger("meshward.edge")
+
+
+def serve(directory: Path, heartbeat: Path | None, gid: int | None) -> None:
+    """Serve RUN/decide (`directory`) until SIGTERM or SIGINT. Raises MeshwardError if it cannot start."""
+    configure()
+    world = load(directory)
+    with listening(directory / SOCKET, gid) as listener:
+        uvloop.run(_serve(directory, world, AuditSight(heartbeat), listener))
+
+
+@contextmanager
+def listening(path: Path, gid: int | None) -> Iterator[socket.socket]:
+    """A socket at `path` with mode 0660: made beside it and renamed, so it is never there with another mode.
+
+    Its group is `gid`, else what the directory's setgid bit says. What was at `path` before is replaced.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    beside = path.parent / f".{secrets.token_hex(4)}"
+    before = os.umask(0o117)
+    try:
+        listener.bind(str(beside))
+        if gid is not None:
+            os.chown(beside, -1, gid)
+        beside.rename(path)
+    finally:
+        os.umask(before)
+        beside.unlink(missing_ok=True)
+    with listener:
+        listener.listen(_BACKLOG)
+        yield listener
+
+
+async def _serve(directory: Path, world: World, sight: AuditSight, listener: socket.socket) -> None:
+    trust = Trust(()).succeeded_by(world.issuers)
+    service = DecisionService(world, trust, sight)
+    reloader = Reloader(directory, service)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
+    config = uvicorn.Config(
+        service,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=2,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it once more when it has ended
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+class Reloader:
+    """Reads the directory again when asked, one at a time. Broken input changes nothing and is said."""
+
+    def __init__(self, directory: Path, service: DecisionService) -> None:
+        self._directory = directory
+        self._service = service
+        self._asked = False
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self) -> None:
+        """Signal handler. Asked during a reload, there will be another after it."""
+        self._asked = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        while self._asked:
+            self._asked = False
+            try:
+                world = await asyncio.to_thread(load, self._directory)
+            except MeshwardError as error:
+                self._refuse(error)
+            except Exception as error:
+                self._refuse(MeshwardError("MW2031", f"{type(error).__name__} while reading", ""))
+            else:
+                self._service.adopt(world, self._service.trust.succeeded_by(world.issuers))
+                log.info("reloaded", revision=world.live.revision, policy=world.plan.digest)
+
+    def _refuse(self, error: MeshwardError) -> None:
+        self._service.refused = error
+        log.error("reload refused", code=error.code, message=error.message, remedy=error.remedy)

@@ -1,0 +1,239 @@
+"""The decision service: a raw ASGI application that nginx asks, by unix socket, where it has no answer kept.
+
+It reads the X-Mw-* headers that nginx set, from the raw scope, and nothing else of the request. A permit
+carries everything that nginx needs; every other answer refuses; an exception is a 500, which nginx answers
+with 503.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+
+from meshward.decide import reasons
+from meshward.decide.decide import decide
+from meshward.decide.types import Denial, Request
+from meshward.edge import answers
+from meshward.edge.answers import Answer, Caller
+from meshward.edge.issuers import identity_of
+from meshward.edge.metadata import document
+from meshward.edge.sight import AuditSight
+from meshward.edge.trust import Trust
+from meshward.edge.world import Served, World
+from meshward.kit.canonical import canonical_json
+from meshward.kit.clock import Clock, system_clock
+from meshward.kit.errors import MeshwardError
+from meshward.kit.secret import Secret
+from meshward.oidc.refusal import KeysUnavailable, TokenRefused
+from meshward.tokens.txn import Transaction
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_PREFIX = b"x-mw-"
+_JSON = (b"content-type", b"application/json")
+_MAX_NAME = 256  # characters of a model's name or alias
+
+log = structlog.get_logger("meshward.edge")
+
+
+class FaultyQuestion(Exception):
+    """The edge asked in a way that it never does: somebody else is asking, or the edge is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What nginx asks. `path` is below the model's base; `model` is spelled as the client did."""
+
+    authorization: Secret | None
+    method: str
+    model: str
+    path: str
+    front: str
+    address: str
+
+
+class DecisionService:
+    """The application. A request uses the `world` and `trust` that it began with."""
+
+    def __init__(self, world: World, trust: Trust, sight: AuditSight, clock: Clock = system_clock) -> None:
+        self.world = world
+        self.trust = trust
+        self.refused: MeshwardError | None = None  # why the last reload was not adopted
+        self._sight = sight
+        self._clock = clock
+
+    def adopt(self, world: World, trust: Trust) -> None:
+        """Decide by `world` and `trust` from the next request on."""
+        self.world, self.trust, self.refused = world, trust, None
+
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        """ASGI. Bodies are never read: nginx sends none."""
+        if scope["type"] != "http":
+            raise RuntimeError("only http is served")
+        path = scope["path"]
+        if path == "/decide" and scope["method"] == "GET":
+            await _send(send, *await self.answer(scope["headers"]))
+        elif path == "/healthz":
+            await _send(send, 200, [_JSON], self._health())
+        elif (metadata := document(path, self.world)) is not None:
+            await _send(send, 200, [_JSON, (b"cache-control", b"max-age=60")], metadata)
+        else:
+            await _send(send, 404, [])
+
+    async def answer(self, headers: list[tuple[bytes, bytes]]) -> Answer:
+        """The decision about the request that `headers` describe. Never raises."""
+        try:
+            return await self.decide(read_question(headers))
+        except FaultyQuestion as error:
+            log.error("faulty question", why=str(error))
+            return answers.fault(500, "faulty_question")
+        except KeysUnavailable as error:
+            log.warning("issuer's keys unavailable", code=error.code, message=error.message)
+            return answers.fault(503, "issuer_keys_unavailable")
+        except Exception as error:
+            _log_fault(error)
+            return answers.fault(500, "decision_fault")
+
+    async def decide(self, question: Question) -> Answer:
+        """1 can it be recorded, 2 who asks, 3 for which model and action, 4 may they, 5 the token."""
+        world, trust = self.world, self.trust
+        if world.plan.audit.on_blind == "block" and self._sight.is_blind(world.plan.audit.max_blind):
+            return answers.fault(503, "audit_blind")
+        resource = answers.resource_of(world.live.origin, question.front, question.model)
+        try:
+            bearer = bearer_of(question.authorization)
+            if bearer is None:
+                hint = f"No credentials were sent. Send Authorization: Bearer and a token from {trust.expected}"
+                return answers.unauthenticated("no_credentials", hint, resource, error=False)
+            token = await trust.verifier.verify(bearer)
+        except NotBearer:
+            hint = (
+                f"Only bearer tokens are accepted. Send Authorization: Bearer and a token from {trust.expected}"
+            )
+            return answers.unauthenticated("not_bearer", hint, resource, error=False)
+        except TokenRefused as refusal:
+            return answers.token_refused(refusal, resource)
+        caller = Caller(identity_of(token, world.plan.issuers[token.issuer]), token, world.live.revision)
+        return self._for(caller, question, world, resource)
+
+    def _for(self, caller: Caller, question: Question, world: World, resource: str) -> Answer:
+        """Steps 3 to 5, for a verified identity."""
+        now = self._clock()
+        name = _model_name(world, question)
+        if name is None:
+            unknown = reasons.MODEL_UNKNOWN
+            return answers.not_found(caller, unknown.code, unknown.sentence, unknown.remedy, now)
+        served = world.served[name].get((question.method, question.path))
+        if served is None:
+            what, remedy = f"the model {name} has no such route", "look at the method and path"
+            return answers.not_found(caller, "route_unknown", what, remedy, now, model=name)
+        decision = decide(world.plan, caller.identity, _request(name, served, question, int(now)))
+        if isinstance(decision, Denial):
+            if decision.reason == reasons.FAULT.code:
+                log.error("decision fault", model=name, action=served.action)
+                return answers.fault(500, "decision_fault")
+            return answers.denied(caller, decision, name, served.action, resource, now)
+        transaction = Transaction(
+            subject=caller.identity.name,
+            permission=decision.permission,
+            model=name,
+            action=served.action,
+            grant=decision.pays,
+            revision=world.live.revision,
+            roles=answers.shown_roles(decision.roles),
+            ath=caller.token.ath,
+            client=caller.token.client,
+            expires_at=caller.token.expires_at,
+        )
+        minted = world.minter.mint(transaction, now)
+        return answers.permitted(caller, decision, minted, served.route, name, served.action, now)
+
+    def _health(self) -> bytes:
+        """For the supervisor and `doctor`: which revision decides, and whether issuers' keys are there."""
+        status = {
+            "revision": self.world.live.revision,
+            "policy": self.world.plan.digest,
+            "keys": self.trust.ages(),
+            "reload": None if self.refused is None else self.refused.message,
+        }
+        return canonical_json(status).encode()
+
+
+class NotBearer(Exception):
+    """Credentials of another scheme."""
+
+
+def read_question(headers: list[tuple[bytes, bytes]]) -> Question:
+    """The X-Mw-* headers, each at most once. Raises FaultyQuestion."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name.startswith(_PREFIX):
+            if name in found:
+                raise FaultyQuestion("a header came twice")
+            found[name] = value
+    try:
+        text = {name: value.decode("ascii") for name, value in found.items()}
+        authorization = text.get(b"x-mw-authorization")
+        question = Question(
+            authorization=Secret(authorization) if authorization else None,
+            method=text[b"x-mw-method"],
+            model=unquote(text.get(b"x-mw-model", ""), errors="strict"),
+            path=text[b"x-mw-path"],
+            front=text[b"x-mw-front"],
+            address=text[b"x-mw-addr"],
+        )
+    except (KeyError, ValueError):
+        raise FaultyQuestion("a header is missing or not ASCII") from None
+    if question.front not in ("m", "v1") or not question.path.startswith("/"):
+        raise FaultyQuestion("no front or no path")
+    return question
+
+
+def bearer_of(authorization: Secret | None) -> Secret | None:
+    """Step 0 of verification: the token (RFC 6750, 2.1); None without credentials. Raises NotBearer."""
+    if authorization is None:
+        return None
+    scheme, space, token = authorization.reveal().partition(" ")
+    if scheme.lower() != "bearer" or not space:
+        raise NotBearer
+    return Secret(token)
+
+
+def _model_name(world: World, question: Question) -> str | None:
+    """A model's name; by /v1 also its aliases, which a path could not spell."""
+    if len(question.model) > _MAX_NAME:
+        return None
+    name = (
+        world.plan.aliases.get(question.model, question.model) if question.front == "v1" else question.model
+    )
+    return name if name in world.plan.models else None
+
+
+def _request(model: str, served: Served, question: Question, at: int) -> Request:
+    try:
+        source = ip_address(question.address)
+    except ValueError:
+        raise FaultyQuestion("the address is none") from None
+    return Request(model=model, action=served.action, at=at, source=source)
+
+
+def _log_fault(error: Exception) -> None:
+    """Type and place, no message and no values: either could hold a part of a token."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-4:]]
+    log.error("fault", type=type(error).__name__, places=places)
+
+
+async def _send(send: Send, status: int, headers: answers.Headers, body: bytes = b"") -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})

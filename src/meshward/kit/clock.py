@@ -1,0 +1,11 @@
+"""Time as a value that is passed in, so that decisions and tests do not depend on when they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+"""Returns seconds since the Unix epoch."""
+
+system_clock: Clock = time.time

@@ -1,0 +1,238 @@
+"""The plan: a policy with everything resolved. Flat, sorted, printable, and free of any target's words.
+
+Times are seconds since the Unix epoch, durations seconds, sizes bytes. Sequences are tuples in a fixed order:
+models, versions, roles by name; grants and denies in the policy's own order, which decides who pays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from meshward.policy.schema import Action, Capture, Profile
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """One exact HTTP route of a model server, below its base."""
+
+    method: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a model: which server answers, and what each of its exact routes means."""
+
+    name: str
+    server: str
+    url: str  # unix:/path | http://host:port | https://host[:port]
+    weight: int  # share of the traffic; 0 = deployed, receives nothing
+    routes: Mapping[Route, Action]
+    health: Route | None
+    credential: str | None
+    upstream_model: str | None
+    dns_name: str  # <version>.<model>.<trust domain>: what the edge verifies in the guard's SVID
+
+    def action_of(self, method: str, path: str) -> Action | None:
+        return self.routes.get(Route(method, path))
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    ttl: int
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    name: str
+    task: str | None
+    labels: Mapping[str, str]
+    aliases: tuple[str, ...]
+    versions: tuple[Version, ...]
+    timeout: int
+    max_body: int
+    on_expiry: str
+    capture: Capture
+    cache: CachePolicy | None
+    calls: tuple[str, ...]
+
+    def action_of(self, method: str, path: str) -> Action | None:
+        """What a request means to this model; None where no version has that route."""
+        for version in self.versions:
+            if (action := version.action_of(method, path)) is not None:
+                return action
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An issuer as the policy names it. `oidc` turns it into a verifier."""
+
+    name: str
+    profile: Profile
+    url: str  # the exact `iss`
+    audiences: tuple[str, ...]
+    clients: tuple[str, ...]
+    groups: str | None  # JSON pointer, in place of the profile's
+    attributes: Mapping[str, str]
+    jwks_url: str | None
+    jwks_file: str | None
+    max_stale: int
+    allow: frozenset[str]  # of "http", "private"
+    login_client: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One way to be a member of a role; None means "not asked". All that is asked must hold."""
+
+    issuer: str | None
+    group: str | None
+    claims: tuple[tuple[str, str | int | bool], ...]
+    subject: str | None
+    workload: str | None
+    until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in every `seconds`."""
+
+    count: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    requests: Rate | None
+    tokens: Rate | None
+    concurrent: int | None
+    per: str  # identity | grant | an attribute's name
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A weekly window in a time zone. Days count from Monday = 0; minutes from midnight, end exclusive."""
+
+    days: frozenset[int]
+    start: int
+    end: int
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    sources: tuple[Network, ...] | None
+    hours: Hours | None
+    fresh: int | None
+    via: tuple[str, ...] | None
+    person: str | None
+    actor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which models: `names` already resolves names and labels; `same` must hold for the caller besides."""
+
+    names: frozenset[str]
+    same: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnRequest:
+    seconds: int
+    approve: tuple[str, ...]
+    tell: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    id: str
+    roles: tuple[str, ...]
+    models: Selector
+    actions: frozenset[Action]
+    when: Condition | None
+    limits: Limits | None
+    expires: int | None
+    on_request: OnRequest | None
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """None in a field matches everything."""
+
+    id: str
+    subjects: tuple[tuple[str, str], ...] | None  # (issuer's name, subject)
+    roles: tuple[str, ...] | None
+    models: Selector | None
+    actions: frozenset[Action] | None
+    when: Condition | None
+    expires: int | None
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    id: str
+    roles: tuple[str, ...]
+    models: Selector
+    actions: frozenset[Action]
+    unless_via: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    name: str
+    workload: str | None
+    issuer: str | None
+    subject: str | None
+    acts_for: tuple[str, ...]
+    models: Selector
+    actions: frozenset[Action]
+    limits: Limits | None
+    max_depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    host: str
+    port: int
+    hostname: str
+    certificate_path: str | None  # None: generated
+    trusted_proxies: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    max_blind: int
+    on_blind: str
+    retention: int
+    seal_to: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    trust_domain: str
+    edge: Edge
+    issuers: Mapping[str, Issuer]
+    workloads: Mapping[str, str]  # name -> whole SPIFFE ID
+    roles: Mapping[str, tuple[Member, ...]]
+    operators: Mapping[str, tuple[str, ...]]
+    models: Mapping[str, Model]
+    aliases: Mapping[str, str]  # alias -> model's name
+    grants: tuple[Grant, ...]
+    denies: tuple[Deny, ...]
+    never: tuple[Never, ...]
+    agents: Mapping[str, Agent]
+    audit: Audit
+    digest: str  # of the policy's canonical content; names the revision's content
+
+    def model_called(self, name: str) -> Model | None:
+        """The model that a client's `model` value means, by name or alias."""
+        return self.models.get(self.aliases.get(name, name))

@@ -1,0 +1,43 @@
+"""Resolution of issuers: each kind of provider has its way of saying what its `iss` is."""
+
+from __future__ import annotations
+
+from meshward.plan import ir
+from meshward.policy import schema, values
+
+_GITHUB = "https://token.actions.githubusercontent.com"
+
+
+def issuer(name: str, given: schema.Issuer) -> ir.Issuer:
+    """Raises ValueError where the policy does not say what the issuer's `iss` is."""
+    return ir.Issuer(
+        name=name,
+        profile=given.profile,
+        url=_url(name, given),
+        audiences=_audiences(given.audience),
+        clients=tuple(given.clients),
+        groups=given.groups,
+        attributes=dict(sorted(given.attributes.items())),
+        jwks_url=given.jwks.url,
+        jwks_file=given.jwks.file,
+        max_stale=values.parse_duration(given.jwks.max_stale),
+        allow=frozenset(given.jwks.allow),
+        login_client=given.login.client if given.login is not None else None,
+    )
+
+
+def _url(name: str, given: schema.Issuer) -> str:
+    """The exact `iss`: as given, else as Cognito and GitHub derive it."""
+    if given.issuer is not None:
+        return given.issuer
+    if given.profile == "cognito" and given.region and given.user_pool:
+        return f"https://cognito-idp.{given.region}.amazonaws.com/{given.user_pool}"
+    if given.profile == "github-actions":
+        return _GITHUB
+    raise ValueError(f"the issuer {name} says nothing of its URL")
+
+
+def _audiences(given: str | list[str] | None) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, str) else tuple(given)

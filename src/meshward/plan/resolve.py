@@ -1,0 +1,76 @@
+"""From what a person wrote to the plan: labels, defaults and texts resolved, nothing decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from meshward.kit.canonical import digest
+from meshward.plan import ir, issuers, models, rules
+from meshward.policy import schema, values
+from meshward.policy.servers import server_kinds
+
+_Given = TypeVar("_Given")
+_Resolved = TypeVar("_Resolved")
+
+
+def resolve(policy: schema.Policy) -> ir.Plan:
+    """The plan of a policy that passed `policy.parse`. Pure: equal policies have equal plans.
+
+    Raises ValueError for what `policy.parse` would have refused: names of nothing, texts that cannot be read.
+    """
+    servers, named = server_kinds(policy), policy.models
+    return ir.Plan(
+        trust_domain=policy.trust_domain,
+        edge=_edge(policy.edge),
+        issuers=_by_name(policy.issuers, issuers.issuer),
+        workloads=_by_name(policy.workloads, lambda _, given: f"spiffe://{policy.trust_domain}{given.id}"),
+        roles=_by_name(policy.roles, lambda _, lines: tuple(map(rules.member, lines))),
+        operators={
+            right: tuple(getattr(policy.operators, right)) for right in type(policy.operators).model_fields
+        },
+        models=_by_name(named, lambda name, given: models.model(name, given, policy, servers)),
+        aliases=_aliases(named),
+        grants=tuple(rules.grant(given, named) for given in policy.grants),
+        denies=tuple(rules.deny(given, named) for given in policy.denies),
+        never=tuple(rules.never(given, named) for given in policy.never),
+        agents=_by_name(policy.agents, lambda name, given: rules.agent(name, given, named)),
+        audit=_audit(policy.audit),
+        digest=digest(policy.model_dump(mode="json", by_alias=True)),
+    )
+
+
+def _by_name(
+    given: Mapping[str, _Given], resolved: Callable[[str, _Given], _Resolved]
+) -> dict[str, _Resolved]:
+    return {name: resolved(name, given[name]) for name in sorted(given)}
+
+
+def _edge(given: schema.Edge) -> ir.Edge:
+    listen, certificate = values.parse_listen(given.listen), given.certificate
+    if (certificate.source == "files") != (certificate.path is not None):
+        raise ValueError("a certificate's path belongs to `from: files`")
+    return ir.Edge(
+        host=listen.host,
+        port=listen.port,
+        hostname=given.hostname,
+        certificate_path=certificate.path,
+        trusted_proxies=tuple(map(values.parse_proxy_network, given.trusted_proxies)),
+    )
+
+
+def _aliases(named: Mapping[str, schema.Model]) -> dict[str, str]:
+    pairs = [(alias, name) for name in sorted(named) for alias in named[name].aliases]
+    aliases = dict(pairs)
+    if len(aliases) < len(pairs) or aliases.keys() & named.keys():
+        raise ValueError("an alias means two models")
+    return dict(sorted(aliases.items()))
+
+
+def _audit(given: schema.Audit) -> ir.Audit:
+    return ir.Audit(
+        max_blind=values.parse_duration(given.max_blind),
+        on_blind=given.on_blind,
+        retention=values.parse_duration(given.retention),
+        seal_to=tuple(given.seal_to),
+    )

@@ -1,0 +1,73 @@
+"""The policy's format as a JSON Schema (draft 2020-12), for editors and for the reference page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from meshward.policy.schema import Policy
+
+ID = "https://meshward.dev/schemas/policy.schema.json"
+
+
+def policy_json_schema() -> dict[str, Any]:
+    """A fresh copy of the schema. What it cannot say (references, unique names) `policy.rules` checks."""
+    schema = _tidy(Policy.model_json_schema(by_alias=True))
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "meshward policy"}
+    return {**head, **{key: value for key, value in schema.items() if key != "title"}}
+
+
+def keys_at(path: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that the mapping at `path` may have."""
+    found = schema_at(path)
+    return tuple(key for option in _options(found) for key in option.get("properties", ()))
+
+
+def schema_at(path: Sequence[str | int]) -> dict[str, Any]:
+    """What the schema says of the value at `path`; empty where it says nothing."""
+    found: dict[str, Any] = _schema()
+    for step in path:
+        found = next((inner for option in _options(found) if (inner := _inner(option, step))), {})
+    return found
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return policy_json_schema()
+
+
+def _options(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """`schema` with its reference followed, or each of its choices."""
+    if "$ref" in schema:
+        return _options(_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")])
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    return [option for choice in choices for option in _options(choice)] if choices else [schema]
+
+
+def _inner(schema: dict[str, Any], step: str | int) -> dict[str, Any]:
+    if isinstance(step, int):
+        inner = schema.get("items", {})
+    else:
+        inner = schema.get("properties", {}).get(step) or schema.get("additionalProperties", {})
+    return inner if isinstance(inner, dict) else {}
+
+
+def _tidy(schema: Any) -> Any:
+    """Without what a file cannot say (null for "not given") and without titles that repeat the key."""
+    if isinstance(schema, list):
+        return [_tidy(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: _tidy(value) for key, value in schema.items()}
+    if isinstance(schema.get("title"), str):
+        del schema["title"]
+    if "default" in schema and schema["default"] is None:
+        del schema["default"]
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        del schema["anyOf"]
+        schema = {**choices[0], **schema}
+    elif choices:
+        schema["anyOf"] = choices
+    return schema

@@ -1,0 +1,135 @@
+"""Policy files in, a policy with positions out, or every problem that a person should mend.
+
+1. read each file into a tree of plain values (`tree`),
+2. merge the trees, in the order given,
+3. hold the whole against the schema (`schema`, `shape`),
+4. check what no schema can say: references, unique names, meaning (`rules`).
+
+Pure: `apply.sources` reads the files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from meshward.kit.errors import PolicyInvalid, Problem
+from meshward.policy.positions import Positions
+from meshward.policy.rules import check
+from meshward.policy.schema import Policy
+from meshward.policy.shape import shape_problems
+from meshward.policy.tree import MOST_BYTES, ListNode, MappingNode, Source, Unusable, read_tree
+from meshward.policy.words import quoted
+
+__all__ = ["Document", "Source", "parse", "to_json"]
+
+_MOST_PROBLEMS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A policy that holds together, where each of its values stands, and what in it is odd but allowed."""
+
+    policy: Policy
+    positions: Positions
+    lints: tuple[Problem, ...]
+
+
+def parse(sources: Sequence[Source]) -> Document:
+    """The policy that `sources` give together. Raises PolicyInvalid with all problems, in their order."""
+    problems: list[Problem] = []
+    roots = _trees(sources, problems)
+    if len(roots) < len(sources) or not roots:
+        raise _invalid(problems or [Problem("MW0009", "there is no policy file", "Give one.")], sources)
+    root = merge(roots, problems)
+    positions = Positions(root)
+    policy = _typed(root, positions, problems)
+    if policy is not None:
+        problems += check(policy, positions)
+    if policy is None or any(problem.severity == "error" for problem in problems):
+        raise _invalid(problems, sources)
+    return Document(policy, positions, tuple(_sorted(problems, sources)))
+
+
+def to_json(policy: Policy) -> str:
+    """The policy as one canonical line of JSON, which `parse` reads back as the same policy."""
+    data = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def merge(roots: Sequence[MappingNode], problems: list[Problem]) -> MappingNode:
+    """The files as one: mappings by key, lists one after the other; a name given twice is a problem."""
+    first = roots[0]
+    for root in roots[1:]:
+        for key, node in root.entries.items():
+            known = first.entries.get(key)
+            if known is None:
+                first.put(key, node, root.keys[key])
+            elif isinstance(known, ListNode) and isinstance(node, ListNode):
+                for item in node.items:
+                    known.add(item)
+            elif isinstance(known, MappingNode) and isinstance(node, MappingNode):
+                _merge_names(known, node, problems)
+            elif key != "version" or known.value != node.value:
+                problems.append(_twice(key, first, root))
+    return first
+
+
+def _merge_names(known: MappingNode, added: MappingNode, problems: list[Problem]) -> None:
+    for key, node in added.entries.items():
+        if key in known.entries:
+            problems.append(_twice(key, known, added))
+        else:
+            known.put(key, node, added.keys[key])
+
+
+def _twice(key: str, first: MappingNode, second: MappingNode) -> Problem:
+    message = f"{quoted(key)} is given twice, first at {first.keys[key]}"
+    return Problem("MW0006", message, "Take one of them out.", second.keys[key])
+
+
+def _trees(sources: Sequence[Source], problems: list[Problem]) -> list[MappingNode]:
+    """The files' trees, as many as can be read."""
+    if sum(len(source.data) for source in sources) > MOST_BYTES:
+        message = f"the policy is larger than {MOST_BYTES // 1024**2} MiB"
+        problems.append(Problem("MW0002", message, "Take out what is not policy."))
+        return []
+    roots = []
+    for source in sources:
+        try:
+            roots.append(read_tree(source, problems))
+        except Unusable as error:
+            problems.append(error.problem)
+    return roots
+
+
+def _typed(root: MappingNode, positions: Positions, problems: list[Problem]) -> Policy | None:
+    try:
+        return Policy.model_validate(root.value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        known = {problem.where for problem in problems}
+        problems += [problem for problem in shape_problems(error, positions) if problem.where not in known]
+        return None
+
+
+def _invalid(problems: list[Problem], sources: Sequence[Source]) -> PolicyInvalid:
+    ordered = _sorted(problems, sources)
+    kept = ordered[:_MOST_PROBLEMS]
+    if len(ordered) > len(kept):
+        kept.append(
+            Problem("MW0000", f"{len(ordered) - len(kept)} more problems are not shown", "Mend these first.")
+        )
+    return PolicyInvalid(kept)
+
+
+def _sorted(problems: list[Problem], sources: Sequence[Source]) -> list[Problem]:
+    order = {source.name: index for index, source in enumerate(sources)}
+
+    def place(problem: Problem) -> tuple[int, int, int]:
+        where = problem.where
+        return (order.get(where.file, -1), where.line, where.column) if where else (-1, 0, 0)
+
+    return sorted(problems, key=place)

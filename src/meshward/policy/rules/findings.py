@@ -1,0 +1,29 @@
+"""Where the rules put what they find."""
+
+from __future__ import annotations
+
+from meshward.kit.errors import Problem
+from meshward.policy.positions import Path, Positions, spelled
+from meshward.policy.words import quoted
+
+
+class Findings:
+    """Problems of one policy, each with the place of the value at its path."""
+
+    def __init__(self, positions: Positions) -> None:
+        self.problems: list[Problem] = []
+        self._positions = positions
+
+    def error(self, code: str, path: Path, message: str, remedy: str) -> None:
+        """`message` continues the sentence that the path begins."""
+        self._add(code, path, message, remedy, "error")
+
+    def lint(self, code: str, path: Path, message: str, remedy: str) -> None:
+        self._add(code, path, message, remedy, "lint")
+
+    def place(self, path: Path) -> str:
+        return str(self._positions.at(path))
+
+    def _add(self, code: str, path: Path, message: str, remedy: str, severity: str) -> None:
+        sentence = f"{quoted(spelled(path))} {message}" if path else message
+        self.problems.append(Problem(code, sentence, remedy, self._positions.at(path), severity))

@@ -1,0 +1,98 @@
+"""What each issuer profile needs, and that no two issuers speak with one voice."""
+
+from __future__ import annotations
+
+from meshward.policy.rules.findings import Findings
+from meshward.policy.rules.references import SHARED
+from meshward.policy.schema import Issuer, Policy, Profile
+from meshward.policy.urls import Url, is_forbidden_host, is_loopback, parse_url
+from meshward.policy.values import Unreadable, parse_pointer
+from meshward.policy.words import quoted
+
+GITHUB_ACTIONS = "https://token.actions.githubusercontent.com"
+
+_NEEDED: dict[Profile, tuple[str, ...]] = {
+    "cognito": ("region", "user_pool", "clients"),
+    "github-actions": ("audience",),
+}
+_USUAL = ("issuer", "audience")
+_COGNITO = ("region", "user_pool")
+# `workload:<name>` is how a workload is called in records: no issuer may begin a name so.
+_TAKEN = "workload"
+
+
+def issuer_url(issuer: Issuer) -> str | None:
+    """The exact `iss` of an issuer's tokens, as given or as its profile knows it."""
+    if issuer.profile == "cognito":
+        return f"https://cognito-idp.{issuer.region}.amazonaws.com/{issuer.user_pool}"
+    return issuer.issuer or (GITHUB_ACTIONS if issuer.profile == "github-actions" else None)
+
+
+def check_issuers(policy: Policy, findings: Findings) -> None:
+    seen: dict[str | None, str] = {}
+    for name, issuer in policy.issuers.items():
+        path = ("issuers", name)
+        if name == _TAKEN:
+            findings.error(
+                "MW0028", path, "has a name that means workloads in records", "Give it another name."
+            )
+        _check_fields(issuer, path, findings)
+        _check_urls(issuer, path, findings)
+        _check_attributes(issuer, path, findings)
+        url = issuer_url(issuer)
+        if url is not None and seen.setdefault(url, name) != name:
+            message = f"has the same `iss` as {quoted(seen[url])}, {quoted(url)}"
+            findings.error("MW0021", path, message, "Keep one of them; a list of audiences may stand there.")
+
+
+def _check_fields(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
+    for key in _NEEDED.get(issuer.profile, _USUAL):
+        if not getattr(issuer, key):
+            message = f"lacks {quoted(key)}, which the profile {quoted(issuer.profile)} needs"
+            findings.error("MW0025", path, message, f"Add {quoted(key + ':')}.")
+    for key in ("issuer",) if issuer.profile == "cognito" else _COGNITO:
+        if getattr(issuer, key) is not None:
+            message = f"means nothing to the profile {quoted(issuer.profile)}"
+            findings.error("MW0025", (*path, key), message, "Take it out.")
+    pool, region = issuer.user_pool, issuer.region
+    if issuer.profile == "cognito" and pool and region and not pool.startswith(f"{region}_"):
+        message = f"is not a pool of the region {quoted(region)}"
+        findings.error("MW0025", (*path, "user_pool"), message, "A pool's id begins with its region.")
+
+
+def _check_urls(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
+    if issuer.issuer is not None:
+        _check_url(parse_url(issuer.issuer), issuer, (*path, "issuer"), findings)
+    if issuer.jwks.url is not None:
+        _check_url(parse_url(issuer.jwks.url), issuer, (*path, "jwks", "url"), findings)
+    if issuer.jwks.url is not None and issuer.jwks.file is not None:
+        findings.error("MW0025", (*path, "jwks"), "has both `url` and `file`", "Keep one of them.")
+
+
+def _check_url(url: Url, issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
+    if is_forbidden_host(url.host):
+        findings.error("MW0015", path, "is a link-local or metadata address", "Name the issuer's own host.")
+    elif url.scheme == "http" and not (is_loopback(url.host) and "http" in issuer.jwks.allow):
+        remedy = "Write `https`; `http` is for this machine alone, with `jwks: {allow: [http]}`."
+        findings.error("MW0015", path, "has no TLS", remedy)
+    elif _is_private(url) and "private" not in issuer.jwks.allow:
+        remedy = "Add `jwks: {allow: [private]}` if that is meant."
+        findings.error("MW0015", path, "is a private address", remedy)
+
+
+def _is_private(url: Url) -> bool:
+    return url.address is not None and not url.address.is_global and not is_loopback(url.host)
+
+
+def _check_attributes(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
+    for name, source in issuer.attributes.items():
+        place = (*path, "attributes", name)
+        if name in SHARED:
+            findings.error(
+                "MW0028", place, "has a name that `per` and `share` use otherwise", "Give it another name."
+            )
+        if source.startswith("/"):
+            try:
+                parse_pointer(source)
+            except Unreadable as error:
+                findings.error("MW0015", place, f"is wrong: {error.cause}", f"{error.remedy.capitalize()}.")

@@ -1,0 +1,123 @@
+"""Models, versions and servers: routes with one meaning, names with one owner, weights that add up."""
+
+from __future__ import annotations
+
+from meshward.kit.names import dns_label
+from meshward.policy.rules.findings import Findings
+from meshward.policy.schema import ACTIONS, Action, Model, Policy, Server
+from meshward.policy.servers import BUILT_IN, listed_routes, routes_of, server_kinds
+from meshward.policy.values import Route, parse_route
+from meshward.policy.words import quoted
+
+
+def check_models(policy: Policy, findings: Findings) -> None:
+    for name, server in policy.servers.items():
+        _check_server(name, server, findings)
+    meanings = {name: routes_of(server) for name, server in server_kinds(policy).items()}
+    for name, model in policy.models.items():
+        _check_meanings(name, model, meanings, findings)
+        _check_traffic(name, model, findings)
+    _check_aliases(policy, findings)
+    _check_dns_names(policy, findings)
+    _check_sealing(policy, findings)
+
+
+def _check_server(name: str, server: Server, findings: Findings) -> None:
+    path = ("servers", name)
+    if name in BUILT_IN:
+        findings.error("MW0028", path, "is a built-in server kind", "Give it another name.")
+    if not any(getattr(server, action) for action in ACTIONS):
+        findings.error("MW0027", path, "has no route", "List the routes of at least one action.")
+    seen: dict[Route, str] = {}
+    for action, index, route in listed_routes(server):
+        if route in seen:
+            message = f"{quoted(str(route))} is listed under {quoted(seen[route])} already"
+            findings.error("MW0022", (*path, action, index), message, "Give each route one action.")
+        seen.setdefault(route, action)
+    if server.health is not None:
+        _check_health(parse_route(server.health), seen, (*path, "health"), findings)
+
+
+def _check_health(route: Route, seen: dict[Route, str], path: tuple[str, ...], findings: Findings) -> None:
+    if route.method != "GET":
+        findings.error("MW0022", path, "is not a `GET` route", "Health is asked without a body.")
+    if route in seen:
+        message = f"is listed under {quoted(seen[route])} too"
+        findings.error(
+            "MW0022", path, message, "Health is for meshward alone: list another route for clients."
+        )
+
+
+def _check_meanings(
+    name: str, model: Model, meanings: dict[str, dict[Route, Action]], findings: Findings
+) -> None:
+    """Versions share one URL, so what a request means must not depend on which of them answers."""
+    first: dict[Route, tuple[str, Action]] = {}
+    done: set[str] = set()
+    for version, body in model.versions.items():
+        if body.server in done:
+            continue
+        done.add(body.server)
+        for route, action in meanings.get(body.server, {}).items():
+            other, meaning = first.setdefault(route, (version, action))
+            if meaning != action:
+                was = f"for version {quoted(other)} it is {quoted(meaning)}"
+                message = f"makes {quoted(str(route))} {quoted(action)}; {was}"
+                remedy = "Give the route one action in both server kinds, or make two models."
+                findings.error("MW0022", ("models", name, "versions", version, "server"), message, remedy)
+
+
+def _check_traffic(name: str, model: Model, findings: Findings) -> None:
+    if model.traffic is None:
+        return
+    path = ("models", name, "traffic")
+    for version in model.traffic:
+        if version not in model.versions:
+            findings.error(
+                "MW0023", (*path, version), "is not a version of the model", "Name one of its versions."
+            )
+    if not any(model.traffic.values()):
+        findings.error(
+            "MW0023", path, "sends nothing anywhere", "Give one version a weight, or take `traffic` out."
+        )
+
+
+def _check_aliases(policy: Policy, findings: Findings) -> None:
+    owners: dict[str, str] = {}
+    for name, model in policy.models.items():
+        for index, alias in enumerate(model.aliases):
+            path = ("models", name, "aliases", index)
+            if alias in policy.models:
+                findings.error(
+                    "MW0021", path, f"{quoted(alias)} is the name of a model", "Choose another alias."
+                )
+            elif alias in owners:
+                message = f"{quoted(alias)} is an alias of {quoted(owners[alias])} already"
+                findings.error("MW0021", path, message, "An alias means one model: take one of them out.")
+            owners.setdefault(alias, name)
+
+
+def _check_dns_names(policy: Policy, findings: Findings) -> None:
+    """A guard is known by its version's DNS name, so no two may share one."""
+    seen: dict[tuple[str, str], str] = {}
+    for name, model in policy.models.items():
+        for version in model.versions:
+            owner = f"{name}.{version}"
+            path = ("models", name, "versions", version)
+            first = seen.setdefault((dns_label(version), dns_label(name)), owner)
+            if first != owner:
+                findings.error(
+                    "MW0030", path, f"has the same DNS name as {quoted(first)}", "Give it another name."
+                )
+
+
+def _check_sealing(policy: Policy, findings: Findings) -> None:
+    if policy.audit.seal_to:
+        return
+    remedy = "Name an auditor's public key under `audit: {seal_to: [...]}`."
+    if policy.audit.capture == "sealed":
+        findings.error("MW0029", ("audit", "capture"), "is `sealed`, and nobody could open it", remedy)
+    for name, model in policy.models.items():
+        if model.audit.capture == "sealed":
+            path = ("models", name, "audit", "capture")
+            findings.error("MW0029", path, "is `sealed`, and nobody could open it", remedy)

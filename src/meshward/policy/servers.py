@@ -1,0 +1,116 @@
+"""The server kinds that meshward knows: which exact routes each has, and what they mean.
+
+A kind lists everything that a client may reach. What is left out does not exist for clients: documentation
+pages, profilers, and routes that we cannot vouch for (vLLM's /inference/v1/generate, `transformers serve`'s
+/v1/systemone). Health routes are for meshward itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from meshward.policy.schema import ACTIONS, Action, Policy, Server
+from meshward.policy.values import Route, parse_route
+
+GENERATED = "generated"
+"""The built-in credential: a key that the guard sends and the server demands."""
+
+
+def _post(*paths: str) -> list[str]:
+    return [f"POST {path}" for path in paths]
+
+
+_CHAT = ("/v1/chat/completions", "/v1/completions")
+_EMBED = (
+    "/embed",
+    "/embed_all",
+    "/embed_sparse",
+    "/predict",
+    "/rerank",
+    "/similarity",
+    "/embeddings",
+    "/v1/embeddings",
+)
+
+BUILT_IN: Mapping[str, Server] = MappingProxyType(
+    {
+        "tei": Server(
+            infer=_post("/", *_EMBED, "/invocations", "/vertex"),
+            describe=["GET /info", *_post("/tokenize", "/decode")],
+            observe=["GET /metrics"],
+            health="GET /health",
+        ),
+        "tgi": Server(
+            infer=_post("/", "/generate", "/generate_stream", *_CHAT, "/invocations", "/vertex"),
+            describe=["GET /info", "GET /v1/models", *_post("/tokenize", "/chat_tokenize")],
+            observe=["GET /metrics"],
+            health="GET /health",
+        ),
+        "vllm": Server(
+            infer=_post(
+                *_CHAT,
+                "/v1/responses",
+                "/v1/messages",
+                "/v1/embeddings",
+                "/v1/score",
+                "/v1/rerank",
+                "/v1/audio/transcriptions",
+                "/v1/audio/translations",
+                "/v2/embed",
+                "/v2/rerank",
+                "/pooling",
+                "/classify",
+                "/score",
+                "/rerank",
+                "/invocations",
+            ),
+            describe=["GET /v1/models", "GET /version", *_post("/tokenize", "/detokenize")],
+            observe=["GET /metrics", "GET /load"],
+            manage=_post(
+                "/pause",
+                "/resume",
+                "/sleep",
+                "/wake_up",
+                "/scale_elastic_ep",
+                "/update_weights",
+                "/init_weight_transfer_engine",
+                "/collective_rpc",
+                "/reset_prefix_cache",
+                "/v1/load_lora_adapter",
+                "/v1/unload_lora_adapter",
+            ),
+            health="GET /health",
+        ),
+        "transformers": Server(
+            infer=_post(*_CHAT, "/v1/responses", "/v1/audio/transcriptions"),
+            describe=["GET /v1/models"],
+            manage=_post("/load_model", "/reset"),
+            health="GET /health",
+        ),
+        # Any of the above may run there; the hosted endpoint has no route that changes it.
+        "inference-endpoint": Server(
+            infer=_post("/", "/generate", "/generate_stream", *_CHAT, "/v1/responses", *_EMBED),
+            describe=["GET /info", "GET /v1/models", *_post("/tokenize", "/decode")],
+            observe=["GET /metrics"],
+            health="GET /health",
+        ),
+    }
+)
+
+
+def server_kinds(policy: Policy) -> dict[str, Server]:
+    """The built-in server kinds and the policy's own, by name."""
+    return {**policy.servers, **BUILT_IN}
+
+
+def routes_of(server: Server) -> dict[Route, Action]:
+    """What each exact route of a server kind means."""
+    return {route: action for action, _, route in listed_routes(server)}
+
+
+def listed_routes(server: Server) -> Iterator[tuple[Action, int, Route]]:
+    """Every route as listed: its action, its place in that action's list, and what it is."""
+    for action in ACTIONS:
+        for index, text in enumerate(getattr(server, action)):
+            yield action, index, parse_route(text)

@@ -1,0 +1,167 @@
+"""What pydantic finds wrong with a policy, as problems with a place, the user's words and a remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from meshward.kit.errors import Problem, Where
+from meshward.kit.names import NAME
+from meshward.policy.jsonschema import keys_at, schema_at
+from meshward.policy.positions import Positions, spelled
+from meshward.policy.tree import Node
+from meshward.policy.values import Unreadable
+from meshward.policy.words import listed, nearest, quoted
+
+_KEY = "[key]"  # how pydantic says that a mapping's key, not its value, is wrong
+_KINDS = {str: "text", bool: "true or false", int: "a number", list: "a list", dict: "a mapping"}
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "union_tag_invalid": "text or a list",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One of pydantic's errors, with the value in the file that it is about."""
+
+    detail: ErrorDetails
+    node: Node
+    path: tuple[str | int, ...]
+    where: Where
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return self.detail["ctx"]
+
+    def problem(self, code: str, what: str, remedy: str) -> Problem:
+        message = f"{quoted(spelled(self.path))}: {quoted(self.node.value)} {what}"
+        return Problem(code, message, remedy, self.where)
+
+
+def shape_problems(error: ValidationError, positions: Positions) -> Iterator[Problem]:
+    """One problem for each value that is wrong; of a choice's several findings, the first."""
+    seen: set[tuple[str | int, ...]] = set()
+    for detail in error.errors(include_url=False, include_input=False):
+        path = positions.present(detail["loc"])
+        about = (*path, detail["loc"][-1]) if detail["type"] in ("missing", "extra_forbidden") else path
+        if about not in seen:
+            seen.add(about)
+            yield _problem(detail, path, positions)
+
+
+def _problem(detail: ErrorDetails, path: tuple[str | int, ...], positions: Positions) -> Problem:
+    kind = detail["type"]
+    if kind == "missing":
+        return _missing(str(detail["loc"][-1]), path, positions)
+    if kind == "extra_forbidden":
+        return _unknown(path, positions)
+    if detail["loc"][-1] == _KEY:
+        return _name(path[-1], path, positions.key(path))
+    node = positions.node(path)
+    if kind in _WANTED:
+        return _wrong_type(kind, node, path, positions.at(path))
+    return _MAKERS.get(kind, _other)(_Finding(detail, node, path, positions.at(path)))
+
+
+def _missing(key: str, path: tuple[str | int, ...], positions: Positions) -> Problem:
+    owner = quoted(spelled(path)) if path else "the policy"
+    description = schema_at((*path, key)).get("description", "")
+    return Problem(
+        "MW0011",
+        f"{owner} lacks {quoted(key)}",
+        f"Add {quoted(key + ':')} {description}".strip(),
+        positions.at(path),
+    )
+
+
+def _unknown(path: tuple[str | int, ...], positions: Positions) -> Problem:
+    *owner, key = path
+    known = keys_at(owner)
+    meant = nearest(key, known)
+    place = f" in {quoted(spelled(owner))}" if owner else ""
+    remedy = f"Did you mean {quoted(meant)}?" if meant else f"Known here: {listed(known, 20)}."
+    return Problem("MW0010", f"unknown key {quoted(key)}{place}", remedy, positions.key(path))
+
+
+def _wrong_type(kind: str, node: Node, path: tuple[str | int, ...], where: Where) -> Problem:
+    wanted, found = _WANTED[kind], _KINDS.get(type(node.value), "nothing")
+    remedy = f"Write {wanted}."
+    if kind == "string_type" and type(node.value) in (int, bool):
+        remedy = f'Put it in quotes: `"{node.value}"`.'
+    elif kind == "list_type":
+        remedy = "Write a list, like `[a, b]`."
+    return Problem("MW0012", f"{quoted(spelled(path))} must be {wanted}, not {found}", remedy, where)
+
+
+def _name(word: object, path: tuple[str | int, ...], where: Where) -> Problem:
+    message = f"{quoted(spelled(path[:-1]) or spelled(path))}: {quoted(word)} is not a name"
+    return Problem("MW0013", message, schema_at(("grants", 0, "id"))["description"], where)
+
+
+def _pattern(finding: _Finding) -> Problem:
+    if finding.context["pattern"] == NAME:
+        return _name(finding.node.value, finding.path, finding.where)
+    remedy = (
+        schema_at(finding.path).get("description", "")
+        or f"It must match {quoted(finding.context['pattern'])}."
+    )
+    return finding.problem("MW0015", "has the wrong form", remedy)
+
+
+def _value(finding: _Finding) -> Problem:
+    error: Unreadable = finding.context["error"]
+    remedy = error.remedy[0].upper() + error.remedy[1:] + "."
+    return Problem("MW0015", f"{quoted(spelled(finding.path))}: {error.cause}", remedy, finding.where)
+
+
+def _literal(finding: _Finding) -> Problem:
+    words = re.findall(r"[\w-]+", str(finding.context["expected"]).replace(" or ", " "))
+    meant = nearest(finding.node.value, words)
+    remedy = f"Did you mean {quoted(meant)}? Known: {listed(words)}." if meant else f"Write {listed(words)}."
+    if finding.path[-1] == "models":
+        remedy = "Write `all`, a list of models, or a mapping with `labels` or `same`."
+    return finding.problem("MW0014", "is not known here", remedy)
+
+
+def _empty(finding: _Finding) -> Problem:
+    message = f"{quoted(spelled(finding.path))} is empty"
+    return Problem("MW0016", message, "Give at least one, or take the key out.", finding.where)
+
+
+def _bound(finding: _Finding) -> Problem:
+    remedy = finding.detail["msg"].replace("Input should", "It must") + "."
+    return finding.problem("MW0016", "is out of bounds", remedy)
+
+
+def _long(finding: _Finding) -> Problem:
+    return finding.problem(
+        "MW0016", "is too long", f"Write at most {finding.context['max_length']} characters."
+    )
+
+
+def _other(finding: _Finding) -> Problem:
+    return finding.problem("MW0012", f"is not taken: {finding.detail['msg']}", "See docs/policy.md.")
+
+
+_MAKERS: dict[str, Callable[[_Finding], Problem]] = {
+    "string_pattern_mismatch": _pattern,
+    "value_error": _value,
+    "literal_error": _literal,
+    "too_short": _empty,
+    "string_too_short": _empty,
+    "string_too_long": _long,
+    "greater_than_equal": _bound,
+    "less_than_equal": _bound,
+}

@@ -1,0 +1,62 @@
+"""How a user's words stand in our sentences: quoted, cut, harmless to a terminal; and what was meant."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from difflib import get_close_matches
+
+_SHOWN = 80
+# Letters and marks that `str.isprintable` lets pass although nothing is seen of them.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def quoted(word: object) -> str:
+    """`word` in backticks, with what a terminal would not show as itself escaped; cut after 80 characters."""
+    text = word if isinstance(word, str) else repr(word)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return "`" + "".join(_seen(character) for character in shown) + "`"
+
+
+def first_unseen(text: str) -> int | None:
+    """Where the first character stands that is not seen as itself: controls, bidirectional marks, zero width,
+    spaces other than U+0020, unassigned and private ones. None if there is none.
+    """
+    if text.isprintable():
+        found = None if text.isascii() else _UNSEEN.search(text)
+        return found.start() if found else None
+    return next(index for index, character in enumerate(text) if not _is_seen(character))
+
+
+def character_name(character: str) -> str:
+    """`U+202E RIGHT-TO-LEFT OVERRIDE`."""
+    name = unicodedata.name(character, "")
+    return f"U+{ord(character):04X} {name}".rstrip()
+
+
+def nearest(word: object, known: Collection[str]) -> str | None:
+    """The known word that was probably meant."""
+    if not isinstance(word, str) or len(word) > 64:
+        return None
+    return next(iter(get_close_matches(word, known, n=1, cutoff=0.6)), None)
+
+
+def listed(words: Collection[str], most: int = 12) -> str:
+    """`a`, `b` and `c`; at most `most` of them."""
+    shown = [quoted(word) for word in list(words)[:most]]
+    if len(words) > most:
+        return ", ".join(shown) + f" and {len(words) - most} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() and not _UNSEEN.match(character)
+
+
+def _seen(character: str) -> str:
+    if character != "`" and _is_seen(character):
+        return character
+    return f"\\u{ord(character):04x}"

@@ -1,0 +1,199 @@
+"""Where an instance keeps what: STATE (durable, ours alone), RUN (what other uids must reach), and memory.
+
+Every directory is taken over only if it is a real directory of ours: these places are guessable, and some
+(/var/tmp, /dev/shm) are writable by everybody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshward.kit.canonical import digest
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.names import dns_label
+
+SOCKET_PATH_LIMIT = 103  # bytes that fit into sockaddr_un.sun_path beside its NUL
+ROOT_RUN = Path("/var/lib/meshward")
+SHARED_TEMPORARY = Path("/var/tmp")  # noqa: S108  checked for its owner below
+MEMORY = Path("/dev/shm")  # noqa: S108  checked for its owner below
+_STATE_RUN_LIMIT = 60  # bytes; leaves room for the longest socket path under RUN
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)  # what needs no quoting in any part's configuration
+_MODEL_NAME_LIMIT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """STATE, one instance's durable directory. A pure value: `open_state` makes it exist."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.path.resolve())
+
+    @property
+    def hex(self) -> str:
+        """8 hex digits that tell this machine's instances apart."""
+        return hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def status_file(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def log(self, part: str) -> Path:
+        return self.logs / f"{part}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The layout of RUN. Socket properties raise MeshwardError where the path is too long for a socket."""
+
+    path: Path
+
+    @property
+    def edge_dir(self) -> Path:
+        return self.path / "edge"
+
+    @property
+    def decide_dir(self) -> Path:
+        return self.path / "decide"
+
+    @property
+    def decide_socket(self) -> Path:
+        return socket_path(self.decide_dir / "decide.sock")
+
+    def guard_dir(self, slot: int) -> Path:
+        """The guard in `slot` 0..63."""
+        return self.path / "guards" / f"{slot:02d}"
+
+    def guard_socket(self, slot: int) -> Path:
+        return socket_path(self.guard_dir(slot) / "guard.sock")
+
+    def model_dir(self, model: str, version: str) -> Path:
+        """Short enough for a socket; the digest keeps (`a-b`, `c`) apart from (`a`, `b-c`)."""
+        readable = dns_label(f"{model}-{version}")[:_MODEL_NAME_LIMIT]
+        return self.path / "models" / f"{readable}-{digest([model, version])[:8]}"
+
+    def model_socket(self, model: str, version: str) -> Path:
+        return socket_path(self.model_dir(model, version) / "model.sock")
+
+
+def open_state(path: Path) -> State:
+    """STATE at `path`, created or tightened to 0700. Raises MeshwardError if it is no directory of ours."""
+    state = State(path)
+    own_directory(state.path, parents=True)
+    own_directory(state.logs)
+    return state
+
+
+def run_path(state: State) -> Path:
+    """Where RUN is, whether or not it exists."""
+    if os.geteuid() == 0:
+        return ROOT_RUN / state.hex
+    inside = state.path / "run"
+    if len(os.fsencode(inside)) < _STATE_RUN_LIMIT and _PLAIN_PATH.fullmatch(str(inside)):
+        return inside
+    return SHARED_TEMPORARY / f"meshward-{os.geteuid()}-{state.hex}"
+
+
+def run_directory(state: State) -> Path:
+    """RUN, created or tightened. Root's is 0711, so that each part's uid reaches its own; else 0700."""
+    path = run_path(state)
+    if os.geteuid() != 0:
+        return own_directory(path)
+    own_directory(ROOT_RUN, mode=0o711, parents=True)
+    return own_directory(path, mode=0o711)
+
+
+def shm_path(state: State) -> Path:
+    return MEMORY / f"meshward-{state.hex}"
+
+
+def shm_directory(state: State, uid: int = -1, gid: int = -1) -> Path:
+    """An empty directory in memory, 0700, of `uid` (the edge's). What a killed instance left is removed."""
+    path = shm_path(state)
+    _remove_tree(path)
+    return own_directory(path, uid=uid, gid=gid)
+
+
+def own_directory(
+    path: Path, *, uid: int = -1, gid: int = -1, mode: int = 0o700, parents: bool = False
+) -> Path:
+    """Make `path` a directory with exactly this owner, group and mode (-1: leave as it is).
+
+    Raises MeshwardError for a symbolic link, for anything that is no directory, and for one that belongs
+    neither to us nor already to `uid`: whoever owns a directory decides what is in it.
+    """
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise _refused(path, f"cannot be used as a directory ({error.strerror})") from error
+    try:
+        owner = os.fstat(descriptor).st_uid
+        if owner not in (os.geteuid(), uid):
+            raise _refused(path, f"belongs to uid {owner}, not to you (uid {os.geteuid()})")
+        os.fchown(descriptor, uid, gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+    return path
+
+
+def socket_path(path: Path) -> Path:
+    """`path`, if a unix socket can have it. Raises MeshwardError if it is too long."""
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_LIMIT:
+        raise MeshwardError(
+            "MW3003",
+            f"`{path}` has {length} bytes; a unix socket's path may have {SOCKET_PATH_LIMIT}",
+            "Use a state directory with a shorter path (--state).",
+        )
+    return path
+
+
+def clean(state: State) -> None:
+    """Remove what must not outlive an instance: the decision cache in memory, and every socket under RUN."""
+    _remove_tree(shm_path(state))
+    root = run_path(state)
+    if not root.is_dir() or root.is_symlink():
+        return
+    # By directory descriptors: other uids own some of these directories and could swap one for a link.
+    for _, _, names, directory in os.fwalk(root):
+        for name in names:
+            if stat.S_ISSOCK(os.lstat(name, dir_fd=directory).st_mode):
+                os.unlink(name, dir_fd=directory)
+
+
+def _remove_tree(path: Path) -> None:
+    if path.is_symlink():
+        raise _refused(path, "is a symbolic link")
+    if path.exists():
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise _refused(path, f"cannot be removed ({error.strerror})") from error
+
+
+def _refused(path: Path, why: str) -> MeshwardError:
+    return MeshwardError(
+        "MW3002",
+        f"`{path}` {why}",
+        "Find out who made it, then remove it or use another state directory (--state).",
+        exit_code=Exit.UNSAFE,
+    )

@@ -1,0 +1,146 @@
+"""A guard as files: a fixed bootstrap, five watched files, and a static twin to be judged beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshward.kit.canonical import canonical_json
+from meshward.kit.secret import Secret
+from meshward.targets.envoy import resources
+from meshward.targets.envoy.listener import GuardSettings, Source, callers_only, listener
+from meshward.targets.envoy.projection import GuardView
+from meshward.targets.envoy.resources import BUNDLE, RULES, SERVER, SVID, TOKEN_KEYS
+from meshward.targets.envoy.wire import Json, typed
+
+_JWT_TYPE = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardIdentity:
+    """What a guard is given beside the policy: PEM texts; the current and the next signing key as JWKs."""
+
+    chain: str
+    key: Secret
+    bundle: str
+    token_keys: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardFiles:
+    """`xds` maps a file's stem to its bytes, `versions` to its digest. `twin` too holds the private key."""
+
+    bootstrap: bytes
+    xds: Mapping[str, bytes] = field(repr=False)
+    twin: bytes = field(repr=False)
+    versions: Mapping[str, str]
+
+
+def render(view: GuardView, settings: GuardSettings, identity: GuardIdentity) -> GuardFiles:
+    """Every file of one guard. Raises MeshwardError for an upstream or a key that a guard cannot use."""
+    content = {
+        RULES: resources.rules(view, settings.max_identities),
+        SERVER: resources.server(view),
+        TOKEN_KEYS: resources.token_keys(view, identity.token_keys, settings.token_cache),
+        SVID: resources.svid(identity.chain, identity.key),
+        BUNDLE: resources.bundle(identity.bundle),
+    }
+    return GuardFiles(
+        bootstrap=_encode(_bootstrap(view, settings)),
+        xds={name: _encode(resources.discovery_response(each)) for name, each in content.items()},
+        twin=_encode(_twin(view, settings, content)),
+        versions={name: resources.version_of(each) for name, each in content.items()},
+    )
+
+
+def command(binary: str, guard_dir: str) -> list[str]:
+    """The argument list that runs the guard whose bootstrap is `guard_dir`/guard.json."""
+    return [
+        binary,
+        "-c", f"{guard_dir}/guard.json",
+        "--concurrency", "1",
+        "--disable-hot-restart",
+        "--file-flush-interval-msec", "50",
+        # Without this a mistyped field inside RBACPerRoute is a warning, and everything is allowed.
+        "--reject-unknown-dynamic-fields",
+        "--log-level", "warning",
+    ]  # fmt: skip
+
+
+def validate_command(binary: str, twin: str) -> list[str]:
+    """The argument list that judges the twin in the file `twin`: exit 0 or 1, in some 60 ms."""
+    return [
+        binary,
+        "--mode",
+        "validate",
+        "-c",
+        twin,
+        "--reject-unknown-dynamic-fields",
+        "--log-level",
+        "error",
+    ]
+
+
+def _encode(value: Json) -> bytes:
+    return canonical_json(value).encode()
+
+
+def _bootstrap(view: GuardView, settings: GuardSettings) -> Json:
+    def watched(name: str) -> Json:
+        source = {"path": f"{settings.xds}/{name}.json", "watched_directory": {"path": settings.xds}}
+        return {"path_config_source": source, "resource_api_version": "V3"}
+
+    validation = {
+        "default_validation_context": callers_only(view),
+        "validation_context_sds_secret_config": {"name": BUNDLE, "sds_config": watched(BUNDLE)},
+    }
+    source = Source(
+        routes={"rds": {"route_config_name": "guard", "config_source": watched(RULES)}},
+        token={"config_discovery": {"config_source": watched(TOKEN_KEYS), "type_urls": [_JWT_TYPE]}},
+        tls={
+            "tls_certificate_sds_secret_configs": [{"name": SVID, "sds_config": watched(SVID)}],
+            "combined_validation_context": validation,
+        },
+    )
+    return {
+        **_frame(view, settings),
+        "static_resources": {"listeners": [listener(view, settings, source, settings.access_log)]},
+        "dynamic_resources": {"cds_config": watched(SERVER)},
+    }
+
+
+def _twin(view: GuardView, settings: GuardSettings, content: Mapping[str, Json]) -> Json:
+    """The same guard with everything inline, for the vendor's judgement: nothing runs from it."""
+    trust = {**content[BUNDLE]["validation_context"], **callers_only(view)}
+    source = Source(
+        routes={"route_config": _untyped(content[RULES])},
+        token={"typed_config": content[TOKEN_KEYS]["typed_config"]},
+        tls={"tls_certificates": [content[SVID]["tls_certificate"]], "validation_context": trust},
+    )
+    static = {
+        # Judging opens the log, and would leave it to the guard as the judge's own file.
+        "listeners": [listener(view, settings, source, log="/dev/null")],
+        "clusters": [_untyped(content[SERVER])],
+    }
+    return {**_frame(view, settings), "static_resources": static}
+
+
+def _untyped(resource: Json) -> Json:
+    return {name: value for name, value in resource.items() if name != "@type"}
+
+
+def _frame(view: GuardView, settings: GuardSettings) -> Json:
+    monitor = typed(
+        "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        max_active_downstream_connections=settings.max_connections,
+    )
+    return {
+        "node": {"id": view.dns_name, "cluster": "meshward"},
+        "admin": {"address": {"pipe": {"path": settings.admin_socket, "mode": 0o600}}},
+        "overload_manager": {
+            "resource_monitors": [
+                {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": monitor}
+            ]
+        },
+    }

@@ -1,0 +1,179 @@
+"""A guard's only door: mTLS on a unix socket, then token, rules, net, body size, model server.
+
+The listener never changes while it runs (a changed one cuts open streams); what changes comes by file.
+`Source` says where from, so that the same listener can be judged with everything inline: `--mode validate`
+reads no watched file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from meshward.kit.errors import MeshwardError
+from meshward.targets.envoy.answers import access_log, local_replies
+from meshward.targets.envoy.projection import GuardView
+from meshward.targets.envoy.rules import limit_filter
+from meshward.targets.envoy.wire import JWT_RESOURCE, LIMIT, PEER_HEADER, RBAC, SOCKET_BYTES, Json, typed
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """How a guard runs on its machine. `directory` is absolute; seconds."""
+
+    directory: str
+    max_connection_seconds: int = 300  # how long an open connection may outlive its certificate
+    max_connections: int = 4096
+    token_cache: int = 4096  # live Transaction Tokens; more in turn than this and none is ever found
+    max_identities: int = 10_000  # counted apart in the net; beyond it the oldest starts afresh
+
+    def __post_init__(self) -> None:
+        if not self.directory.startswith("/") or len(self.admin_socket.encode()) > SOCKET_BYTES:
+            raise MeshwardError(
+                "MW3301",
+                f"no socket fits in `{self.directory}`: relative, or over {SOCKET_BYTES} bytes with its name",
+                "give `--state` a shorter path",
+            )
+
+    @property
+    def socket(self) -> str:
+        return f"{self.directory}/guard.sock"
+
+    @property
+    def admin_socket(self) -> str:
+        return f"{self.directory}/admin.sock"
+
+    @property
+    def access_log(self) -> str:
+        return f"{self.directory}/access.log"
+
+    @property
+    def xds(self) -> str:
+        return f"{self.directory}/xds"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the listener's changing parts come from: files, or (for the twin) inline. Parts of messages."""
+
+    routes: Json  # of HttpConnectionManager
+    token: Json  # of the jwt_authn HttpFilter
+    tls: Json  # of CommonTlsContext: certificate, trust, and which SPIFFE IDs may call
+
+
+def listener(view: GuardView, settings: GuardSettings, source: Source, log: str) -> Json:
+    """The listener, whole; `log` is the access log's path."""
+    manager = {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": _connection_manager(view, settings, source, log),
+    }
+    return {
+        "name": "guard",
+        "address": {"pipe": {"path": settings.socket, "mode": 0o660}},
+        "per_connection_buffer_limit_bytes": 65536,
+        "filter_chains": [{"filters": [manager], "transport_socket": _tls(source)}],
+    }
+
+
+def callers_only(view: GuardView) -> Json:
+    """The part of a validation context that names who may connect: one exact URI each."""
+    names = [{"san_type": "URI", "matcher": {"exact": caller}} for caller in view.callers]
+    return {"match_typed_subject_alt_names": names}
+
+
+def _tls(source: Source) -> Json:
+    context = typed(
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        require_client_certificate=True,
+        disable_stateless_session_resumption=True,  # a ticket would outlive the certificate behind it
+        disable_stateful_session_resumption=True,
+        common_tls_context={
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
+            **source.tls,
+        },
+    )
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _connection_manager(view: GuardView, settings: GuardSettings, source: Source, log: str) -> Json:
+    return typed(
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="guard",
+        codec_type="HTTP1",
+        **source.routes,
+        http_filters=_filters(source),
+        access_log=[access_log(view, log)],
+        local_reply_config=local_replies(),
+        **_STRICT,
+        **_PLAIN,
+        common_http_protocol_options={
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "max_headers_count": 64,
+            "idle_timeout": "600s",  # longer than the edge keeps one: a POST must not meet a close
+            "max_connection_duration": f"{settings.max_connection_seconds}s",
+        },
+        http1_safe_max_connection_duration=True,  # says Connection: close in an answer, cuts nothing
+        max_request_headers_kb=32,
+        request_headers_timeout="10s",
+        stream_idle_timeout="60s",
+    )
+
+
+_STRICT: dict[str, Any] = {
+    "normalize_path": False,  # true rewrites /a/../embed and serves it
+    "merge_slashes": False,
+    "path_with_escaped_slashes_action": "REJECT_REQUEST",
+    "http_protocol_options": {"allow_absolute_url": False},
+    "stream_error_on_invalid_http_message": True,
+}
+_TAKEN_OFF = [
+    {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
+    for prefix in ("x-envoy-", "x-mw-", "x-meshward-")
+]
+# All URIs of the caller's certificate: TLS is content if one fits, the rules want just one (X509-SVID 5.2).
+_PEER = {"key": PEER_HEADER, "value": "%DOWNSTREAM_PEER_URI_SAN%"}
+_PLAIN: dict[str, Any] = {
+    # The model gets what the edge sent, less what names a caller; nothing of Envoy's own.
+    "use_remote_address": False,
+    "skip_xff_append": True,
+    "generate_request_id": False,
+    "preserve_external_request_id": True,
+    "forward_client_cert_details": "SANITIZE",
+    "server_header_transformation": "PASS_THROUGH",
+    "early_header_mutation_extensions": [
+        {
+            "name": "envoy.http.early_header_mutation.header_mutation",
+            "typed_config": typed(
+                "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                mutations=[
+                    *_TAKEN_OFF,
+                    {"append": {"header": _PEER, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}},
+                ],
+            ),
+        }
+    ],
+}
+
+
+def _filters(source: Source) -> list[Json]:
+    """In the order that a request meets them: no claims before the token; what is refused is not counted."""
+    return [
+        {"name": JWT_RESOURCE, **source.token},
+        {"name": RBAC, "typed_config": _refuse_all()},
+        {"name": LIMIT, "typed_config": limit_filter((), 0)},
+        {
+            "name": "envoy.filters.http.buffer",
+            "typed_config": typed("extensions.filters.http.buffer.v3.Buffer", max_request_bytes=1),
+        },
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": typed("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
+        },
+    ]
+
+
+def _refuse_all() -> Json:
+    return typed("extensions.filters.http.rbac.v3.RBAC", rules={"action": "ALLOW", "policies": {}})

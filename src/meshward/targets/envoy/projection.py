@@ -1,0 +1,87 @@
+"""What one guard enforces, and nothing more: the part of the plan that concerns one version of one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshward.plan.ir import Grant, Plan
+
+NET_FACTOR = (
+    2  # the edge counts exactly; a guard that sees more than twice that has met a caller who went round
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GuardedRoute:
+    """One exact route, and the permission (`<model>.<action>`) that it takes."""
+
+    method: str
+    path: str
+    permission: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Net:
+    """At most `count` requests in every `seconds` for one identity under one grant."""
+
+    grant: str
+    count: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuardView:
+    """Sizes in bytes, times in seconds. `upstream` is the policy's own spelling of the server's URL."""
+
+    trust_domain: str
+    issuer: str  # the `iss` of Transaction Tokens
+    model: str
+    version: str
+    dns_name: str
+    routes: tuple[GuardedRoute, ...]
+    nets: tuple[Net, ...]
+    upstream: str
+    timeout: int  # without a byte in either direction
+    max_body: int
+    callers: tuple[str, ...]  # SPIFFE IDs
+
+    @property
+    def spiffe_id(self) -> str:
+        """Who this guard is."""
+        return f"spiffe://{self.trust_domain}/model/{self.model}"
+
+
+def project(plan: Plan, model: str, version: str) -> GuardView:
+    """The guard of `version` of `model`. Raises KeyError where the plan has no such version."""
+    entry = plan.models[model]
+    deployed = {each.name: each for each in entry.versions}[version]
+    routes = (
+        GuardedRoute(route.method, route.path, f"{model}.{action}")
+        for route, action in deployed.routes.items()
+    )
+    return GuardView(
+        trust_domain=plan.trust_domain,
+        issuer=f"https://{plan.edge.hostname}",
+        model=model,
+        version=version,
+        dns_name=deployed.dns_name,
+        routes=tuple(sorted(routes)),
+        nets=tuple(sorted(net for grant in plan.grants if (net := _net(grant, model)))),
+        upstream=deployed.url,
+        timeout=entry.timeout,
+        max_body=entry.max_body,
+        callers=(f"spiffe://{plan.trust_domain}/edge",),
+    )
+
+
+def _net(grant: Grant, model: str) -> Net | None:
+    """Also for a limit `per` grant or attribute: what several share bounds each of them."""
+    if (
+        grant.shadow
+        or model not in grant.models.names
+        or grant.limits is None
+        or grant.limits.requests is None
+    ):
+        return None
+    rate = grant.limits.requests
+    return Net(grant.id, NET_FACTOR * rate.count, rate.seconds)

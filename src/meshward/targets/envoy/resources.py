@@ -1,0 +1,155 @@
+"""The five watched files of a guard: rules, server, token keys, its SVID, the trust bundle.
+
+Each carries the digest of its content as its version: a guard that reports the digest runs the content.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meshward.kit.canonical import canonical_json, digest
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.secret import Secret
+from meshward.targets.envoy.projection import GuardView
+from meshward.targets.envoy.rules import route_configuration
+from meshward.targets.envoy.wire import JWT_RESOURCE, PAYLOAD, SOCKET_BYTES, UPSTREAM, Json, typed
+
+RULES = "rds"
+SERVER = "cds"
+TOKEN_KEYS = "ecds-jwt"  # noqa: S105 - a file's name
+SVID = "svid"
+BUNDLE = "bundle"
+NAMES = (RULES, SERVER, TOKEN_KEYS, SVID, BUNDLE)
+
+MAX_LIFETIME = 60  # seconds; bounds what is left of a token's life, the minter alone bounds the whole
+CLOCK_SKEW = 5
+_PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "kid", "alg", "use")
+
+
+def rules(view: GuardView, max_identities: int) -> Json:
+    """The rules as a resource."""
+    return typed("config.route.v3.RouteConfiguration", **route_configuration(view, max_identities))
+
+
+def server(view: GuardView) -> Json:
+    """The model server, a cluster of one endpoint. Raises MeshwardError for a URL that no guard can reach."""
+    endpoint = {"endpoint": {"address": _address(view.upstream)}}
+    return typed(
+        "config.cluster.v3.Cluster",
+        name=UPSTREAM,
+        type="STATIC",
+        connect_timeout="2s",
+        per_connection_buffer_limit_bytes=65536,
+        load_assignment={"cluster_name": UPSTREAM, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        typed_extension_protocol_options={_UPSTREAM_HTTP: _UPSTREAM_OPTIONS},
+    )
+
+
+_UPSTREAM_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_UPSTREAM_OPTIONS = typed(
+    "extensions.upstreams.http.v3.HttpProtocolOptions",
+    # uvicorn closes an idle connection after 5 s, and a POST that meets that close is lost: be first.
+    common_http_protocol_options={"idle_timeout": "4s"},
+    explicit_http_config={"http_protocol_options": {}},
+)
+
+
+def _address(url: str) -> Json:
+    if url.startswith("unix:/") and len(url) <= len("unix:") + SOCKET_BYTES:
+        return {"pipe": {"path": url.removeprefix("unix:")}}
+    if (match := _IP_URL.fullmatch(url)) and 0 < int(match["port"]) < 65536:
+        return {"socket_address": {"address": _ip(match["host"], url), "port_value": int(match["port"])}}
+    raise _unreachable(url)
+
+
+_IP_URL = re.compile(
+    r"http://(?P<host>localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})/?", re.ASCII
+)
+
+
+def _ip(host: str, url: str) -> str:
+    try:
+        return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]")))
+    except ValueError:
+        raise _unreachable(url) from None
+
+
+def _unreachable(url: str) -> MeshwardError:
+    return MeshwardError(
+        "MW1301",
+        f"the guard cannot reach `{url}`: it speaks plain HTTP to a unix socket or to an IP address and port",
+        "give the version's `url` as `unix:/path` or `http://127.0.0.1:<port>`",
+        exit_code=Exit.USAGE,
+    )
+
+
+def token_keys(view: GuardView, keys: Sequence[Mapping[str, Any]], cache: int) -> Json:
+    """The jwt_authn filter for tokens signed by one of `keys` (EC P-256 JWKs); it keeps `cache` tokens."""
+    if not keys:
+        raise MeshwardError(
+            "MW2302", "there is no Transaction Token key", "run `meshward rotate signing-key`"
+        )
+    provider = {
+        "issuer": view.issuer,
+        "audiences": [view.trust_domain],
+        "local_jwks": {"inline_string": canonical_json({"keys": [_public(key) for key in keys]})},
+        "from_headers": [{"name": "Txn-Token"}],
+        "forward": False,
+        "payload_in_metadata": PAYLOAD,
+        "require_expiration": True,
+        "max_lifetime": f"{MAX_LIFETIME}s",
+        "clock_skew_seconds": CLOCK_SKEW,
+        "jwt_cache_config": {"jwt_cache_size": cache, "jwt_max_token_size": 8192},
+    }
+    filter_ = typed(
+        "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        providers={"txn": provider},
+        rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "txn"}}],
+        strip_failure_response=True,
+    )
+    return typed("config.core.v3.TypedExtensionConfig", name=JWT_RESOURCE, typed_config=filter_)
+
+
+def _public(key: Mapping[str, Any]) -> Json:
+    """`key`, public members only. One of another kind, or without `alg`, would accept more than ES256."""
+    whole = all(key.get(name) for name in ("kid", "x", "y"))
+    if not whole or (key.get("kty"), key.get("crv"), key.get("alg")) != ("EC", "P-256", "ES256"):
+        raise MeshwardError(
+            "MW2301",
+            "a Transaction Token key is not a whole ES256 key with a `kid`",
+            "run `meshward rotate signing-key`",
+        )
+    return {name: key[name] for name in _PUBLIC_MEMBERS if name in key}
+
+
+def svid(chain: str, key: Secret) -> Json:
+    """The guard's certificate chain (leaf first) and private key, PEM."""
+    certificate = {
+        "certificate_chain": {"inline_string": chain},
+        "private_key": {"inline_string": key.reveal()},
+    }
+    return _secret(SVID, tls_certificate=certificate)
+
+
+def bundle(roots: str) -> Json:
+    """The trust domain's root certificates, PEM."""
+    return _secret(BUNDLE, validation_context={"trusted_ca": {"inline_string": roots}})
+
+
+def _secret(name: str, **content: Json) -> Json:
+    return typed("extensions.transport_sockets.tls.v3.Secret", name=name, **content)
+
+
+def version_of(resource: Json) -> str:
+    """The digest that names `resource`. A private key takes no part: its certificate names it."""
+    if certificate := resource.get("tls_certificate"):
+        return digest(certificate["certificate_chain"])
+    return digest(resource)
+
+
+def discovery_response(resource: Json) -> Json:
+    """A watched file's content."""
+    return {"version_info": version_of(resource), "resources": [resource]}

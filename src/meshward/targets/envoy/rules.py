@@ -1,0 +1,124 @@
+"""What a guard lets pass: exact routes, each with its own RBAC, and the net under each grant's limit (RDS).
+
+Without a route of its own a request meets the listener's RBAC, which has no policies and so refuses all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshward.targets.envoy.projection import GuardedRoute, GuardView, Net
+from meshward.targets.envoy.wire import JWT, LIMIT, PAYLOAD, PEER_HEADER, RBAC, UPSTREAM, Json, typed
+
+_SUBJECT = "(?s)[^:]+:.+"  # <issuer's name>:<stable id>; jwt_authn passes a token without any `sub`
+_IDENTITY_HEADERS = (
+    "authorization", "proxy-authorization", "cookie", "forwarded", "txn-token", "remote-user",
+    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-client-cert", "x-real-ip",
+)  # fmt: skip
+# A model must not be able to speak as the guard.
+_OWN_ANSWER_HEADERS = ("x-mw-layer", "x-mw-reason")
+_UNLIMITED = {"max_tokens": 2**32 - 1, "tokens_per_fill": 2**32 - 1, "fill_interval": "1s"}
+
+
+def route_configuration(view: GuardView, max_identities: int) -> Json:
+    """The guard's whole rule set as one RouteConfiguration, counting `max_identities` apart."""
+    host: Json = {
+        "name": "model",
+        "domains": [view.dns_name],
+        "routes": [_route(view, route) for route in view.routes],
+    }
+    if view.nets:
+        host["typed_per_filter_config"] = {LIMIT: limit_filter(view.nets, max_identities)}
+    return {
+        "name": "guard",
+        "virtual_hosts": [host],
+        "request_headers_to_remove": [*_IDENTITY_HEADERS, PEER_HEADER],
+        "response_headers_to_remove": list(_OWN_ANSWER_HEADERS),
+    }
+
+
+def _route(view: GuardView, route: GuardedRoute) -> Json:
+    return {
+        "match": {
+            "path": route.path,
+            "headers": [{"name": ":method", "string_match": {"exact": route.method}}],
+        },
+        "route": {
+            "cluster": UPSTREAM,
+            "timeout": "0s",  # else a stream ends after 15 s
+            "idle_timeout": f"{view.timeout}s",
+            # `reset` would run one POST three times; a connection that never stood has run nothing.
+            "retry_policy": {"retry_on": "connect-failure", "num_retries": 2},
+        },
+        "request_body_buffer_limit": view.max_body,
+        "typed_per_filter_config": {
+            RBAC: typed("extensions.filters.http.rbac.v3.RBACPerRoute", rbac=_allow(view, route.permission)),
+            "envoy.filters.http.buffer": typed(
+                "extensions.filters.http.buffer.v3.BufferPerRoute",
+                buffer={"max_request_bytes": view.max_body},
+            ),
+        },
+    }
+
+
+def _allow(view: GuardView, permission: str) -> Json:
+    """Caller, permission, model, scope and subject: all of them, each one exact."""
+    callers = [{"authenticated": {"principal_name": {"exact": caller}}} for caller in view.callers]
+    alone = [{"header": {"name": PEER_HEADER, "string_match": {"exact": caller}}} for caller in view.callers]
+    everything = [
+        {"or_ids": {"ids": callers}},
+        {"or_ids": {"ids": alone}},
+        _claim(("tctx", "perm", permission), {"exact": "1"}),
+        _claim(("tctx", "model"), {"exact": view.model}),
+        _claim(("scope",), {"exact": permission}),
+        _claim(("sub",), {"safe_regex": {"regex": _SUBJECT}}),
+    ]
+    policy = {"permissions": [{"any": True}], "principals": [{"and_ids": {"ids": everything}}]}
+    return {"rules": {"action": "ALLOW", "policies": {permission: policy}}}
+
+
+def _claim(path: tuple[str, ...], match: Json) -> Json:
+    """A string in the verified payload; a number, a list or an object there never matches."""
+    keys = [{"key": key} for key in (PAYLOAD, *path)]
+    return {
+        "sourced_metadata": {
+            "metadata_matcher": {"filter": JWT, "path": keys, "value": {"string_match": match}}
+        }
+    }
+
+
+def limit_filter(nets: tuple[Net, ...], max_identities: int) -> Json:
+    """One bucket for each subject and grant; beyond `max_identities` they evict each other, which refills."""
+    fields: dict[str, Any] = {"stat_prefix": "net"}
+    if nets:
+        fields |= {
+            "filter_enabled": _ALWAYS,
+            "filter_enforced": _ALWAYS,
+            "token_bucket": _UNLIMITED,  # for grants that have no limit
+            "always_consume_default_token_bucket": False,
+            "max_dynamic_descriptors": max_identities,
+            "rate_limits": [
+                {"actions": [_descriptor("sub", ("sub",)), _descriptor("grant", ("tctx", "grant"))]}
+            ],
+            "descriptors": [_bucket(net) for net in nets],
+        }
+    return typed("extensions.filters.http.local_ratelimit.v3.LocalRateLimit", **fields)
+
+
+_ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+
+
+def _descriptor(key: str, path: tuple[str, ...]) -> Json:
+    keys = [{"key": each} for each in (PAYLOAD, *path)]
+    return {"metadata": {"descriptor_key": key, "metadata_key": {"key": JWT, "path": keys}}}
+
+
+def _bucket(net: Net) -> Json:
+    return {
+        "entries": [{"key": "sub"}, {"key": "grant", "value": net.grant}],  # no value: each subject apart
+        "token_bucket": {
+            "max_tokens": net.count,
+            "tokens_per_fill": net.count,
+            "fill_interval": f"{net.seconds}s",
+        },
+    }

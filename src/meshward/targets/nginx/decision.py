@@ -1,0 +1,165 @@
+"""How the edge asks: a cached question to the decision service, and a limit on the questions that are not cached."""
+
+from __future__ import annotations
+
+from meshward.targets.nginx.emit import Directive, Joined, Variable, block, joined, refuse_if, simple
+from meshward.targets.nginx.settings import EdgeSettings
+
+# All that the decision is made from; each of them is in the cache key (meshward.js, `key`).
+_QUESTION = {
+    "X-Mw-Authorization": "http_authorization",
+    "X-Mw-Method": "mw_method",
+    "X-Mw-Model": "mw_model",
+    "X-Mw-Path": "mw_path",
+    "X-Mw-Front": "mw_front",
+    "X-Mw-Addr": "remote_addr",
+}
+_ANSWER = {
+    "mw_cache": "upstream_cache_status",
+    "mw_d_status": "upstream_http_x_mw_status",
+    "mw_d_reason": "upstream_http_x_mw_reason",
+    "mw_d_message": "upstream_http_x_mw_message",
+    "mw_d_challenge": "upstream_http_x_mw_challenge",
+    "mw_d_route": "upstream_http_x_mw_route",
+    "mw_d_limit": "upstream_http_x_mw_limit",
+    "mw_d_bucket": "upstream_http_x_mw_bucket",
+    "mw_d_txn": "upstream_http_x_mw_txn_token",
+    "mw_facts": "upstream_http_x_mw_facts",
+}
+_METADATA = "/.well-known/oauth-protected-resource"
+_IGNORED = ("Vary", "Set-Cookie", "Expires", "Cache-Control")
+_ACCEL = ("X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset")
+
+
+def cache(s: EdgeSettings) -> list[Directive]:
+    zone = ("keys_zone=mw_decisions:16m", "max_size=64m", "inactive=30s", "use_temp_path=off")
+    return [
+        simple("proxy_cache_path", s.cache_dir, "levels=1:2", *zone),
+        simple("limit_req_zone", Variable("http_x_mw_addr"), "zone=mw_cold:4m", f"rate={s.cold_rate}"),
+        simple("limit_req_zone", Variable("binary_remote_addr"), "zone=mw_metadata:1m", "rate=20r/s"),
+        _upstream("mw_cold", s.cold_socket, idle="60s"),
+        _upstream("mw_decide", s.decision_socket, idle="4s"),  # less than a Python server keeps a connection
+    ]
+
+
+def _upstream(name: str, socket: str, idle: str) -> Directive:
+    server = simple("server", f"unix:{socket}")
+    return block(
+        "upstream", name, inside=[server, simple("keepalive", "16"), simple("keepalive_timeout", idle)]
+    )
+
+
+def ask() -> list[Directive]:
+    """In a location: the key, forced before the subrequest could freeze it; then the question."""
+    return [
+        refuse_if("mw_key", "=", "", 503),
+        simple("auth_request", "/_decide"),
+        *(simple("auth_request_set", Variable(name), Variable(source)) for name, source in _ANSWER.items()),
+    ]
+
+
+def location() -> Directive:
+    """Anything but 200, 401 and 403 becomes a 503. Nothing stale; nothing cached that says no X-Accel-Expires."""
+    return block(
+        "location",
+        "=",
+        "/_decide",
+        inside=[
+            simple("internal"),
+            simple("proxy_pass", "http://mw_cold/decide"),
+            *_plain_request(),
+            *(simple("proxy_set_header", name, Variable(value)) for name, value in _QUESTION.items()),
+            simple("proxy_hide_header", "WWW-Authenticate"),
+            simple("proxy_next_upstream", "off"),
+            simple("proxy_read_timeout", "3s"),
+            *_cached(Variable("mw_key"), *_IGNORED, "X-Accel-Redirect", "X-Accel-Limit-Rate"),
+        ],
+    )
+
+
+def _plain_request() -> list[Directive]:
+    """A GET with only the headers that are set here and after: nothing of the client's by itself."""
+    constant = {"Host": "decide", "Connection": "", "Content-Length": ""}
+    return [
+        simple("proxy_method", "GET"),
+        simple("proxy_http_version", "1.1"),
+        simple("proxy_pass_request_body", "off"),
+        simple("proxy_pass_request_headers", "off"),
+        *(simple("proxy_set_header", name, value) for name, value in constant.items()),
+        simple("proxy_connect_timeout", "1s"),
+        simple("proxy_buffer_size", "16k"),
+        simple("proxy_buffers", "4", "16k"),
+    ]
+
+
+def _cached(key: Variable | Joined, *ignored: str) -> list[Directive]:
+    return [
+        simple("proxy_cache", "mw_decisions"),
+        simple("proxy_cache_key", key),
+        simple("proxy_cache_lock", "on"),
+        simple("proxy_cache_lock_timeout", "20ms"),  # waiters poll every 500 ms: this asks for itself instead
+        simple("proxy_ignore_headers", *ignored),
+    ]
+
+
+def cold_server(s: EdgeSettings) -> Directive:
+    """Only misses come here: limited per address (nginx takes one limit pass per request, and @go needs that one)."""
+    limited = {
+        "X-Mw-Status": "429",
+        "X-Mw-Reason": "cold_rate_limited",
+        "X-Mw-Message": "Too many new requests from your address. Wait a second, then try again.",
+        "X-Accel-Expires": "0",
+    }
+    refusal = [*(simple("add_header", name, value, "always") for name, value in limited.items())]
+    return block(
+        "server",
+        inside=[
+            simple("listen", f"unix:{s.cold_socket}"),
+            simple("access_log", "off"),
+            # No line of a client's is seen here, only `GET /decide`: what ails the decision service may be written.
+            simple("error_log", f"{s.run_dir}/error.log", "warn"),
+            simple("large_client_header_buffers", "4", "16k"),
+            block("location", "=", "/decide", inside=_cold_question(s)),
+            block("location", "@limited", inside=[*refusal, simple("return", "403")]),
+            block("location", "/", inside=[simple("return", "404")]),
+        ],
+    )
+
+
+def _cold_question(s: EdgeSettings) -> list[Directive]:
+    names = [name.lower().replace("-", "_") for name in _QUESTION]
+    return [
+        simple("limit_req", "zone=mw_cold", f"burst={s.cold_burst}", "nodelay"),
+        simple("error_page", "429", "=", "@limited"),
+        simple("proxy_pass", "http://mw_decide/decide"),
+        *_plain_request(),
+        *(
+            simple("proxy_set_header", header, Variable(f"http_{name}"))
+            for header, name in zip(_QUESTION, names, strict=True)
+        ),
+        simple("proxy_pass_header", "X-Accel-Expires"),
+        simple("proxy_ignore_headers", *_IGNORED, *_ACCEL),
+        simple("proxy_read_timeout", "2s"),
+        # A pooled connection that a restarted service left behind is tried once more; a question changes nothing.
+        simple("proxy_next_upstream", "error"),
+    ]
+
+
+def metadata(gate: list[Directive]) -> list[Directive]:
+    """RFC 9728: where to get a token for what. For everybody, so cached and limited per address."""
+    inside = [
+        *gate,
+        refuse_if("mw_method", "!=", "GET", 405),
+        simple("limit_req", "zone=mw_metadata", "burst=40", "nodelay"),
+        simple("proxy_pass", joined("http://mw_decide", Variable("uri"))),
+        *_plain_request(),
+        simple("proxy_next_upstream", "error"),
+        simple("proxy_read_timeout", "2s"),
+        simple("proxy_intercept_errors", "on"),
+        *_cached(joined("metadata ", Variable("uri")), *_IGNORED, *_ACCEL),
+        simple("proxy_cache_valid", "200", "5s"),
+    ]
+    return [
+        block("location", "=", _METADATA, inside=inside),
+        block("location", "^~", f"{_METADATA}/m/", inside=inside),
+    ]

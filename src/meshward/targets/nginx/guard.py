@@ -1,0 +1,160 @@
+"""How the edge goes on to a guard: prepared slots, prepared rates, mutual TLS, and headers by allow-list only."""
+
+from __future__ import annotations
+
+from meshward.targets.nginx.emit import (
+    Directive,
+    Joined,
+    Key,
+    Regex,
+    Variable,
+    block,
+    exact,
+    joined,
+    mapping,
+    refuse_if,
+    simple,
+)
+from meshward.targets.nginx.settings import EdgeSettings
+
+_PRINTABLE = r"^[\x20-\x7e]+$"
+_TRACEPARENT = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+
+# What njs chose, in one line: slot, name in the guard's certificate, digest of the body, target.
+_CHOICE = r"^[0-9]{2} [a-z0-9][a-z0-9.-]{0,252} [A-Za-z0-9+/]{43}= /[\x21-\x7e]*$"
+
+# Of the client's headers, only these, and only while printable ASCII; the rest never leaves the edge.
+_PASSED = {
+    "Content-Type": ("content_type", _PRINTABLE),
+    "Accept": ("http_accept", _PRINTABLE),
+    "User-Agent": ("http_user_agent", _PRINTABLE),
+    "traceparent": ("http_traceparent", _TRACEPARENT),
+}
+
+# Of the model's answer: what speaks for the edge, for an identity, or to the client's browser about this origin.
+_HIDDEN = (
+    "X-Request-Id WWW-Authenticate Proxy-Authenticate Authentication-Info Txn-Token Set-Cookie Set-Cookie2 Alt-Svc Clear-Site-Data"
+    " Strict-Transport-Security X-Powered-By Via X-Envoy-Upstream-Service-Time X-Envoy-Attempt-Count X-Envoy-Overloaded"
+    " X-Envoy-Decorator-Operation X-Envoy-Original-Path X-Envoy-Ratelimited X-Envoy-Immediate-Health-Check-Fail"
+    " X-Mw-Status X-Mw-Reason X-Mw-Message X-Mw-Challenge X-Mw-Route X-Mw-Limit X-Mw-Bucket X-Mw-Txn-Token X-Mw-Facts"
+).split()
+_IGNORED = (
+    "X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset"
+    " Expires Cache-Control Set-Cookie Vary"
+).split()
+
+
+def slots(s: EdgeSettings) -> list[Directive]:
+    """One upstream per slot, used or not: a socket need not exist until a decision names its slot."""
+    pool = [
+        simple("keepalive", "16"),
+        simple("keepalive_requests", "100000"),
+        simple("keepalive_time", "120s"),  # a pooled connection keeps the certificate that opened it
+        simple("keepalive_timeout", "60s"),
+    ]
+    return [
+        block("upstream", f"slot{slot:02d}", inside=[simple("server", f"unix:{s.guard_path(slot)}"), *pool])
+        for slot in range(s.slots)
+    ]
+
+
+def limits(s: EdgeSettings) -> list[Directive]:
+    """One zone per rate. A request is counted in its decision's; in all others its key is empty, so it is not."""
+    rates = sorted(set(s.rates))
+    known = [(Key(rate), "1") for rate in rates]
+    return [
+        simple("limit_req_status", "429"),
+        mapping(Variable("mw_d_limit"), "mw_rate_known", "0", *known),
+        *(directive for rate in rates for directive in _zone(rate)),
+    ]
+
+
+def _zone(rate: str) -> list[Directive]:
+    counted = f"mw_count_{_short(rate)}"
+    return [
+        mapping(Variable("mw_d_limit"), counted, "", (Key(rate), Variable("mw_bucket"))),
+        simple("limit_req_zone", Variable(counted), f"zone=mw_{_short(rate)}:1m", f"rate={rate}"),
+    ]
+
+
+def _short(rate: str) -> str:
+    return rate.replace("r/", "")
+
+
+def _limit(rate: str) -> Directive:
+    """A token bucket of `n`: a burst of n at once, then at the rate."""
+    n = int(rate.split("r/")[0])
+    burst = [f"burst={n - 1}"] if n > 1 else []
+    return simple("limit_req", f"zone=mw_{_short(rate)}", *burst, "nodelay")
+
+
+def judges() -> list[Directive]:
+    """Maps that prove what njs chose and what the client sent, before any of it goes upstream."""
+    chosen = joined(
+        Variable("mw_slot"), " ", Variable("mw_sni"), " ", Variable("mw_reqd"), " ", Variable("mw_target")
+    )
+    return [
+        mapping(chosen, "mw_upstream", "", (Regex(_CHOICE), joined("slot", Variable("mw_slot")))),
+        *(exact(source, f"mw_{source}", pattern) for source, pattern in _PASSED.values()),
+    ]
+
+
+def location(s: EdgeSettings) -> Directive:
+    """Behind the permit. A model can neither redirect inside the edge nor speak for it."""
+    return block(
+        "location",
+        "@go",
+        inside=[
+            refuse_if("mw_upstream", "=", "", 503),
+            *(_limit(rate) for rate in sorted(set(s.rates))),
+            simple("proxy_pass", joined("https://", Variable("mw_upstream"), Variable("mw_target"))),
+            simple("proxy_http_version", "1.1"),
+            *_headers(),
+            *_mutual_tls(s),
+            simple("proxy_next_upstream", "off"),
+            simple("proxy_connect_timeout", "2s"),
+            simple("proxy_send_timeout", "30s"),
+            simple("proxy_read_timeout", f"{s.longest_timeout}s"),
+            simple("proxy_buffering", "off"),
+            simple("proxy_buffer_size", "16k"),
+            simple("proxy_buffers", "4", "16k"),
+            simple("proxy_redirect", "off"),
+            simple("js_body_filter", "mw.filter", "buffer_type=buffer"),
+            simple("proxy_ignore_headers", *_IGNORED),
+            *(simple("proxy_hide_header", name) for name in _HIDDEN),
+        ],
+    )
+
+
+def _headers() -> list[Directive]:
+    own: dict[str, str | Variable | Joined] = {
+        "Host": Variable("mw_sni"),
+        "Connection": "",
+        "Txn-Token": Variable("mw_d_txn"),
+        "X-Request-Id": Variable("request_id"),
+        "Content-Digest": joined("sha-256=:", Variable("mw_reqd"), ":"),
+        "Accept-Encoding": "identity",
+    }
+    return [
+        simple("proxy_pass_request_headers", "off"),
+        *(simple("proxy_set_header", name, value) for name, value in own.items()),
+        *(
+            simple("proxy_set_header", name, Variable(f"mw_{source}"))
+            for name, (source, _) in _PASSED.items()
+        ),
+    ]
+
+
+def _mutual_tls(s: EdgeSettings) -> list[Directive]:
+    file = joined(f"{s.run_dir}/certs/edge.", Variable("mw_generation"), ".pem")
+    return [
+        simple("proxy_ssl_protocols", "TLSv1.3"),  # nginx' default has none
+        simple("proxy_ssl_session_reuse", "off"),  # a resumed session presents the old certificate
+        simple("proxy_ssl_certificate", file),
+        simple("proxy_ssl_certificate_key", file),
+        simple("proxy_ssl_trusted_certificate", s.root_bundle),
+        simple("proxy_ssl_verify", "on"),
+        simple("proxy_ssl_verify_depth", "2"),
+        simple("proxy_ssl_name", Variable("mw_sni")),
+        simple("proxy_ssl_server_name", "on"),
+    ]

@@ -1,0 +1,307 @@
+// What nginx cannot say by itself. Runs once per request in a VM of its own; values travel in nginx variables, because
+// a VM does not outlive an internal redirect. A throw leaves its variable empty or ends in a 500, and the program in
+// nginx.conf refuses both. `SETTINGS` (epoch, generation: paths) stands above these lines, written by program.py.
+//
+// Strings that come from the client were proved printable ASCII by nginx before any function here sees them, except
+// bodies: njs reads bytes as UTF-8 and folds what is not into one character.
+
+import fs from 'fs';
+import crypto from 'crypto';
+
+const EMPTY = '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=';        // base64 SHA-256 of nothing
+
+// --- the decision's cache key -------------------------------------------------------------------------------------
+
+// Every input of the decision: also cuts the raw target into model and path, which the decision is then asked with.
+// The parts before the credential hold no line feed (nginx matched each), so equal text means equal parts.
+function key(r) {
+    const v = r.variables;
+    const epoch = fs.readFileSync(SETTINGS.epoch, 'utf8');
+    if (!/^[0-9]{1,15}\n?$/.test(epoch)) {
+        throw new Error('the epoch file holds no number');
+    }
+    const front = cut(v);
+    const head = [epoch, v.mw_method, v.host, front, v.mw_model, v.mw_path, v.remote_addr, ''].join('\n');
+    const hash = crypto.createHash('sha256').update(head);
+    const credential = r.rawVariables.http_authorization;
+    if (credential) {
+        hash.update(credential);
+    }
+    return hash.digest('hex');
+}
+
+// `/m/<model><rest>` or `/v1/…` (whose model the body named): sets model, path (no query) and the target, bytes as they came.
+function cut(v) {
+    const raw = v.request_uri;
+    const query = raw.indexOf('?');
+    const end = query < 0 ? raw.length : query;
+    if (raw.startsWith('/v1/')) {
+        v.mw_front = 'v1';
+        v.mw_path = raw.slice(0, end);
+        v.mw_target = raw;
+        return 'v1';
+    }
+    if (!raw.startsWith('/m/')) {
+        throw new Error('no front');
+    }
+    const slash = raw.indexOf('/', 3);
+    const stop = slash < 0 || slash > end ? end : slash;
+    v.mw_front = 'm';
+    v.mw_model = encodeURIComponent(raw.slice(3, stop));
+    v.mw_path = stop === end ? '/' : raw.slice(stop, end);
+    v.mw_target = (stop === end ? '/' : '') + raw.slice(stop);
+    return 'm';
+}
+
+// --- after the permit ---------------------------------------------------------------------------------------------
+
+// X-Mw-Route: `<max_body>|<weight> <slot> <dns name>|…`; X-Mw-Limit and X-Mw-Bucket: at which rate, and who is counted.
+function go(r) {
+    const v = r.variables;
+    const route = v.mw_d_route.split('|');
+    if (route.length < 2 || !/^[0-9]{1,12}$/.test(route[0]) || !v.mw_d_txn) {
+        throw new Error('the decision holds no route or no token');
+    }
+    if (v.mw_d_limit) {
+        if (v.mw_rate_known !== '1' || !/^[0-9a-f]{32}$/.test(v.mw_d_bucket)) {
+            throw new Error('a limit that nothing counts');
+        }
+        v.mw_bucket = v.mw_d_bucket;
+    }
+    const body = r.requestBuffer;                                     // throws if nginx put the body into a file
+    const size = body ? body.length : 0;                              // `Content-Length: 0`: a buffer that cannot be hashed
+    v.mw_bytes_in = String(size);
+    if (size > Number(route[0])) {
+        return refuse(r, 413, 'body_too_large', `This model takes at most ${route[0]} bytes; the body has ${size}.`);
+    }
+    v.mw_reqd = size ? crypto.createHash('sha256').update(body).digest('base64') : EMPTY;
+    const version = pick(route, v.request_id).split(' ');
+    v.mw_slot = version[1];
+    v.mw_sni = version[2];
+    r.internalRedirect('@go');
+}
+
+// One of the route's weighted versions, by the request's random id.
+function pick(route, id) {
+    if (route.length === 2) {
+        return route[1];
+    }
+    const weights = route.slice(1).map((version) => parseInt(version, 10));
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    let at = parseInt(id.slice(0, 12), 16) % total;
+    let i = 0;
+    while (at >= weights[i]) {
+        at -= weights[i];
+        i++;
+    }
+    return route[i + 1];                                              // a broken weight makes this undefined: a throw, a 503
+}
+
+// --- /v1: the body names the model --------------------------------------------------------------------------------
+
+const LARGE = 131072;                                                 // bytes up to which a body is parsed before anybody is known
+const MOST_STEPS = 20000;                                             // bounds the scan of it to about 10 ms
+
+function v1(r) {
+    const v = r.variables;
+    v.mw_front = 'v1';
+    if (v.http_authorization) {                                       // else nothing is read: the decision says 401
+        const text = r.requestText || '';
+        const model = first(text) || parsed(text);
+        if (!model) {
+            return refuse(r, 400, 'body_model_missing', text.length > LARGE
+                ? 'A body this large must begin with its model, and hold the word as a key only once. Or call /m/NAME/v1.'
+                : 'The body must be a JSON object with one string model at its top level, spelled in plain lower case.');
+        }
+        v.mw_model = encodeURIComponent(model);
+    }
+    r.internalRedirect('@v1');
+}
+
+// The model, if it is the first member and no other key of the text can be read as `model`. Readers differ about a name given
+// twice (first, last, and in some libraries any case), so there must be one. A key spelled in full has `"model"` in the text;
+// one spelled otherwise needs an escape from \u0040 to \u006f for its letters. What follows is then the model server's to judge.
+function first(text) {
+    const found = /^[ \t\r\n]*\{[ \t\r\n]*"model"[ \t\r\n]*:[ \t\r\n]*"([\x21\x23-\x5b\x5d-\x7e]{1,200})"[ \t\r\n]*[,}]/.exec(text);
+    return found !== null && once(text) ? found[1] : '';
+}
+
+function once(text) {
+    const word = /"model"/gi;
+    return word.exec(text) !== null && word.exec(text) === null && !/\\u00[46]/.test(text);
+}
+
+// The model of any other JSON object, if every reader must find the same one; else ''.
+function parsed(text) {
+    if (text.length > LARGE) {
+        return '';
+    }
+    let model = '';
+    try {
+        model = JSON.parse(text).model;
+    } catch (e) {
+        return '';
+    }
+    const fine = typeof model === 'string' && /^[\x21-\x7e]{1,200}$/.test(model) && /^[ \t\r\n]*\{/.test(text);
+    return fine && (once(text) || topLevelOnce(text)) ? model : '';
+}
+
+// Whether the valid JSON object `text` has exactly one top-level key that could be read as `model`, and that is spelled so.
+function topLevelOnce(text) {
+    const token = /["{}\[\]:]/g, stop = /["\\]/g;
+    let depth = 0, seen = 0, start = 0, end = 0;
+    for (let step = 0; step < MOST_STEPS; step++) {
+        const found = token.exec(text);
+        if (found === null) {
+            return seen === 1;
+        }
+        const mark = found[0];
+        if (mark === '"') {
+            start = found.index;
+            stop.lastIndex = start + 1;
+            let hit = stop.exec(text);
+            while (hit[0] === '\\') {                                 // an escape; valid JSON: every string ends
+                stop.lastIndex = hit.index + 2;
+                hit = stop.exec(text);
+                step++;
+            }
+            end = hit.index + 1;
+            token.lastIndex = end;
+        } else if (mark === ':') {                                    // outside strings, only after a key
+            const name = depth === 1 ? text.slice(start, end) : '';
+            if (name && JSON.parse(name).toLowerCase() === 'model') {
+                if (name !== '"model"') {
+                    return false;
+                }
+                seen++;
+            }
+        } else {
+            depth += mark === '{' || mark === '[' ? 1 : -1;
+        }
+    }
+    return false;
+}
+
+// --- the answer's digest ------------------------------------------------------------------------------------------
+
+let hash = null, ended = false;
+
+function filter(r, data, flags) {
+    if (data.length) {
+        if (hash === null) {
+            hash = crypto.createHash('sha256');
+        }
+        hash.update(data);
+    }
+    if (flags.last) {                                                 // nginx itself says OK of a stream that was cut
+        ended = true;
+        r.variables.mw_last = '1';
+    }
+    r.sendBuffer(data, flags);
+}
+
+// Read first by the log, when no more data comes: of a cut answer, the digest of what was sent.
+function resd() {
+    return hash !== null ? hash.digest('base64') : ended ? EMPTY : '';
+}
+
+// --- certificates -------------------------------------------------------------------------------------------------
+
+function generation() {
+    return fs.readFileSync(SETTINGS.generation, 'utf8').trim();
+}
+
+// --- refusals -----------------------------------------------------------------------------------------------------
+
+// By the status with which nginx comes to /_err/<status>: what the client gets, why, and in which words.
+const OWN = {
+    400: [400, 'not_canonical', 'The request is not in canonical form: plain path segments of letters, digits and . _ ~ : @ - without escapes.'],
+    401: [401, 'token_malformed', 'The Authorization header is not printable ASCII. Send Bearer and a token.'],
+    404: [404, 'route_unknown', 'Nothing is served here. Models are under /m/NAME and, by the model in the body, under /v1/.'],
+    405: [405, 'method_not_allowed', 'This method is not served here.'],
+    408: [408, 'client_timeout', 'The request did not arrive in time.'],
+    413: [413, 'body_too_large', 'The body is larger than any model here takes.'],
+    414: [414, 'target_too_long', 'The request line is too long.'],
+    421: [421, 'host_unknown', 'This host is not served here. Use the host name of the gateway.'],
+    429: [429, 'rate_limited', 'You sent more requests than your grant allows in this time. Wait, then try again.'],
+    494: [431, 'headers_too_large', 'The request headers are too many or too large.'],
+    497: [400, 'not_https', 'This port speaks HTTPS only.'],
+    501: [501, 'coding_unknown', 'This transfer coding is not served.'],
+    503: [503, 'decision_unavailable', 'Nobody could decide about this request just now, so it was refused. Try again.'],
+};
+const HEADERS = [400, 'bad_request', 'A request header is malformed, given twice, or asks for an upgrade.'];
+const IN_QUERY = [401, 'token_in_query', 'A token in the query ends in logs. Send it as Authorization: Bearer.'];
+const TYPES = {401: 'authentication_error', 403: 'permission_error', 429: 'rate_limit_error'};
+
+// From `go` and `v1`, whose reasons need more than a status.
+function refuse(r, status, reason, message) {
+    r.variables.mw_reason = reason;
+    r.variables.mw_message = message;
+    r.internalRedirect('/_err/' + status);
+}
+
+// The status of a refusal; sets everything else that /_err/ sends and the log wants.
+function err(r) {
+    const v = r.variables;
+    const found = cause(v, Number(r.uri.slice(6)));
+    const status = found[0];
+    v.mw_reason = found[1];
+    v.mw_message = found[2];
+    v.mw_layer = found[1] === 'guard_unavailable' ? 'guard' : 'edge';
+    if (!v.mw_path && v.mw_canonical === '1') {
+        v.mw_path = v.request_uri.split('?')[0];
+    }
+    if (status === 401 || status === 403) {
+        v.mw_challenge = challenge(v);
+    }
+    if (status === 429 || status === 503) {
+        v.mw_retry = retryAfter(v.mw_bucket ? v.mw_d_limit : '');
+    }
+    v.mw_body = JSON.stringify(shape(v, status)) + '\n';
+    return String(status);
+}
+
+// [status for the client, reason, message]
+function cause(v, code) {
+    if (v.mw_reason) {
+        return [code, v.mw_reason, v.mw_message];
+    }
+    if (v.mw_sni && (code === 500 || code === 502 || code === 503 || code === 504)) {
+        return [code === 500 ? 502 : code, 'guard_unavailable', 'The guard of this model did not answer. Try again.'];
+    }
+    if ((code === 401 || code === 403) && v.mw_cache) {               // asked, and refused: the decision's own words
+        return [/^(400|401|403|404|429)$/.test(v.mw_d_status) ? Number(v.mw_d_status) : code,
+            /^[a-z][a-z0-9_]{0,63}$/.test(v.mw_d_reason) ? v.mw_d_reason : 'refused',
+            /^[\x20-\x7e]{1,200}$/.test(v.mw_d_message) ? v.mw_d_message : 'The request was refused.'];
+    }
+    if (code === 401 && v.arg_access_token) {
+        return IN_QUERY;
+    }
+    if (code === 400 && v.mw_canonical === '1') {
+        return HEADERS;
+    }
+    return OWN[code] || OWN[503];
+}
+
+// RFC 6750 section 3, RFC 9728 section 5.1. The host is one of the gateway's own: that was checked before any token.
+function challenge(v) {
+    return /^[\x20-\x7e]+$/.test(v.mw_d_challenge) ? v.mw_d_challenge
+        : `Bearer error="invalid_token", resource_metadata="https://${v.http_host}/.well-known/oauth-protected-resource"`;
+}
+
+// Whole seconds until a bucket that refills at `<n>r/s` or `<n>r/m` has one more.
+function retryAfter(limit) {
+    return limit.endsWith('m') ? String(Math.ceil(60 / parseInt(limit, 10))) : '1';
+}
+
+// The shape that each family of clients prints: OpenAI's below /v1, a string `error` elsewhere.
+function shape(v, status) {
+    const id = v.request_id, layer = v.mw_layer;
+    if (v.mw_front === 'v1' || /^\/v1(\/|$)/.test(v.mw_path)) {
+        const type = TYPES[status] || (status < 500 ? 'invalid_request_error' : 'server_error');
+        return {error: {message: v.mw_message, type: type, code: v.mw_reason, param: null}, request_id: id, layer: layer};
+    }
+    return {error: v.mw_message, error_type: v.mw_reason, request_id: id, layer: layer};
+}
+
+export default {key, go, v1, filter, resd, generation, err};

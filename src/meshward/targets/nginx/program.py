@@ -1,0 +1,212 @@
+"""The edge as a fixed program for stock nginx: no rule of a policy is compiled into it.
+
+A request's way through it: gate (is it canonical, for us, and readable?) -> key (one hash over every input of the
+decision) -> /_decide (cached; a miss goes through the cold server to the decision service) -> `go` (njs: body digest,
+version, slot) -> @go (limits, mTLS to the guard). A refusal at any step ends in /_err/<status>.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from types import MappingProxyType
+
+from meshward.targets.nginx import decision, guard
+from meshward.targets.nginx.emit import (
+    Directive,
+    Key,
+    Regex,
+    Variable,
+    block,
+    exact,
+    joined,
+    mapping,
+    refuse_if,
+    simple,
+    text,
+)
+from meshward.targets.nginx.log import access_log
+from meshward.targets.nginx.settings import EdgeSettings
+
+# The gate: an allow-list on the whole request line, so that absolute-form, HTTP/0.9 and stray spaces fail it too.
+_SEGMENT = r"/(?!\.{1,2}(?:/|\?| ))[A-Za-z0-9._~:@-]+"
+CANONICAL = rf"^[A-Z]+ (?:{_SEGMENT})+/?(?:\?[\x21\x22\x24-\x7e]*)? HTTP/1\.[01]$"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+PRINTABLE = r"^[\x20-\x7e]+$"
+
+# Every refusal that nginx makes itself, or an upstream's silence becomes. 494: headers too large; 497: plain HTTP.
+_REFUSALS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 494, 497, 500, 501, 502, 503, 504)
+_ANSWERS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 431, 501, 502, 504)  # 503 is what is left
+
+# What is carried over internal redirects, where an njs VM ends.
+_CARRIED = (
+    "mw_front mw_model mw_path mw_target mw_slot mw_sni mw_bucket mw_reqd mw_bytes_in mw_last"
+    " mw_reason mw_layer mw_message mw_challenge mw_retry mw_body"
+).split()
+_COMPUTED = {"mw_rawkey": "key", "mw_rawgeneration": "generation", "mw_refusal": "err", "mw_resd": "resd"}
+
+
+def render(settings: EdgeSettings) -> Mapping[str, bytes]:
+    """The files of the edge's program, by name, for `settings.run_dir`. Equal settings give equal bytes."""
+    return MappingProxyType(
+        {"nginx.conf": text(_main(settings)).encode(), "meshward.js": _script(settings).encode()}
+    )
+
+
+def _script(settings: EdgeSettings) -> str:
+    own = {"epoch": f"{settings.run_dir}/epoch", "generation": f"{settings.run_dir}/generation"}
+    source = files(__package__).joinpath("meshward.js").read_text(encoding="utf-8")
+    return f"const SETTINGS = {json.dumps(own, ensure_ascii=True)};\n\n{source}"
+
+
+def _main(s: EdgeSettings) -> list[Directive]:
+    return [
+        simple("load_module", s.module),
+        simple("daemon", "off"),
+        simple("worker_processes", str(s.workers)),
+        simple("worker_rlimit_core", "0"),
+        simple("worker_shutdown_timeout", f"{s.longest_timeout}s"),
+        simple("pcre_jit", "on"),
+        simple("pid", f"{s.run_dir}/pid"),
+        simple("error_log", f"{s.run_dir}/error.log", "warn"),
+        block("events", inside=[simple("worker_connections", "16384")]),
+        block("http", inside=_http(s)),
+    ]
+
+
+def _http(s: EdgeSettings) -> list[Directive]:
+    return [
+        # A message about a request repeats its line, query and all: nothing of the kind is written, at any level.
+        simple("error_log", "/dev/null", "emerg"),
+        simple("js_import", "mw", "from", f"{s.run_dir}/meshward.js"),
+        *_temporary_files(s),
+        *_hygiene(s),
+        *(simple("js_var", Variable(name)) for name in _CARRIED),
+        *(simple("js_set", Variable(name), f"mw.{function}") for name, function in _COMPUTED.items()),
+        *_judges(s),
+        *guard.judges(),
+        *access_log(s),
+        *decision.cache(s),
+        *guard.limits(s),
+        *guard.slots(s),
+        _server(s),
+        decision.cold_server(s),
+    ]
+
+
+def _temporary_files(s: EdgeSettings) -> list[Directive]:
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return [simple(f"{kind}_temp_path", f"{s.run_dir}/tmp/{kind}") for kind in kinds]
+
+
+def _hygiene(s: EdgeSettings) -> list[Directive]:
+    return [
+        simple("server_tokens", "off"),
+        simple("merge_slashes", "off"),
+        simple("underscores_in_headers", "off"),
+        simple("ignore_invalid_headers", "on"),
+        simple("gzip", "off"),
+        simple("absolute_redirect", "off"),
+        simple("map_hash_bucket_size", "512"),
+        simple("variables_hash_max_size", "2048"),
+        simple("client_header_timeout", "10s"),
+        simple("client_body_timeout", "30s"),
+        simple("send_timeout", "60s"),
+        simple("reset_timedout_connection", "on"),
+        simple("keepalive_timeout", "75s"),
+        simple("keepalive_requests", "10000"),
+        simple("large_client_header_buffers", "4", "8k"),
+        # Equal, always: a body that nginx puts into a file cannot be digested (njs throws).
+        simple("client_max_body_size", str(s.max_body)),
+        simple("client_body_buffer_size", str(s.max_body)),
+        *([simple("max_headers", "100")] if s.max_headers else []),
+    ]
+
+
+def _judges(s: EdgeSettings) -> list[Directive]:
+    """A map judges every value that njs made or a client sent: what does not match is empty, or 0."""
+    hosts = (s.hostname, f"{s.hostname}:{s.listen_port}")
+    return [
+        mapping(Variable("http_host"), "mw_host", "0", *((Key(host), "1") for host in hosts)),
+        mapping(Variable("request_method"), "mw_method", "", *((Key(method), method) for method in METHODS)),
+        mapping(Variable("request"), "mw_canonical", "0", (Regex(CANONICAL), "1")),
+        # njs folds bytes that are not UTF-8 into one character, so they are refused before anything is keyed.
+        mapping(
+            Variable("http_authorization"), "mw_credential", "0", (Key(""), "1"), (Regex(PRINTABLE), "1")
+        ),
+        exact("mw_rawkey", "mw_key", "^[0-9a-f]{64}$"),
+        exact("mw_rawgeneration", "mw_generation", "^[0-9]{1,15}$"),
+        exact("mw_refusal", "mw_refused", "^[0-9]{3}$"),
+    ]
+
+
+def _server(s: EdgeSettings) -> Directive:
+    """The only server, so that whatever host or SNI a client names is answered by its gate."""
+    host = f"[{s.listen_host}]" if ":" in s.listen_host else s.listen_host
+    return block(
+        "server",
+        inside=[
+            simple("listen", f"{host}:{s.listen_port}", "ssl", "default_server"),
+            *_tls(s),
+            simple("add_header", "X-Request-Id", Variable("request_id"), "always"),
+            *(simple("error_page", str(code), "=", f"/_err/{code}") for code in _REFUSALS),
+            _errors(),
+            decision.location(),
+            *decision.metadata(_gate()),
+            block("location", "^~", "/m/", inside=[*_gate(), *decision.ask(), simple("js_content", "mw.go")]),
+            # The key depends on the body's model: it is first read in @v1, behind the function that reads the body.
+            block("location", "^~", "/v1/", inside=[*_gate(), simple("js_content", "mw.v1")]),
+            block("location", "@v1", inside=[*decision.ask(), simple("js_content", "mw.go")]),
+            guard.location(s),
+            block("location", "/", inside=[*_gate(), simple("return", "404")]),
+        ],
+    )
+
+
+def _tls(s: EdgeSettings) -> list[Directive]:
+    # Key and certificates in one file, complete before the pointer to its generation is renamed.
+    file = joined(f"{s.run_dir}/certs/web.", Variable("mw_generation"), ".pem")
+    return [
+        simple("ssl_certificate", file),
+        simple("ssl_certificate_key", file),
+        simple("ssl_protocols", "TLSv1.2", "TLSv1.3"),
+        simple("ssl_ciphers", "ECDHE+AESGCM:ECDHE+CHACHA20"),
+        simple("ssl_session_tickets", "off"),
+        simple("ssl_session_cache", "off"),
+    ]
+
+
+def _gate() -> list[Directive]:
+    """In each location, not in the server, whose `if`s would run again for /_err/."""
+    return [
+        refuse_if("mw_host", "=", "0", 421),
+        refuse_if("mw_method", "=", "", 405),
+        refuse_if("mw_canonical", "=", "0", 400),
+        refuse_if("http_upgrade", "!=", "", 400),  # a model's 101 would open a tunnel past every later check
+        refuse_if("arg_access_token", "!=", "", 401),
+        refuse_if("mw_credential", "=", "0", 401),
+    ]
+
+
+def _errors() -> Directive:
+    """Never a proxy. `return`, not js_content, which would first read a refused body into memory."""
+    headers = {
+        "X-Error-Message": "mw_message",
+        "WWW-Authenticate": "mw_challenge",
+        "Retry-After": "mw_retry",
+        "X-Request-Id": "request_id",
+    }
+    body = Variable("mw_body")
+    return block(
+        "location",
+        "^~",
+        "/_err/",
+        inside=[
+            simple("internal"),
+            simple("default_type", "application/json"),
+            *(simple("add_header", name, Variable(value), "always") for name, value in headers.items()),
+            *(refuse_if("mw_refused", "=", str(status), status, body) for status in _ANSWERS),
+            simple("return", "503", body),
+        ],
+    )

@@ -1,0 +1,82 @@
+"""What the edge's program is rendered from. Nothing of a policy's rules is in it: that comes with each decision."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from meshward.kit.errors import MeshwardError
+
+_HOSTNAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII
+)
+_RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]", re.ASCII)
+_PATH = re.compile(r"/[A-Za-z0-9._/@+,=~ -]+", re.ASCII)
+_LONGEST_SOCKET = 103  # bytes; sockaddr_un holds 108 with its end, BSDs 104
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """Everything that a reload is needed for. Raises MeshwardError (MW3002) for what cannot be an edge."""
+
+    listen_host: str  # an IP address
+    listen_port: int
+    hostname: str  # lower case; the only `Host` that is served, with or without the port
+    run_dir: (
+        str  # the edge's own directory, 0700: logs, certificates, pointers, temporary files, pid, cold.sock
+    )
+    decision_socket: str  # the decision service's unix socket
+    cache_dir: str  # of decisions: memory-backed, 0700
+    guard_socket: str  # path with `{slot}` for the two digits of a slot
+    root_bundle: str  # PEM file with the mesh's root
+    module: str = "/usr/lib/nginx/modules/ngx_http_js_module.so"
+    rates: tuple[str, ...] = ()  # `<n>r/s` or `<n>r/m`: each that a decision may name
+    slots: int = 64
+    max_body: int = 2 * 1024 * 1024  # bytes; the largest of any model
+    longest_timeout: int = 60  # seconds; the largest of any model
+    workers: int = 1
+    cold_rate: str = "100r/s"  # undecided requests per client address
+    cold_burst: int = 200
+    max_headers: bool = True  # whether this nginx knows the directive (Debian 12 since 1.22.1-9+deb12u8)
+
+    def __post_init__(self) -> None:
+        ip_address(self.listen_host)
+        paths = (
+            self.run_dir,
+            self.decision_socket,
+            self.cache_dir,
+            self.guard_path(0),
+            self.root_bundle,
+            self.module,
+        )
+        for path in paths:
+            _demand(_PATH.fullmatch(path), f"`{path}` is no path that nginx can be told")
+        for socket in (self.cold_socket, self.decision_socket, self.guard_path(0)):
+            _demand(
+                len(socket) <= _LONGEST_SOCKET, f"the socket path `{socket}` is over {_LONGEST_SOCKET} bytes"
+            )
+        _demand(_HOSTNAME.fullmatch(self.hostname), f"`{self.hostname}` is no host name in lower case")
+        for rate in (*self.rates, self.cold_rate):
+            _demand(_RATE.fullmatch(rate), f"`{rate}` is no rate such as `10r/s` or `600r/m`")
+        _demand(1 <= self.slots <= 100 and 1 <= self.workers <= 64, "slots are 1 to 100, workers 1 to 64")
+        _demand(0 < self.listen_port < 65536, f"`{self.listen_port}` is no port")
+        _demand(
+            0 < self.max_body <= 1 << 30 and 0 < self.longest_timeout <= 86400, "body or timeout out of range"
+        )
+        _demand("{slot}" in self.guard_socket, "the guard's socket path holds no `{slot}`")
+
+    def guard_path(self, slot: int) -> str:
+        return self.guard_socket.replace("{slot}", f"{slot:02d}")
+
+    @property
+    def cold_socket(self) -> str:
+        """Left behind by a killed nginx, it keeps the next one from starting: who starts nginx removes it first."""
+        return f"{self.run_dir}/cold.sock"
+
+
+def _demand(fine: object, problem: str) -> None:
+    if not fine:
+        raise MeshwardError(
+            "MW3002", problem, "Change the edge's listener, or the directory that meshward runs in."
+        )

@@ -1,0 +1,86 @@
+"""Transaction Tokens (draft-ietf-oauth-transaction-tokens): the decision, signed, for the guards to check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from meshward.kit.canonical import canonical_json
+from meshward.kit.secret import Secret
+from meshward.oidc.strict import encode
+from meshward.oidc.verify import token_hash
+from meshward.tokens.keys import ALGORITHM, SigningKey
+
+TYPE = "txntoken+jwt"
+LIFETIME = 60  # seconds; the guards accept no longer one
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What was decided. `expires_at` is the end of the credential that it was decided on."""
+
+    subject: str  # <issuer's name>:<stable id>
+    permission: str  # <model>.<action>
+    model: str
+    action: str
+    grant: str
+    revision: int
+    roles: Sequence[str]
+    ath: str
+    client: str | None
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A Transaction Token, its claims, and `tth`, its hash: all of it that may be logged (WIMSE WPT)."""
+
+    token: Secret
+    claims: dict[str, Any]
+    tth: str
+
+
+class TransactionTokenMinter:
+    """Mints with one key, for guards of the trust domain `audience`; `workload` is the edge's SPIFFE ID."""
+
+    def __init__(self, key: SigningKey, *, issuer: str, audience: str, workload: str) -> None:
+        self._key = key
+        self._fixed = {"iss": issuer, "aud": audience, "req_wl": workload}
+        self._header = _part({"alg": ALGORITHM, "kid": key.kid, "typ": TYPE})
+
+    def mint(self, transaction: Transaction, now: float) -> Minted:
+        """A token that ends no later than the credential. Raises ValueError if that has ended."""
+        claims = self._fixed | claims_of(transaction, int(now))
+        signed = f"{self._header}.{_part(claims)}"
+        text = f"{signed}.{encode(self._key.sign(signed.encode('ascii')))}"
+        return Minted(Secret(text), claims, token_hash(text))
+
+
+def claims_of(transaction: Transaction, issued_at: int) -> dict[str, Any]:
+    """The claims that differ from token to token. Guards read scalar strings at fixed paths only."""
+    expires_at = min(issued_at + LIFETIME, transaction.expires_at)
+    if expires_at <= issued_at:
+        raise ValueError("the credential has expired")
+    return {
+        "iat": issued_at,
+        "exp": expires_at,
+        "txn": str(uuid4()),
+        "sub": transaction.subject,
+        "scope": transaction.permission,
+        "roles": list(transaction.roles),
+        "tctx": {
+            "model": transaction.model,
+            "action": transaction.action,
+            "grant": transaction.grant,
+            "rev": str(transaction.revision),
+            "perm": {transaction.permission: "1"},
+        },
+        "rctx": {"ath": transaction.ath}
+        | ({} if transaction.client is None else {"cid": transaction.client}),
+    }
+
+
+def _part(value: dict[str, Any]) -> str:
+    return encode(canonical_json(value).encode("ascii"))

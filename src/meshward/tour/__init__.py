@@ -1,0 +1,1 @@
+"""The demo's promises, tried one by one against the running instance."""

@@ -1,0 +1,243 @@
+"""One request's story: what each hop saw, in order, and whether they tell the same."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from meshward.audit.join import Record, guard_refusal, number, seconds, told_digest
+from meshward.audit.lines import EdgeLine, GuardLine, is_rid, values_of
+from meshward.audit.store import Records
+from meshward.kit.clock import system_clock
+from meshward.trace.reasons import remedy
+
+RECENT = 300
+"""Seconds back for which refusals without an identity are counted where a request id is unknown."""
+_POLL = 0.05
+_STALE = 3.0  # seconds after which a heartbeat says that no records are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All records under one request id: usually one, the best of several first."""
+
+    rid: str
+    records: tuple[Record, ...]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether another half may still come."""
+        return any(record.waiting for record in self.records)
+
+    @property
+    def agrees(self) -> bool:
+        return all(record.agrees for record in self.records)
+
+    def as_json(self) -> dict[str, Any]:
+        """The first record's fields, and the other records under the same id as `also`."""
+        first, *others = map(record_json, self.records)
+        return {"request_id": self.rid, **first, "agrees": self.agrees, "also": others}
+
+    def lines(self) -> list[str]:
+        """The story as text: printable characters only, whatever callers and issuers wrote."""
+        told = [f"request {self.rid}"]
+        for record in self.records:
+            told += _record_lines(record)
+        return [printable(line) for line in told]
+
+
+def story(store: Records, rid: str) -> Story | None:
+    """What is known about `rid` now; None: nothing. Raises StoreDamaged, StoreUnwritable."""
+    records = sorted(store.records(rid), key=lambda record: not record.agrees)
+    return Story(rid, tuple(records)) if records else None
+
+
+def wait_for(store: Records, rid: str, patience: float = 2.0) -> Story | None:
+    """The story as soon as every half is there, or as it stands after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        told = story(store, rid)
+        if (told and not told.waiting) or time.monotonic() >= deadline:
+            return told
+        time.sleep(_POLL)
+
+
+def missing(store: Records, rid: str, heartbeat: Path | None = None) -> list[str]:
+    """Why there may be no record of `rid`, in sentences. `heartbeat`: the collector's file."""
+    now = system_clock()
+    reasons = [] if is_rid(rid) else ["An id has 32 lower-case hex digits: copy it from X-Request-Id."]
+    if heartbeat is not None and (age := _age(heartbeat, now)) is not None:
+        reasons.append(
+            f"No records are being kept: the collector's heartbeat is {age}; see `meshward status`."
+        )
+    reasons.append(
+        f"It was refused before there was an identity: these are only counted ({_recent(store, now)})."
+    )
+    span = store.span()
+    kept = f"records begin {_moment(span[0])}" if span else "there are no records yet"
+    return [*reasons, f"It is older than what is kept, or belongs to another instance: {kept}."]
+
+
+def verdict(record: Record) -> str:
+    """What became of the request, in one sentence."""
+    if record.edge is None:
+        return _without_edge(record)
+    if record.missing == "guard":
+        so_far = "nothing yet from" if record.waiting else "no line of"
+        return f"forwarded by the edge, {so_far} the guard {record.edge.guard}"
+    if not record.agrees:
+        return "edge and guard do not tell the same"
+    reason = refusal(record)
+    if record.refused_by:
+        return f"refused by the {record.refused_by}: {reason or 'no reason given'} ({record.status})"
+    if record.status >= 400:
+        return f"permitted, but failed: {reason or 'the answer of the model server'} ({record.status})"
+    return f"permitted by both hops ({record.status})" if record.guard else f"answered ({record.status})"
+
+
+def refusal(record: Record) -> str | None:
+    """The reason code for which this request did not succeed, where a hop of ours gave one."""
+    if record.guard is not None and (reason := guard_refusal(record.guard)):
+        return reason
+    return record.edge.reason or None if record.edge is not None and record.status >= 400 else None
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """One record for programs: each hop's fields, with the edge's facts spelled out among them."""
+    reason = refusal(record)
+    return {
+        "verdict": verdict(record),
+        "reason": reason,
+        "remedy": remedy(reason) if reason else None,
+        "refused_by": record.refused_by,
+        "agrees": record.agrees,
+        "complete": record.complete,
+        "waiting": record.waiting,
+        "missing": record.missing,
+        "at": record.at,
+        "edge": _edge_json(record.edge) if record.edge else None,
+        "guard": values_of(record.guard) if record.guard else None,
+        "disagreements": [asdict(disagreement) for disagreement in record.disagreements],
+    }
+
+
+def printable(text: str) -> str:
+    """`text` with all that could steer a terminal or hide (escapes, controls, bidi marks) spelled out."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _edge_json(edge: EdgeLine) -> dict[str, Any]:
+    values: dict[str, Any] = {k: v for k, v in values_of(edge).items() if k not in {"facts", "model"}}
+    facts = {name: value for name, value in asdict(edge.claims).items() if value} if edge.claims else {}
+    return {**values, "asked_model": edge.model, **facts}
+
+
+def _record_lines(record: Record) -> Iterator[str]:
+    yield verdict(record)
+    if reason := refusal(record):
+        yield f"  what to do: {remedy(reason)}"
+    for disagreement in record.disagreements:
+        yield f"  DISAGREE {disagreement.what}: edge `{disagreement.edge}`, guard `{disagreement.guard}`"
+    sections = (("asked", _asked(record)), ("edge", _edge(record.edge)), ("guard", _guard(record.guard)))
+    for title, facts in (*sections, ("digests, SHA-256", _digests(record))):
+        present = {name: value for name, value in facts.items() if value}
+        if present:
+            yield f"  {title}"
+        for name, value in present.items():
+            yield f"    {name:<14} {value}"
+
+
+def _without_edge(record: Record) -> str:
+    if any(disagreement.what == "peer" for disagreement in record.disagreements):
+        return "seen by a guard only: the caller was not the edge"
+    if record.waiting:
+        return "seen by the guard; the edge has not finished the request yet"
+    return "seen by the guard only: it still goes to a slow client, or the edge's line was lost"
+
+
+def _asked(record: Record) -> Mapping[str, str]:
+    facts = record.facts
+    return {
+        "who": facts.sub,
+        "roles": ", ".join(facts.roles),
+        "permission": facts.perm,
+        "paid by grant": facts.grant,
+        "revision": facts.rev,
+        "transaction": facts.txn,
+        "ended": _moment(record.at),
+        "whole answer": "yes" if record.complete else "no",
+    }
+
+
+def _edge(edge: EdgeLine | None) -> Mapping[str, str]:
+    if edge is None:
+        return {}
+    return {
+        "verdict": f"refused: {edge.reason}" if edge.layer == "edge" else "permitted",
+        "request": f"{edge.method} {edge.path}",
+        "model": edge.model,
+        "status": edge.status,
+        "decision": {"HIT": "from the cache", "MISS": "fresh"}.get(edge.cache, edge.cache),
+        "sent to": edge.guard,
+        "took": f"{seconds(edge.dur) * 1000:.0f} ms",
+        "bytes": f"{number(edge.bytes_in)} in, {number(edge.bytes)} out",
+        "client": edge.ip,
+        "connection": f"{edge.conn}, request {edge.creq} on it",
+    }
+
+
+def _guard(guard: GuardLine | None) -> Mapping[str, str]:
+    if guard is None:
+        return {}
+    reason = guard_refusal(guard)
+    return {
+        "verdict": f"refused: {reason}" if reason else "permitted",
+        "request": f"{guard.method} {guard.path}",
+        "status": guard.status,
+        "details": " ".join(filter(None, (guard.details, guard.flags.strip("-")))),
+        "guard": guard.guard,
+        "peer": guard.peer,
+        "peer's serial": guard.serial,
+        "verified": " ".join(filter(None, (guard.sub, guard.scope))),
+        "upstream": guard.upstream,
+        "took": f"{seconds(guard.dur):.0f} ms",
+        "bytes": f"{number(guard.bytes_in)} in, {number(guard.bytes)} out",
+        "connection": guard.conn,
+    }
+
+
+def _digests(record: Record) -> Mapping[str, str]:
+    """Only what a hop measured is claimed; what it was told is called told."""
+    edge, guard = record.edge, record.guard
+    told = told_digest(guard) if guard else ""
+    return {
+        "prompt": f"{edge.reqd} measured by the edge" if edge and edge.reqd else "",
+        "": f"{told} told to the guard" if told else "",
+        "answer": f"{edge.resd} measured by the edge" if edge and edge.resd else "",
+    }
+
+
+def _recent(store: Records, now: float) -> str:
+    counts: Counter[str] = Counter()
+    for tally in store.refusals(now - RECENT):
+        counts[tally.reason] += tally.count
+    told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    return f"in the last {RECENT // 60} minutes: {told or 'none'}"
+
+
+def _age(heartbeat: Path, now: float) -> str | None:
+    """How old a heartbeat is, in words; None while it is fresh."""
+    try:
+        age = now - heartbeat.stat().st_mtime
+    except OSError:
+        return "missing"
+    return f"{age:.0f} s old" if age > _STALE else None
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

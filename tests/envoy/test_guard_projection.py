@@ -1,0 +1,227 @@
+"""What a guard's projection holds of a plan, and what it refuses to render."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import MappingProxyType
+from typing import Any, cast
+
+import pytest
+from guard_harness import view
+from guard_pki import Authority, Signer
+
+from meshward.kit.errors import MeshwardError
+from meshward.kit.secret import Secret
+from meshward.plan.ir import CachePolicy, Edge, Grant, Limits, Model, Plan, Rate, Route, Selector, Version
+from meshward.targets.envoy.capabilities import CAPABILITIES
+from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, render
+from meshward.targets.envoy.listener import GuardSettings
+from meshward.targets.envoy.projection import GuardedRoute, Net, project
+from meshward.targets.envoy.readback import Report, differences, read_report
+
+
+def version(name: str, **changes: Any) -> Version:
+    plain = Version(
+        name=name,
+        server="own",
+        url=f"unix:/run/{name}.sock",
+        weight=1,
+        routes=MappingProxyType({Route("POST", "/ask"): "infer", Route("GET", "/info"): "describe"}),
+        health=Route("GET", "/health"),
+        credential=None,
+        upstream_model=None,
+        dns_name=f"{name}.m.td.test",
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def grant(name: str, models: set[str], requests: Rate | None = None, **changes: Any) -> Grant:
+    limits = Limits(requests, None, None, "identity") if requests else None
+    plain = Grant(
+        name, ("r",), Selector(frozenset(models), ()), frozenset({"infer"}), None, limits, None, None, False
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def plan(*grants: Grant) -> Plan:
+    cache: CachePolicy | None = None
+    model = Model("m", None, {}, (), (version("v1"), version("v2")), 60, 1000, "finish", "digest", cache, ())
+    none = MappingProxyType[str, Any]({})
+    return Plan(
+        trust_domain="td.test",
+        edge=Edge("127.0.0.1", 8443, "edge.test", None, ()),
+        issuers=none,
+        workloads=none,
+        roles=none,
+        operators=none,
+        models={"m": model},
+        aliases={},
+        grants=grants,
+        denies=(),
+        never=(),
+        agents={},
+        audit=cast(Any, None),
+        digest="d",
+    )
+
+
+def test_a_version_is_projected_with_its_own_parts() -> None:
+    projected = project(plan(grant("g", {"m"}, Rate(60, 60))), "m", "v2")
+    assert projected.dns_name == "v2.m.td.test"
+    assert projected.upstream == "unix:/run/v2.sock"
+    assert projected.issuer == "https://edge.test"
+    assert projected.spiffe_id == "spiffe://td.test/model/m"
+    assert projected.callers == ("spiffe://td.test/edge",)
+    assert projected.routes == (
+        GuardedRoute("GET", "/info", "m.describe"),
+        GuardedRoute("POST", "/ask", "m.infer"),
+    )
+    assert projected.nets == (Net("g", 120, 60),)
+
+
+def test_only_what_concerns_this_model_and_is_enforced_is_in_it() -> None:
+    """A guard whose part did not change must not change: other models' grants leave no trace."""
+    rate = Rate(1, 1)
+    some = plan(grant("free", {"m"}), grant("other", {"n"}, rate), grant("shadow", {"m"}, rate, shadow=True))
+    assert project(some, "m", "v1") == project(plan(), "m", "v1")
+
+
+def test_an_unknown_version_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        project(plan(), "m", "v3")
+
+
+def rendered(upstream: str = "unix:/run/m.sock", directory: str = "/run/g", **changes: Any) -> GuardFiles:
+    authority = Authority()
+    own = authority.issue("spiffe://td.test/model/m.1")
+    keys = changes.pop("token_keys", (Signer().jwk,))
+    identity = GuardIdentity(own.chain, Secret(own.key), authority.bundle, keys)
+    return render(view(upstream, **changes), GuardSettings(directory), identity)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://abc.example.com",
+        "http://model.internal:80",
+        "http://127.0.0.1",
+        "http://127.0.0.1:99999",
+        "ftp://127.0.0.1:1",
+        "unix:run/m.sock",
+        "http://127.0.0.1:80/base",
+        "http://user@127.0.0.1:80",
+        "http://127.0.0.1:80?x",
+        "",
+        "unix:/" + "x" * 120,
+        "http://127.0.0.1:0",
+        "http://127.0.0.1:8\u0660",
+        "http://999.0.0.1:80",
+        "http://127.0.0.1:80/\n",
+    ],
+)
+def test_an_upstream_that_a_guard_cannot_reach_is_refused(url: str) -> None:
+    with pytest.raises(MeshwardError) as caught:
+        rendered(upstream=url)
+    assert caught.value.code == "MW1301"
+    assert caught.value.remedy
+
+
+def test_upstreams_that_a_guard_can_reach() -> None:
+    for url, address in {
+        "http://localhost:8080": {"address": "127.0.0.1", "port_value": 8080},
+        "http://127.0.0.1:1/": {"address": "127.0.0.1", "port_value": 1},
+        "http://[::1]:65535": {"address": "::1", "port_value": 65535},
+    }.items():
+        (cluster,) = json.loads(rendered(upstream=url).xds["cds"])["resources"]
+        (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        assert endpoint["endpoint"]["address"] == {"socket_address": address}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [{"alg": None}, {"alg": "RS256"}, {"kty": "oct"}, {"crv": "P-384"}, {"kid": None}, {"x": None}],
+)
+def test_a_key_that_would_accept_more_is_refused(spoil: dict[str, str | None]) -> None:
+    key = {name: value for name, value in (Signer().jwk | spoil).items() if value is not None}
+    with pytest.raises(MeshwardError, match="ES256"):
+        rendered(token_keys=(key,))
+
+
+def test_no_keys_at_all_are_refused() -> None:
+    with pytest.raises(MeshwardError, match="key"):
+        rendered(token_keys=())
+
+
+def test_a_private_key_never_reaches_the_token_keys() -> None:
+    files = rendered(token_keys=({**Signer().jwk, "d": "PRIVATE-PART"},))
+    assert b"PRIVATE-PART" not in files.xds["ecds-jwt"] + files.twin
+
+
+def test_what_holds_the_private_key_prints_nothing() -> None:
+    assert "PRIVATE KEY" not in repr(rendered())
+
+
+def test_a_directory_too_deep_for_a_socket_is_refused() -> None:
+    for directory in ("/" + "x" * 100, "run/g", ""):
+        with pytest.raises(MeshwardError, match="socket"):
+            rendered(directory=directory)
+
+
+def test_the_same_content_has_the_same_version_and_another_another() -> None:
+    authority = Authority()
+    own = authority.issue("spiffe://td.test/model/m.1")
+    identity = GuardIdentity(own.chain, Secret(own.key), authority.bundle, (Signer().jwk,))
+    settings = GuardSettings("/run/g")
+    first, second = (render(view("unix:/m"), settings, identity) for _ in range(2))
+    other = render(view("unix:/n", routes=()), settings, identity)
+    assert first == second
+    changed = {name for name in first.versions if first.versions[name] != other.versions[name]}
+    assert changed == {"rds", "cds"}
+    assert first.bootstrap == other.bootstrap
+    assert json.loads(first.xds["rds"])["version_info"] == first.versions["rds"]
+
+
+def test_hostile_text_stays_data() -> None:
+    """Routes come from the policy's text; whatever stands there is one JSON string, matched exactly."""
+    path = '/a"}],"x":%REQ(authorization)%${x}\\'
+    files = rendered(routes=(GuardedRoute("GET", path, "m.1.infer"),))
+    (resource,) = json.loads(files.xds["rds"])["resources"]
+    assert resource["virtual_hosts"][0]["routes"][0]["match"]["path"] == path
+    assert len(resource["virtual_hosts"][0]["routes"]) == 1
+
+
+def test_the_command_refuses_unknown_fields() -> None:
+    assert "--reject-unknown-dynamic-fields" in command("envoy", "/run/g")
+
+
+GOOD = Report({"rds": "d"}, {"rds": "d"}, {"http.guard.rds.guard.update_rejected": 1})
+
+
+@pytest.mark.parametrize(
+    ("now", "live"),
+    [
+        (GOOD, True),
+        (dataclasses.replace(GOOD, announced={"rds": "old"}), False),
+        (dataclasses.replace(GOOD, loaded={"rds": "old"}), False),
+        (dataclasses.replace(GOOD, loaded={}), False),
+        (dataclasses.replace(GOOD, refused={"http.guard.rds.guard.update_rejected": 2}), False),
+        (dataclasses.replace(GOOD, refused={**GOOD.refused, "server.dynamic_unknown_fields": 1}), False),
+    ],
+)
+def test_live_is_only_what_both_signs_say_without_a_refusal(now: Report, live: bool) -> None:
+    assert (not differences({"rds": "d"}, now, GOOD)) == live
+    assert differences({"rds": "d"}, GOOD), (
+        "a refusal since the start counts where nothing is known of before"
+    )
+
+
+def test_an_answer_that_is_not_envoys_is_an_error() -> None:
+    with pytest.raises(ValueError):
+        read_report("", {"ecds_filters": "<html>"})
+
+
+def test_every_capability_says_how_or_why() -> None:
+    assert {each.standing for each in CAPABILITIES} == {"enforces", "cannot", "not yet"}
+    assert all(each.how for each in CAPABILITIES)
+    assert len({each.feature for each in CAPABILITIES}) == len(CAPABILITIES)

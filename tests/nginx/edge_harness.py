@@ -1,0 +1,487 @@
+"""The real nginx with the real program, between a client that may send any bytes and two servers that record.
+
+`Edge` starts nginx as its own user (when the tests run as root), `Decision` is a decision service that answers as told,
+`Guard` a TLS server on a unix socket that demands a client certificate, as Envoy does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import nginx_pki
+from meshward.kit.durable import write_atomic
+from meshward.targets.nginx.program import render
+from meshward.targets.nginx.settings import EdgeSettings
+
+HOST = "models.test"
+DOMAIN = "td.test"
+EDGE_UID = 61190
+GUARDS = {0: f"v1.minilm.{DOMAIN}", 1: f"v2.minilm.{DOMAIN}"}
+
+
+def nginx_binary() -> str:
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    assert found, "nginx is needed for these tests"
+    return found
+
+
+def eventually(what: Callable[[], Any], seconds: float = 5.0) -> Any:
+    """The first true value of `what`, asked until the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = what()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"did not become true within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+# --- servers ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request as its server read it."""
+
+    line: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    peer: Mapping[str, Any] | None = None
+
+    @property
+    def method(self) -> str:
+        return self.line.split(" ")[0]
+
+    @property
+    def target(self) -> str:
+        return self.line.split(" ")[1]
+
+    def get(self, name: str) -> str | None:
+        found = [value for key, value in self.headers if key.lower() == name.lower()]
+        assert len(found) < 2, f"{name} came twice"
+        return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a stub sends. `chunks` are written one by one, each after its delay; `cut` ends without the end."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    delay: float = 0.0
+    raw: bytes | None = None
+    stream: Callable[[asyncio.StreamWriter], Any] | None = None
+
+
+class Loop:
+    """An event loop in a thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, coroutine: Any) -> Any:
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        return future.result(10)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5)
+
+
+class Server:
+    """An HTTP/1.1 server on a unix socket: records what it reads, answers what `answer` says."""
+
+    def __init__(self, loop: Loop, path: Path, context: ssl.SSLContext | None = None) -> None:
+        self.loop, self.path, self.context = loop, path, context
+        self.received: list[Received] = []
+        self.connections = 0
+        self.answer: Callable[[Received], Answer] = lambda _: Answer()
+        self._server: asyncio.AbstractServer | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._server = self.loop.run(asyncio.start_unix_server(self._serve, self.path, ssl=self.context))
+        self.path.chmod(0o666)
+
+    def stop(self) -> None:
+        """As if killed: nobody listens, every connection is gone."""
+        server, self._server = self._server, None
+        if server:
+            self.loop.run(self._stop(server))
+
+    async def _stop(self, server: asyncio.AbstractServer) -> None:
+        server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        self.path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            while await self._exchange(reader, writer):
+                pass
+        self._writers.discard(writer)
+        writer.transport.abort() if self.context else writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = tuple((n, v.strip()) for n, _, v in (line.partition(":") for line in head[1:] if line))
+        length = next((int(v) for n, v in headers if n.lower() == "content-length"), 0)
+        body = await reader.readexactly(length)
+        request = Received(head[0], headers, body, writer.get_extra_info("peercert"))
+        self.received.append(request)
+        answer = self.answer(request)
+        await asyncio.sleep(answer.delay)
+        return await self._send(writer, request, answer)
+
+    async def _send(self, writer: asyncio.StreamWriter, request: Received, answer: Answer) -> bool:
+        if answer.stream:
+            await answer.stream(writer)
+            return False
+        if answer.raw is not None:
+            writer.write(answer.raw)
+            await writer.drain()
+            return True
+        bodiless = answer.status in (204, 304)
+        length = {} if bodiless else {"Content-Length": str(len(answer.body))}
+        head = [f"HTTP/1.1 {answer.status} X", *(f"{n}: {v}" for n, v in {**answer.headers, **length}.items())]
+        body = b"" if bodiless or request.method == "HEAD" else answer.body
+        writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+        await writer.drain()
+        return True
+
+
+# --- what the decision service says -----------------------------------------------------------------------------
+
+
+def facts(**claims: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+
+
+def permit(**changes: str) -> Answer:
+    headers = {
+        "X-Mw-Route": f"1000000|100 00 {GUARDS[0]}",
+        "X-Mw-Limit": "",
+        "X-Mw-Bucket": "0" * 32,
+        "X-Mw-Txn-Token": "h." + secrets.token_hex(8) + ".s",
+        "X-Mw-Facts": facts(sub="okta:ann", model="minilm"),
+        "X-Accel-Expires": "30",
+    }
+    headers |= {f"X-{name.replace('_', '-').title()}": value for name, value in changes.items()}
+    return Answer(200, {name: value for name, value in headers.items() if value is not None})
+
+
+def refusal(status: int, reason: str, message: str = "No.", seen: int | None = None, expires: int = 0) -> Answer:
+    headers = {
+        "X-Mw-Status": str(status),
+        "X-Mw-Reason": reason,
+        "X-Mw-Message": message,
+        "X-Accel-Expires": str(expires),
+    }
+    if status in (401, 403):
+        headers["X-Mw-Challenge"] = f'Bearer resource_metadata="https://{HOST}/x", scope="minilm.infer"'
+    return Answer(seen or (401 if status == 401 else 403), headers)
+
+
+def by_token(request: Received) -> Answer:
+    """`Bearer ok…` may do all, any other credential nothing, none is asked for one."""
+    credential = request.get("X-Mw-Authorization")
+    if credential is None:
+        return refusal(401, "no_credentials", "Send a token.")
+    if credential.startswith("Bearer ok"):
+        return permit()
+    return refusal(403, "no_grant", "You may not.", expires=30)
+
+
+# --- the client --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def get(self, name: str) -> str | None:
+        found = [value for key, value in self.headers if key.lower() == name.lower()]
+        assert len(found) < 2, f"{name} came twice: {found}"
+        return found[0] if found else None
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """One TLS connection; sends exactly the bytes it is given."""
+
+    def __init__(self, port: int, root: Path, name: str | None = HOST) -> None:
+        context = ssl.create_default_context(cafile=str(root))
+        context.check_hostname = name is not None
+        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = context.wrap_socket(plain, server_hostname=name)
+        self.serial = int(self.socket.getpeercert()["serialNumber"], 16)  # type: ignore[index, arg-type]
+        self.buffer = b""
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def rest(self) -> bytes:
+        """Everything until the server closes."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while more := self.socket.recv(65536):
+                self.buffer += more
+        return self.buffer
+
+    def _until(self, enough: Callable[[bytes], bool]) -> None:
+        while not enough(self.buffer):
+            more = self.socket.recv(65536)
+            if not more:
+                raise ConnectionError(f"closed early, after {self.buffer!r}")
+            self.buffer += more
+
+    def head(self) -> Response:
+        self._until(lambda b: b"\r\n\r\n" in b)
+        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        headers = tuple((n, v.strip()) for n, _, v in (line.partition(":") for line in lines[1:]))
+        return Response(int(lines[0].split(" ")[1]), headers, b"")
+
+    def chunk(self) -> bytes:
+        self._until(lambda b: b"\r\n" in b)
+        size, _, self.buffer = self.buffer.partition(b"\r\n")
+        length = int(size, 16)
+        self._until(lambda b: len(b) >= length + 2)
+        data, self.buffer = self.buffer[:length], self.buffer[length + 2 :]
+        return data
+
+    def response(self, method: str = "GET") -> Response:
+        head = self.head()
+        if method == "HEAD" or head.status in (204, 304):
+            return head
+        if head.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while piece := self.chunk():
+                body += piece
+            return replace(head, body=body)
+        length = int(head.get("Content-Length") or 0)
+        self._until(lambda b: len(b) >= length)
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        return replace(head, body=body)
+
+    def request(
+        self, method: str, target: str, token: str | None = "ok", body: bytes | None = None, **headers: str
+    ) -> Response:
+        self.send(message(method, target, token, body, **headers))
+        return self.response(method)
+
+
+def message(method: str, target: str, token: str | None = "ok", body: bytes | None = None, **headers: str) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1"]
+    if "Host" not in headers:
+        lines.append(f"Host: {HOST}")
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+# --- the edge ----------------------------------------------------------------------------------------------------
+
+
+class Edge:
+    """nginx, its directories, its two neighbours."""
+
+    def __init__(self, script: Callable[[str], str] = lambda text: text, **settings: Any) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="mwe-", dir="/tmp"))
+        self.base.chmod(0o711)
+        self.run = self.base / "edge"
+        self.cache = Path(tempfile.mkdtemp(prefix="mwe-", dir="/dev/shm"))
+        self.loop = Loop()
+        self.pki = nginx_pki.Pki()
+        self.epoch = 1
+        self.generation = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.settings = self._settings(settings)
+        self._directories()
+        self.decision = Server(self.loop, Path(self.settings.decision_socket))
+        self.guards = {slot: self._guard(slot, name) for slot, name in GUARDS.items()}
+        self._write(script)
+        self.reset()
+
+    def _settings(self, changes: dict[str, Any]) -> EdgeSettings:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        return EdgeSettings(
+            **{
+                "listen_host": "127.0.0.1",
+                "listen_port": port,
+                "hostname": HOST,
+                "run_dir": str(self.run),
+                "decision_socket": str(self.base / "decide.sock"),
+                "cache_dir": str(self.cache / "c"),
+                "guard_socket": str(self.base / "{slot}.sock"),
+                "root_bundle": str(self.run / "certs/root.pem"),
+                "rates": ("2r/s", "600r/m", "3r/m"),
+                "max_body": 200_000,
+                "longest_timeout": 3,
+                **changes,
+            }
+        )
+
+    def _directories(self) -> None:
+        for directory in (self.run, self.run / "certs", self.run / "tmp"):
+            directory.mkdir(mode=0o700)
+
+    def _guard(self, slot: int, name: str) -> Server:
+        return Server(self.loop, self.base / f"{slot:02d}.sock", self.pki.guard_context(name))
+
+    def _write(self, script: Callable[[str], str]) -> None:
+        for name, data in render(self.settings).items():
+            text = script(data.decode()) if name == "meshward.js" else data.decode()
+            write_atomic(self.run / name, text)
+        write_atomic(self.run / "certs/root.pem", self.pki.root_pem)
+        self.rotate()
+        self.bump()
+
+    def _own(self) -> None:
+        if os.geteuid() == 0:
+            for path in (self.run, self.cache, *self.run.rglob("*"), *self.cache.rglob("*")):
+                os.chown(path, EDGE_UID, EDGE_UID)
+
+    def bump(self, content: str | None = None) -> None:
+        """A new epoch, as after an accepted revision."""
+        self.epoch += 1
+        write_atomic(self.run / "epoch", content if content is not None else f"{self.epoch}\n")
+        self._own()
+
+    def rotate(self) -> None:
+        """New certificates of a new intermediate: complete files first, then the pointer."""
+        generation = self.generation + 1
+        write_atomic(self.run / f"certs/web.{generation}.pem", self.pki.web_pem(HOST))
+        write_atomic(self.run / f"certs/edge.{generation}.pem", self.pki.edge_pem(DOMAIN))
+        self._own()
+        write_atomic(self.run / "generation", f"{generation}\n")
+        self.generation = generation
+        self._own()
+
+    def start(self) -> Edge:
+        self.decision.start()
+        for guard in self.guards.values():
+            guard.start()
+        self._own()
+        who = {"user": EDGE_UID, "group": EDGE_UID, "extra_groups": []} if os.geteuid() == 0 else {}
+        command = [nginx_binary(), "-e", str(self.run / "error.log"), "-c", str(self.run / "nginx.conf")]
+        self.process = subprocess.Popen(command, umask=0o077, stderr=subprocess.PIPE, **who)  # type: ignore[call-overload]
+        eventually(self._answers)
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process and self.process.poll() is None, (self.process.stderr.read(), self.errors())  # type: ignore[union-attr]
+        try:
+            with self.client():
+                return True
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
+            assert self.process.stderr
+            self.process.stderr.close()
+        for server in (self.decision, *self.guards.values()):
+            server.stop()
+        self.loop.close()
+        shutil.rmtree(self.base)
+        shutil.rmtree(self.cache)
+
+    def reset(self) -> None:
+        """As new for the next test: no decision remembered, nothing recorded, everybody answers as usual."""
+        for server in (self.decision, *self.guards.values()):
+            server.received.clear()
+            server.answer = lambda _: Answer(200, {"Content-Type": "application/json"}, b'{"ok":true}')
+        self.decision.answer = by_token
+        self.bump()
+
+    @property
+    def port(self) -> int:
+        return self.settings.listen_port
+
+    def client(self, name: str | None = HOST) -> Client:
+        return Client(self.port, self.run / "certs/root.pem", name)
+
+    def request(
+        self, method: str, target: str, token: str | None = "ok", body: bytes | None = None, **headers: str
+    ) -> Response:
+        with self.client() as client:
+            return client.request(method, target, token, body, **headers)
+
+    def raw(self, data: bytes) -> bytes:
+        """Everything the edge answers to these bytes on a connection of their own."""
+        with self.client() as client:
+            client.send(data)
+            client.socket.settimeout(2)
+            with contextlib.suppress(TimeoutError):
+                client.rest()
+            return client.buffer
+
+    @property
+    def guard(self) -> Server:
+        return self.guards[0]
+
+    def seen(self) -> list[Received]:
+        """What reached any guard."""
+        return [request for guard in self.guards.values() for request in guard.received]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The access log, every line of it parsed."""
+        text = (self.run / "access.log").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def line(self, request_id: str | None) -> dict[str, Any]:
+        found: list[dict[str, Any]] = eventually(lambda: [x for x in self.lines() if x["rid"] == request_id])
+        assert len(found) == 1
+        return found[0]
+
+    def errors(self) -> str:
+        return (self.run / "error.log").read_text(encoding="utf-8", errors="replace")
+
+
+@contextlib.contextmanager
+def running(script: Callable[[str], str] = lambda text: text, **settings: Any) -> Iterator[Edge]:
+    edge = Edge(script, **settings)
+    try:
+        yield edge.start()
+    finally:
+        edge.stop()

@@ -1,0 +1,205 @@
+"""Rotation, outage and storms, with a clock and an issuer that the test owns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshward.kit.errors import MeshwardError
+from meshward.oidc import keys as keys_module
+from meshward.oidc.issuer import KeyPlace, TrustedIssuer
+from meshward.oidc.jwk import VerificationKey
+from meshward.oidc.keys import IssuerKeys, key_document
+from meshward.oidc.refusal import KeysUnavailable, Reason, TokenRefused
+from tests.oidc.signing import Signer, issuer
+
+FIRST, SECOND = Signer(kid="first").jwk(), Signer(kid="second").jwk()
+
+
+class Provider:
+    """An identity provider: what it serves, how often it was asked, and whether it is down."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.asked = 0
+        self.body = self.document(FIRST)
+        self.down = False
+        self.gate: asyncio.Event | None = None
+        self.reports: list[MeshwardError] = []
+        self.keys = IssuerKeys(
+            issuer(keys=KeyPlace(max_stale=3600)),
+            self.fetch,
+            lambda _, error: self.reports.append(error),
+            monotonic=lambda: self.now,
+        )
+
+    @staticmethod
+    def document(*jwks: dict[str, Any]) -> bytes:
+        return json.dumps({"keys": jwks}).encode()
+
+    async def fetch(self, _: TrustedIssuer) -> bytes:
+        self.asked += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.down:
+            raise OSError("down")
+        return self.body
+
+    async def find(self, kid: str) -> VerificationKey | str:
+        try:
+            return await self.keys.find(kid)
+        except TokenRefused as refusal:
+            return refusal.reason
+        except KeysUnavailable as error:
+            return error.code
+
+
+def scene(play: Callable[[Provider], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await play(Provider())
+
+    asyncio.run(run())
+
+
+def found(key: object, kid: str) -> bool:
+    return isinstance(key, VerificationKey) and key.kid == kid
+
+
+def test_the_first_request_fetches_and_the_next_does_not() -> None:
+    async def play(idp: Provider) -> None:
+        assert found(await idp.find("first"), "first")
+        assert found(await idp.find("first"), "first")
+        assert idp.asked == 1
+
+    scene(play)
+
+
+def test_a_new_key_is_found_within_ten_seconds_and_random_kids_cause_no_storm() -> None:
+    async def play(idp: Provider) -> None:
+        await idp.find("first")
+        idp.body = idp.document(SECOND)
+        for number in range(1000):
+            idp.now += 0.0099
+            assert await idp.find(f"random{number}") == Reason.KEY
+        assert idp.asked == 1
+        idp.now += 0.2
+        assert found(await idp.find("second"), "second")
+        assert await idp.find("first") == Reason.KEY
+        assert idp.asked == 2
+
+    scene(play)
+
+
+def test_all_who_wait_share_one_fetch() -> None:
+    async def play(idp: Provider) -> None:
+        idp.gate = asyncio.Event()
+        waiting = [asyncio.create_task(idp.find("first")) for _ in range(50)]
+        await asyncio.sleep(0)
+        idp.gate.set()
+        assert all([found(await task, "first") for task in waiting])
+        assert idp.asked == 1
+
+    scene(play)
+
+
+def test_a_slow_issuer_does_not_hold_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play(idp: Provider) -> None:
+        idp.gate = asyncio.Event()
+        assert await idp.find("first") == "MW2005"
+        idp.gate.set()
+        while idp.keys.age is None:
+            await asyncio.sleep(0)
+        assert found(await idp.find("first"), "first")
+
+    monkeypatch.setattr(keys_module, "PATIENCE", 0.01)
+    scene(play)
+
+
+def test_known_keys_outlive_an_outage_until_max_stale() -> None:
+    async def play(idp: Provider) -> None:
+        await idp.find("first")
+        idp.down = True
+        idp.now += 3600
+        assert await idp.find("other") == Reason.KEY
+        assert found(await idp.find("first"), "first")
+        idp.now += 1
+        assert await idp.find("first") == "MW2005"
+        idp.down = False
+        idp.now += 10
+        assert found(await idp.find("first"), "first")
+
+    scene(play)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"keys":[]}', Provider.document({"kty": "oct", "k": "AA", "kid": "first"})]
+)
+def test_a_document_without_usable_keys_never_replaces_a_good_one(body: bytes) -> None:
+    async def play(idp: Provider) -> None:
+        await idp.find("first")
+        idp.body = body
+        idp.now += 11
+        assert await idp.find("other") == Reason.KEY
+        assert idp.asked == 2 and len(idp.reports) == 1
+        assert found(await idp.find("first"), "first")
+
+    scene(play)
+
+
+def test_no_keys_at_all_is_our_fault_not_the_callers() -> None:
+    async def play(idp: Provider) -> None:
+        idp.down = True
+        assert await idp.find("first") == "MW2005"
+        assert await idp.find("first") == "MW2005"
+        assert idp.asked == 1
+
+    scene(play)
+
+
+def test_keep_fresh_notices_a_withdrawn_key_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play(idp: Provider) -> None:
+        pauses: list[float] = []
+        steps = [
+            lambda: setattr(idp, "down", False),  # after the first try, which fails
+            lambda: setattr(idp, "body", idp.document(SECOND)),
+            lambda: setattr(idp, "down", True),
+            lambda: None,
+        ]
+
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            idp.now += seconds
+            if len(pauses) > len(steps):
+                raise asyncio.CancelledError
+            steps[len(pauses) - 1]()
+
+        monkeypatch.setattr("meshward.oidc.keys.asyncio.sleep", sleep)
+        idp.down = True
+        with pytest.raises(asyncio.CancelledError):
+            await idp.keys.keep_fresh()
+        assert pauses == [keys_module.EAGER, keys_module.REFRESH, keys_module.REFRESH] + 2 * [
+            keys_module.MIN_INTERVAL
+        ]
+        assert found(await idp.find("second"), "second")
+        assert await idp.find("first") == Reason.KEY
+
+    scene(play)
+
+
+def test_keys_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    document = key_document(None)  # type: ignore[arg-type]  # no connection is made
+    place = issuer(keys=KeyPlace(file=str(file)))
+    file.write_bytes(Provider.document(FIRST))
+    assert asyncio.run(document(place)) == Provider.document(FIRST)
+    file.write_bytes(b" " * 1_000_001)
+    with pytest.raises(MeshwardError):
+        asyncio.run(document(place))
+    file.unlink()
+    with pytest.raises(OSError):
+        asyncio.run(document(place))

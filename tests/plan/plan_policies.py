@@ -1,0 +1,42 @@
+"""A policy of which `up` enforces every word, and changes to it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+BASE: dict[str, Any] = {
+    "version": 1,
+    "trust_domain": "models.example.com",
+    "edge": {"listen": "127.0.0.1:9443", "hostname": "models.example.com"},
+    "issuers": {
+        "i": {"profile": "oidc", "issuer": "https://sso.example.com", "audience": "a", "groups": "/groups"}
+    },
+    "roles": {"r": [{"issuer": "i", "group": "g"}, {"issuer": "i", "subject": "s"}]},
+    "servers": {"echo": {"infer": ["POST /run"], "health": "GET /health"}},
+    "models": {
+        "m": {"labels": {"tier": "cpu"}, "versions": {"v1": {"server": "echo", "url": "unix:/run/m.sock"}}}
+    },
+    "grants": [
+        {
+            "id": "g",
+            "roles": ["r"],
+            "models": {"labels": {"tier": "cpu"}},
+            "actions": ["infer"],
+            "limits": {"requests": "600/min", "per": "grant"},
+            "expires": "2027-06-30",
+        }
+    ],
+    "denies": [{"id": "d", "subjects": [{"issuer": "i", "subject": "x"}], "expires": "2027-06-30"}],
+}
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """`BASE` with the value at the dotted `key` replaced."""
+    policy = copy.deepcopy(BASE)
+    *way, last = key.split(".")
+    node = policy
+    for step in way:
+        node = node.setdefault(step, {})
+    node[last] = value
+    return policy

@@ -1,0 +1,64 @@
+"""A supervisor of its own process, to be signalled and killed: `python supervised.py STATE JSON`.
+
+JSON is {"timing": {...}, "parts": [{"name", "argv", "ready", ...}]}; a part is ready when its file
+`ready` exists. Prints READY, and after a MeshwardError its code, message and remedy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from meshward.kit.errors import MeshwardError
+from meshward.runtime.directories import clean, open_state
+from meshward.runtime.identities import Identity, starter
+from meshward.runtime.lock import hold_lock
+from meshward.runtime.part import Timing
+from meshward.runtime.process import ProcessSpec
+from meshward.runtime.ready import file_exists
+from meshward.runtime.supervisor import Supervisor
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main() -> int:
+    wanted = json.loads(sys.argv[2])
+    try:
+        state = open_state(Path(sys.argv[1]))
+        with hold_lock(state):
+            specs = [spec_of(part, state.log(part["name"])) for part in wanted["parts"]]
+            timing = Timing(**wanted.get("timing", {}))
+            asyncio.run(supervise(state, specs, timing))
+            clean(state)
+    except MeshwardError as error:
+        say(json.dumps([error.code, error.message, error.remedy]))
+        return error.exit_code
+    return 0
+
+
+async def supervise(state: Any, specs: list[ProcessSpec], timing: Timing) -> None:
+    supervisor = Supervisor(state, specs, notes=["a note"], progress=say, timing=timing)
+    await supervisor.run(lambda: say("READY"))
+
+
+def spec_of(part: dict[str, Any], log: Path) -> ProcessSpec:
+    uid = part.pop("uid", None)
+    ready = file_exists(Path(part.pop("ready", "/")))
+    for key in ("stop_signal", "death_signal"):
+        if key in part:
+            part[key] = signal.Signals(part[key])
+    for key in ("argv", "depends_on"):
+        part[key] = tuple(part.get(key, ()))
+    part["handed"] = tuple(Path(path) for path in part.get("handed", ()))
+    part["cwd"] = Path(part.get("cwd", "/"))
+    return ProcessSpec(identity=Identity(uid, uid) if uid else starter(), ready=ready, log=log, **part)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

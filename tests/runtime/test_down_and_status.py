@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshward.kit.errors import MeshwardError
+from meshward.runtime import directories
+from meshward.runtime.directories import open_state, run_directory, shm_directory, shm_path
+from meshward.runtime.down import down
+from meshward.runtime.instance import Guarded, Instance
+from meshward.runtime.leftovers import end_leftovers
+from meshward.runtime.status import status
+from tests.runtime.children import shell, sleeper
+from tests.runtime.conftest import Start, alive, numbers, wait_for
+
+
+@pytest.fixture(autouse=True)
+def run_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(directories, "ROOT_RUN", tmp_path / "lib")
+    yield
+
+
+def test_down_stops_everything_and_says_whether_anything_ran(start: Start, tmp_path: Path):
+    run = start(sleeper("one", tmp_path)).until_ready()
+
+    assert down(run.state.path) is True
+
+    assert run.process.wait(5) == 0
+    assert not alive(numbers(tmp_path / "one.pids")[0])
+    assert down(run.state.path) is False
+    assert down(tmp_path / "nowhere") is False
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_down_removes_the_decision_cache_and_the_sockets_and_nothing_else(tmp_path: Path):
+    state = open_state(tmp_path / "state")
+    run, shm = run_directory(state), shm_directory(state)
+    (shm / "decision").write_text("a token")
+    (run / "records").write_text("kept")
+    (run / "guards").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(run / "guards" / "guard.sock"))
+
+    down(state.path)
+
+    assert not shm.exists()
+    assert not (run / "guards" / "guard.sock").exists()
+    assert (run / "records").read_text() == "kept"
+
+
+def test_down_ends_what_a_killed_supervisor_left_behind(tmp_path: Path):
+    state = open_state(tmp_path / "state")
+    with state.log("edge").open("wb") as log:
+        orphan = subprocess.Popen(["sleep", "1000"], stdout=log, start_new_session=True)
+    bystander = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
+    try:
+        seen = status(state.path)
+        assert not seen.running and [left.pid for left in seen.left] == [orphan.pid]
+        assert f"Left behind: `sleep` (pid {orphan.pid})" in "\n".join(seen.lines())
+
+        assert down(state.path) is True
+
+        assert orphan.wait(5) == -signal.SIGKILL
+        assert bystander.poll() is None
+    finally:
+        for process in (orphan, bystander):
+            process.kill()
+            process.wait()
+
+
+def test_down_names_what_does_not_stop(start: Start, tmp_path: Path):
+    run = start(sleeper("one", tmp_path)).until_ready()
+    os.kill(run.process.pid, signal.SIGSTOP)
+    told: list[str] = []
+
+    with pytest.raises(MeshwardError) as caught:
+        down(run.state.path, deadline=1.2, progress=told.append)
+
+    assert caught.value.code == "MW3010"
+    assert f"pid {run.process.pid}" in caught.value.message
+    assert f"`sleep` (pid {numbers(tmp_path / 'one.pids')[0]})" in caught.value.message
+    assert told == ["stopping: 1 s"]
+
+
+def test_status_of_a_running_instance(start: Start, tmp_path: Path):
+    run = start(sleeper("edge", tmp_path), sleeper("decide", tmp_path)).until_ready()
+    guards = tuple(
+        Guarded("minilm", v, "00", "x", "s", "u", reach) for v, reach in (("v1", "socket"), ("v2", "open"))
+    )
+    Instance("https://localhost", "root.pem", "run", "td", 1, guards, None).save(run.state.path)
+
+    seen = status(run.state.path)
+
+    assert seen.healthy and seen.running and seen.pid == run.process.pid
+    text = "\n".join(seen.lines())
+    assert f"2 of 2 parts are up in {run.state.path} (supervisor: pid {run.process.pid})" in text
+    assert f"up for 0 s, pid {numbers(tmp_path / 'edge.pids')[0]}, uid {os.geteuid()}" in text
+    assert "minilm/v2: server OPEN: others can reach it past its guard" in text
+    assert "a note" in text
+    document = json.loads(json.dumps(seen.as_json()))
+    assert document["healthy"] is document["running"] is True
+    assert [(part["name"], part["up"]) for part in document["parts"]] == [("edge", True), ("decide", True)]
+
+
+def test_status_tells_a_part_that_is_down_and_one_that_came_back(start: Start, tmp_path: Path):
+    fragile = "touch once.ready; [ -e broken ] && exit 7; touch broken; exec sleep 1000"
+    run = start(shell("once", fragile, tmp_path), sleeper("back", tmp_path)).until_ready()
+    os.kill(run.report("once").pid, signal.SIGKILL)
+    os.kill(run.report("back").pid, signal.SIGKILL)
+    run.until_restarted("back")
+    wait_for(lambda: run.report("once").restarts >= 3, "it keeps failing")
+
+    seen = status(run.state.path)
+
+    assert seen.running and not seen.healthy
+    once, back = (next(line for line in seen.lines() if name in line) for name in ("once", "back"))
+    assert "DOWN (paused)" in once and "last time it exited with code 7" in once
+    assert "  up for" in back and "1 restart, last time it was killed by SIGKILL" in back
+
+
+def test_status_of_what_is_not_running(start: Start, tmp_path: Path):
+    never = status(tmp_path / "nowhere")
+    assert not never.running and not never.healthy
+    assert never.lines() == [f"Nothing runs in {tmp_path}/nowhere; start it with `meshward up POLICY`."]
+
+    run = start(sleeper("one", tmp_path)).until_ready()
+    run.stop()
+    assert not status(run.state.path).running
+
+
+def test_leftovers_that_are_another_instances_are_left_alone(tmp_path: Path):
+    mine, other = open_state(tmp_path / "mine"), open_state(tmp_path / "other")
+    with other.log("edge").open("wb") as log:
+        process = subprocess.Popen(["sleep", "1000"], stdout=log)
+    try:
+        assert end_leftovers(mine) == []
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_memory_directory_is_named_after_the_state(tmp_path: Path):
+    state = open_state(tmp_path / "state")
+    assert str(shm_path(state)) == f"/dev/shm/meshward-{state.hex}"

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshward.runtime import identities
+from meshward.runtime.directories import State, open_state
+from meshward.runtime.identities import FIRST, LAST, Identity, assign_identities, popen_user, starter
+
+PARTS = [
+    "edge",
+    "decide",
+    *(f"guard-{slot:02d}" for slot in range(64)),
+    *(f"model-{slot:02d}" for slot in range(64)),
+]
+
+
+@pytest.fixture
+def privileged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identities, "can_change_uid", lambda: True)
+
+
+def test_each_part_has_a_user_of_its_own(tmp_path: Path, privileged: None):
+    given_out = assign_identities(open_state(tmp_path / "state"), PARTS)
+    uids = {given_out.of(part).uid for part in PARTS}
+    assert given_out.separate
+    assert len(uids) == len(PARTS)
+    assert all(FIRST <= uid <= LAST for uid in uids)
+    assert all(given_out.of(part).uid == given_out.of(part).gid for part in PARTS)
+
+
+def test_a_part_keeps_its_user_whatever_parts_come_and_go(tmp_path: Path, privileged: None):
+    state = open_state(tmp_path / "state")
+    before = assign_identities(state, PARTS[:20])
+    after = assign_identities(state, PARTS[::-1])
+    assert [after.of(part) for part in PARTS[:20]] == [before.of(part) for part in PARTS[:20]]
+
+
+def test_the_numbers_follow_from_state_and_part(tmp_path: Path, privileged: None):
+    state = open_state(tmp_path / "state")
+    first = assign_identities(state, PARTS)
+    (state.path / "identities.json").unlink()
+    assert assign_identities(state, PARTS) == first
+    assert assign_identities(open_state(tmp_path / "other"), PARTS) != first
+
+
+@given(taken=st.sets(st.integers(FIRST, LAST), max_size=50), part=st.text(max_size=20))
+def test_a_number_that_is_taken_is_never_given_out(taken: set[int], part: str):
+    state = State(Path("/state"))
+    wanted = identities._free_number(state, part, set())
+    number = identities._free_number(state, part, taken | {wanted})
+    assert number not in taken | {wanted}
+    assert FIRST <= number <= LAST
+
+
+def test_a_number_that_passwd_knows_is_never_given_out(monkeypatch: pytest.MonkeyPatch):
+    state = State(Path("/state"))
+    wanted = identities._free_number(state, "edge", set())
+    somebody = pwd.getpwuid(os.getuid())
+
+    def getpwuid(uid: int) -> pwd.struct_passwd:
+        if uid == wanted:
+            return somebody
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", getpwuid)
+    assert identities._free_number(state, "edge", set()) != wanted
+
+
+def test_a_number_outside_the_range_is_not_believed(tmp_path: Path, privileged: None):
+    state = open_state(tmp_path / "state")
+    (state.path / "identities.json").write_text(json.dumps({"edge": 0, "decide": 1000}))
+    given_out = assign_identities(state, ["edge", "decide"])
+    assert given_out.of("edge").uid >= FIRST and given_out.of("decide").uid >= FIRST
+
+
+def test_who_cannot_change_uids_runs_everything_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(identities, "can_change_uid", lambda: False)
+    given_out = assign_identities(open_state(tmp_path / "state"), PARTS)
+    assert {given_out.of(part) for part in PARTS} == {starter()}
+    assert not given_out.separate
+    assert f"runs as you (uid {os.geteuid()})" in given_out.sentence
+    assert popen_user(given_out.of("edge").joining(os.getegid())) == {}
+
+
+def test_a_part_never_keeps_the_starters_groups():
+    assert popen_user(Identity(61999, 61998)) == {"user": 61999, "group": 61998, "extra_groups": [61998]}
+    assert popen_user(Identity(61999, 61998).joining(61997))["extra_groups"] == [61997, 61998]

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.conftest import Start, alive, wait_for
+
+CONFIGURATION = """
+daemon off; worker_processes 2; pid {folder}/pid; error_log stderr;
+events {{ worker_connections 64; }}
+http {{
+  access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{ listen 127.0.0.1:{port}; location / {{ return 200 "$pid"; }} }}
+}}
+"""
+
+
+@pytest.fixture
+def nginx() -> str:
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert found, "nginx is missing: apt-get install nginx"
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int) -> int:
+    """The pid of the worker that answers, or 0."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1) as answer:
+            return int(answer.read())
+    except OSError:
+        return 0
+
+
+def part(nginx: str, folder: Path, port: int) -> dict[str, object]:
+    folder.mkdir()
+    file = folder / "nginx.conf"
+    file.write_text(CONFIGURATION.format(folder=folder, port=port))
+    argv = [nginx, "-c", str(file), "-e", "stderr"]
+    return {
+        "name": "edge",
+        "argv": argv,
+        "ready": str(folder / "pid"),
+        "stop_signal": signal.SIGQUIT,
+        "death_signal": signal.SIGTERM,
+    }
+
+
+def test_nginx_is_back_within_two_seconds_of_kill_9_of_its_master(start: Start, tmp_path: Path, nginx: str):
+    port = free_port()
+    run = start(part(nginx, tmp_path / "edge", port)).until_ready()
+    old = wait_for(lambda: answers(port), "first answer")
+
+    os.kill(run.report("edge").pid, signal.SIGKILL)
+
+    wait_for(lambda: answers(port) not in (0, old), "an answer of a new worker", seconds=2)
+    assert not alive(old)
+    assert run.until_restarted("edge").restarts == 1
+    assert run.stop() == 0
+    assert answers(port) == 0
+
+
+def test_nginx_and_its_workers_end_with_kill_9_of_the_supervisor(start: Start, tmp_path: Path, nginx: str):
+    port = free_port()
+    run = start(part(nginx, tmp_path / "edge", port)).until_ready()
+    worker = wait_for(lambda: answers(port), "first answer")
+
+    run.stop(signal.SIGKILL)
+
+    wait_for(lambda: not alive(worker), "worker dead")
+    assert answers(port) == 0

@@ -1,0 +1,104 @@
+"""A model server that writes down every byte that reaches it. It answers 200 to anything, so nothing hides behind a 404."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Received:
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+
+Answer = Callable[[Received, socket.socket], None]
+
+
+class Recorder:
+    """Serves on a unix socket until closed. `answer` writes the response to a request; by default one JSON object."""
+
+    def __init__(self, path: Path, gid: int | None = None, answer: Answer | None = None) -> None:
+        self.path = path
+        self.answer: Answer = answer or plain_answer
+        self._received: list[Received] = []
+        self._lock = threading.Lock()
+        path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        old = os.umask(0o117)
+        try:
+            self._listener.bind(str(path))
+        finally:
+            os.umask(old)
+        if gid is not None:
+            os.chown(path, -1, gid)
+        self._listener.listen(512)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def taken(self) -> list[Received]:
+        """What arrived since the last call."""
+        with self._lock:
+            received, self._received = self._received, []
+        return received
+
+    def close(self) -> None:
+        self._listener.close()
+        self.path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream:
+            try:
+                while (request := _read(stream)) is not None:
+                    with self._lock:
+                        self._received.append(request)
+                    self.answer(request, connection)
+            except (OSError, ValueError):
+                return
+
+
+def plain_answer(request: Received, connection: socket.socket) -> None:
+    body = json.dumps({"ok": True, "path": request.target}).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+
+
+def _read(stream: object) -> Received | None:
+    line = stream.readline()  # type: ignore[attr-defined]
+    if not line:
+        return None
+    method, target, _ = line.decode("latin-1").split(" ", 2)
+    headers: list[tuple[str, str]] = []
+    while (line := stream.readline().decode("latin-1").rstrip("\r\n")) != "":  # type: ignore[attr-defined]
+        name, _, value = line.partition(":")
+        headers.append((name, value.strip()))
+    return Received(method, target, tuple(headers), _body(stream, {k.lower(): v for k, v in headers}))
+
+
+def _body(stream: object, headers: dict[str, str]) -> bytes:
+    read = stream.read  # type: ignore[attr-defined]
+    if "chunked" not in headers.get("transfer-encoding", ""):
+        return read(int(headers.get("content-length", "0")))
+    body = b""
+    while size := int(stream.readline().split(b";")[0], 16):  # type: ignore[attr-defined]
+        body += read(size)
+        read(2)
+    stream.readline()  # type: ignore[attr-defined]
+    return body
