@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ _BINARIES = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require", default="", help="comma-separated binaries whose absence fails the run (nginx,envoy)")
+    parser.addoption("--report", action="store_true", help="print the conformance table: role x model x action x route")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,3 +37,35 @@ def shared_data() -> Path:
     if os.environ.get("CI"):
         pytest.fail("MESHWARD_TEST_DATA must name the test data in CI")
     pytest.skip("not run: MESHWARD_TEST_DATA does not name the test data (vectors that are not ours to ship)")
+
+
+@pytest.fixture(scope="module")
+def short_dir() -> Iterator[Path]:
+    """A directory with a short path (a socket's may have 103 bytes) that other uids may pass."""
+    with tempfile.TemporaryDirectory(prefix="mw") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
+_TABLE = pytest.StashKey[list[dict[str, str]]]()
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> list[dict[str, str]]:
+    """Rows of the conformance table; `--report` prints them."""
+    return request.config.stash.setdefault(_TABLE, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    rows = config.stash.get(_TABLE, [])
+    if not config.getoption("--report") or not rows:
+        return
+    merged: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        key = (row["person"], row["model"], row["action"], row["route"], row["decide"])
+        merged.setdefault(key, {})[row["hop"]] = row["verdict"]
+    terminalreporter.section("role x model x action x route")
+    for key, hops in merged.items():
+        person, model, action, route, decided = key
+        verdicts = f"decide {decided:<6} edge {hops.get('edge', '-'):<6} guard {hops.get('guard', '-'):<6}"
+        terminalreporter.write_line(f"{person:<9} {model:<11} {action:<9} {route:<36} {verdicts}")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshward.audit.join import Record, arrange, counted_reason, guard_refusal, record_id
+from meshward.audit.lines import EdgeLine, parse
 from tests.audit.making import GUARD, edge, facts_text, guard, new_rid, refused_bytes, unknown_bytes
 
 RID = "0" * 31 + "1"
@@ -144,27 +145,49 @@ def test_the_same_line_twice_is_one_line():
     assert len(arrange(RID, [edge(RID, t="1.0")] * 2, [guard(RID, t="1.0")] * 3)) == 1
 
 
-LINES = st.fixed_dictionaries({"peer": st.sampled_from(["spiffe://mesh.example/edge", INSIDER]), "uid": st.uuids().map(str),
-                               "sub": st.sampled_from(["okta:00u1", "okta:root"]), "status": st.sampled_from(["200", "403"])})  # fmt: skip
+LINES = st.fixed_dictionaries(
+    {
+        "peer": st.sampled_from(["spiffe://mesh.example/edge", INSIDER]),
+        "uid": st.uuids().map(str),
+        "sub": st.sampled_from(["okta:00u1", "okta:root"]),
+        "status": st.sampled_from(["200", "403"]),
+    }
+)
 
 
 @given(
     st.lists(st.sampled_from(["200", "499"]), max_size=3, unique=True),
     st.lists(LINES, max_size=5),
-    st.randoms(),
 )
-def test_no_line_is_lost_or_doubled_or_changed(edges: list[str], guards: list[dict[str, str]], random):
-    edge_lines = [edge(RID, status=status) for status in edges]
-    guard_lines = [guard(RID, **changes) for changes in guards]
-    records = arrange(RID, edge_lines, guard_lines)
+def test_no_line_is_lost_or_doubled_or_given_to_a_stranger(edges: list[str], guards: list[dict[str, str]]):
+    records = arrange(
+        RID, [edge(RID, status=status) for status in edges], [guard(RID, **line) for line in guards]
+    )
     assert sorted(r.edge.status for r in records if r.edge) == sorted(edges)
-    assert sorted(r.guard.uid for r in records if r.guard) == sorted(line.uid for line in guard_lines)
+    assert sorted(r.guard.uid for r in records if r.guard) == sorted(line["uid"] for line in guards)
     assert all(r.guard.peer != INSIDER for r in records if r.edge and r.guard)
-    assert sum(1 for r in records if r.agrees and not r.reused) <= 1
-    random.shuffle(guard_lines)
-    agreeing = sum(1 for r in records if r.edge and r.guard and r.agrees)
-    again = arrange(RID, edge_lines, guard_lines)
-    assert agreeing == sum(1 for r in again if r.edge and r.guard and r.agrees)
+    assert sum(1 for r in records if r.agrees) <= 1
+
+
+@given(st.permutations(range(4)), st.integers(0, 3))
+def test_the_true_half_is_found_in_any_order_and_in_any_batches(order: list[int], split: int):
+    """What came first does not matter: a later batch is joined with the halves that are already there."""
+    mine = edge(RID, t="1.0")
+    lines = [
+        guard(RID, t="1.0", uid="true"),
+        guard(RID, uid="a", sub="okta:root"),
+        guard(RID, uid="b", peer=INSIDER),
+    ]
+    lines.append(guard(RID, uid="c", told_reqd="sha-256=:other:"))
+    mixed = [lines[index] for index in order]
+    early = arrange(RID, [mine], mixed[:split])
+    again = arrange(
+        RID, [r.edge for r in early if r.edge], [r.guard for r in early if r.guard] + mixed[split:]
+    )
+    for records in (arrange(RID, [mine], mixed), again):
+        first = records[0]
+        assert (first.edge, first.guard, first.agrees) == (mine, lines[0], True)
+        assert all(record.reused and not record.agrees for record in records[1:])
 
 
 @pytest.mark.parametrize(
@@ -179,11 +202,10 @@ def test_an_id_that_nginx_does_not_make_is_no_key(rid: str):
 
 
 def test_only_requests_without_an_identity_are_counted():
-    from meshward.audit.lines import parse
-
     def reason(raw: bytes) -> str | None:
         (line,) = parse(raw, "edge")
-        return counted_reason(line)  # type: ignore[arg-type]
+        assert isinstance(line, EdgeLine)
+        return counted_reason(line)
 
     assert reason(unknown_bytes(new_rid(), "token_expired")) == "token_expired"
     assert reason(unknown_bytes(new_rid(), 'x"\n')) == "other"

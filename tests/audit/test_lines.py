@@ -71,7 +71,7 @@ def test_other_json_is_garbage(value: object):
 
 @given(st.data())
 def test_a_torn_record_never_mixes_with_the_next(data: st.DataObject):
-    """A full disk cuts a record anywhere; the next lands on the same line. The second comes out as it was written."""
+    """A full disk cuts a record anywhere and the next lands on its line: it comes out as it was written."""
     hostile = data.draw(st.sampled_from(NASTY) | st.text(max_size=40))
     first = edge_bytes(new_rid(), path="/first" + hostile, method="FIRST")
     second = edge_bytes(new_rid(), path="/second" + hostile, model=hostile, method="SECOND")
@@ -154,9 +154,10 @@ def test_a_byte_that_is_not_utf8_does_not_cost_the_record():
     assert isinstance(line, EdgeLine) and line.path == "/\ufffd"
 
 
-@pytest.mark.parametrize(
-    "text", ["", "!", "e30", "bnVsbA", "W10", facts_text(sub=["a"]), facts_text(roles="a"), "ab\u20ac"]
-)
+UNREADABLE = ["", "!", "e30", "bnVsbA", "W10", facts_text(sub=["a"]), facts_text(roles="a"), "ab\u20ac"]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
 def test_facts_that_cannot_be_read_are_none(text: str):
     assert decode_facts(text) is None
 
@@ -166,10 +167,8 @@ def test_facts_with_a_repeated_key_are_none():
 
 
 def test_numbers_among_the_facts_are_text():
-    assert decode_facts(facts_text(rev=7, exp=1700000000)) == Facts(
-        FACTS["sub"], ("data-scientist",), "minilm", "infer", "minilm.infer", "ds-embeddings", "7", FACTS["txn"], "",
-        "abc", "1700000000",
-    )  # fmt: skip
+    facts = decode_facts(facts_text(rev=7, exp=1700000000))
+    assert isinstance(facts, Facts) and (facts.rev, facts.exp) == ("7", "1700000000")
 
 
 @given(st.sampled_from(NASTY) | st.text(max_size=20))

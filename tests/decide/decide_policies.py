@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from decide_oracle import Asked
+from decide_oracle import Asked, day_end
 from hypothesis import strategies as st
 
 from meshward.decide.types import Identity, Request
@@ -121,6 +121,12 @@ agents = mapping(
 chains = st.sampled_from([[]] * 6 + [["a1"], ["a2"], ["a1", "a2"], ["a1", "a1"], ["a2", "ghost"]])
 
 
+moments = st.one_of(
+    st.builds(day_end, dates).flatmap(lambda end: st.sampled_from([end - 1, end])),
+    st.builds(int.__add__, st.sampled_from(MOMENTS), st.integers(-90000, 90000)),
+)
+
+
 def _model(labels: dict[str, str], calls: list[str], name: str) -> dict[str, Any]:
     versions = {"v1": {"server": "echo", "url": f"unix:/run/{name}.sock"}}
     return {"labels": labels, "calls": [other for other in calls if other != name], "versions": versions}
@@ -150,11 +156,32 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+clocks = mapping({}, {"hours": st.sampled_from(HOURS), "fresh": st.sampled_from(["1h", "12h"])})
+timed = mapping({"models": st.just("all"), "actions": st.just(["infer"])}, {"when": clocks, "expires": dates})
+
+
+@st.composite
+def timed_policies(draw: st.DrawFn) -> dict[str, Any]:
+    """Policies in which every rule speaks of the one thing that is asked, and only times decide."""
+    whole = draw(policies())
+    lines = draw(
+        st.lists(mapping({"issuer": st.just("i1"), "group": st.just("g1")}, {"until": dates}), max_size=2)
+    )
+    return whole | {
+        "roles": dict.fromkeys(ROLES, lines),
+        "grants": [
+            {"id": f"grant{n}", "roles": ["r1"]} | rule
+            for n, rule in enumerate(draw(st.lists(timed, max_size=3)))
+        ],
+        "denies": [{"id": f"deny{n}"} | rule for n, rule in enumerate(draw(st.lists(timed, max_size=1)))],
+    }
+
+
 @st.composite
 def questions(draw: st.DrawFn) -> Asked:
     """A caller and a request. Mostly people with groups; sometimes workloads, jobs, agents, or nobody."""
     issuer = draw(st.sampled_from(["i1", "i1", "i1", "i2", "ci", None]))
-    at = draw(st.sampled_from(MOMENTS)) + draw(st.integers(-90000, 90000))
+    at = draw(moments)
     return Asked(
         model=draw(st.sampled_from([*MODELS * 4, "unknown"])),
         action=draw(st.sampled_from(ACTIONS)),
@@ -200,6 +227,6 @@ def identity_of(asked: Asked) -> Identity:
     )
 
 
-def request_of(asked: Asked, at: int | None = None) -> Request:
+def request_of(asked: Asked) -> Request:
     source = ip_address(asked.source) if asked.source is not None else None
-    return Request(asked.model, asked.action, asked.at if at is None else at, source, asked.via)  # type: ignore[arg-type]
+    return Request(asked.model, asked.action, asked.at, source, asked.via)  # type: ignore[arg-type]

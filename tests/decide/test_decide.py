@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from decide_oracle import Asked, holding
-from decide_policies import denies, identity_of, plain_grants, policies, questions, request_of
+from decide_policies import (
+    denies,
+    identity_of,
+    moments,
+    plain_grants,
+    policies,
+    questions,
+    request_of,
+    timed_policies,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +25,8 @@ from meshward.decide.types import Decision, Denial, Identity, Permit, Request
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 
-many = settings(max_examples=400, deadline=None)
-fewer = settings(max_examples=150, deadline=None)
+many = settings(max_examples=120, deadline=None)
+fewer = settings(max_examples=40, deadline=None)
 
 
 def ask(policy: dict[str, Any], asked: Asked) -> Decision:
@@ -28,11 +38,12 @@ def grants_of(decision: Decision) -> tuple[str, ...]:
 
 
 @many
-@given(policies(), st.lists(questions(), min_size=4, max_size=8))
+@given(policies(), st.lists(questions(), min_size=8, max_size=12))
 def test_decides_as_the_policy_reads(policy, questions):
+    plan = resolve(Policy.model_validate(policy))
     for asked in questions:
         expected = holding(policy, asked)
-        decision = ask(policy, asked)
+        decision = decide(plan, identity_of(asked), request_of(asked))
         assert grants_of(decision) == tuple(expected or ())
         if isinstance(decision, Permit):
             assert decision.pays == decision.grants[0]
@@ -88,16 +99,24 @@ def test_the_order_of_grants_decides_only_who_pays(policy, asked, random):
 
 
 @many
-@given(policies(), questions(), st.floats(0, 1, exclude_max=True))
-def test_until_it_says_the_decision_stays_the_same(policy, asked, part):
+@given(st.one_of(timed_policies(), policies()), questions(), moments, st.floats(0, 1))
+def test_until_it_says_the_decision_stays_the_same(policy, asked, at, part):
     plan, who = resolve(Policy.model_validate(policy)), identity_of(asked)
-    now = decide(plan, who, request_of(asked))
-    until = now.holds_until if now.holds_until is not None else asked.at + 10 * 365 * 86400
-    assert until > asked.at
-    later = decide(plan, who, request_of(asked, asked.at + int(part * (until - asked.at))))
-    assert grants_of(later) == grants_of(now)
-    assert later.roles == now.roles
-    assert getattr(later, "reason", None) == getattr(now, "reason", None)
+    request = replace(request_of(asked), at=at)
+    assert_same_until(plan, who, request, part)
+    staff = Identity(issuer="i1", subject="s1", groups=("g1",), authenticated_at=at - 1800)
+    assert_same_until(plan, staff, Request("m1", "infer", at), part)
+
+
+def assert_same_until(plan, who, request, part):
+    now = decide(plan, who, request)
+    until = now.holds_until if now.holds_until is not None else request.at + 10 * 365 * 86400
+    assert until > request.at
+    for later in (until - 1, request.at + int(part * (until - 1 - request.at))):
+        then = decide(plan, who, replace(request, at=later))
+        assert grants_of(then) == grants_of(now)
+        assert then.roles == now.roles
+        assert getattr(then, "reason", None) == getattr(now, "reason", None)
 
 
 class Broken(dict):
@@ -224,3 +243,53 @@ def test_an_agent_does_not_hide_a_subject_from_a_deny(policy_of):
     refused = decide(plan, through, request)
     assert isinstance(refused, Denial)
     assert refused.reason == "denied_by_rule"
+
+
+def test_an_agent_brings_only_the_roles_for_which_it_acts(policy_of):
+    grant = {"models": "all", "actions": ["infer"]}
+    agent = {"credential": {"workload": "w"}, "acts_for": ["staff"], "models": "all", "actions": ["infer"]}
+    policy = policy_of(
+        workloads={"w": {"id": "/w"}},
+        roles={role: [{"issuer": "i", "group": role}] for role in ("staff", "boss")},
+        grants=[grant | {"id": "b", "roles": ["boss"]}, grant | {"id": "s", "roles": ["staff"]}],
+        agents={
+            "a": agent,
+            "shallow": agent,
+            "deep": agent | {"max_depth": 2},
+            "deeper": agent | {"max_depth": 2},
+        },
+    )
+    plan, request = resolve(policy), Request("m", "infer", 0)
+    both = Identity(issuer="i", subject="s", groups=("staff", "boss"))
+    direct, through = decide(plan, both, request), decide(plan, replace(both, actors=("a",)), request)
+    assert (grants_of(direct), direct.roles) == (("b", "s"), ("boss", "staff"))
+    assert (grants_of(through), through.roles) == (("s",), ("staff",))
+    for chain, permitted in [
+        (("deep", "deeper"), True),
+        (("deep", "shallow"), False),
+        (("deep", "deep"), False),
+    ]:
+        assert isinstance(decide(plan, replace(both, actors=chain), request), Permit) is permitted
+
+
+DAY_END = 1795392000  # 2026-11-24T00:00:00Z, where 2026-11-23 ends
+PLAIN = {"id": "g", "roles": ["staff"], "models": "all", "actions": ["infer"]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "before", "after"),
+    [
+        ({"grants": [PLAIN | {"expires": "2026-11-23"}]}, True, False),
+        ({"denies": [{"id": "d", "models": "all", "expires": "2026-11-23"}]}, False, True),
+        ({"roles": {"staff": [{"issuer": "i", "group": "staff", "until": "2026-11-23"}]}}, True, False),
+        ({"grants": [PLAIN | {"when": {"fresh": "1h"}}]}, True, False),
+        ({"grants": [PLAIN | {"when": {"hours": "Mon 00:00-24:00 UTC"}}]}, True, False),
+        ({"denies": [{"id": "d", "when": {"hours": "Tue 00:00-24:00 UTC"}}]}, True, False),
+    ],
+)
+def test_what_ends_ends_with_its_last_second_and_says_so_before(policy_of, keys, before, after):
+    plan = resolve(policy_of(**keys))
+    identity = Identity(issuer="i", subject="s", groups=("staff",), authenticated_at=DAY_END - 3600)
+    last, first = (decide(plan, identity, Request("m", "infer", at)) for at in (DAY_END - 1, DAY_END))
+    assert (isinstance(last, Permit), isinstance(first, Permit)) == (before, after)
+    assert last.holds_until == DAY_END

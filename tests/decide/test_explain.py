@@ -106,7 +106,7 @@ def test_an_old_login_is_named(plan):
 
 
 def test_a_membership_that_ended_is_named(plan):
-    after = replace(INFER, at=1806500000)  # April 2027
+    after = replace(INFER, at=1806600000)  # 1 April 2027
     denial = refused(plan, person("partners"), after)
     assert denial.reason == "identity_without_role"
     lacks = [lack for miss in denial.misses for lack in miss.lacks]
@@ -133,7 +133,7 @@ def test_a_rule_that_denies_is_named(plan):
     ("groups", "model", "via", "reason"),
     [
         (("partners",), "assistant", "handbook", None),
-        (("partners",), "assistant", None, "no_grant"),
+        (("partners",), "assistant", None, "condition_not_met"),
         (("partners",), "judge", "handbook", "call_not_declared"),
         (("partners",), "minilm", "assistant", "call_not_declared"),
         (("ml-platform",), "minilm", "handbook", "condition_not_met"),

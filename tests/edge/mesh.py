@@ -166,9 +166,9 @@ def running(directory: Path, *arguments: str) -> Any:
                 **{k: v for k, v in os.environ.items() if k.startswith("PYTHON")},
             },
         )
+    wait_until(lambda: place.exists() or process.poll() is not None, 20)
+    assert process.poll() is None, (directory / "stderr").read_text()
     try:
-        wait_until(lambda: place.exists() or process.poll() is not None, 20)
-        assert process.poll() is None, (directory / "stderr").read_text()
         yield process, Asker(place)
     finally:
         process.terminate()

@@ -10,9 +10,34 @@ from pathlib import Path
 import pytest
 from guard_harness import EDGE, Guard, Model, read_answer, running, until
 
-KEYS = set(
-    ["v", "hop", "rid", "t", "conn", "uid", "method", "path", "status", "flags", "details", "bytes", "bytes_in", "dur", "peer", "serial", "sub", "scope", "grant", "rev", "txn", "model", "action", "told_reqd", "guard", "upstream"]
-)
+KEYS = {
+    "v",
+    "hop",
+    "rid",
+    "t",
+    "conn",
+    "uid",
+    "method",
+    "path",
+    "status",
+    "flags",
+    "details",
+    "bytes",
+    "bytes_in",
+    "dur",
+    "peer",
+    "serial",
+    "sub",
+    "scope",
+    "grant",
+    "rev",
+    "txn",
+    "model",
+    "action",
+    "told_reqd",
+    "guard",
+    "upstream",
+}
 
 
 @pytest.mark.parametrize(

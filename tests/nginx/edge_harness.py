@@ -210,6 +210,8 @@ def by_token(request: Received) -> Answer:
     credential = request.get("X-Mw-Authorization")
     if credential is None:
         return refusal(401, "no_credentials", "Send a token.")
+    if not credential.startswith("Bearer "):
+        return refusal(401, "not_bearer", "Send Bearer and a token.")
     if credential.startswith("Bearer ok"):
         return permit()
     return refusal(403, "no_grant", "You may not.", expires=30)
@@ -315,6 +317,12 @@ def message(method: str, target: str, token: str | None = "ok", body: bytes | No
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
 
 
+def _complete(data: bytes) -> bool:
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]
+    return len(body) >= int(length or 0)
+
+
 # --- the edge ----------------------------------------------------------------------------------------------------
 
 
@@ -369,31 +377,32 @@ class Edge:
     def _write(self, script: Callable[[str], str]) -> None:
         for name, data in render(self.settings).items():
             text = script(data.decode()) if name == "meshward.js" else data.decode()
-            write_atomic(self.run / name, text)
-        write_atomic(self.run / "certs/root.pem", self.pki.root_pem)
+            self.put(name, text)
+        self.put("certs/root.pem", self.pki.root_pem)
         self.rotate()
         self.bump()
 
     def _own(self) -> None:
         if os.geteuid() == 0:
-            for path in (self.run, self.cache, *self.run.rglob("*"), *self.cache.rglob("*")):
+            for path in (self.cache, self.run, *self.run.rglob("*")):
                 os.chown(path, EDGE_UID, EDGE_UID)
+
+    def put(self, name: str, data: str | bytes) -> None:
+        """A file that nginx can read from the first moment on."""
+        write_atomic(self.run / name, data, 0o640, EDGE_UID if os.geteuid() == 0 else None)
 
     def bump(self, content: str | None = None) -> None:
         """A new epoch, as after an accepted revision."""
         self.epoch += 1
-        write_atomic(self.run / "epoch", content if content is not None else f"{self.epoch}\n")
-        self._own()
+        self.put("epoch", content if content is not None else f"{self.epoch}\n")
 
     def rotate(self) -> None:
         """New certificates of a new intermediate: complete files first, then the pointer."""
         generation = self.generation + 1
-        write_atomic(self.run / f"certs/web.{generation}.pem", self.pki.web_pem(HOST))
-        write_atomic(self.run / f"certs/edge.{generation}.pem", self.pki.edge_pem(DOMAIN))
-        self._own()
-        write_atomic(self.run / "generation", f"{generation}\n")
+        self.put(f"certs/web.{generation}.pem", self.pki.web_pem(HOST))
+        self.put(f"certs/edge.{generation}.pem", self.pki.edge_pem(DOMAIN))
+        self.put("generation", f"{generation}\n")
         self.generation = generation
-        self._own()
 
     def start(self) -> Edge:
         self.decision.start()
@@ -452,7 +461,10 @@ class Edge:
         with self.client() as client:
             client.send(data)
             client.socket.settimeout(2)
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                client._until(lambda b: b.find(b"\r\n\r\n") >= 0 or (b[:4] not in (b"", b"HTTP")))
+                client._until(_complete)
+                client.socket.settimeout(0.03)  # a second answer, or the end
                 client.rest()
             return client.buffer
 

@@ -183,7 +183,7 @@ def test_nginxs_own_refusals_have_our_shape(edge: Edge) -> None:
     cases = {
         b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\n" + big + b"\r\n": (431, "headers_too_large"),
         b"GET /m/minilm/" + b"a" * 9000 + b" HTTP/1.1\r\nHost: models.test\r\n\r\n": (414, "target_too_long"),
-        b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\n" + many + b"\r\n": (400, "bad_request"),
+        b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\n" + many + b"\r\n": (431, "headers_too_large"),
         b"GET /m/minilm/a HTTP/1.1\r\n\r\n": (400, "bad_request"),
         b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nHost: models.test\r\n\r\n": (400, "bad_request"),
         b"POST /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nTransfer-Encoding: x\r\n\r\n": (501, "coding_unknown"),

@@ -115,8 +115,8 @@ def test_no_hostile_string_becomes_a_directive(directory: Path, shared_data: Pat
         (http,) = parsed
         assert [d["directive"] for d in http["block"]] == ["map", "server"]
         answer, header = http["block"][1]["block"]
-        assert answer["args"] == ["200", string]
-        assert header["args"] == ["X", string + "${host}"]
+        arguments = [a.replace("\\\\", "\\") for a in [*answer["args"], *header["args"]]]  # crossplane leaves `\\\\`
+        assert arguments == ["200", string, "X", string + "${host}"]
 
 
 @pytest.mark.parametrize("word", ["default", "include", "hostnames", "volatile", "~^.*$x", "~a", "\\x"])
@@ -125,7 +125,7 @@ def test_a_map_key_is_never_a_keyword_or_an_expression(directory: Path, word: st
         with pytest.raises(MeshwardError):
             str(Key(word))
         return
-    conf = directory / "c.conf"
+    conf = directory / "map.conf"
     tree = mapping(Variable("http_x"), "mw_x", "no", (Key(word), "yes"))
     conf.write_text(text([tree]))
     inside = "location / { return 200 $mw_x; }"
@@ -136,7 +136,7 @@ def test_a_map_key_is_never_a_keyword_or_an_expression(directory: Path, word: st
             assert client.get("/", headers={"X": "other"}).text == "no"
 
 
-@pytest.mark.parametrize("pattern", ["(a)", "(?<n>a)", "^/(.*)$", "(?P<x>a)"])
+@pytest.mark.parametrize("pattern", ["(a)", "(?<n>a)", "^/(.*)", "(?P<x>a)"])
 def test_a_map_never_captures(pattern: str) -> None:
     with pytest.raises(MeshwardError):
         Regex(pattern)

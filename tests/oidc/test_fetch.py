@@ -126,6 +126,8 @@ def test_a_slow_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://169.254.169.254/latest/meta-data", PRIVATE | HTTP),
         ("https://[fe80::1]/", PRIVATE),
         ("https://[::ffff:169.254.169.254]/", PRIVATE),
+        ("https://[64:ff9b::a9fe:a9fe]/", PRIVATE),
+        ("https://[2002:a9fe:a9fe::]/", PRIVATE),
         ("https://0.0.0.0/", PRIVATE),
         ("https://2130706433/", frozenset()),
         ("https://0x7f000001/", frozenset()),

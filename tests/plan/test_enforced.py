@@ -127,7 +127,7 @@ def test_every_refusal_is_tried_here():
 def test_a_key_without_standing_is_refused(monkeypatch):
     monkeypatch.delitem(STANDING, "Model.timeout")
     problems = not_yet_enforced(Policy.model_validate(BASE))
-    assert [problem.code for problem in problems] == ["MW1000"]
+    assert [problem.code for problem in problems] == ["MW1032"]
     assert "models.m.timeout" in problems[0].message
 
 

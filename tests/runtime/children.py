@@ -17,10 +17,11 @@ def sleeper(name: str, folder: Path, **more: Any) -> dict[str, Any]:
     return shell(name, f"echo $$ >> {name}.pids; touch {name}.ready; exec sleep 1000", folder, **more)
 
 
-def teller(name: str, folder: Path, **more: Any) -> dict[str, Any]:
-    """Tells `events` when it started and when it was asked to stop."""
-    text = f"trap 'echo stop {name} >> events; exit 0' TERM; echo start {name} >> events; touch {name}.ready"
-    return shell(name, f"{text}; while :; do sleep 1000 & wait $!; done", folder, **more)
+def teller(name: str, folder: Path, slow: float, **more: Any) -> dict[str, Any]:
+    """Tells `events` when it started and when it stops, which takes it `slow` seconds."""
+    stop = f"trap 'sleep {slow}; echo stop {name} >> events; exit 0' TERM"
+    text = f"{stop}; echo start {name} >> events; touch {name}.ready; while :; do sleep 1000 & wait $!; done"
+    return shell(name, text, folder, **more)
 
 
 def master(name: str, folder: Path, **more: Any) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_down_ends_what_a_killed_supervisor_left_behind(tmp_path: Path):
     state = open_state(tmp_path / "state")
     with state.log("edge").open("wb") as log:
         orphan = subprocess.Popen(["sleep", "1000"], stdout=log, start_new_session=True)
-    bystander = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
+        bystander = subprocess.Popen(["sleep", "1000"], stdout=log)  # in our session: what logs `up` itself
     try:
         seen = status(state.path)
         assert not seen.running and [left.pid for left in seen.left] == [orphan.pid]

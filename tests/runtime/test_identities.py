@@ -62,7 +62,7 @@ def test_a_number_that_is_taken_is_never_given_out(taken: set[int], part: str):
 def test_a_number_that_passwd_knows_is_never_given_out(monkeypatch: pytest.MonkeyPatch):
     state = State(Path("/state"))
     wanted = identities._free_number(state, "edge", set())
-    somebody = pwd.getpwuid(os.getuid())
+    somebody = pwd.getpwuid(0)
 
     def getpwuid(uid: int) -> pwd.struct_passwd:
         if uid == wanted:

@@ -12,7 +12,7 @@ import pytest
 from tests.runtime.conftest import Start, alive, wait_for
 
 CONFIGURATION = """
-daemon off; worker_processes 2; pid {folder}/pid; error_log stderr;
+daemon off; worker_processes 1; pid {folder}/pid; error_log stderr;
 events {{ worker_connections 64; }}
 http {{
   access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;

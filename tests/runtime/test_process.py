@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
 import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +64,15 @@ def test_the_starters_environment_stays_outside(start: Start, tmp_path: Path):
     assert f"DONE={tmp_path}/done" in text
 
 
-def test_a_part_has_no_terminal_no_stdin_no_core_and_no_new_privileges(tmp_path: Path):
+@pytest.fixture
+def core_dumps() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
+def test_a_part_has_no_terminal_no_stdin_no_core_and_no_new_privileges(tmp_path: Path, core_dumps: None):
     text = output(
         spec(
             tmp_path,
@@ -182,6 +192,14 @@ def test_a_log_is_never_written_through_a_link_or_into_something_else(tmp_path: 
     for name in ("link.log", "pipe.log"):
         with pytest.raises(OSError):
             open_log(tmp_path / name)
+
+
+def test_a_log_that_others_could_read_is_tightened(tmp_path: Path):
+    log = tmp_path / "part.log"
+    log.touch()
+    log.chmod(0o644)
+    os.close(open_log(log))
+    assert log.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_bounded_log_keeps_its_newer_half_and_its_writer(tmp_path: Path):

@@ -24,9 +24,9 @@ def test_pauses_grow_from_a_tenth_to_ten_seconds():
 
 def test_parts_start_in_the_order_of_their_needs_and_stop_the_other_way_round(start: Start, tmp_path: Path):
     run = start(
-        teller("last", tmp_path, depends_on=["middle"]),
-        teller("middle", tmp_path, depends_on=["first"]),
-        teller("first", tmp_path),
+        teller("last", tmp_path, 0.5, depends_on=["middle"]),
+        teller("middle", tmp_path, 0.2, depends_on=["first"]),
+        teller("first", tmp_path, 0),
     ).until_ready()
 
     assert run.stop() == 0
@@ -172,7 +172,8 @@ def test_a_first_start_that_fails_stops_everything_and_shows_the_end_of_its_log(
 
 
 def test_a_part_that_is_never_ready_is_named_after_the_deadline(start: Start, tmp_path: Path):
-    run = start({"name": "mute", "argv": ["sleep", "1000"], "ready": "/nowhere"}, start=1.1)
+    deaf = "trap '' TERM; while :; do sleep 0.1; done"
+    run = start({"name": "mute", "argv": ["sh", "-c", deaf], "ready": "/nowhere"}, start=1.1)
 
     assert run.process.wait(15) == Exit.FAULT
 

@@ -31,6 +31,7 @@ from meshward.tokens.keys import SigningKeys
 from meshward.tokens.keys import save as save_keys
 
 CONNECT = 0o2710  # the owner's; its group may pass, to a socket whose name it knows
+COLD_RATE, COLD_BURST = "500r/s", 1000  # undecided requests of one address: a quarter of a core at the most
 _SHARED = 0o640
 
 
@@ -71,6 +72,8 @@ def edge_settings(plan: Plan, run: Run, cache: Path, module: str, workers: int) 
         max_body=max(model.max_body for model in models),
         longest_timeout=max(model.timeout for model in models),
         workers=workers,
+        cold_rate=COLD_RATE,
+        cold_burst=COLD_BURST,
     )
 
 
@@ -84,7 +87,6 @@ def write_edge(settings: EdgeSettings, authority: Authority, owner: Owner, gener
     """nginx's directory: the program, certificates of `generation`, the pointer to them, the epoch."""
     directory = own_directory(Path(settings.run_dir), uid=owner.identity.uid, gid=owner.identity.gid)
     own_directory(directory / "tmp", uid=owner.identity.uid, gid=owner.identity.gid)
-    Path(settings.cold_socket).unlink(missing_ok=True)
     certs = owner.readable(directory / "certs")
     now = datetime.now(UTC)
     edge = SpiffeId(authority.trust_domain, "/edge")

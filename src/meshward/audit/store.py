@@ -199,12 +199,10 @@ class Store(Records):
     def write(self, batch: Batch, now: float) -> None:
         """Everything of `batch`, or nothing. Raises StoreUnwritable, StoreDamaged."""
         with self._transaction():
-            for rid, (edges, guards) in _by_rid(batch).items():
-                dropped = self._join(rid, edges, guards, now)
-                if dropped:
-                    batch.gaps[(int(now), "records", "request_id_flood")] += dropped
+            gaps = batch.gaps.copy()
+            gaps[(int(now), "records", "request_id_flood")] += self._join(batch, now)
             self._count("refusals", "layer", batch.refusals)
-            self._count("gaps", "source", batch.gaps)
+            self._count("gaps", "source", +gaps)
             self._move(batch)
 
     def settle(self, now: float) -> int:
@@ -244,19 +242,25 @@ class Store(Records):
         if empty:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
 
-    def _join(self, rid: str, edges: list[EdgeLine], guards: list[GuardLine], now: float) -> int:
-        """Place new lines among those already there under `rid`. Returns how many found no room."""
-        rows = self._rows(rid)
-        known_edges = [record.edge for _, _, record in rows if record.edge]
-        known_guards = [record.guard for _, _, record in rows if record.guard]
-        records = arrange(rid, [*known_edges, *edges], [*known_guards, *guards])
-        kept = records[:MAX_PER_RID]
-        places: list[tuple[int | None, float]] = [(seq, seen) for seq, seen, _ in rows]
-        places += [(None, now)] * (len(kept) - len(places))
-        self._db.executemany(_INSERT, map(_columns, kept, places))
-        surplus = [(seq,) for seq, _ in places[len(kept) :]]
+    def _join(self, batch: Batch, now: float) -> int:
+        """Place new lines among those already there under their ids. Returns how many found no room."""
+        dropped = 0
+        rows: list[tuple[object, ...]] = []
+        surplus: list[tuple[int]] = []
+        for rid, (edges, guards) in _by_rid(batch).items():
+            known = self._rows(rid)
+            edges = [*(record.edge for _, _, record in known if record.edge), *edges]
+            guards = [*(record.guard for _, _, record in known if record.guard), *guards]
+            records = arrange(rid, edges, guards)
+            kept = records[:MAX_PER_RID]
+            dropped += len(records) - len(kept)
+            places: list[tuple[int | None, float]] = [(seq, seen) for seq, seen, _ in known]
+            places += [(None, now)] * (len(kept) - len(known))
+            rows += map(_columns, kept, places)
+            surplus += [(seq,) for seq, _, _ in known[len(kept) :]]
+        self._db.executemany(_INSERT, rows)
         self._db.executemany("DELETE FROM records WHERE seq = ?", surplus)
-        return len(records) - len(kept)
+        return dropped
 
     def _count(self, table: str, where: str, counts: Counter[tuple[int, str, str]]) -> None:
         self._db.executemany(

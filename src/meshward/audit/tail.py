@@ -77,7 +77,7 @@ class Tail:
         self.source = source
         self.gap: str | None = None
         self.grew_at = time.monotonic()
-        self._barren = -1  # the size at which there was no whole line to read
+        self._barren: tuple[int, int] | None = None  # size and mtime at which there was nothing to read
         self._erased = 0
         inode = os.fstat(self._fd).st_ino
         position = known.get(inode)
@@ -97,8 +97,9 @@ class Tail:
 
     def read(self, limit: int = READ, *, final: bool = False) -> Chunk | None:
         """Whole lines behind the position; None: none. `final` takes a line without an end too."""
-        size = os.fstat(self._fd).st_size
-        if size == self.position.offset or (size == self._barren and not final):
+        state = os.fstat(self._fd)
+        size, seen = state.st_size, (state.st_size, state.st_mtime_ns)
+        if seen == self._barren and not final:
             return None
         start = max(0, self.position.offset - _WINDOW)
         data = os.pread(self._fd, self.position.offset - start + limit, start)
@@ -107,7 +108,7 @@ class Tail:
             return Chunk((), Position(self.source, self.position.inode, 0, ""), True, "log_truncated")
         end = _end_of_lines(data, before, final)
         if end == before:
-            self._barren = size
+            self._barren = seen
             return None
         position = Position(
             self.source, self.position.inode, start + end, _mark(data[max(0, end - _WINDOW) : end])
@@ -119,7 +120,7 @@ class Tail:
         if position.offset < self.position.offset:
             self._erased = 0
         self.position = position
-        self._barren = -1
+        self._barren = None
         self.grew_at = time.monotonic()
         self._erase()
 

@@ -21,7 +21,7 @@ from meshward.decide.clauses import (
 from meshward.decide.index import DecisionIndex, index_of
 from meshward.decide.misses import nearest
 from meshward.decide.reasons import Reason
-from meshward.decide.spelling import listed
+from meshward.decide.spelling import caller, listed
 from meshward.decide.types import Decision, Denial, Identity, Miss, Permit, Request
 from meshward.kit.names import is_name
 from meshward.plan.ir import Deny, Grant, Plan
@@ -57,9 +57,9 @@ def _decide(index: DecisionIndex, identity: Identity, request: Request) -> Decis
     if (deny := _applying(index, case, held.roles, times)) is not None:
         return _refused(reasons.DENIED_BY_RULE, case, held.roles, times, rule=deny.id)
     # 4. A call on somebody's behalf must be declared by the model that makes it.
-    caller = plan.models.get(request.via) if request.via is not None else None
-    if request.via is not None and (caller is None or model.name not in caller.calls):
-        via = request.via if caller else "an unknown model"
+    calling = plan.models.get(request.via) if request.via is not None else None
+    if request.via is not None and (calling is None or model.name not in calling.calls):
+        via = request.via if calling else "an unknown model"
         return _refused(reasons.CALL_NOT_DECLARED, case, held.roles, times, via=via, model=model.name)
     # 5. Agents: no more than each may.
     if (refusal := agents.refusal(held.roles, case)) is not None:
@@ -149,19 +149,13 @@ def _refused(
     **words: str,
 ) -> Denial:
     permission = _permission(case.request)
-    words |= {"permission": permission, "who": _who(case.identity)}
+    words |= {"permission": permission, "who": caller(case.identity)}
     sentence, remedy = reason.sentence.format_map(words), reason.remedy.format_map(words)
     return Denial(permission, reason.code, sentence, remedy, misses, tuple(sorted(held)), earliest(*times))
 
 
 def _permission(request: Request) -> str:
     return f"{request.model if is_name(str(request.model)) else '?'}.{request.action}"
-
-
-def _who(identity: Identity) -> str:
-    if identity.issuer is not None and identity.subject is None:
-        return f"somebody from {identity.issuer}"
-    return identity.name if identity.issuer is not None or identity.workload is not None else "nobody"
 
 
 def _roles(roles: frozenset[str]) -> str:

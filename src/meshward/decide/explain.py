@@ -61,7 +61,7 @@ def _lines(story: Explanation) -> Iterator[str]:
 
 def _who(story: Explanation) -> Iterator[str]:
     actors = "".join(f", through the agent {actor}" for actor in story.identity.actors)
-    yield f"  who: {story.identity.name}{actors}"
+    yield f"  who: {spelling.caller(story.identity)}{actors}"
     if not story.memberships:
         yield "  roles: none"
     for membership in story.memberships:

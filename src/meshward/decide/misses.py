@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from heapq import nsmallest
+from typing import NamedTuple
 
 from meshward.decide import spelling
 from meshward.decide.clauses import Case, of_grant
@@ -22,30 +23,40 @@ def nearest(case: Case, roles: frozenset[str]) -> tuple[Miss, ...]:
     role something else.
     """
     found = [
-        (len(lacks), not _gives(grant, case), place, Miss(grant.id, lacks))
+        (sum(gaps) + len(conditions), gaps.model or gaps.action, place, grant, gaps, conditions)
         for place, grant in enumerate(case.plan.grants)
-        if not grant.shadow and (lacks := tuple(_lacks(grant, case, roles)))
+        if not grant.shadow and sum(gaps := _gaps(grant, case, roles)) <= 1
+        if (conditions := _unmet(grant, case)) or any(gaps)
     ]
-    return tuple(miss for *_, miss in sorted(found, key=lambda entry: entry[:3])[:_SHOWN])
+    return tuple(_miss(*entry[3:], case) for entry in nsmallest(_SHOWN, found, key=lambda entry: entry[:3]))
 
 
-def _lacks(grant: Grant, case: Case, roles: frozenset[str]) -> Iterator[str]:
-    wrong_role = roles.isdisjoint(grant.roles)
-    wrong_model = case.model.name not in grant.models.names
-    wrong_action = case.request.action not in grant.actions
-    if wrong_role + wrong_model + wrong_action > 1:
-        return
-    if wrong_role:
-        yield role_lack(grant, case)
-    if wrong_model:
-        yield f"model {case.model.name}"
-    if wrong_action:
-        yield f"action {case.request.action}"
-    yield from (clause.lack for clause in of_grant(grant, case) if clause.met is not True)
+class _Gaps(NamedTuple):
+    """What of its three parts a grant does not give the caller."""
+
+    role: bool
+    model: bool
+    action: bool
 
 
-def _gives(grant: Grant, case: Case) -> bool:
-    return case.model.name in grant.models.names and case.request.action in grant.actions
+def _gaps(grant: Grant, case: Case, roles: frozenset[str]) -> _Gaps:
+    return _Gaps(
+        role=roles.isdisjoint(grant.roles),
+        model=case.model.name not in grant.models.names,
+        action=case.request.action not in grant.actions,
+    )
+
+
+def _unmet(grant: Grant, case: Case) -> list[str]:
+    return [clause.lack for clause in of_grant(grant, case) if clause.met is not True]
+
+
+def _miss(grant: Grant, gaps: _Gaps, conditions: list[str], case: Case) -> Miss:
+    """Worded only for the few that are shown: a role's members are looked up for it."""
+    lacks = [role_lack(grant, case)] if gaps.role else []
+    lacks += [f"model {case.model.name}"] if gaps.model else []
+    lacks += [f"action {case.request.action}"] if gaps.action else []
+    return Miss(grant.id, (*lacks, *conditions))
 
 
 def role_lack(grant: Grant, case: Case) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from meshward.decide.types import Identity
 from meshward.plan.ir import Hours, Member
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -25,6 +26,13 @@ def duration(seconds: int) -> str:
 def weekly(hours: Hours) -> str:
     """As the policy spells it: `Mon-Fri 08:00-18:00 Europe/Berlin`; days that do not adjoin are listed."""
     return f"{_days(sorted(hours.days))} {_clock(hours.start)}-{_clock(hours.end)} {hours.zone}"
+
+
+def caller(identity: Identity) -> str:
+    """Who asks, as far as it is known."""
+    if identity.issuer is not None and identity.subject is None:
+        return f"somebody from {identity.issuer}"
+    return identity.name if identity.issuer is not None or identity.workload is not None else "nobody"
 
 
 def member(line: Member) -> str:

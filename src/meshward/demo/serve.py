@@ -60,6 +60,7 @@ def serve(app: ASGIApp, bound: socket.socket) -> None:
         signal.SIGTERM, lambda *_: sys.exit(0)
     )  # uvicorn raises its signal again when it has drained
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    address = bound.getsockname()  # a Unix socket's is its path
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -70,12 +71,8 @@ def serve(app: ASGIApp, bound: socket.socket) -> None:
     try:
         uvicorn.Server(config).run([bound])
     finally:
-        if bound.family == socket.AF_UNIX:
-            Path(_path_of(bound)).unlink(missing_ok=True)
-
-
-def _path_of(bound: socket.socket) -> str:
-    return str(bound.getsockname())
+        if isinstance(address, str):
+            Path(address).unlink(missing_ok=True)
 
 
 def _answers(path: Path) -> bool:

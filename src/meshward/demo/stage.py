@@ -80,7 +80,9 @@ def demo_extras(state: Path, run: Run, idp_port: int) -> Extras:
     """The programs that the demo runs beside an instance's own."""
     socket = run.model_socket("minilm", "v1")
     serve = ("meshward.demo.model_server", "--served-model-name", MODEL)
-    plain = Program("model-v1", (*serve, "--version-label", "v1", "--uds", str(socket)), socket_accepts(socket))
+    plain = Program(
+        "model-v1", (*serve, "--version-label", "v1", "--uds", str(socket)), socket_accepts(socket)
+    )
     sealed_arguments = (*serve, "--version-label", "v2", "--port", str(SEALED_PORT))
     sealed = Program("model-v2", sealed_arguments, http_ok("/"), sealed=True)
     idp_arguments = ("meshward.demo.idp", "--state", str(state), "--port", str(idp_port))

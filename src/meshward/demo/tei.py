@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 VERSION = "1.9.3"
 MODEL_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -20,7 +20,7 @@ PAYLOAD_LIMIT = 2_000_000
 Body = TypeVar("Body", bound=BaseModel)
 Item = TypeVar("Item")
 
-List = Annotated[list[Item], FailFast()]  # one error is enough: a body may hold a million wrong items
+List = Annotated[list[Item], Field(fail_fast=True)]  # a body may hold a million wrong items
 TokenId = Annotated[int, Field(ge=0, lt=2**32)]
 Input = str | List[TokenId]
 
@@ -160,7 +160,7 @@ class Metrics:
         self._values: Counter[tuple[str, str]] = Counter()
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
-        """Raise the counter `name` with these labels. Their values are ours: nothing in them needs escaping."""
+        """Raise the counter `name` with these labels, whose values are ours: nothing to escape."""
         self._values[name, ",".join(f'{label}="{value}"' for label, value in labels.items())] += by
 
     def render(self, **gauges: int) -> str:

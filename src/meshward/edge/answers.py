@@ -15,7 +15,6 @@ from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
-from meshward.oidc.refusal import TokenRefused
 from meshward.oidc.strict import encode
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Limits
@@ -103,10 +102,6 @@ def unauthenticated(reason: str, message: str, resource: str, *, error: bool) ->
     text = sentence(message)
     challenge = _challenge(resource, "invalid_token" if error else None, text)
     return _refusal(401, reason, text, challenge, None, 0)
-
-
-def token_refused(refusal: TokenRefused, resource: str) -> Answer:
-    return unauthenticated(refusal.reason, refusal.sentence, resource, error=True)
 
 
 def fault(status: int, reason: str) -> Answer:

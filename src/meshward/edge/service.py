@@ -19,7 +19,7 @@ import structlog
 
 from meshward.decide import reasons
 from meshward.decide.decide import decide
-from meshward.decide.types import Denial, Request
+from meshward.decide.types import Denial, Permit, Request
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Caller
 from meshward.edge.issuers import identity_of
@@ -28,7 +28,7 @@ from meshward.edge.sight import AuditSight
 from meshward.edge.trust import Trust
 from meshward.edge.world import Served, World
 from meshward.kit.canonical import canonical_json
-from meshward.kit.clock import Clock, system_clock
+from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
@@ -64,12 +64,11 @@ class Question:
 class DecisionService:
     """The application. A request uses the `world` and `trust` that it began with."""
 
-    def __init__(self, world: World, trust: Trust, sight: AuditSight, clock: Clock = system_clock) -> None:
+    def __init__(self, world: World, trust: Trust, sight: AuditSight) -> None:
         self.world = world
         self.trust = trust
         self.refused: MeshwardError | None = None  # why the last reload was not adopted
         self._sight = sight
-        self._clock = clock
 
     def adopt(self, world: World, trust: Trust) -> None:
         """Decide by `world` and `trust` from the next request on."""
@@ -110,52 +109,14 @@ class DecisionService:
             return answers.fault(503, "audit_blind")
         resource = answers.resource_of(world.live.origin, question.front, question.model)
         try:
-            bearer = bearer_of(question.authorization)
-            if bearer is None:
-                hint = f"No credentials were sent. Send Authorization: Bearer and a token from {trust.expected}"
-                return answers.unauthenticated("no_credentials", hint, resource, error=False)
-            token = await trust.verifier.verify(bearer)
-        except NotBearer:
-            hint = (
-                f"Only bearer tokens are accepted. Send Authorization: Bearer and a token from {trust.expected}"
-            )
-            return answers.unauthenticated("not_bearer", hint, resource, error=False)
+            token = await trust.verifier.verify(bearer_of(question.authorization))
+        except NoBearer as refusal:
+            hint = f"{refusal.sentence} Send Authorization: Bearer and a token from {trust.expected}"
+            return answers.unauthenticated(refusal.reason, hint, resource, error=False)
         except TokenRefused as refusal:
-            return answers.token_refused(refusal, resource)
+            return answers.unauthenticated(refusal.reason, refusal.sentence, resource, error=True)
         caller = Caller(identity_of(token, world.plan.issuers[token.issuer]), token, world.live.revision)
-        return self._for(caller, question, world, resource)
-
-    def _for(self, caller: Caller, question: Question, world: World, resource: str) -> Answer:
-        """Steps 3 to 5, for a verified identity."""
-        now = self._clock()
-        name = _model_name(world, question)
-        if name is None:
-            unknown = reasons.MODEL_UNKNOWN
-            return answers.not_found(caller, unknown.code, unknown.sentence, unknown.remedy, now)
-        served = world.served[name].get((question.method, question.path))
-        if served is None:
-            what, remedy = f"the model {name} has no such route", "look at the method and path"
-            return answers.not_found(caller, "route_unknown", what, remedy, now, model=name)
-        decision = decide(world.plan, caller.identity, _request(name, served, question, int(now)))
-        if isinstance(decision, Denial):
-            if decision.reason == reasons.FAULT.code:
-                log.error("decision fault", model=name, action=served.action)
-                return answers.fault(500, "decision_fault")
-            return answers.denied(caller, decision, name, served.action, resource, now)
-        transaction = Transaction(
-            subject=caller.identity.name,
-            permission=decision.permission,
-            model=name,
-            action=served.action,
-            grant=decision.pays,
-            revision=world.live.revision,
-            roles=answers.shown_roles(decision.roles),
-            ath=caller.token.ath,
-            client=caller.token.client,
-            expires_at=caller.token.expires_at,
-        )
-        minted = world.minter.mint(transaction, now)
-        return answers.permitted(caller, decision, minted, served.route, name, served.action, now)
+        return _decided(caller, question, world, resource)
 
     def _health(self) -> bytes:
         """For the supervisor and `doctor`: which revision decides, and whether issuers' keys are there."""
@@ -168,8 +129,13 @@ class DecisionService:
         return canonical_json(status).encode()
 
 
-class NotBearer(Exception):
-    """Credentials of another scheme."""
+class NoBearer(Exception):
+    """There is no bearer token to verify."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sentence = sentence
 
 
 def read_question(headers: list[tuple[bytes, bytes]]) -> Question:
@@ -198,14 +164,34 @@ def read_question(headers: list[tuple[bytes, bytes]]) -> Question:
     return question
 
 
-def bearer_of(authorization: Secret | None) -> Secret | None:
-    """Step 0 of verification: the token (RFC 6750, 2.1); None without credentials. Raises NotBearer."""
+def bearer_of(authorization: Secret | None) -> Secret:
+    """Step 0 of verification: the token of `Authorization: Bearer` (RFC 6750, 2.1). Raises NoBearer."""
     if authorization is None:
-        return None
+        raise NoBearer("no_credentials", "No credentials were sent.")
     scheme, space, token = authorization.reveal().partition(" ")
     if scheme.lower() != "bearer" or not space:
-        raise NotBearer
+        raise NoBearer("not_bearer", "Only bearer tokens are accepted.")
     return Secret(token)
+
+
+def _decided(caller: Caller, question: Question, world: World, resource: str) -> Answer:
+    """Steps 3 to 5, for a verified identity: which model and action, may they, the token."""
+    now = system_clock()
+    name = _model_name(world, question)
+    if name is None:
+        unknown = reasons.MODEL_UNKNOWN
+        return answers.not_found(caller, unknown.code, unknown.sentence, unknown.remedy, now)
+    served = world.served[name].get((question.method, question.path))
+    if served is None:
+        what, remedy = f"the model {name} has no such route", "look at the method and path"
+        return answers.not_found(caller, "route_unknown", what, remedy, now, model=name)
+    decision = decide(world.plan, caller.identity, _request(name, served, question, int(now)))
+    if isinstance(decision, Denial):
+        if decision.reason == reasons.FAULT.code:
+            log.error("decision fault", model=name, action=served.action)
+            return answers.fault(500, "decision_fault")
+        return answers.denied(caller, decision, name, served.action, resource, now)
+    return _permit(caller, decision, name, served, world, now)
 
 
 def _model_name(world: World, question: Question) -> str | None:
@@ -216,6 +202,24 @@ def _model_name(world: World, question: Question) -> str | None:
         world.plan.aliases.get(question.model, question.model) if question.front == "v1" else question.model
     )
     return name if name in world.plan.models else None
+
+
+def _permit(caller: Caller, permit: Permit, name: str, served: Served, world: World, now: float) -> Answer:
+    """Step 5: the Transaction Token, and with it everything that nginx needs."""
+    transaction = Transaction(
+        subject=caller.identity.name,
+        permission=permit.permission,
+        model=name,
+        action=served.action,
+        grant=permit.pays,
+        revision=world.live.revision,
+        roles=answers.shown_roles(permit.roles),
+        ath=caller.token.ath,
+        client=caller.token.client,
+        expires_at=caller.token.expires_at,
+    )
+    minted = world.minter.mint(transaction, now)
+    return answers.permitted(caller, permit, minted, served.route, name, served.action, now)
 
 
 def _request(model: str, served: Served, question: Question, at: int) -> Request:

@@ -20,7 +20,6 @@ MAX_DOCUMENT = 1_000_000  # bytes
 MAX_SECONDS = 5.0
 
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-)  # NAT64: an IPv4 address in disguise
 
 
 class FetchFailed(MeshwardError):
@@ -40,12 +39,8 @@ async def fetch(url: str, allow: frozenset[str], tls: ssl.SSLContext) -> bytes:
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether `address` is on the public Internet, and is not an IPv4 address in an IPv6 disguise."""
-    if isinstance(address, IPv6Address) and (
-        address.ipv4_mapped or address.sixtofour or address.teredo or any(address in net for net in _NAT64)
-    ):
-        return False
-    return address.is_global and not address.is_multicast
+    """Whether `address` is on the public Internet, and not by a way that hides an IPv4 address."""
+    return address.is_global and not address.is_multicast and not _is_disguised(address)
 
 
 def _parse(url: str, allow: frozenset[str]) -> httpx2.URL:
@@ -69,7 +64,7 @@ async def _addresses(target: httpx2.URL, allow: frozenset[str]) -> list[str]:
     port = target.port or (443 if target.scheme == "https" else 80)
     found = await asyncio.get_running_loop().getaddrinfo(target.host, port, type=1)
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    for address in map(_undisguised, addresses):
+    for address in map(_unmapped, addresses):
         if target.scheme == "http" and not address.is_loopback:
             raise FetchFailed("MW2003", f"plain http to `{target.host}` is not loopback", "Use https.")
         if target.scheme == "https" and not (is_public(address) or _is_allowed(address, allow)):
@@ -79,17 +74,25 @@ async def _addresses(target: httpx2.URL, allow: frozenset[str]) -> list[str]:
     return addresses
 
 
-def _undisguised(text: str) -> IPv4Address | IPv6Address:
+def _unmapped(text: str) -> IPv4Address | IPv6Address:
     """The address that a connection to `text` reaches: `::ffff:10.0.0.1` is 10.0.0.1."""
     address = ip_address(text)
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
+def _is_disguised(address: IPv4Address | IPv6Address) -> bool:
+    """NAT64, 6to4 and Teredo: IPv6 addresses that mean an IPv4 address, whichever it is."""
+    if isinstance(address, IPv4Address):
+        return False
+    return bool(address.ipv4_mapped or address.sixtofour or address.teredo) or any(
+        address in net for net in _NAT64
+    )
+
+
 def _is_allowed(address: IPv4Address | IPv6Address, allow: frozenset[str]) -> bool:
     """Private networks and loopback on request; link-local is where clouds keep their metadata service."""
-    return "private" in allow and not (
-        address.is_link_local or address.is_multicast or address.is_unspecified
-    )
+    never = address.is_link_local or address.is_multicast or address.is_unspecified or _is_disguised(address)
+    return "private" in allow and not never
 
 
 async def _from_any(target: httpx2.URL, addresses: list[str], tls: ssl.SSLContext) -> bytes:

@@ -176,7 +176,7 @@ STANDING: dict[str, Standing | NotYet] = {
         "MW1031", "going on while records are lost is not offered yet", _other_than("block")
     ),
 }
-_UNKNOWN = NotYet("MW1000", "`up` does not know this key", _given)
+_UNKNOWN = NotYet("MW1032", "`up` does not know this key", _given)
 
 
 def not_yet_enforced(policy: Policy) -> list[Problem]:

@@ -8,8 +8,6 @@ from typing import Any
 
 from meshward.policy.schema import Policy
 
-ID = "https://meshward.dev/schemas/policy.schema.json"
-
 
 def policy_json_schema() -> dict[str, Any]:
     """A fresh copy of the schema. What it cannot say (references, unique names) `policy.rules` checks."""
@@ -62,8 +60,8 @@ def _tidy(schema: Any) -> Any:
     schema = {key: _tidy(value) for key, value in schema.items()}
     if isinstance(schema.get("title"), str):
         del schema["title"]
-    if "default" in schema and schema["default"] is None:
-        del schema["default"]
+    if "default" in schema and (schema["default"] is None or isinstance(schema["default"], dict)):
+        del schema["default"]  # a mapping's defaults stand in its own definition
     choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) == 1:
         del schema["anyOf"]

@@ -13,20 +13,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from pydantic import ValidationError
 
-from meshward.kit.errors import PolicyInvalid, Problem
+from meshward.kit.errors import PolicyInvalid, Problem, Where
 from meshward.policy.positions import Positions
-from meshward.policy.rules import check
+from meshward.policy.rules import MOST_PROBLEMS, check
 from meshward.policy.schema import Policy
 from meshward.policy.shape import shape_problems
 from meshward.policy.tree import MOST_BYTES, ListNode, MappingNode, Source, Unusable, read_tree
 from meshward.policy.words import quoted
 
 __all__ = ["Document", "Source", "parse", "to_json"]
-
-_MOST_PROBLEMS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,8 @@ def _trees(sources: Sequence[Source], problems: list[Problem]) -> list[MappingNo
     """The files' trees, as many as can be read."""
     if sum(len(source.data) for source in sources) > MOST_BYTES:
         message = f"the policy is larger than {MOST_BYTES // 1024**2} MiB"
-        problems.append(Problem("MW0002", message, "Take out what is not policy."))
+        where = Where(sources[-1].name, 1, 1)
+        problems.append(Problem("MW0002", message, "Take out what is not policy.", where))
         return []
     roots = []
     for source in sources:
@@ -111,17 +111,17 @@ def _typed(root: MappingNode, positions: Positions, problems: list[Problem]) -> 
         return Policy.model_validate(root.value, by_alias=True, by_name=False)
     except ValidationError as error:
         known = {problem.where for problem in problems}
-        problems += [problem for problem in shape_problems(error, positions) if problem.where not in known]
+        new = (problem for problem in shape_problems(error, positions) if problem.where not in known)
+        problems += islice(new, MOST_PROBLEMS + 1)
         return None
 
 
 def _invalid(problems: list[Problem], sources: Sequence[Source]) -> PolicyInvalid:
     ordered = _sorted(problems, sources)
-    kept = ordered[:_MOST_PROBLEMS]
+    kept = ordered[:MOST_PROBLEMS]
     if len(ordered) > len(kept):
-        kept.append(
-            Problem("MW0000", f"{len(ordered) - len(kept)} more problems are not shown", "Mend these first.")
-        )
+        message = f"there are more than these {MOST_PROBLEMS} problems"
+        kept.append(Problem("MW0000", message, "Mend these first."))
     return PolicyInvalid(kept)
 
 

@@ -479,7 +479,8 @@ class Test(_Node):
     source: Annotated[IpAddress | None, Field(alias="from")] = None
     """From which address."""
     at: Instant | None = None
-    """When; now if not given."""
+    """When; if not given, a fixed moment (noon UTC on Monday, 1 January 2024): no date that passes can fail a
+    test."""
     via: Name | None = None
     """On whose behalf: the model that calls."""
 
@@ -492,7 +493,7 @@ class Policy(_Node):
     trust_domain: TrustDomain
     """The SPIFFE trust domain of edge, guards, agents and workloads."""
     edge: Edge = Edge()
-    """The listener that clients meet."""
+    """Where and under which name clients meet the gateway."""
     issuers: dict[Name, Issuer] = {}
     """Who can vouch for people and workloads, by name."""
     workloads: dict[Name, Workload] = {}

@@ -20,7 +20,7 @@ from meshward.kit.errors import Problem, Where
 from meshward.policy.words import character_name, first_unseen, quoted
 
 MOST_BYTES = 4 * 1024 * 1024  # 1,000 models and 1,000 grants take about 0.5 MB
-MOST_NODES = 150_000  # and about 40,000 values
+MOST_NODES = 100_000  # and about 40,000 values
 MOST_DEPTH = 24
 _MOST_DIGITS = 15  # exact in every JSON reader
 
@@ -251,9 +251,10 @@ class _Builder:
         text: str = event.value
         if event.style:
             return self._seen(event, name, text)
-        if text in _NULLS:
+        if text in _NULLS and name:
             remedy = "Give it one, or take the key out."
             self._report("MW0012", self._where(event), f"{quoted(name)} has no value", remedy)
+        if text in _NULLS:
             return None
         if text in _WORDS:
             return _WORDS[text]

@@ -38,7 +38,7 @@ def end_leftovers(state: State) -> list[Holder]:
 def _kill(state: State, pid: int, deadline: float) -> None:
     descriptor = os.pidfd_open(pid)  # from here on the number cannot come to mean another process
     try:
-        if _writes_to(pid, state.logs):
+        if _is_detached(pid) and _writes_to(pid, state.logs):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
     finally:
@@ -47,9 +47,14 @@ def _kill(state: State, pid: int, deadline: float) -> None:
 
 def _find(state: State) -> Iterator[Holder]:
     for process in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*")):
-        if process != os.getpid() and _writes_to(process, state.logs):
-            with suppress(OSError):
+        with suppress(OSError):
+            if _is_detached(process) and _writes_to(process, state.logs):
                 yield Holder(process, Path(f"/proc/{process}/comm").read_text().strip())
+
+
+def _is_detached(pid: int) -> bool:
+    """Whether `pid` is outside our session, as every part is: a shell that logs `up` there is none."""
+    return os.getsid(pid) != os.getsid(0)
 
 
 def _writes_to(pid: int, logs: Path) -> bool:

@@ -70,6 +70,7 @@ def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> 
         ready=port_accepts(host, port),
         stop_signal=signal.SIGTERM,
         death_signal=signal.SIGTERM,
+        stale=(directory / "cold.sock",),
         depends_on=tuple(depends_on),
     )
 

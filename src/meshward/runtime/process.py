@@ -63,6 +63,7 @@ class ProcessSpec:
     takes_hup: bool = False
     depends_on: tuple[str, ...] = ()
     handed: tuple[Path, ...] = ()
+    stale: tuple[Path, ...] = ()  # what a killed predecessor leaves in the way; removed before each start
 
 
 class Process:
@@ -116,6 +117,8 @@ def spawn(spec: ProcessSpec) -> Process:
             "parts start in the main thread: a death signal comes when the thread that forked ends"
         )
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for path in spec.stale:
+        path.unlink(missing_ok=True)
     with ExitStack() as opened:
         log = opened.enter_context(open(open_log(spec.log), "ab"))
         numbers = {str(path): _open_handed(path, opened) for path in spec.handed}

@@ -35,7 +35,8 @@ def port_accepts(host: str, port: int) -> Ready:
 
 def http_ok(target: str, *, path: Path | None = None, host: str = "127.0.0.1", port: int = 0) -> Ready:
     """`GET target` is answered with 200, over the unix socket `path` or else over `host`:`port`."""
-    request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    name = "localhost" if path else f"{host}:{port}"
+    request = f"GET {target} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
 
     async def ask() -> bool:
         return await _answers(request, path=path, host=host, port=port)

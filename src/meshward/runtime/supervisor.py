@@ -78,7 +78,7 @@ class Supervisor:
 
     async def _keep(self, part: Part) -> None:
         for name in part.spec.depends_on:
-            pass
+            await self._parts[name].ready.wait()
         await part.keep()
 
     async def _all_ready(self) -> None:

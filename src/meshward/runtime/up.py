@@ -13,7 +13,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,7 +52,7 @@ from meshward.runtime.parts import (
     python_part,
 )
 from meshward.runtime.ports import require_free
-from meshward.runtime.process import CLEAN_ENVIRONMENT, ProcessSpec, can_execute_as
+from meshward.runtime.process import CLEAN_ENVIRONMENT, ProcessSpec, can_execute_as, open_log
 from meshward.runtime.ready import file_exists
 from meshward.runtime.supervisor import Progress, Supervisor
 from meshward.spiffe.ca import SVID_TTL, Authority
@@ -107,7 +108,7 @@ def up(
     for warning in components.warnings:
         progress(f"warning: {warning}")
     state = open_state(path)
-    with hold_lock(state):
+    with hold_lock(state), _logging_to(state):
         run = Run(run_directory(state))
         extra = extras(run)
         require_free([(plan.edge.host, plan.edge.port), *extra.ports])
@@ -117,6 +118,21 @@ def up(
             asyncio.run(_run(layout, extra, lambda: on_ready(instance), progress))
         finally:
             clean(state)
+
+
+@contextmanager
+def _logging_to(state: State) -> Iterator[None]:
+    """The supervisor's own log, JSON, beside those of the parts."""
+    with os.fdopen(open_log(state.log("supervisor")), "a") as file:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.WriteLoggerFactory(file),
+        )
+        yield
 
 
 def _lay_out(plan: Plan, state: State, run: Run, components: Components, extra: Extras) -> Layout:

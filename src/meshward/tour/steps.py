@@ -27,6 +27,7 @@ from meshward.trace.story import wait_for
 
 PROMPT = {"inputs": "The edge knows who is asking."}
 TRACE_WITHIN = 2.0
+ROUNDS = 15
 OTHER_UID = 65533
 
 
@@ -83,6 +84,20 @@ def model_in_the_body(tour: Visit) -> Seen:
     answer = call(tour.instance, "/v1/embeddings", {"model": "minilm", "input": "hi"}, _bearer(tour, "alice"))
     assert answer.status == 200, answer
     return Seen("alice: POST /v1/embeddings with the model in the body", "200", "the edge routes by the body's model")
+
+
+def both_versions(tour: Visit) -> Seen:
+    """Weights are chance: ask in rounds until both versions have answered."""
+    store, seen = Store.read_only(tour.state), set[str]()
+    for _ in range(ROUNDS):
+        answers = [call(tour.instance, "/m/minilm/embed", PROMPT, _bearer(tour, "alice")) for _ in range(10)]
+        assert all(answer.status == 200 for answer in answers), answers
+        stories = [wait_for(store, answer.request_id, TRACE_WITHIN) for answer in answers]
+        seen |= {story.as_json()["guard"]["guard"].split(".")[0] for story in stories if story is not None}
+        if seen == {"v1", "v2"}:
+            break
+    assert seen == {"v1", "v2"}, f"only {seen} answered"
+    return Seen("alice: the same request again and again", "v1 and v2 answered", "90 % and 10 % of the traffic")
 
 
 def bob_is_refused(tour: Visit) -> Seen:
@@ -216,6 +231,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("a permitted person, huggingface_hub", huggingface_client),
     ("a permitted person, openai", openai_client),
     ("routed by the model in the body", model_in_the_body),
+    ("both versions, the second one sealed", both_versions),
     ("a person without a role", bob_is_refused),
     ("no token", no_token),
     ("a forged token", forged_token),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from meshward.kit.errors import Problem
 from meshward.policy.positions import Positions
 from meshward.policy.rules.access import check_access
-from meshward.policy.rules.findings import Findings
+from meshward.policy.rules.findings import MOST_PROBLEMS, Findings
 from meshward.policy.rules.identities import check_identities
 from meshward.policy.rules.issuers import check_issuers
 from meshward.policy.rules.models import check_models
 from meshward.policy.rules.references import check_references
 from meshward.policy.schema import Policy
+
+__all__ = ["MOST_PROBLEMS", "check"]
 
 _RULES = (check_references, check_issuers, check_identities, check_models, check_access)
 

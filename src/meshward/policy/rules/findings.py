@@ -6,9 +6,12 @@ from meshward.kit.errors import Problem
 from meshward.policy.positions import Path, Positions, spelled
 from meshward.policy.words import quoted
 
+MOST_PROBLEMS = 200
+"""How many problems one reading of a policy shows; beyond them nobody reads, and finding more takes time."""
+
 
 class Findings:
-    """Problems of one policy, each with the place of the value at its path."""
+    """Problems of one policy, each with the place of the value at its path; not many more than are shown."""
 
     def __init__(self, positions: Positions) -> None:
         self.problems: list[Problem] = []
@@ -21,9 +24,15 @@ class Findings:
     def lint(self, code: str, path: Path, message: str, remedy: str) -> None:
         self._add(code, path, message, remedy, "lint")
 
+    @property
+    def are_enough(self) -> bool:
+        return len(self.problems) > MOST_PROBLEMS
+
     def place(self, path: Path) -> str:
         return str(self._positions.at(path))
 
     def _add(self, code: str, path: Path, message: str, remedy: str, severity: str) -> None:
+        if self.are_enough:
+            return
         sentence = f"{quoted(spelled(path))} {message}" if path else message
         self.problems.append(Problem(code, sentence, remedy, self._positions.at(path), severity))

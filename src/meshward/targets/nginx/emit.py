@@ -1,7 +1,7 @@
 """nginx.conf as a small tree, and the one place where text becomes its syntax.
 
-Every argument is data unless its type says otherwise, and data can hold no variable: a `$` is only ever written by
-`Variable`, `Joined` and `When`, or stands in a `Regex`, which nginx does not expand. nginx has no escape for `$`.
+Every argument is data unless its type says otherwise, and data can hold no variable: nginx has no escape for `$`, so
+`$` is only ever written by `Variable`, and by `Joined` and `When`, which hold one.
 """
 
 from __future__ import annotations
@@ -25,10 +25,6 @@ def quote(text: str) -> str:
     """
     if "$" in text:
         raise _refusal(text, "holds `$`, which nginx always reads as a variable")
-    return _quoted(text)
-
-
-def _quoted(text: str) -> str:
     if not text.isprintable():
         raise _refusal(text, "holds a control or invisible character")
     if len(text.encode()) > _LONGEST:
@@ -81,7 +77,7 @@ def joined(*parts: str | Variable) -> Joined:
 
 @dataclass(frozen=True, slots=True)
 class Regex:
-    """A map's regular expression, case-sensitive. Without captures, by rule (threats: F10)."""
+    r"""A map's regular expression, case-sensitive: without captures, and ended by `\z`, as `$` passes a line feed."""
 
     pattern: str
 
@@ -90,7 +86,7 @@ class Regex:
             raise _refusal(self.pattern, "captures")
 
     def __str__(self) -> str:
-        return _quoted(f"~{self.pattern}")
+        return quote(f"~{self.pattern}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from meshward.targets.nginx.emit import (
 )
 from meshward.targets.nginx.settings import EdgeSettings
 
-_PRINTABLE = r"^[\x20-\x7e]+$"
-_TRACEPARENT = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+_PRINTABLE = r"^[\x20-\x7e]+\z"
+_TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\z"
 
 # What njs chose, in one line: slot, name in the guard's certificate, digest of the body, target.
-_CHOICE = r"^[0-9]{2} [a-z0-9][a-z0-9.-]{0,252} [A-Za-z0-9+/]{43}= /[\x21-\x7e]*$"
+_CHOICE = r"^[0-9]{2} [a-z0-9][a-z0-9.-]{0,252} [A-Za-z0-9+/]{43}= /[\x21-\x7e]*\z"
 
 # Of the client's headers, only these, and only while printable ASCII; the rest never leaves the edge.
 _PASSED = {

@@ -88,13 +88,16 @@ function pick(route, id) {
     }
     const weights = route.slice(1).map((version) => parseInt(version, 10));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
+    if (!(total > 0)) {
+        throw new Error('the decision holds broken weights');
+    }
     let at = parseInt(id.slice(0, 12), 16) % total;
     let i = 0;
     while (at >= weights[i]) {
         at -= weights[i];
         i++;
     }
-    return route[i + 1];                                              // a broken weight makes this undefined: a throw, a 503
+    return route[i + 1];
 }
 
 // --- /v1: the body names the model --------------------------------------------------------------------------------
@@ -270,11 +273,11 @@ function cause(v, code) {
         return [code === 500 ? 502 : code, 'guard_unavailable', 'The guard of this model did not answer. Try again.'];
     }
     if ((code === 401 || code === 403) && v.mw_cache) {               // asked, and refused: the decision's own words
-        return [/^(400|401|403|404|429)$/.test(v.mw_d_status) ? Number(v.mw_d_status) : code,
-            /^[a-z][a-z0-9_]{0,63}$/.test(v.mw_d_reason) ? v.mw_d_reason : 'refused',
-            /^[\x20-\x7e]{1,200}$/.test(v.mw_d_message) ? v.mw_d_message : 'The request was refused.'];
+        return [Number(like(/^(400|401|403|404|429)$/, v.mw_d_status)) || code,
+            like(/^[a-z][a-z0-9_]{0,63}$/, v.mw_d_reason) || 'refused',
+            like(/^[\x20-\x7e]{1,200}$/, v.mw_d_message) || 'The request was refused.'];
     }
-    if (code === 401 && v.arg_access_token) {
+    if (code === 401 && v.mw_query_token) {
         return IN_QUERY;
     }
     if (code === 400 && v.mw_canonical === '1') {
@@ -283,10 +286,15 @@ function cause(v, code) {
     return OWN[code] || OWN[503];
 }
 
+// `text` if it has this form, else ''. A variable that was never set is undefined, which a RegExp reads as a word.
+function like(form, text) {
+    return typeof text === 'string' && form.test(text) ? text : '';
+}
+
 // RFC 6750 section 3, RFC 9728 section 5.1. The host is one of the gateway's own: that was checked before any token.
 function challenge(v) {
-    return /^[\x20-\x7e]+$/.test(v.mw_d_challenge) ? v.mw_d_challenge
-        : `Bearer error="invalid_token", resource_metadata="https://${v.http_host}/.well-known/oauth-protected-resource"`;
+    return like(/^[\x20-\x7e]+$/, v.mw_d_challenge)
+        || `Bearer error="invalid_token", resource_metadata="https://${v.http_host}/.well-known/oauth-protected-resource"`;
 }
 
 // Whole seconds until a bucket that refills at `<n>r/s` or `<n>r/m` has one more.

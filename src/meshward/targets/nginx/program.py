@@ -31,9 +31,9 @@ from meshward.targets.nginx.settings import EdgeSettings
 
 # The gate: an allow-list on the whole request line, so that absolute-form, HTTP/0.9 and stray spaces fail it too.
 _SEGMENT = r"/(?!\.{1,2}(?:/|\?| ))[A-Za-z0-9._~:@-]+"
-CANONICAL = rf"^[A-Z]+ (?:{_SEGMENT})+/?(?:\?[\x21\x22\x24-\x7e]*)? HTTP/1\.[01]$"
+CANONICAL = rf"^[A-Z]+ (?:{_SEGMENT})+/?(?:\?[\x21\x22\x24-\x7e]*)? HTTP/1\.[01]\z"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-PRINTABLE = r"^[\x20-\x7e]+$"
+PRINTABLE = r"^[\x20-\x7e]+\z"
 
 # Every refusal that nginx makes itself, or an upstream's silence becomes. 494: headers too large; 497: plain HTTP.
 _REFUSALS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 494, 497, 500, 501, 502, 503, 504)
@@ -131,13 +131,14 @@ def _judges(s: EdgeSettings) -> list[Directive]:
         mapping(Variable("http_host"), "mw_host", "0", *((Key(host), "1") for host in hosts)),
         mapping(Variable("request_method"), "mw_method", "", *((Key(method), method) for method in METHODS)),
         mapping(Variable("request"), "mw_canonical", "0", (Regex(CANONICAL), "1")),
+        mapping(Variable("request_uri"), "mw_query_token", "", (Regex("[?&]access_token="), "1")),
         # njs folds bytes that are not UTF-8 into one character, so they are refused before anything is keyed.
         mapping(
             Variable("http_authorization"), "mw_credential", "0", (Key(""), "1"), (Regex(PRINTABLE), "1")
         ),
-        exact("mw_rawkey", "mw_key", "^[0-9a-f]{64}$"),
-        exact("mw_rawgeneration", "mw_generation", "^[0-9]{1,15}$"),
-        exact("mw_refusal", "mw_refused", "^[0-9]{3}$"),
+        exact("mw_rawkey", "mw_key", r"^[0-9a-f]{64}\z"),
+        exact("mw_rawgeneration", "mw_generation", r"^[0-9]{1,15}\z"),
+        exact("mw_refusal", "mw_refused", r"^[0-9]{3}\z"),
     ]
 
 
@@ -184,7 +185,7 @@ def _gate() -> list[Directive]:
         refuse_if("mw_method", "=", "", 405),
         refuse_if("mw_canonical", "=", "0", 400),
         refuse_if("http_upgrade", "!=", "", 400),  # a model's 101 would open a tunnel past every later check
-        refuse_if("arg_access_token", "!=", "", 401),
+        refuse_if("mw_query_token", "!=", "", 401),
         refuse_if("mw_credential", "=", "0", 401),
     ]
 

@@ -1,0 +1,83 @@
+"""The demo identity provider's signing keys: one signs, the next is published already, old ones stay.
+
+Because the next key is always in the JWKS, whoever fetched it since the last rotation knows the new key at
+its first use. A retired key stays for as long as a token signed by it may live.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from meshward.demo.accounts import demo_directory
+from meshward.kit.clock import Clock
+from meshward.kit.durable import private_directory, write_atomic
+from meshward.kit.secret import Secret
+
+TOKEN_LIFE = 15 * 60
+_ALGORITHM = "ES256"
+
+
+class KeyRing:
+    """Keys kept in STATE/demo/idp-keys.json (0600), so that tokens outlive a restart."""
+
+    def __init__(self, state: Path, clock: Clock) -> None:
+        self._path = private_directory(demo_directory(state)) / "idp-keys.json"
+        self._clock = clock
+        if self._path.exists():
+            stored = json.loads(self._path.read_text())
+            self._current, self._next = ECKey.import_key(stored["current"]), ECKey.import_key(stored["next"])
+            self._retired = [(float(when), ECKey.import_key(key)) for when, key in stored["retired"]]
+        else:
+            self._current, self._next, self._retired = _new_key(), _new_key(), []
+            self._save()
+
+    @property
+    def current(self) -> str:
+        """The `kid` that signs now."""
+        return str(self._current.kid)
+
+    def rotate(self) -> str:
+        """Sign with the key published as next, publish a new next one. Returns the `kid` that signs now."""
+        self._retired = [*self._still_needed(), (self._clock(), self._current)]
+        self._current, self._next = self._next, _new_key()
+        self._save()
+        return self.current
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys that may have signed a token that still lives, and the next."""
+        keys = [self._current, self._next, *(key for _, key in self._still_needed())]
+        return {"keys": [key.as_dict(private=False) for key in keys]}
+
+    def sign(self, typ: str, claims: dict[str, Any]) -> str:
+        """`claims` as a JWT of type `typ`, signed with the current key."""
+        header = {"alg": _ALGORITHM, "typ": typ, "kid": self.current}
+        return jwt.encode(header, claims, self._current, algorithms=[_ALGORITHM])
+
+    def _still_needed(self) -> list[tuple[float, ECKey]]:
+        return [(when, key) for when, key in self._retired if when + TOKEN_LIFE > self._clock()]
+
+    def _save(self) -> None:
+        stored = {
+            "current": self._current.as_dict(private=True),
+            "next": self._next.as_dict(private=True),
+            "retired": [[when, key.as_dict(private=True)] for when, key in self._retired],
+        }
+        write_atomic(self._path, json.dumps(stored))
+
+
+def rotation_secret(state: Path) -> Secret:
+    """What POST /admin/rotate asks for: STATE/demo/rotation-secret (0600), made at the first call."""
+    path = private_directory(demo_directory(state)) / "rotation-secret"
+    if not path.exists():
+        write_atomic(path, secrets.token_urlsafe(24))
+    return Secret(path.read_text())
+
+
+def _new_key() -> ECKey:
+    return ECKey.generate_key("P-256", {"use": "sig", "alg": _ALGORITHM}, auto_kid=True)

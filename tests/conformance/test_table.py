@@ -1,0 +1,158 @@
+"""Invariant 3: edge and guard decide the same as the definition, for every role x model x action x route."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from meshward.apply.sources import read_policy
+from meshward.plan.ir import Plan, Route
+from meshward.plan.resolve import resolve
+
+from tests.conformance import world
+from tests.stack import policies
+from tests.stack.inside import Inside, knock
+from tests.stack.live import change_rules
+from tests.stack.running import Stack, running
+
+GUARD_REFUSALS = {401, 403, 404}
+
+
+@pytest.fixture(scope="module")
+def stack(short_dir: Path) -> Iterator[Stack]:
+    def write(jwks: Path, port: int, directory: Path) -> dict[str, Path]:
+        text, sockets = world.policy(jwks, port, directory)
+        policies.write(directory, text)
+        return sockets
+
+    with running(short_dir, write) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def plan(stack: Stack) -> Plan:
+    return resolve(read_policy(stack.policy).policy)
+
+
+def test_the_edge_decides_as_the_definition_does(stack: Stack, plan: Plan, table: list[dict[str, str]]) -> None:
+    """Through nginx: what is permitted reaches the model once and unchanged; what is not never does."""
+    for row in _rows(plan):
+        token = stack.issuer.token(row.person, world.PEOPLE[row.person])
+        seen = _through_the_edge(stack, row, token)
+        table.append(row.verdicts("edge", seen))
+        assert seen == row.expected, row
+
+
+def test_the_guard_decides_as_the_definition_does(stack: Stack, plan: Plan, table: list[dict[str, str]]) -> None:
+    """At the guard alone, by a caller who stole the edge's key: each token that the person could ever get, on each route."""
+    inside = Inside(stack)
+    svid, root, now = inside.svid(), stack.instance.root_certificate, int(time.time())
+    tokens: dict[tuple[str, str], list[str | None]] = {}
+    for row in _rows(plan):
+        key = (row.person, row.model)
+        if key not in tokens:
+            held = world.permissions(plan, world.identity(row.person), row.model, now)
+            tokens[key] = [inside.txn(permission, f"test:{row.person}") for permission in held] or [None]
+        seen = False
+        for token in tokens[key]:
+            reply = knock(
+                stack.guard(row.model), root, row.route.method, row.route.path, svid=svid, txn=token
+            )
+            arrived = stack.models[f"{row.model}/v1"].taken()
+            assert reply is not None and (reply.status == 200) == bool(arrived), (row, reply, arrived)
+            assert reply.status == 200 or reply.status in GUARD_REFUSALS, (row, reply)
+            seen = seen or bool(arrived)
+        table.append(row.verdicts("guard", seen))
+        assert seen == row.expected, row
+
+
+def test_a_permission_of_one_model_opens_no_other(stack: Stack, plan: Plan) -> None:
+    """Every permission of every model, tried at every guard on every route of another action or model: nothing."""
+    inside = Inside(stack)
+    svid, root = inside.svid(), stack.instance.root_certificate
+    for target in plan.models.values():
+        for model in plan.models:
+            for action in ("infer", "describe", "observe", "manage"):
+                token = inside.txn(f"{model}.{action}")
+                for route, needs in target.versions[0].routes.items():
+                    if (model, action) == (target.name, needs):
+                        continue
+                    reply = knock(stack.guard(target.name), root, route.method, route.path, svid=svid, txn=token)
+                    assert reply is not None and reply.status == 403, (model, action, target.name, route, reply)
+    assert stack.taken() == []
+
+
+RULES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "roles": st.lists(st.sampled_from(["reader", "chatter", "admin"]), min_size=1, max_size=2, unique=True),
+            "models": st.one_of(
+                st.just("all"),
+                st.lists(st.sampled_from(sorted(world.MODELS)), min_size=1, max_size=2, unique=True),
+                st.just({"labels": {"data": "public"}}),
+            ),
+            "actions": st.lists(
+                st.sampled_from(["infer", "describe", "observe", "manage"]), min_size=1, max_size=3, unique=True
+            ),
+        }
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(grants=RULES, denies=RULES)
+def test_other_policies(stack: Stack, grants: list[dict[str, Any]], denies: list[dict[str, Any]]) -> None:
+    """Policies that nobody thought of, made live in the running instance; a sample of the table each."""
+    text, _ = world.policy(stack.policy.with_name("jwks.json"), stack.port, stack.policy.parent)
+    text["grants"] = [{"id": f"g{index}", **grant} for index, grant in enumerate(grants)]
+    text["denies"] = [{"id": f"d{index}", **deny} for index, deny in enumerate(denies)]
+    try:
+        plan = change_rules(stack, text)
+        rows = random.Random(0).sample(_rows(plan), 60)
+        for row in rows:
+            token = stack.issuer.token(row.person, world.PEOPLE[row.person])
+            assert _through_the_edge(stack, row, token) == row.expected, (row, grants, denies)
+    finally:
+        change_rules(stack, world.policy(stack.policy.with_name("jwks.json"), stack.port, stack.policy.parent)[0])
+
+
+class Row:
+    """One line of the table."""
+
+    def __init__(self, plan: Plan, person: str, model: str, route: Route) -> None:
+        self.person, self.model, self.route = person, model, route
+        self.action = plan.models[model].action_of(route.method, route.path) or "-"
+        self.expected = world.allowed(plan, world.identity(person), model, route, int(time.time()))
+
+    def verdicts(self, hop: str, seen: bool) -> dict[str, str]:
+        words = {True: "permit", False: "deny"}
+        place = {"person": self.person, "model": self.model, "action": self.action}
+        route = f"{self.route.method} {self.route.path}"
+        return {**place, "route": route, "decide": words[self.expected], "hop": hop, "verdict": words[seen]}
+
+    def __repr__(self) -> str:
+        return f"{self.person} {self.model} {self.action} {self.route} expected={self.expected}"
+
+
+def _rows(plan: Plan) -> list[Row]:
+    routes = world.every_route(plan)
+    return [Row(plan, person, model, route) for person in world.PEOPLE for model in plan.models for route in routes]
+
+
+def _through_the_edge(stack: Stack, row: Row, token: str) -> bool:
+    body = {"probe": row.person} if row.route.method == "POST" else None
+    reply = stack.call(row.route.method, f"/m/{row.model}{row.route.path}", token, body)
+    arrived = stack.taken()
+    if reply.status == 200:
+        assert [(each.method, each.target) for each in arrived] == [(row.route.method, row.route.path)], row
+        return True
+    assert reply.status in (403, 404), (row, reply)
+    assert arrived == [], (row, reply, arrived)
+    return False

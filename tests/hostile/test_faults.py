@@ -1,0 +1,124 @@
+"""Invariant 8: whatever dies, under load, no door opens; and it comes back by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.stack.live import raise_epoch
+from tests.stack.running import Stack, eventually
+
+BACK_WITHIN = 20.0
+
+
+@dataclass
+class Seen:
+    """What callers met while something died."""
+
+    good: list[int] = field(default_factory=list)
+    evil: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def under_load(stack: Stack) -> Iterator[Seen]:
+    """Good and evil callers without pause. The evil ones ask what they must never get."""
+    seen, stop = Seen(), threading.Event()
+    alice, eve = stack.issuer.token("alice", ["users"]), stack.issuer.token("eve", ["others"])
+
+    def good() -> None:
+        while not stop.wait(0.01):
+            _ask(seen.good, stack, "/m/m1/v1/public", alice)
+
+    def evil() -> None:
+        while not stop.wait(0.005):
+            _ask(seen.evil, stack, "/m/m1/v1/public", eve)
+            _ask(seen.evil, stack, "/m/m1/v1/secret", alice)
+            _ask(seen.evil, stack, "/m/m2/v1/public", None)
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (good, good, evil)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+
+
+def _ask(into: list[int], stack: Stack, path: str, token: str | None) -> None:
+    try:
+        into.append(stack.call("GET", path, token).status)
+    except OSError:
+        into.append(0)
+    except Exception:  # a broken transfer: no answer is no door
+        into.append(-1)
+
+
+def _part(stack: Stack, prefix: str) -> int:
+    return next((pid for name, pid in stack.processes().items() if name.startswith(prefix)), 0)
+
+
+@pytest.mark.parametrize("part", ["decide", "guard-00", "edge", "collector"])
+def test_kill(stack: Stack, part: str) -> None:
+    stack.taken()
+    with under_load(stack) as seen:
+        eventually(lambda: seen.good.count(200) > 5, what="good traffic")
+        before = _part(stack, part)
+        os.kill(before, signal.SIGKILL)
+        raise_epoch(stack)  # no cached decision hides the fault
+        eventually(lambda: _part(stack, part) not in (0, before), BACK_WITHIN, f"{part}'s restart")
+        mark = len(seen.good)
+        eventually(lambda: 200 in seen.good[mark:], BACK_WITHIN, "good traffic again")
+        evils = len(seen.evil)
+        eventually(lambda: len(seen.evil) > evils + 6, BACK_WITHIN, "evil traffic again")
+    assert 200 not in seen.evil, sorted(set(seen.evil))
+    secret = [each for each in stack.models["m1/v1"].taken() if each.target != "/v1/public"]
+    assert secret == [] and stack.models["m2/v1"].taken() == []
+
+
+def test_the_edge_without_a_decision_service_refuses(stack: Stack) -> None:
+    """Stopped, not dead: it accepts and never answers (K11)."""
+    token = stack.issuer.token("alice", ["users"])
+    decide = _part(stack, "decide")
+    os.kill(decide, signal.SIGSTOP)
+    try:
+        raise_epoch(stack)
+        reply = stack.call("GET", "/m/m1/v1/public", token)
+        assert reply.status == 503, reply
+    finally:
+        os.kill(decide, signal.SIGCONT)
+    eventually(lambda: stack.call("GET", "/m/m1/v1/public", token).status == 200, what="good traffic again")
+
+
+@pytest.mark.parametrize("content", ["", "junk", "-1", "1 2", "9" * 40, None])
+def test_a_broken_epoch_refuses_until_it_is_whole(stack: Stack, content: str | None) -> None:
+    """The epoch is part of every key: without it no cached decision may be used, and none made."""
+    token = stack.issuer.token("alice", ["users"])
+    assert stack.call("GET", "/m/m1/v1/public", token).status == 200
+    file = stack.run / "edge" / "epoch"
+    kept = file.with_name("epoch.kept")
+    file.rename(kept)
+    try:
+        if content is not None:
+            _replace(file, content, kept)
+        stack.taken()
+        reply = stack.call("GET", "/m/m1/v1/public", token)
+        assert reply.status == 503 and stack.taken() == [], (content, reply)
+    finally:
+        kept.rename(file)
+    assert stack.call("GET", "/m/m1/v1/public", token).status == 200
+
+
+def _replace(file: Path, content: str, like: Path) -> None:
+    file.write_text(content)
+    stat = like.stat()
+    file.chmod(stat.st_mode & 0o777)
+    os.chown(file, stat.st_uid, stat.st_gid)

@@ -1,0 +1,91 @@
+"""The reference page and the JSON Schema are what the schema makes of them, and speak of everything."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from policy_texts import read
+from pydantic import BaseModel
+
+from meshward.policy import schema
+from meshward.policy.codes import CODES
+from meshward.policy.jsonschema import keys_at, policy_json_schema, schema_at
+from meshward.policy.reference import reference_text, schema_text
+
+ROOT = Path(__file__).resolve().parents[2]
+MAPPINGS = [
+    value
+    for value in vars(schema).values()
+    if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == schema.__name__
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("docs/policy.md", reference_text), ("schemas/policy.schema.json", schema_text)]
+)
+def test_the_file_is_current(name, text):
+    assert (ROOT / name).read_text(encoding="utf-8") == text(), "run scripts/reference.py"
+
+
+def test_every_key_has_a_description():
+    for mapping in MAPPINGS:
+        for name, field in mapping.model_fields.items():
+            assert field.description, f"{mapping.__name__}.{name}"
+
+
+def test_every_key_of_the_format_is_on_the_page():
+    page = reference_text()
+    for mapping in MAPPINGS:
+        for name, field in mapping.model_fields.items():
+            assert f"| `{field.alias or name}` |" in page
+
+
+def test_links_lead_somewhere():
+    page = reference_text()
+    places = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", page, re.M)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= places
+
+
+def test_every_code_in_the_sources_is_in_the_catalogue():
+    sources = [*(ROOT / "src/meshward/policy").rglob("*.py"), ROOT / "src/meshward/apply/sources.py"]
+    used = {
+        code
+        for file in sources
+        if file.name != "codes.py"
+        for code in re.findall(r"MW0\d{3}", file.read_text())
+    }
+    assert used == set(CODES)
+
+
+def test_the_json_schema_is_one_for_editors():
+    made = policy_json_schema()
+    assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert made["additionalProperties"] is False
+    assert '"null"' not in schema_text()
+    assert schema_at(("grants", 0, "limits", "requests"))["description"]
+    assert "from" in keys_at(("grants", 0, "when")) and "source" not in keys_at(("grants", 0, "when"))
+
+
+def test_the_json_schema_knows_every_key_of_the_example():
+    def walk(value: object, path: tuple[str | int, ...]) -> None:
+        if isinstance(value, dict):
+            known = keys_at(path)
+            for key, inner in value.items():
+                assert not known or key in known, (*path, key)
+                walk(inner, (*path, key))
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                walk(inner, (*path, index))
+
+    document = read((ROOT / "examples/policy.yaml").read_text())
+    walk(document.positions.node(()).value, ())
+
+
+def test_every_key_of_the_format_is_in_the_example():
+    text = (ROOT / "examples/policy.yaml").read_text()
+    for mapping in MAPPINGS:
+        for name, field in mapping.model_fields.items():
+            key = field.alias or name
+            assert re.search(rf"\b{key}\b", text), f"{mapping.__name__}.{key}"
