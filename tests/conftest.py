@@ -12,20 +12,28 @@ import pytest
 
 _BINARIES = {
     "nginx": lambda: shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"),
-    "envoy": lambda: __import__("envoy") and str(Path(__import__("envoy").__file__).parent / "_bin" / "envoy"),
+    "envoy": lambda: (
+        __import__("envoy") and str(Path(__import__("envoy").__file__).parent / "_bin" / "envoy")
+    ),
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--require", default="", help="comma-separated binaries whose absence fails the run (nginx,envoy)")
-    parser.addoption("--report", action="store_true", help="print the conformance table: role x model x action x route")
+    parser.addoption(
+        "--require", default="", help="comma-separated binaries whose absence fails the run (nginx,envoy)"
+    )
+    parser.addoption(
+        "--report", action="store_true", help="print the conformance table: role x model x action x route"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for name in filter(None, config.getoption("--require").split(",")):
         found = _BINARIES[name]()
         if not found or not Path(found).exists():
-            raise pytest.UsageError(f"{name} is required (--require {name}) and was not found; `make setup` installs it")
+            raise pytest.UsageError(
+                f"{name} is required (--require {name}) and was not found; `make setup` installs it"
+            )
 
 
 @pytest.fixture(scope="session")

@@ -39,8 +39,9 @@ def edge_bytes(rid: str, **changes: str | None) -> bytes:
     values: dict[str, str | None] = {
         "v": "1", "hop": "edge", "rid": rid, "t": f"{time.time():.3f}", "ip": "127.0.0.1", "conn": "3",
         "creq": "1", "pid": "77", "method": "POST", "path": "/embed", "front": "m", "model": "minilm",
-        "status": "200", "bytes": "4096", "bytes_in": "120", "dur": "0.012", "done": "OK", "last": "1", "reqd": DIGEST,
-        "resd": DIGEST, "reason": "", "facts": facts_text(), "cache": "HIT", "guard": GUARD, "layer": "",
+        "status": "200", "bytes": "4096", "bytes_in": "120", "dur": "0.012", "done": "OK", "last": "1",
+        "reqd": DIGEST, "resd": DIGEST, "reason": "", "facts": facts_text(), "cache": "HIT", "guard": GUARD,
+        "layer": "",
     }  # fmt: skip
     return json.dumps(values | changes, separators=(",", ":")).encode()
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from meshward.apply.sources import read_policy
 from meshward.plan.ir import Plan, Route
 from meshward.plan.resolve import resolve
-
 from tests.conformance import world
 from tests.stack import policies
 from tests.stack.inside import Inside, knock
@@ -40,7 +40,9 @@ def plan(stack: Stack) -> Plan:
     return resolve(read_policy(stack.policy).policy)
 
 
-def test_the_edge_decides_as_the_definition_does(stack: Stack, plan: Plan, table: list[dict[str, str]]) -> None:
+def test_the_edge_decides_as_the_definition_does(
+    stack: Stack, plan: Plan, table: list[dict[str, str]]
+) -> None:
     """Through nginx: what is permitted reaches the model once and unchanged; what is not never does."""
     for row in _rows(plan):
         token = stack.issuer.token(row.person, world.PEOPLE[row.person])
@@ -49,7 +51,9 @@ def test_the_edge_decides_as_the_definition_does(stack: Stack, plan: Plan, table
         assert seen == row.expected, row
 
 
-def test_the_guard_decides_as_the_definition_does(stack: Stack, plan: Plan, table: list[dict[str, str]]) -> None:
+def test_the_guard_decides_as_the_definition_does(
+    stack: Stack, plan: Plan, table: list[dict[str, str]]
+) -> None:
     """At the guard alone, by a caller who stole the edge's key: each token that the person could ever get, on each route."""
     inside = Inside(stack)
     svid, root, now = inside.svid(), stack.instance.root_certificate, int(time.time())
@@ -83,22 +87,35 @@ def test_a_permission_of_one_model_opens_no_other(stack: Stack, plan: Plan) -> N
                 for route, needs in target.versions[0].routes.items():
                     if (model, action) == (target.name, needs):
                         continue
-                    reply = knock(stack.guard(target.name), root, route.method, route.path, svid=svid, txn=token)
-                    assert reply is not None and reply.status == 403, (model, action, target.name, route, reply)
+                    reply = knock(
+                        stack.guard(target.name), root, route.method, route.path, svid=svid, txn=token
+                    )
+                    assert reply is not None and reply.status == 403, (
+                        model,
+                        action,
+                        target.name,
+                        route,
+                        reply,
+                    )
     assert stack.taken() == []
 
 
 RULES = st.lists(
     st.fixed_dictionaries(
         {
-            "roles": st.lists(st.sampled_from(["reader", "chatter", "admin"]), min_size=1, max_size=2, unique=True),
+            "roles": st.lists(
+                st.sampled_from(["reader", "chatter", "admin"]), min_size=1, max_size=2, unique=True
+            ),
             "models": st.one_of(
                 st.just("all"),
                 st.lists(st.sampled_from(sorted(world.MODELS)), min_size=1, max_size=2, unique=True),
                 st.just({"labels": {"data": "public"}}),
             ),
             "actions": st.lists(
-                st.sampled_from(["infer", "describe", "observe", "manage"]), min_size=1, max_size=3, unique=True
+                st.sampled_from(["infer", "describe", "observe", "manage"]),
+                min_size=1,
+                max_size=3,
+                unique=True,
             ),
         }
     ),
@@ -120,7 +137,9 @@ def test_other_policies(stack: Stack, grants: list[dict[str, Any]], denies: list
             token = stack.issuer.token(row.person, world.PEOPLE[row.person])
             assert _through_the_edge(stack, row, token) == row.expected, (row, grants, denies)
     finally:
-        change_rules(stack, world.policy(stack.policy.with_name("jwks.json"), stack.port, stack.policy.parent)[0])
+        change_rules(
+            stack, world.policy(stack.policy.with_name("jwks.json"), stack.port, stack.policy.parent)[0]
+        )
 
 
 class Row:
@@ -143,7 +162,12 @@ class Row:
 
 def _rows(plan: Plan) -> list[Row]:
     routes = world.every_route(plan)
-    return [Row(plan, person, model, route) for person in world.PEOPLE for model in plan.models for route in routes]
+    return [
+        Row(plan, person, model, route)
+        for person in world.PEOPLE
+        for model in plan.models
+        for route in routes
+    ]
 
 
 def _through_the_edge(stack: Stack, row: Row, token: str) -> bool:

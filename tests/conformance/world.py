@@ -8,7 +8,6 @@ from typing import Any
 from meshward.decide.decide import decide
 from meshward.decide.types import Identity, Permit, Request
 from meshward.plan.ir import Plan, Route
-
 from tests.stack import policies
 
 KIND = {
@@ -20,7 +19,10 @@ KIND = {
 MODELS: dict[str, dict[str, Any]] = {
     "emb": {"labels": {"data": "public"}, "server": "tei"},
     "chat": {"labels": {"data": "internal"}, "server": "vllm"},
-    "doc.search": {"labels": {"data": "public"}, "server": "handbook"},  # its name holds the separator of permissions
+    "doc.search": {
+        "labels": {"data": "public"},
+        "server": "handbook",
+    },  # its name holds the separator of permissions
 }
 PEOPLE: dict[str, list[str]] = {
     "reader": ["readers"],
@@ -32,9 +34,19 @@ PEOPLE: dict[str, list[str]] = {
     "stranger": ["reader"],  # nearly the name of a group
 }
 GRANTS: list[dict[str, Any]] = [
-    {"id": "public", "roles": ["reader"], "models": {"labels": {"data": "public"}}, "actions": ["infer", "describe"]},
+    {
+        "id": "public",
+        "roles": ["reader"],
+        "models": {"labels": {"data": "public"}},
+        "actions": ["infer", "describe"],
+    },
     {"id": "chatting", "roles": ["chatter"], "models": ["chat"], "actions": ["infer"]},
-    {"id": "everything", "roles": ["admin"], "models": "all", "actions": ["infer", "describe", "observe", "manage"]},
+    {
+        "id": "everything",
+        "roles": ["admin"],
+        "models": "all",
+        "actions": ["infer", "describe", "observe", "manage"],
+    },
     {"id": "past", "roles": ["chatter"], "models": "all", "actions": ["manage"], "expires": "2020-01-01"},
 ]
 DENIES: list[dict[str, Any]] = [

@@ -272,7 +272,7 @@ def test_an_agent_brings_only_the_roles_for_which_it_acts(policy_of):
         assert isinstance(decide(plan, replace(both, actors=chain), request), Permit) is permitted
 
 
-DAY_END = 1795392000  # 2026-11-24T00:00:00Z, where 2026-11-23 ends
+DAY_END = 1795478400  # 2026-11-24T00:00:00Z, where 2026-11-23 ends
 PLAIN = {"id": "g", "roles": ["staff"], "models": "all", "actions": ["infer"]}
 
 
@@ -293,3 +293,17 @@ def test_what_ends_ends_with_its_last_second_and_says_so_before(policy_of, keys,
     last, first = (decide(plan, identity, Request("m", "infer", at)) for at in (DAY_END - 1, DAY_END))
     assert (isinstance(last, Permit), isinstance(first, Permit)) == (before, after)
     assert last.holds_until == DAY_END
+
+
+@pytest.mark.parametrize(
+    ("attributes", "label", "denied"),
+    [({"tenant": "a"}, "a", True), ({"tenant": "b"}, "a", False), ({}, "a", True), ({}, None, False)],
+)
+def test_what_is_not_known_of_the_caller_does_not_save_it_from_a_deny(policy_of, attributes, label, denied):
+    version = {"v1": {"server": "echo", "url": "unix:/run/m.sock"}}
+    policy = policy_of(
+        models={"m": {"versions": version, "labels": {"tenant": label} if label else {}}},
+        denies=[{"id": "own-tenant", "models": {"same": ["tenant"]}}],
+    )
+    identity = Identity(issuer="i", subject="s", groups=("staff",), attributes=attributes)
+    assert isinstance(decide(resolve(policy), identity, Request("m", "infer", 0)), Denial) is denied

@@ -13,8 +13,12 @@ from typing import Any
 import httpx2
 import pytest
 from joserfc import jwt
-from joserfc.errors import BadSignatureError
+from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from meshward.demo.accounts import DEVICE_GRANT, PEOPLE, batch_token, load_accounts, token_for
 from meshward.demo.idp import EveryLine, IdentityProvider
@@ -260,7 +264,7 @@ def test_a_retired_key_goes_when_its_last_token_is_dead(demo: Demo):
     assert len(demo.keys().keys) == 3
     demo.clock.now += 1
     assert len(demo.keys().keys) == 2
-    with pytest.raises((ValueError, BadSignatureError)):
+    with pytest.raises(JoseError):
         jwt.decode(before, demo.keys(), algorithms=["ES256"])
 
 
@@ -272,7 +276,7 @@ def test_the_jwks_holds_no_private_key(demo: Demo):
 
 def test_rotation_needs_its_secret(demo: Demo):
     before = demo.keys().as_dict()
-    for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer x"}):
+    for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer x"}):
         assert httpx2.post(f"{demo.url}/admin/rotate", headers=headers).status_code == 401
     assert demo.keys().as_dict() == before
 
@@ -335,9 +339,10 @@ def test_a_wrong_password_is_logged_without_it(demo: Demo, caplog: pytest.LogCap
     demo.approve(device)
     token = demo.poll(device).json()
     httpx2.get(f"{demo.url}/a-secret-in-the-path?user_code={device['user_code']}")
-    logged = "\n".join(
-        record.getMessage() for record in caplog.records if not record.name.startswith(("http", "asyncio"))
-    )
+    ours = [
+        record.getMessage() for record in caplog.records if record.name.startswith(("meshward", "authlib"))
+    ]
+    logged = "\n".join(ours)
     assert "wrong password for alice" in logged and "wrong password for an unknown account" in logged
     secrets = [item.reveal() for item in load_accounts(demo.state).secrets.values()]
     secrets += [
@@ -369,8 +374,16 @@ def test_token_for_names_what_is_wrong(demo: Demo, tmp_path: Path):
         token_for(demo.url, "alice", tmp_path)
     with pytest.raises(MeshwardError, match="did not answer"):
         token_for("http://127.0.0.1:1", "alice", demo.state)
-    with pytest.raises(MeshwardError, match="names another issuer"):
-        token_for(demo.url.replace("127.0.0.1", "127.0.0.1") + "/", "alice", demo.state)
+
+    async def discovery(_: Request) -> JSONResponse:
+        return JSONResponse({"issuer": demo.url})
+
+    other = Starlette(routes=[Route("/.well-known/openid-configuration", discovery)])
+    with (
+        listening(lambda _host, _port: other) as url,
+        pytest.raises(MeshwardError, match="names another issuer"),
+    ):
+        token_for(url, "alice", demo.state)
     path = demo.state / "demo" / "accounts.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "alice": "stale"}))
     with pytest.raises(MeshwardError, match="status 403") as caught:

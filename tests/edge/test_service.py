@@ -404,6 +404,15 @@ def test_an_issuer_that_is_no_longer_trusted_is_forgotten(own_service: Service) 
     assert own_service.ask(own_service.token("science", iss="https://new.test")).status_code == 200
 
 
+def test_a_reload_asked_for_before_the_service_is_up_is_kept(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    mesh.write()
+    with running(tmp_path) as (process, asker):
+        mesh.write(live=replace(LIVE, revision=8))
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: asker.get("/healthz").json()["revision"] == 8)
+
+
 def test_a_reload_under_requests_answers_them_all(own_service: Service) -> None:
     alice = own_service.token("science")
     for revision in range(8, 28):

@@ -100,6 +100,7 @@ class Model:
         self.answer_headers: list[tuple[str, str]] = []
         self.streaming = threading.Event()  # set: an answer pauses after its first chunk until cleared
         self.mute = threading.Event()  # set: no answer at all
+        self.hang_up = threading.Event()  # set: the connection is closed in place of an answer
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -109,6 +110,9 @@ class Model:
                 length = int(self.headers.get("content-length", "0"))
                 seen = Seen(self.command, self.path, list(self.headers.items()), self.rfile.read(length))
                 outer.seen.append(seen)
+                if outer.hang_up.is_set():
+                    self.close_connection = True
+                    return
                 while outer.mute.is_set():
                     time.sleep(0.01)
                 self.send_response_only(200)

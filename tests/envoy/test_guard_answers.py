@@ -136,6 +136,15 @@ def test_a_dead_model_is_a_503_of_ours() -> None:
         revived.close()
 
 
+def test_a_request_that_the_model_may_have_begun_runs_once(guard: Guard) -> None:
+    guard.model.hang_up.set()
+    try:
+        assert guard.ask().status == 503
+    finally:
+        guard.model.hang_up.clear()
+    assert len(guard.model.seen) == 1
+
+
 def test_a_silent_model_is_a_504_after_the_models_timeout() -> None:
     with running(timeout=1) as guard:
         guard.model.mute.set()

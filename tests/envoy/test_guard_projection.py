@@ -191,6 +191,19 @@ def test_hostile_text_stays_data() -> None:
     assert len(resource["virtual_hosts"][0]["routes"]) == 1
 
 
+def test_no_route_has_envoys_own_limit_of_15_seconds() -> None:
+    """It cuts a stream in the middle and logs 200; what a route has is a limit to its silence."""
+    (resource,) = json.loads(rendered().xds["rds"])["resources"]
+    routes = [route["route"] for route in resource["virtual_hosts"][0]["routes"]]
+    assert {(route["timeout"], route["idle_timeout"]) for route in routes} == {("0s", "30s")}
+
+
+def test_an_old_connection_is_told_to_close_and_not_cut() -> None:
+    bootstrap = json.loads(rendered().bootstrap)
+    (chain,) = bootstrap["static_resources"]["listeners"][0]["filter_chains"]
+    assert chain["filters"][0]["typed_config"]["http1_safe_max_connection_duration"] is True
+
+
 def test_the_command_refuses_unknown_fields() -> None:
     assert "--reject-unknown-dynamic-fields" in command("envoy", "/run/g")
 

@@ -8,10 +8,14 @@ import json
 from pathlib import Path
 
 import pytest
-from guard_harness import Guard
+from guard_harness import HOST, Guard
 
 # Spellings that some reader takes for a permitted route. Only the exact one may pass.
 SPELLINGS = [
+    "/v1%2fpublic",
+    "/v1%2Fembeddings",
+    "/v1%5cpublic",
+    f"http://{HOST}/embed",
     "//embed",
     "/./embed",
     "/a/../embed",

@@ -28,7 +28,10 @@ def hostile_policy(jwks: Path, port: int, sockets: dict[str, Path]) -> dict[str,
     return policies.base(jwks, port) | {
         "servers": {"twofaced": KIND},
         "models": models,
-        "roles": {"user": [{"issuer": "test", "group": "users"}], "boss": [{"issuer": "test", "group": "bosses"}]},
+        "roles": {
+            "user": [{"issuer": "test", "group": "users"}],
+            "boss": [{"issuer": "test", "group": "bosses"}],
+        },
         "grants": [
             {"id": "use", "roles": ["user"], "models": "all", "actions": ["infer"]},
             {"id": "rule", "roles": ["boss"], "models": "all", "actions": ["infer", "manage"]},

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from meshward.spiffe.ca import load_or_create
 from meshward.spiffe.ids import SpiffeId
 from meshward.tokens.keys import make_key
-
 from tests.stack.inside import Inside, knock
 from tests.stack.running import Reply, Stack
 
@@ -85,7 +85,9 @@ def test_headers_do_not_stand_in_for_a_token(stack: Stack, inside: Inside, alice
     assert stack.taken() == []
 
 
-def test_a_transaction_token_never_passes_the_edge_from_outside(stack: Stack, inside: Inside, alice: str) -> None:
+def test_a_transaction_token_never_passes_the_edge_from_outside(
+    stack: Stack, inside: Inside, alice: str
+) -> None:
     stolen = {"Txn-Token": inside.txn("m1.manage")}
     assert stack.call("GET", "/m/m1/v1/secret", alice, headers=stolen).status == 403
     assert stack.call("GET", "/m/m1/v1/secret", None, headers=stolen).status == 401

@@ -9,7 +9,6 @@ from typing import Any
 
 from meshward.audit.store import Store
 from meshward.trace.story import wait_for
-
 from tests.stack.running import Stack
 
 SPOOFED = (b"root", b"eyJhbGciOiJub25lIn0", b"X-Meshward", b"X_Meshward", b"X^User")
@@ -117,7 +116,13 @@ def test_tokens_of_broken_bytes_share_nothing(stack: Stack, alice: str) -> None:
     host = f"{stack.hostname}:{stack.port}".encode()
     for number in (0xE9, 0xFF, 0xFE, 0x01, 0x7F):
         tail = bytes([number])
-        raw = b"GET /m/m1/v1/public HTTP/1.1\r\nHost: " + host + b"\r\nAuthorization: Bearer " + alice.encode() + tail
+        raw = (
+            b"GET /m/m1/v1/public HTTP/1.1\r\nHost: "
+            + host
+            + b"\r\nAuthorization: Bearer "
+            + alice.encode()
+            + tail
+        )
         answer = stack.raw(raw + b"\r\nConnection: close\r\n\r\n")
         assert _status(answer) in (400, 401), (tail, answer[:200])
     assert stack.taken() == []
@@ -148,7 +153,16 @@ def test_a_body_can_name_one_model_only(stack: Stack, alice: str) -> None:
 
 
 def test_internal_places_are_not_there_from_outside(stack: Stack, alice: str) -> None:
-    for path in ("/_decide", "/_err/403", "/_meshward/decide", "/@go", "/healthz", "/decide", "/metrics", "/admin"):
+    for path in (
+        "/_decide",
+        "/_err/403",
+        "/_meshward/decide",
+        "/@go",
+        "/healthz",
+        "/decide",
+        "/metrics",
+        "/admin",
+    ):
         reply = stack.call("GET", path, alice)
         assert reply.status in (400, 404), (path, reply)
     assert stack.taken() == []

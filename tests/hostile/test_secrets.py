@@ -40,7 +40,9 @@ def _provoke(stack: Stack, token: str) -> None:
         stack.call("POST", path, token, body, headers)
     for bad in (f"hf_{COOKIE}", f"{token}{COOKIE}", COOKIE, token.replace(".", f".{COOKIE}", 1)):
         stack.call("POST", f"/m/m1/v1/public?q={QUERY}", bad, body, headers)
-    stack.raw(f"GET /m/m1/v1/public?q={QUERY} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    stack.raw(
+        f"GET /m/m1/v1/public?q={QUERY} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    )
     stack.raw(f"GARBAGE {QUERY} {token}\r\n\r\n".encode())
     stack.models["m1/v1"].close()  # the guard's upstream fails
     stack.call("POST", f"/m/m1/v1/public?q={QUERY}", token, body, headers)
@@ -105,7 +107,10 @@ def test_private_files_are_private(stack: Stack) -> None:
 def test_down_leaves_no_decision_and_no_process(stack: Stack) -> None:
     pids = list(stack.processes().values())
     done = subprocess.run(
-        [sys.executable, "-m", "meshward", "down", "--state", str(stack.state)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "meshward", "down", "--state", str(stack.state)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done
     assert not list(Path("/dev/shm").glob(f"meshward-{stack.run.name}*"))

@@ -1,7 +1,8 @@
 """The real nginx with the real program, between a client that may send any bytes and two servers that record.
 
-`Edge` starts nginx as its own user (when the tests run as root), `Decision` is a decision service that answers as told,
-`Guard` a TLS server on a unix socket that demands a client certificate, as Envoy does.
+`Edge` starts nginx, under a user of its own when the tests run as root. Its `decision` is a decision service
+that answers as told; its `guards` are TLS servers on unix sockets that demand
+client certificates, as Envoy does.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import nginx_pki
+
 from meshward.kit.durable import write_atomic
 from meshward.targets.nginx.program import render
 from meshward.targets.nginx.settings import EdgeSettings
@@ -53,7 +55,7 @@ def eventually(what: Callable[[], Any], seconds: float = 5.0) -> Any:
         time.sleep(0.01)
 
 
-# --- servers ----------------------------------------------------------------------------------------------------
+# --- servers --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a stub sends. `chunks` are written one by one, each after its delay; `cut` ends without the end."""
+    """What a server of ours sends: an answer, raw bytes, or whatever `stream` writes."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -166,14 +168,17 @@ class Server:
             return True
         bodiless = answer.status in (204, 304)
         length = {} if bodiless else {"Content-Length": str(len(answer.body))}
-        head = [f"HTTP/1.1 {answer.status} X", *(f"{n}: {v}" for n, v in {**answer.headers, **length}.items())]
+        head = [
+            f"HTTP/1.1 {answer.status} X",
+            *(f"{n}: {v}" for n, v in {**answer.headers, **length}.items()),
+        ]
         body = b"" if bodiless or request.method == "HEAD" else answer.body
         writer.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
         await writer.drain()
         return True
 
 
-# --- what the decision service says -----------------------------------------------------------------------------
+# --- what the decision service says ---------------------------------------------------------------
 
 
 def facts(**claims: Any) -> str:
@@ -193,7 +198,9 @@ def permit(**changes: str) -> Answer:
     return Answer(200, {name: value for name, value in headers.items() if value is not None})
 
 
-def refusal(status: int, reason: str, message: str = "No.", seen: int | None = None, expires: int = 0) -> Answer:
+def refusal(
+    status: int, reason: str, message: str = "No.", seen: int | None = None, expires: int = 0
+) -> Answer:
     headers = {
         "X-Mw-Status": str(status),
         "X-Mw-Reason": reason,
@@ -217,7 +224,7 @@ def by_token(request: Received) -> Answer:
     return refusal(403, "no_grant", "You may not.", expires=30)
 
 
-# --- the client --------------------------------------------------------------------------------------------------
+# --- the client -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -238,10 +245,10 @@ class Response:
 class Client:
     """One TLS connection; sends exactly the bytes it is given."""
 
-    def __init__(self, port: int, root: Path, name: str | None = HOST) -> None:
+    def __init__(self, port: int, root: Path, name: str | None = HOST, source: str = "127.0.0.1") -> None:
         context = ssl.create_default_context(cafile=str(root))
         context.check_hostname = name is not None
-        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", port), 10, (source, 0))
         self.socket = context.wrap_socket(plain, server_hostname=name)
         self.serial = int(self.socket.getpeercert()["serialNumber"], 16)  # type: ignore[index, arg-type]
         self.buffer = b""
@@ -305,7 +312,9 @@ class Client:
         return self.response(method)
 
 
-def message(method: str, target: str, token: str | None = "ok", body: bytes | None = None, **headers: str) -> bytes:
+def message(
+    method: str, target: str, token: str | None = "ok", body: bytes | None = None, **headers: str
+) -> bytes:
     lines = [f"{method} {target} HTTP/1.1"]
     if "Host" not in headers:
         lines.append(f"Host: {HOST}")
@@ -323,7 +332,7 @@ def _complete(data: bytes) -> bool:
     return len(body) >= int(length or 0)
 
 
-# --- the edge ----------------------------------------------------------------------------------------------------
+# --- the edge -------------------------------------------------------------------------------------
 
 
 class Edge:
@@ -447,8 +456,8 @@ class Edge:
     def port(self) -> int:
         return self.settings.listen_port
 
-    def client(self, name: str | None = HOST) -> Client:
-        return Client(self.port, self.run / "certs/root.pem", name)
+    def client(self, name: str | None = HOST, source: str = "127.0.0.1") -> Client:
+        return Client(self.port, self.run / "certs/root.pem", name, source)
 
     def request(
         self, method: str, target: str, token: str | None = "ok", body: bytes | None = None, **headers: str

@@ -1,4 +1,4 @@
-"""Each function of ours made to throw, or to lie: the request is refused or right, and nobody gets another's answer."""
+"""Each function of ours made to throw, or to lie: refused or right, and nobody gets another's answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _by_caller(request: Received) -> Answer:
 
 
 def _attack(edge: Edge) -> list[int]:
-    """The permitted caller primes whatever can be shared; then the other one tries. Returns the first one's statuses."""
+    """The permitted caller primes what can be shared, then others try. Returns the first one's statuses."""
     edge.decision.answer = _by_caller
     mine = []
     for _ in range(2):

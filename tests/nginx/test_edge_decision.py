@@ -1,4 +1,4 @@
-"""The decision and its cache: nobody ever gets another's, nothing old outlives an epoch, every fault is closed."""
+"""The decision and its cache: nobody gets another's, nothing outlives its epoch, every fault is closed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ from edge_harness import (
 
 
 def test_the_decision_is_asked_exactly_what_the_contract_says(edge: Edge) -> None:
-    edge.request("POST", "/m/a:b@c/v1/x?y=1&z", body=b"{}", X_Mw_Model="other", X_Mw_Path="/secret", X_Mw_Authorization="Bearer root")
+    edge.request(
+        "POST",
+        "/m/a:b@c/v1/x?y=1&z",
+        body=b"{}",
+        X_Mw_Model="other",
+        X_Mw_Path="/secret",
+        X_Mw_Authorization="Bearer root",
+    )
     (asked,) = edge.decision.received
     assert asked.line == "GET /decide HTTP/1.1"
     assert dict(asked.headers) == {
@@ -83,6 +90,17 @@ def test_a_permit_reaches_no_other_route_and_no_other_token(edge: Edge) -> None:
     assert {r.target for r in edge.seen()} == {"/public"}
 
 
+def test_another_address_is_another_question(edge: Edge) -> None:
+    """A condition may read it, and the service is told it, so it is in the key."""
+    edge.decision.answer = lambda r: (
+        permit() if r.get("X-Mw-Addr") == "127.0.0.1" else refusal(403, "no_grant")
+    )
+    for source, status in (("127.0.0.1", 200), ("127.0.0.2", 403), ("127.0.0.1", 200)):
+        with edge.client(source=source) as client:
+            assert client.request("GET", "/m/minilm/a").status == status
+    assert len(edge.decision.received) == 2
+
+
 def test_v1_and_m_do_not_share_an_answer(edge: Edge) -> None:
     body = b'{"model":"v1"}'
     edge.request("POST", "/m/v1/v1/embeddings", body=body)
@@ -97,14 +115,18 @@ def test_a_new_epoch_is_seen_by_the_very_next_request(edge: Edge) -> None:
     with edge.client() as client:
         for turn in range(20):
             allowed = turn % 2 == 0
-            edge.decision.answer = lambda _, a=allowed: permit() if a else refusal(403, "no_grant", expires=30)  # type: ignore[misc]
+            edge.decision.answer = lambda _, a=allowed: (
+                permit() if a else refusal(403, "no_grant", expires=30)
+            )  # type: ignore[misc]
             edge.bump()
             assert client.request("GET", "/m/minilm/a").status == (200 if allowed else 403)
             assert client.request("GET", "/m/minilm/a").status == (200 if allowed else 403)
     assert len(edge.decision.received) == 20
 
 
-@pytest.mark.parametrize("junk", ["", "\n", "x", "-1", "1 2", "9" * 16, "1\n2\n", "1e3", "undefined", "0x10", "１", " 1"])
+@pytest.mark.parametrize(
+    "junk", ["", "\n", "x", "-1", "1 2", "9" * 16, "1\n2\n", "1e3", "undefined", "0x10", "１", " 1"]
+)
 def test_without_an_epoch_nobody_passes_and_with_it_all_is_well_again(edge: Edge, junk: str) -> None:
     with edge.client() as client:
         assert client.request("GET", "/m/minilm/a").status == 200
@@ -199,7 +221,9 @@ def test_an_answer_that_says_zero_or_nothing_is_not_kept(edge: Edge) -> None:
     for expires in ("0", None):
         edge.reset()
         headers = {name: value for name, value in permit().headers.items() if name != "X-Accel-Expires"}
-        edge.decision.answer = lambda _, e=expires, h=headers: Answer(200, {**h, **({"X-Accel-Expires": e} if e else {})})  # type: ignore[misc]
+        edge.decision.answer = lambda _, e=expires, h=headers: Answer(
+            200, {**h, **({"X-Accel-Expires": e} if e else {})}
+        )  # type: ignore[misc]
         for _ in range(3):
             assert edge.request("GET", "/m/minilm/a").status == 200
         assert len(edge.decision.received) == 3
@@ -239,11 +263,21 @@ def test_tokens_that_njs_would_fold_into_one_share_nothing(edge: Edge) -> None:
 
 
 def test_statuses_that_only_a_header_can_say(edge: Edge) -> None:
-    for status, reason in ((404, "model_unknown"), (429, "budget"), (400, "bad"), (403, "no_grant"), (401, "token_expired")):
+    for status, reason in (
+        (404, "model_unknown"),
+        (429, "budget"),
+        (400, "bad"),
+        (403, "no_grant"),
+        (401, "token_expired"),
+    ):
         edge.reset()
         edge.decision.answer = lambda _, s=status, r=reason: refusal(s, r, "Words.")  # type: ignore[misc]
         answer = edge.request("GET", "/m/minilm/a")
-        assert (answer.status, answer.json()["error_type"], answer.get("X-Error-Message")) == (status, reason, "Words.")
+        assert (answer.status, answer.json()["error_type"], answer.get("X-Error-Message")) == (
+            status,
+            reason,
+            "Words.",
+        )
     assert edge.seen() == []
 
 
@@ -259,18 +293,26 @@ def test_cold_questions_are_limited_per_address_and_warm_ones_are_not() -> None:
 
 def test_the_permits_facts_are_logged_as_they_came(edge: Edge) -> None:
     line = edge.line(edge.request("GET", "/m/minilm/a").get("X-Request-Id"))
-    assert json.loads(base64.urlsafe_b64decode(line["facts"] + "==")) == {"sub": "okta:ann", "model": "minilm"}
+    assert json.loads(base64.urlsafe_b64decode(line["facts"] + "==")) == {
+        "sub": "okta:ann",
+        "model": "minilm",
+    }
 
 
 def test_metadata_is_for_everybody_by_get_and_cached(edge: Edge) -> None:
     document = {"resource": "https://models.test"}
-    edge.decision.answer = lambda _: Answer(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
+    edge.decision.answer = lambda _: Answer(
+        200, {"Content-Type": "application/json"}, json.dumps(document).encode()
+    )
     place = "/.well-known/oauth-protected-resource"
     for path in (place, f"{place}/m/minilm"):
         for _ in range(3):
             answer = edge.request("GET", f"{path}?access=1", token=None)
             assert (answer.status, answer.json()) == (200, document)
-    assert [r.line for r in edge.decision.received] == [f"GET {place} HTTP/1.1", f"GET {place}/m/minilm HTTP/1.1"]
+    assert [r.line for r in edge.decision.received] == [
+        f"GET {place} HTTP/1.1",
+        f"GET {place}/m/minilm HTTP/1.1",
+    ]
     assert edge.request("POST", place, body=b"{}").status == 405
     edge.decision.answer = lambda _: Answer(404)
     missing = edge.request("GET", f"{place}/m/none")

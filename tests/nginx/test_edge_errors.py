@@ -1,4 +1,4 @@
-"""What a refused client reads: the shape its library prints, one line in a header, a challenge, when to come back."""
+"""What a refused client reads: the shape its library prints, a line in a header, a challenge."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ _TYPES = {
 
 
 @pytest.mark.parametrize("status", _TYPES)
-@pytest.mark.parametrize("path", ["/m/minilm/v1/chat/completions", "/m/minilm/v1", "/m/minilm/v1/", "/v1/embeddings"])
+@pytest.mark.parametrize(
+    "path", ["/m/minilm/v1/chat/completions", "/m/minilm/v1", "/m/minilm/v1/", "/v1/embeddings"]
+)
 def test_openai_routes_get_an_object(edge: Edge, status: int, path: str) -> None:
     _refuse(edge, status, "You may not.")
     answer = edge.request("POST", path, body=b'{"model":"minilm"}')
@@ -51,17 +53,27 @@ def test_openai_routes_get_an_object(edge: Edge, status: int, path: str) -> None
 
 
 def test_challenges_and_when_to_come_back(edge: Edge) -> None:
-    for status, challenged, later in ((401, True, False), (403, True, False), (404, False, False), (429, False, True)):
+    for status, challenged, later in (
+        (401, True, False),
+        (403, True, False),
+        (404, False, False),
+        (429, False, True),
+    ):
         edge.bump()
         _refuse(edge, status, "No.")
         answer = edge.request("GET", "/m/minilm/a")
         assert (answer.get("WWW-Authenticate") is not None) == challenged
         assert (answer.get("Retry-After") is not None) == later
         if challenged:
-            assert answer.get("WWW-Authenticate") == 'Bearer resource_metadata="https://models.test/x", scope="minilm.infer"'
+            assert (
+                answer.get("WWW-Authenticate")
+                == 'Bearer resource_metadata="https://models.test/x", scope="minilm.infer"'
+            )
 
 
-@pytest.mark.parametrize("message", ['quote " and \\ backslash', "{}[]<>'&;$host${x}%", "x" * 200, "a" + "}" * 20])
+@pytest.mark.parametrize(
+    "message", ['quote " and \\ backslash', "{}[]<>'&;$host${x}%", "x" * 200, "a" + "}" * 20]
+)
 def test_a_message_of_printable_ascii_arrives_as_it_is(edge: Edge, message: str) -> None:
     _refuse(edge, 403, message)
     answer = edge.request("GET", "/m/minilm/a")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import hashlib
 import re
+import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from edge_harness import DOMAIN, GUARDS, Answer, Edge, eventually, message, permit
+from edge_harness import DOMAIN, GUARDS, Answer, Edge, eventually, message, permit, running
+
+from meshward.targets.nginx.program import render
 
 
 def _digest(data: bytes) -> str:
@@ -42,16 +46,21 @@ def test_path_and_query_arrive_byte_for_byte(edge: Edge, target: str, reaches: s
     assert edge.decision.received[0].get("X-Mw-Path") == reaches.split("?")[0]
 
 
-_SPOOFED = """Txn-Token X-Request-Id X-Forwarded-For X-Forwarded-User X-Forwarded-Host Forwarded X-Real-Ip Remote-User
-X-User X-Mw-Route X-Mw-Slot X-Mw-Facts Content-Digest Cookie Authorization2 Proxy-Authorization X-Original-Uri
-X-Http-Method-Override X-Envoy-Original-Path X-Accel-Redirect Te Trailer Via Baggage Tracestate Accept-Encoding
-Accept-Language Referer Origin Range If-None-Match X-Custom Content-Encoding"""
+_SPOOFED = """Txn-Token X-Request-Id X-Forwarded-For X-Forwarded-User X-Forwarded-Host Forwarded X-Real-Ip
+Remote-User X-User X-Mw-Route X-Mw-Slot X-Mw-Facts Content-Digest Cookie Authorization2 Proxy-Authorization
+X-Original-Uri X-Http-Method-Override X-Envoy-Original-Path X-Accel-Redirect Te Trailer Via Baggage Tracestate
+Accept-Encoding Accept-Language Referer Origin Range If-None-Match X-Custom Content-Encoding"""
 
 
 def test_only_listed_headers_go_on(edge: Edge) -> None:
-    spoofed = {name: "spoofed" for name in _SPOOFED.split()}
+    spoofed = dict.fromkeys(_SPOOFED.split(), "spoofed")
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    passed = {"Content_Type": "application/json", "Accept": "text/x", "User_Agent": "me/1", "traceparent": trace}
+    passed = {
+        "Content_Type": "application/json",
+        "Accept": "text/x",
+        "User_Agent": "me/1",
+        "traceparent": trace,
+    }
     answer = edge.request("POST", "/m/minilm/a", body=b"hi", **spoofed, **passed)
     (request,) = edge.seen()
     token = request.get("Txn-Token")
@@ -230,7 +239,9 @@ def test_limits_count_per_bucket_and_rate(edge: Edge) -> None:
         mw_limit="3r/m", mw_bucket=(r.get("X-Mw-Authorization") or "")[-1] * 32
     )
     with edge.client() as client:
-        assert [client.request("GET", "/m/minilm/a", "ok-1").status for _ in range(5)] == [200] * 3 + [429] * 2
+        assert [client.request("GET", "/m/minilm/a", "ok-1").status for _ in range(5)] == [200] * 3 + [
+            429
+        ] * 2
         assert client.request("GET", "/m/other/b", "ok-1").status == 429, "one bucket over all models"
         assert client.request("GET", "/m/minilm/a", "xx-1").status == 429, "one bucket whatever the token"
         assert [client.request("GET", "/m/minilm/a", "ok-2").status for _ in range(4)] == [200] * 3 + [429]
@@ -256,11 +267,27 @@ def test_a_limit_holds_on_v1_too(edge: Edge) -> None:
     assert found[3].json()["error"]["type"] == "rate_limit_error"
 
 
+def test_a_new_rate_comes_with_a_reload_that_breaks_nothing() -> None:
+    with running() as edge, edge.client() as client:
+        edge.decision.answer = lambda _: permit(mw_limit="5r/m", mw_bucket="b" * 32)
+        assert client.request("GET", "/m/minilm/a").status == 503, "no zone counts it, so nobody passes"
+        settings = dataclasses.replace(edge.settings, rates=("5r/m", "2r/s"))
+        for name, data in render(settings).items():
+            edge.put(name, data)
+        assert edge.process
+        edge.process.send_signal(signal.SIGHUP)
+        eventually(lambda: edge.request("GET", "/m/minilm/a").status == 200)
+        found = [edge.request("GET", "/m/minilm/a").status for _ in range(6)]
+        assert found[:4] == [200] * 4 and found[-1] == 429
+
+
 def test_a_stream_is_passed_on_event_by_event_with_its_digest(edge: Edge) -> None:
     step = asyncio.Event()
 
     async def events(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         for n in range(3):
             event = b"data: %d\n\n" % n
             writer.write(b"%x\r\n%b\r\n" % (len(event), event))

@@ -1,4 +1,4 @@
-"""What the edge refuses before it asks anybody: targets, hosts, methods, framings. Nothing of it reaches a guard."""
+"""What the edge refuses before it asks anybody: targets, hosts, methods, framings. No guard sees it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def _status(answer: bytes) -> int:
     return int(answer.split(b" ")[1])
 
 
-def _request(target: bytes, host: bytes = HOST.encode(), method: bytes = b"GET", more: bytes = b"\r\n") -> bytes:
+def _request(
+    target: bytes, host: bytes = HOST.encode(), method: bytes = b"GET", more: bytes = b"\r\n"
+) -> bytes:
     head = method + b" " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\nAuthorization: Bearer ok\r\n"
     return head + b"Connection: close\r\n" + more
 
@@ -40,7 +42,11 @@ def test_hostile_requests(edge: Edge, shared_data: Path) -> None:
     rows = json.loads((shared_data / "vectors/http1_visible.json").read_text())["requests"]
     for row in rows:
         edge.reset()
-        raw = base64.b64decode(row["raw_b64"]).replace(b" /v1/", b" /m/minilm/v1/").replace(b"evil.test/v1/", b"evil.test/m/minilm/v1/")
+        raw = (
+            base64.b64decode(row["raw_b64"])
+            .replace(b" /v1/", b" /m/minilm/v1/")
+            .replace(b"evil.test/v1/", b"evil.test/m/minilm/v1/")
+        )
         names = {b"{HOST}": HOST, b"{HOSTUPPER}": HOST.upper(), b"{TOKEN}": "ok-canary"}
         for name, value in names.items():
             raw = raw.replace(name, value.encode())
@@ -65,7 +71,11 @@ def _wanted(want: str) -> set[int]:
         return {200, 400}
     if want.startswith(("forwarded", "decision", "same", "one upstream")):
         return {200}
-    return {int(n) for n in want.replace(",", " ").replace("/", " ").split() if n.isdigit() and n not in ("200", "500")}
+    return {
+        int(n)
+        for n in want.replace(",", " ").replace("/", " ").split()
+        if n.isdigit() and n not in ("200", "500")
+    }
 
 
 @pytest.mark.parametrize("host", ["models.test", "MODELS.test", "models.test:{port}"])
@@ -75,7 +85,17 @@ def test_hosts_that_are_ours(edge: Edge, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.test", "models.test.", "models.test:1", "models.test:", "127.0.0.1", "xmodels.test", "a.models.test", "localhost"]
+    "host",
+    [
+        "evil.test",
+        "models.test.",
+        "models.test:1",
+        "models.test:",
+        "127.0.0.1",
+        "xmodels.test",
+        "a.models.test",
+        "localhost",
+    ],
 )
 def test_hosts_that_are_not(edge: Edge, host: str) -> None:
     answer = edge.raw(_request(b"/m/minilm/a", host.encode()))
@@ -101,7 +121,12 @@ def test_the_name_in_the_handshake_chooses_nothing(edge: Edge, name: str | None)
 
 @pytest.mark.parametrize(
     "target",
-    [b"http://models.test/m/minilm/a", b"https://evil.test/m/minilm/a", b"http://evil.test/m/minilm/a", b"HTTP://models.test/m/minilm/a"],
+    [
+        b"http://models.test/m/minilm/a",
+        b"https://evil.test/m/minilm/a",
+        b"http://evil.test/m/minilm/a",
+        b"HTTP://models.test/m/minilm/a",
+    ],
 )
 @pytest.mark.parametrize("host", [b"models.test", b"evil.test"])
 def test_absolute_form_is_refused(edge: Edge, target: bytes, host: bytes) -> None:
@@ -129,7 +154,9 @@ def test_absolute_form_is_refused(edge: Edge, target: bytes, host: bytes) -> Non
     ],
 )
 def test_request_lines_that_are_not_plain(edge: Edge, line: bytes) -> None:
-    answer = edge.raw(line + b"\r\nHost: models.test\r\nAuthorization: Bearer ok\r\nConnection: close\r\n\r\n")
+    answer = edge.raw(
+        line + b"\r\nHost: models.test\r\nAuthorization: Bearer ok\r\nConnection: close\r\n\r\n"
+    )
     assert answer[:12] not in (b"HTTP/1.1 200", b"HTTP/1.0 200")
     assert b"500" not in answer[:20]
     assert edge.decision.received == [] and edge.seen() == []
@@ -142,7 +169,22 @@ def test_methods_outside_the_list(edge: Edge, method: str) -> None:
     assert edge.decision.received == []
 
 
-@pytest.mark.parametrize("path", ["/_decide", "/_decide?x=1", "/_err/200", "/_err/503", "/_go", "/@go", "/decide", "/m", "/", "/x", "/_err/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_decide",
+        "/_decide?x=1",
+        "/_err/200",
+        "/_err/503",
+        "/_go",
+        "/@go",
+        "/decide",
+        "/m",
+        "/",
+        "/x",
+        "/_err/",
+    ],
+)
 def test_internal_places_do_not_exist_from_outside(edge: Edge, path: str) -> None:
     answer = edge.request("GET", path)
     assert answer.status in (404, 400)
@@ -151,7 +193,9 @@ def test_internal_places_do_not_exist_from_outside(edge: Edge, path: str) -> Non
 
 
 @pytest.mark.parametrize("canary", [b"\xe9", b"\xff", b"\xfe", b"\xef\xbf\xbd", b"\x01", b"\x7f"])
-def test_credentials_outside_printable_ascii_are_refused_before_anything_is_keyed(edge: Edge, canary: bytes) -> None:
+def test_credentials_outside_printable_ascii_are_refused_before_anything_is_keyed(
+    edge: Edge, canary: bytes
+) -> None:
     head = b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nAuthorization: Bearer ok" + canary
     answer = edge.raw(head + b"\r\nConnection: close\r\n\r\n")
     assert _status(answer) in (400, 401)
@@ -161,9 +205,13 @@ def test_credentials_outside_printable_ascii_are_refused_before_anything_is_keye
 def test_an_upgrade_is_refused_and_a_models_101_opens_no_tunnel(edge: Edge) -> None:
     from edge_harness import Answer
 
-    edge.guard.answer = lambda _: Answer(raw=b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nTUNNEL")
+    edge.guard.answer = lambda _: Answer(
+        raw=b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nTUNNEL"
+    )
     upgrade = b"Upgrade: x\r\nConnection: upgrade\r\n\r\n"
-    answer = edge.raw(b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nAuthorization: Bearer ok\r\n" + upgrade)
+    answer = edge.raw(
+        b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nAuthorization: Bearer ok\r\n" + upgrade
+    )
     assert _status(answer) == 400
     assert edge.seen() == []
     plain = edge.raw(message("GET", "/m/minilm/a") + b"GET /m/minilm/secret HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -186,8 +234,14 @@ def test_nginxs_own_refusals_have_our_shape(edge: Edge) -> None:
         b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\n" + many + b"\r\n": (431, "headers_too_large"),
         b"GET /m/minilm/a HTTP/1.1\r\n\r\n": (400, "bad_request"),
         b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nHost: models.test\r\n\r\n": (400, "bad_request"),
-        b"POST /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nTransfer-Encoding: x\r\n\r\n": (501, "coding_unknown"),
-        b"POST /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nContent-Length: 999999\r\n\r\n": (413, "body_too_large"),
+        b"POST /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nTransfer-Encoding: x\r\n\r\n": (
+            501,
+            "coding_unknown",
+        ),
+        b"POST /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nContent-Length: 999999\r\n\r\n": (
+            413,
+            "body_too_large",
+        ),
         b"%%% nothing\r\n\r\n": (400, "not_canonical"),
     }
     for raw, (status, reason) in cases.items():

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from edge_harness import Answer, Edge, message, permit, running
+
 from meshward.targets.nginx.log import FIELDS
 
 _TOKEN, _QUERY, _PROMPT, _HEADER = "CANARYTOKEN", "CANARYQUERY", "CANARYPROMPT", "CANARYHEADER"
@@ -114,4 +115,8 @@ def test_a_refusal_is_logged_with_its_method_layer_and_reason(edge: Edge) -> Non
     assert (line["status"], line["reason"], line["layer"]) == ("403", "no_grant", "edge")
     assert (line["guard"], line["reqd"], line["last"]) == ("", "", "")
     missing = edge.line(edge.request("GET", "/nothing/here?x=1").get("X-Request-Id"))
-    assert (missing["path"], missing["status"], missing["reason"]) == ("/nothing/here", "404", "route_unknown")
+    assert (missing["path"], missing["status"], missing["reason"]) == (
+        "/nothing/here",
+        "404",
+        "route_unknown",
+    )

@@ -93,13 +93,23 @@ def test_no_model_or_more_than_one_is_refused(edge: Edge, case: str) -> None:
     answer = edge.request("POST", "/v1/chat/completions", body=_REFUSED[case].encode())
     assert answer.status == 400
     error = answer.json()["error"]
-    assert (error["code"], error["type"], error["param"]) == ("body_model_missing", "invalid_request_error", None)
+    assert (error["code"], error["type"], error["param"]) == (
+        "body_model_missing",
+        "invalid_request_error",
+        None,
+    )
     assert edge.decision.received == [] and edge.seen() == []
 
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"model":"mini\xfflm"}', b'{"model":"\xed\xa0\x80"}', b"\xff\xfe{\x00", b'{"model":"minilm\x00"}', b"\x00"],
+    [
+        b'{"model":"mini\xfflm"}',
+        b'{"model":"\xed\xa0\x80"}',
+        b"\xff\xfe{\x00",
+        b'{"model":"minilm\x00"}',
+        b"\x00",
+    ],
 )
 def test_bytes_that_are_no_text(edge: Edge, body: bytes) -> None:
     assert edge.request("POST", "/v1/chat/completions", body=body).status == 400

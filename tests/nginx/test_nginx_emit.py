@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from edge_harness import eventually, nginx_binary
+
 from meshward.kit.errors import MeshwardError
 from meshward.targets.nginx.emit import (
     Key,
@@ -33,7 +34,18 @@ _ALPHABET = [
     *("é", "\u00a0", "\u2028", "${a}", "$host", "$1", '\\"', "\\\\", "# ", "include", "%{"),
     *("\x85", "\u202e", "a" * 50, "\x7f", "\x1b"),
 ]
-_CHOSEN = ["", "a\\", "#x", "$", "${", "a" * 2000, "a" * 4090, 'x"; } location = /p { return 200 PWN; } #', "'", "\\t"]
+_CHOSEN = [
+    "",
+    "a\\",
+    "#x",
+    "$",
+    "${",
+    "a" * 2000,
+    "a" * 4090,
+    'x"; } location = /p { return 200 PWN; } #',
+    "'",
+    "\\t",
+]
 
 
 def _strings(count: int) -> Iterator[str]:
@@ -90,7 +102,9 @@ def test_what_the_quoter_accepts_nginx_reads_back_byte_for_byte(directory: Path)
     assert got == [string for string, _ in accepted]
 
 
-@pytest.mark.parametrize("bad", ["a\nb", "a\0", "\x7f", "$x", "a$", "${x}", "\u2028", "\u202e", "\u00a0", "a" * 2001])
+@pytest.mark.parametrize(
+    "bad", ["a\nb", "a\0", "\x7f", "$x", "a$", "${x}", "\u2028", "\u202e", "\u00a0", "a" * 2001]
+)
 def test_the_quoter_refuses_what_nginx_cannot_be_told(bad: str) -> None:
     with pytest.raises(MeshwardError):
         quote(bad)
@@ -109,13 +123,20 @@ def test_no_hostile_string_becomes_a_directive(directory: Path, shared_data: Pat
     for string, _ in accepted:
         conf = directory / "c.conf"
         rows = mapping(Variable("host"), "mw_x", "", (Key(string), "1"))
-        inside = [simple("return", "200", string), simple("add_header", "X", joined(string, Variable("host")))]
-        conf.write_text(text([block("http", inside=[rows, block("server", inside=inside)])]), encoding="utf-8")
+        inside = [
+            simple("return", "200", string),
+            simple("add_header", "X", joined(string, Variable("host"))),
+        ]
+        conf.write_text(
+            text([block("http", inside=[rows, block("server", inside=inside)])]), encoding="utf-8"
+        )
         parsed = crossplane.parse(str(conf), single=True, strict=False)["config"][0]["parsed"]
         (http,) = parsed
         assert [d["directive"] for d in http["block"]] == ["map", "server"]
         answer, header = http["block"][1]["block"]
-        arguments = [a.replace("\\\\", "\\") for a in [*answer["args"], *header["args"]]]  # crossplane leaves `\\\\`
+        arguments = [
+            a.replace("\\\\", "\\") for a in [*answer["args"], *header["args"]]
+        ]  # crossplane leaves `\\\\`
         assert arguments == ["200", string, "X", string + "${host}"]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import crossplane
 import pytest
 from edge_harness import nginx_binary
+
 from meshward.kit.errors import MeshwardError
 from meshward.targets.nginx.program import render
 from meshward.targets.nginx.settings import EdgeSettings
@@ -33,7 +34,9 @@ def _settings(directory: Path, **changes: Any) -> EdgeSettings:
     )
 
 
-def _directives(tree: list[dict[str, Any]], inside: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _directives(
+    tree: list[dict[str, Any]], inside: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     for directive in tree:
         yield inside, directive
         name = " ".join([directive["directive"], *directive["args"]])
@@ -51,7 +54,9 @@ def test_equal_settings_give_equal_bytes(tmp_path: Path) -> None:
     assert render(_settings(tmp_path)) == render(_settings(tmp_path))
 
 
-@pytest.mark.parametrize("hostname", ["models.test", "default", "include", "volatile", "a" * 60 + "." + "b" * 60 + ".test"])
+@pytest.mark.parametrize(
+    "hostname", ["models.test", "default", "include", "volatile", "a" * 60 + "." + "b" * 60 + ".test"]
+)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_nginx_accepts_it(tmp_path: Path, hostname: str, host: str) -> None:
     for directory in ("tmp", "certs"):
@@ -73,7 +78,9 @@ def _root() -> bytes:
 
 def test_it_holds_none_of_the_directives_that_open_doors(tmp_path: Path) -> None:
     names = {directive["directive"] for _, directive in _parse(tmp_path)}
-    never = "rewrite alias root try_files proxy_cache_use_stale proxy_cache_background_update satisfy proxy_store"
+    never = (
+        "rewrite alias root try_files proxy_cache_use_stale proxy_cache_background_update satisfy proxy_store"
+    )
     assert not names & {*never.split(), "set", "resolver", "proxy_cache_bypass", "sub_filter", "autoindex"}
 
 
@@ -95,12 +102,21 @@ def test_an_if_does_nothing_but_return(tmp_path: Path) -> None:
 def test_every_location_from_outside_begins_with_the_whole_gate(tmp_path: Path) -> None:
     servers = [d for _, d in _parse(tmp_path) if d["directive"] == "server" and "block" in d]
     (outer,) = [s for s in servers if any(d["args"][-1:] == ["default_server"] for d in s["block"])]
-    locations = [d for d in outer["block"] if d["directive"] == "location" and not d["args"][0].startswith("@")]
+    locations = [
+        d for d in outer["block"] if d["directive"] == "location" and not d["args"][0].startswith("@")
+    ]
     open_ones = [d["block"] for d in locations if d["block"][0]["directive"] != "internal"]
     assert len(open_ones) == 5
     for inner in open_ones:
         checked = [d["args"][0].strip("($") for d in inner[:6]]
-        assert checked == ["mw_host", "mw_method", "mw_canonical", "http_upgrade", "mw_query_token", "mw_credential"]
+        assert checked == [
+            "mw_host",
+            "mw_method",
+            "mw_canonical",
+            "http_upgrade",
+            "mw_query_token",
+            "mw_credential",
+        ]
 
 
 def test_every_way_to_a_guard_passes_a_decision(tmp_path: Path) -> None:
@@ -120,7 +136,11 @@ def test_a_body_can_never_be_put_into_a_file(tmp_path: Path) -> None:
 
 
 def test_bursts_make_a_token_bucket(tmp_path: Path) -> None:
-    limits = {tuple(d["args"]) for inside, d in _parse(tmp_path) if d["directive"] == "limit_req" and "location @go" in inside}
+    limits = {
+        tuple(d["args"])
+        for inside, d in _parse(tmp_path)
+        if d["directive"] == "limit_req" and "location @go" in inside
+    }
     assert limits == {
         ("zone=mw_10s", "burst=9", "nodelay"),
         ("zone=mw_1m", "nodelay"),

@@ -15,7 +15,7 @@ from meshward.oidc import fetch as fetch_module
 from meshward.oidc.fetch import FetchFailed, fetch, is_public
 from meshward.oidc.issuer import KeyPlace
 from meshward.oidc.keys import key_document
-from meshward.spiffe.ca import load_or_create
+from meshward.spiffe.ca import Authority, load_or_create
 from tests.oidc.signing import issuer
 
 HTTP = frozenset({"http"})
@@ -179,29 +179,38 @@ def test_other_addresses(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
-def test_https_is_verified_by_name_though_connected_by_address(tmp_path: Path) -> None:
+def serving(authority: Authority, name: str, directory: Path) -> ssl.SSLContext:
+    pem = directory / f"{name}.pem"
+    pem.write_text(authority.issue_web(name, datetime.now(UTC)).key_and_chain().reveal())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+def test_https_is_verified_by_name_though_connected_by_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority = load_or_create(tmp_path / "ca", "mesh.test")
-    credential = authority.issue_web("localhost", datetime.now(UTC))
-    pem = tmp_path / "web.pem"
-    pem.write_text(credential.key_and_chain().reveal())
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(pem)
     trusting = ssl.create_default_context(cadata=authority.root_pem)
-    alone = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    pem.write_text((other := authority.issue_web("other.test", datetime.now(UTC))).key.reveal() + other.chain)
-    alone.load_cert_chain(pem)
 
-    async def good(site: Site) -> None:
-        assert await fetch(f"https://localhost:{site.port}/", PRIVATE, trusting) == b"{}"
+    async def resolve(*_: object, **__: object) -> list[object]:
+        return [(2, 1, 6, "", ("127.0.0.1", 0))]
+
+    async def named(site: Site) -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        url = f"https://idp.test:{site.port}/"
+        assert await fetch(url, PRIVATE, trusting) == b"{}"
+        assert f"\r\nHost: idp.test:{site.port}\r\n" in site.requests[0]
         with pytest.raises(FetchFailed):
-            await fetch(f"https://localhost:{site.port}/", PRIVATE, NOBODY)
+            await fetch(url, PRIVATE, NOBODY)
 
-    async def wrong_name(site: Site) -> None:
+    async def misnamed(site: Site) -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
         with pytest.raises(FetchFailed):
-            await fetch(f"https://localhost:{site.port}/", PRIVATE, trusting)
+            await fetch(f"https://idp.test:{site.port}/", PRIVATE, trusting)
 
-    with_site(lambda _: ok(b"{}"), good, serving)
-    with_site(lambda _: ok(b"{}"), wrong_name, alone)
+    with_site(lambda _: ok(b"{}"), named, serving(authority, "idp.test", tmp_path))
+    with_site(lambda _: ok(b"{}"), misnamed, serving(authority, "localhost", tmp_path))
 
 
 @pytest.mark.parametrize("told", ["", "/", "x"])

@@ -29,6 +29,7 @@ class Provider:
         self.asked = 0
         self.body = self.document(FIRST)
         self.down = False
+        self.fault: Exception = OSError("down")
         self.gate: asyncio.Event | None = None
         self.reports: list[MeshwardError] = []
         self.keys = IssuerKeys(
@@ -47,7 +48,7 @@ class Provider:
         if self.gate is not None:
             await self.gate.wait()
         if self.down:
-            raise OSError("down")
+            raise self.fault
         return self.body
 
     async def find(self, kid: str) -> VerificationKey | str:
@@ -187,6 +188,19 @@ def test_keep_fresh_notices_a_withdrawn_key_without_being_asked(monkeypatch: pyt
         ]
         assert found(await idp.find("second"), "second")
         assert await idp.find("first") == Reason.KEY
+
+    scene(play)
+
+
+def test_not_even_a_bug_in_fetching_ends_the_fetching() -> None:
+    async def play(idp: Provider) -> None:
+        idp.down, idp.fault = True, AttributeError("a bug")
+        fresh = asyncio.create_task(idp.keys.keep_fresh())
+        while not idp.reports:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not fresh.done()
+        fresh.cancel()
 
     scene(play)
 

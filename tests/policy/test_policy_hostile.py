@@ -47,9 +47,12 @@ FREE = {
 }
 
 
+PARSED = json.loads(to_json(read(EXAMPLE).policy))
+
+
 def example() -> Any:
     """The example, and the fields that it has in comments only."""
-    data = json.loads(to_json(read(EXAMPLE).policy))
+    data = copy.deepcopy(PARSED)
     data["edge"]["certificate"] = {"from": "files", "path": "certs"}
     data["credentials"]["f"] = {"from": "file", "path": "secret"}
     data["credentials"]["c"] = {"from": "command", "command": ["vault", "read"]}
@@ -71,13 +74,10 @@ def texts_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | i
     return [path] if isinstance(value, str) else []
 
 
-def put(data: Any, path: tuple[str | int, ...], value: str) -> Any:
-    data = copy.deepcopy(data)
-    node = data
+def put_into(data: Any, path: tuple[str | int, ...], value: object) -> None:
     for step in path[:-1]:
-        node = node[step]
-    node[path[-1]] = value
-    return data
+        data = data[step]
+    data[path[-1]] = value
 
 
 def fields(data: Any) -> list[tuple[str | int, ...]]:
@@ -118,7 +118,7 @@ def strings(shared_data: Path) -> list[str]:
 def filled(paths: list[tuple[str | int, ...]], text: str) -> Any:
     data = example()
     for path in paths:
-        data = put(data, path, text)
+        put_into(data, path, text)
     return data
 
 
@@ -152,7 +152,7 @@ def test_a_free_field_keeps_a_text_as_it_is_or_refuses_it(strings):
     for text in strings:
         data = filled(paths, text)
         if not text.isprintable() or not text:
-            assert_refused_everywhere(data, paths)
+            assert_refused_everywhere(data, [path for path in paths if text or "claims" not in path])
             continue
         policy = read(data).policy
         assert all(value_at(policy, path) == text for path in paths)
@@ -189,7 +189,7 @@ def answers(data: bytes) -> Policy | None:
         return None
 
 
-soon = settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+soon = settings(max_examples=60, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
 
 
 @soon
@@ -227,4 +227,6 @@ json_like = st.recursive(
 @soon
 @given(st.sampled_from(texts_in(example())), json_like)
 def test_any_value_in_any_place_is_answered(path, value):
-    answers(json.dumps(put(example(), path, value)).encode())
+    policy = example()
+    put_into(policy, path, value)
+    answers(escaped(policy))

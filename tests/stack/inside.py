@@ -17,7 +17,6 @@ from meshward.spiffe.ca import Authority, Credential, load_or_create
 from meshward.spiffe.ids import SpiffeId
 from meshward.tokens.keys import SigningKey, load
 from meshward.tokens.txn import Transaction, TransactionTokenMinter
-
 from tests.stack.running import Reply, Stack
 
 

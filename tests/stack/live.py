@@ -11,7 +11,6 @@ from meshward.kit.durable import write_atomic
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse
-
 from tests.stack.running import Stack, eventually
 
 
@@ -21,7 +20,9 @@ def change_rules(stack: Stack, text: dict[str, Any]) -> Plan:
     plan = resolve(policy)
     file = stack.run / "decide" / "policy.json"
     stat = file.stat()
-    write_atomic(file, policy.model_dump_json(by_alias=True, exclude_unset=True), stat.st_mode & 0o777, stat.st_gid)
+    write_atomic(
+        file, policy.model_dump_json(by_alias=True, exclude_unset=True), stat.st_mode & 0o777, stat.st_gid
+    )
     log = stack.state / "logs" / "decide.log"
     before = log.read_text().count(plan.digest)
     os.kill(stack.processes()["decide"], signal.SIGHUP)

@@ -18,7 +18,13 @@ def base(jwks: Path, port: int) -> dict[str, Any]:
         "trust_domain": TRUST_DOMAIN,
         "edge": {"listen": f"127.0.0.1:{port}", "hostname": "models.test"},
         "issuers": {
-            "test": {"profile": "oidc", "issuer": URL, "audience": AUDIENCE, "groups": "/groups", "jwks": {"file": str(jwks)}}
+            "test": {
+                "profile": "oidc",
+                "issuer": URL,
+                "audience": AUDIENCE,
+                "groups": "/groups",
+                "jwks": {"file": str(jwks)},
+            }
         },
     }
 

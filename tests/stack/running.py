@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from meshward.runtime.instance import Guarded, Instance, load_instance
-
 from tests.stack.issuer import TestIssuer
 from tests.stack.recorder import Recorder
 
@@ -68,7 +67,12 @@ class Stack:
         return context
 
     def call(
-        self, method: str, path: str, token: str | None = None, body: Any = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        token: str | None = None,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
     ) -> Reply:
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.tls(), timeout=30)
         send = {"Host": f"{self.hostname}:{self.port}", **(headers or {})}
@@ -87,9 +91,10 @@ class Stack:
 
     def raw(self, request: bytes, timeout: float = 10.0) -> bytes:
         """Send bytes as they are and read until the edge closes or `timeout` passes without a byte."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as plain, self.tls().wrap_socket(
-            plain, server_hostname=self.hostname
-        ) as tls:
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as plain,
+            self.tls().wrap_socket(plain, server_hostname=self.hostname) as tls,
+        ):
             try:
                 tls.sendall(request)
                 return _read_answer(tls)
@@ -158,7 +163,9 @@ def _up(stack: Stack) -> bool:
     if stack.process.poll() is not None:
         log = (stack.policy.parent / "up.log").read_text()
         raise AssertionError(f"`meshward up` ended with {stack.process.returncode}:\n{log}")
-    return "ready" in (stack.policy.parent / "up.log").read_text() and stack.call("GET", "/healthz").status > 0
+    return (
+        "ready" in (stack.policy.parent / "up.log").read_text() and stack.call("GET", "/healthz").status > 0
+    )
 
 
 def _read_answer(tls: ssl.SSLSocket) -> bytes:
@@ -170,7 +177,9 @@ def _read_answer(tls: ssl.SSLSocket) -> bytes:
             return data
         data += chunk
     head, _, body = data.partition(b"\r\n\r\n")
-    lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    lengths = [
+        line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+    ]
     while lengths and len(body) < int(lengths[0]):
         chunk = tls.recv(65536)
         if not chunk:

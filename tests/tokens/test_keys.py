@@ -28,7 +28,11 @@ def test_keys_are_made_once_and_are_private(tmp_path: Path) -> None:
 
 
 def test_a_copy_for_another_uid_is_its_groups_to_read(tmp_path: Path) -> None:
-    save(tmp_path / "keys", load_or_create(tmp_path / "state"), gid=os.getegid())
+    tmp_path.chmod(0o2700)
+    groups = {os.getegid(), *os.getgroups()} if os.geteuid() else {61999}
+    gid = max(groups)
+    save(tmp_path / "keys", load_or_create(tmp_path / "state"), gid=gid)
+    assert {path.stat().st_gid for path in (tmp_path / "keys", *(tmp_path / "keys").iterdir())} == {gid}
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o750
     assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "keys").iterdir()} == {0o640}
 

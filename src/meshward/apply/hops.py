@@ -83,7 +83,9 @@ def rates(plan: Plan) -> tuple[str, ...]:
     return tuple(sorted({f"{rate.count}r/{'s' if rate.seconds == 1 else 'm'}" for rate in limits}))
 
 
-def write_edge(settings: EdgeSettings, authority: Authority, owner: Owner, generation: str, epoch: int) -> None:
+def write_edge(
+    settings: EdgeSettings, authority: Authority, owner: Owner, generation: str, epoch: int
+) -> None:
     """nginx's directory: the program, certificates of `generation`, the pointer to them, the epoch."""
     directory = own_directory(Path(settings.run_dir), uid=owner.identity.uid, gid=owner.identity.gid)
     own_directory(directory / "tmp", uid=owner.identity.uid, gid=owner.identity.gid)
@@ -100,12 +102,21 @@ def write_edge(settings: EdgeSettings, authority: Authority, owner: Owner, gener
 
 
 def write_guard(
-    plan: Plan, key: str, slot: int, run: Run, authority: Authority, keys: SigningKeys, owner: Owner, edge: Identity
+    plan: Plan,
+    key: str,
+    slot: int,
+    run: Run,
+    authority: Authority,
+    keys: SigningKeys,
+    owner: Owner,
+    edge: Identity,
 ) -> GuardFiles:
     """The directory of the guard of `key` (`<model>/<version>`). The edge's group may connect to its socket."""
     model, version = key.split("/")
     view = project(plan, model, version)
-    credential = authority.issue(SpiffeId(plan.trust_domain, f"/model/{model}"), view.dns_name, datetime.now(UTC))
+    credential = authority.issue(
+        SpiffeId(plan.trust_domain, f"/model/{model}"), view.dns_name, datetime.now(UTC)
+    )
     identity = GuardIdentity(credential.chain, credential.key, authority.root_pem, keys.public_jwks()["keys"])
     own_directory(run.path / "guards", mode=0o711)
     directory = own_directory(run.guard_dir(slot), uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)

@@ -46,5 +46,3 @@ def _discard(certs: Path, keep: Sequence[int]) -> None:
     for file in certs.glob("*.*.pem"):
         if file.name not in kept:
             file.unlink()
-
-

@@ -61,5 +61,5 @@ def _source(path: Path, most: int) -> Source:
 
 
 def _unreadable(path: Path, reason: str, remedy: str) -> MeshwardError:
-    message = f"the policy {quoted(str(path))} cannot be read: {reason}"
+    message = f"the policy {quoted(str(path), 4096)} cannot be read: {reason}"
     return MeshwardError("MW0001", message, remedy, exit_code=Exit.USAGE)

@@ -120,7 +120,6 @@ class Tail:
         if position.offset < self.position.offset:
             self._erased = 0
         self.position = position
-        self._barren = None
         self.grew_at = time.monotonic()
         self._erase()
 

@@ -16,7 +16,9 @@ def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
         if json:
             print_json({"ok": True, "was_running": stopped})
         else:
-            stdout().print("Stopped; nothing is left running." if stopped else f"Nothing was running in {state}.")
+            stdout().print(
+                "Stopped; nothing is left running." if stopped else f"Nothing was running in {state}."
+            )
         return Exit.OK
 
     guarded(run, as_json=json)

@@ -26,12 +26,16 @@ from meshward.policy.values import parse_instant
 
 def command(
     *,
-    who: Annotated[str, Parameter(name="--as", help="Who asks, as JSON: issuer, groups, subject, claims, workload.")],
+    who: Annotated[
+        str, Parameter(name="--as", help="Who asks, as JSON: issuer, groups, subject, claims, workload.")
+    ],
     model: Annotated[str, Parameter(help="The model's name or an alias.")],
     action: Annotated[str, Parameter(help="infer, describe, observe or manage.")],
     policy: Annotated[Path | None, Parameter(help="A policy; without it, the running instance's.")] = None,
     source: Annotated[str | None, Parameter(name="--from", help="The caller's address.")] = None,
-    at: Annotated[str | None, Parameter(help="When (UTC), e.g. '2026-11-23 10:00'; now if not given.")] = None,
+    at: Annotated[
+        str | None, Parameter(help="When (UTC), e.g. '2026-11-23 10:00'; now if not given.")
+    ] = None,
     via: Annotated[str | None, Parameter(help="The model on whose behalf it is called.")] = None,
     state: State = DEFAULT_STATE,
     json: Json = False,

@@ -44,9 +44,11 @@ def print_problems(problems: Iterable[Problem]) -> None:
 
 def fail(error: MeshwardError, *, as_json: bool = False) -> Exit:
     """Report `error` and return the exit code that it asks for."""
-    problems = error.problems if isinstance(error, PolicyInvalid) else [
-        Problem(error.code, error.message, error.remedy)
-    ]
+    problems = (
+        error.problems
+        if isinstance(error, PolicyInvalid)
+        else [Problem(error.code, error.message, error.remedy)]
+    )
     if as_json:
         print_json({"ok": False, "exit": int(error.exit_code), "problems": [p.as_json() for p in problems]})
     else:

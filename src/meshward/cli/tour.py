@@ -25,7 +25,9 @@ def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
 def tour(state: Path, *, as_json: bool = False) -> Exit:
     """Walk the tour and print it."""
     told: list[dict[str, Any]] = []
-    kept = walk(load_instance(state), state, lambda step: told.append(step.as_json()) if as_json else _show(step))
+    kept = walk(
+        load_instance(state), state, lambda step: told.append(step.as_json()) if as_json else _show(step)
+    )
     if as_json:
         print_json({"ok": kept, "steps": told})
     else:

@@ -10,6 +10,7 @@ from meshward.audit.store import Store
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit
+from meshward.runtime.instance import load_instance
 from meshward.trace.story import missing, wait_for
 
 WITHIN = 2.0
@@ -28,13 +29,14 @@ def command(
     """
 
     def run() -> Exit:
+        load_instance(state)  # says so where nothing ever ran
         store = Store.read_only(state)
         story = wait_for(store, request_id, WITHIN)
         if story is None:
             reasons = missing(store, request_id)
-            print_json({"ok": False, "request_id": request_id, "reasons": reasons}) if json else stdout().print(
-                "\n".join([f"No record of {request_id}.", *reasons]), markup=False
-            )
+            print_json(
+                {"ok": False, "request_id": request_id, "reasons": reasons}
+            ) if json else stdout().print("\n".join([f"No record of {request_id}.", *reasons]), markup=False)
             return Exit.FINDINGS
         if json:
             print_json({"ok": True, **story.as_json()})

@@ -32,7 +32,9 @@ def command(
     policy: Annotated[Path | None, Parameter(help="A policy file or directory.")] = None,
     /,
     *,
-    demo: Annotated[bool, Parameter(negative="", help="With a real model and a demo identity provider.")] = False,
+    demo: Annotated[
+        bool, Parameter(negative="", help="With a real model and a demo identity provider.")
+    ] = False,
     tour: Annotated[bool, Parameter(negative="", help="With --demo: run the tour, then stop.")] = False,
     edge_port: Annotated[int, Parameter(help="With --demo: the edge's port.")] = EDGE_PORT,
     idp_port: Annotated[int, Parameter(help="With --demo: the identity provider's port.")] = IDP_PORT,
@@ -105,7 +107,9 @@ def _say_ready(instance: Instance) -> None:
     console.print(f"  trust the edge with the root certificate {instance.root_certificate}")
     for guard in instance.guards:
         warning = "" if guard.reach != "open" else "  OPEN: others can reach it past its guard"
-        console.print(f"  {guard.model}/{guard.version}: {instance.edge_url}/m/{guard.model}, server {guard.reach}{warning}")
+        console.print(
+            f"  {guard.model}/{guard.version}: {instance.edge_url}/m/{guard.model}, server {guard.reach}{warning}"
+        )
     sys.stdout.flush()
 
 

@@ -49,9 +49,7 @@ class Permit:
     pays: str  # the first of them
     limits: Limits | None  # of the one that pays
     roles: tuple[str, ...]
-    holds_until: (
-        int | None
-    )  # the next instant at which a condition, membership or expiry changes; None: never
+    holds_until: int | None  # when a condition, membership or expiry changes next; None: never
 
 
 @dataclass(frozen=True, slots=True)

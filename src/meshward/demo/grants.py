@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from authlib.oauth2.rfc6749 import AuthorizationServer, ClientMixin, OAuth2Error, OAuth2Request
+from authlib.oauth2.rfc6749.errors import InvalidClientError
 from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc8628 import DeviceAuthorizationEndpoint, DeviceCodeGrant, DeviceCredentialMixin
@@ -168,6 +169,12 @@ class Provider(AuthorizationServer):
 
     def query_client(self, client_id: str) -> Client | None:
         return self._clients.get(client_id)
+
+    def authenticate_client(self, request: OAuth2Request, methods: Any, endpoint: str = "token") -> Any:
+        try:
+            return super().authenticate_client(request, methods, endpoint)
+        except ValueError:  # Authlib decodes the Authorization header and does not expect it to fail
+            raise InvalidClientError(status_code=401) from None
 
     def save_token(self, token: Mapping[str, Any], request: OAuth2Request) -> None:  # noqa: ARG002
         """A device code is good for one token."""

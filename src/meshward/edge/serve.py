@@ -25,6 +25,7 @@ from meshward.kit.errors import MeshwardError
 
 SOCKET = "decide.sock"
 _BACKLOG = 1024
+_RELOAD = {signal.SIGHUP}
 _KEEP_ALIVE = (
     3600  # seconds; nginx closes idle connections, not we, so none is closed while a request is on its way
 )
@@ -35,6 +36,7 @@ log = structlog.get_logger("meshward.edge")
 def serve(directory: Path, heartbeat: Path | None, gid: int | None) -> None:
     """Serve RUN/decide (`directory`) until SIGTERM or SIGINT. Raises MeshwardError if it cannot start."""
     configure()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _RELOAD)  # kept until there is a handler for it
     world = load(directory)
     with listening(directory / SOCKET, gid) as listener:
         uvloop.run(_serve(directory, world, AuditSight(heartbeat), listener))
@@ -42,7 +44,7 @@ def serve(directory: Path, heartbeat: Path | None, gid: int | None) -> None:
 
 @contextmanager
 def listening(path: Path, gid: int | None) -> Iterator[socket.socket]:
-    """A socket at `path` with mode 0660: made beside it and renamed, so it is never there with another mode.
+    """A socket at `path`, mode 0660: made beside it and renamed, so what is there always answers.
 
     Its group is `gid`, else what the directory's setgid bit says. What was at `path` before is replaced.
     """
@@ -53,12 +55,12 @@ def listening(path: Path, gid: int | None) -> Iterator[socket.socket]:
         listener.bind(str(beside))
         if gid is not None:
             os.chown(beside, -1, gid)
+        listener.listen(_BACKLOG)
         beside.rename(path)
     finally:
         os.umask(before)
         beside.unlink(missing_ok=True)
     with listener:
-        listener.listen(_BACKLOG)
         yield listener
 
 
@@ -67,6 +69,7 @@ async def _serve(directory: Path, world: World, sight: AuditSight, listener: soc
     service = DecisionService(world, trust, sight)
     reloader = Reloader(directory, service)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOAD)
     config = uvicorn.Config(
         service,
         http="httptools",

@@ -95,8 +95,7 @@ class DecisionService:
         except FaultyQuestion as error:
             log.error("faulty question", why=str(error))
             return answers.fault(500, "faulty_question")
-        except KeysUnavailable as error:
-            log.warning("issuer's keys unavailable", code=error.code, message=error.message)
+        except KeysUnavailable:  # said by whoever tried to fetch them, not by each request
             return answers.fault(503, "issuer_keys_unavailable")
         except Exception as error:
             _log_fault(error)

@@ -64,7 +64,7 @@ async def _addresses(target: httpx2.URL, allow: frozenset[str]) -> list[str]:
     port = target.port or (443 if target.scheme == "https" else 80)
     found = await asyncio.get_running_loop().getaddrinfo(target.host, port, type=1)
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    for address in map(_unmapped, addresses):
+    for address in map(ip_address, addresses):
         if target.scheme == "http" and not address.is_loopback:
             raise FetchFailed("MW2003", f"plain http to `{target.host}` is not loopback", "Use https.")
         if target.scheme == "https" and not (is_public(address) or _is_allowed(address, allow)):
@@ -74,14 +74,8 @@ async def _addresses(target: httpx2.URL, allow: frozenset[str]) -> list[str]:
     return addresses
 
 
-def _unmapped(text: str) -> IPv4Address | IPv6Address:
-    """The address that a connection to `text` reaches: `::ffff:10.0.0.1` is 10.0.0.1."""
-    address = ip_address(text)
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
 def _is_disguised(address: IPv4Address | IPv6Address) -> bool:
-    """NAT64, 6to4 and Teredo: IPv6 addresses that mean an IPv4 address, whichever it is."""
+    """IPv6 addresses that mean an IPv4 address: mapped ones, NAT64, 6to4 and Teredo. Nobody needs them."""
     if isinstance(address, IPv4Address):
         return False
     return bool(address.ipv4_mapped or address.sixtofour or address.teredo) or any(

@@ -115,8 +115,8 @@ class IssuerKeys:
             self._failing = False
         except MeshwardError as error:
             self._report(self.issuer, error)
-        except (ValueError, OSError) as error:
-            why = f"the keys of the issuer `{self.issuer.name}` cannot be used ({error})"
+        except Exception as error:  # whatever it is, the next try comes and the good keys stay
+            why = f"the keys of `{self.issuer.name}` cannot be used ({type(error).__name__}: {error})"
             self._report(self.issuer, MeshwardError("MW2004", why, "Look at what its key address serves."))
 
 

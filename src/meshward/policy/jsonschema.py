@@ -30,6 +30,13 @@ def schema_at(path: Sequence[str | int]) -> dict[str, Any]:
     return found
 
 
+def kind_at(path: Sequence[str | int]) -> str:
+    """What the schema says of the kind of value at `path`, whatever the key; empty where it says nothing."""
+    return next(
+        (option["description"] for option in _options(schema_at(path)) if "description" in option), ""
+    )
+
+
 @cache
 def _schema() -> dict[str, Any]:
     return policy_json_schema()

@@ -12,8 +12,9 @@ from pydantic_core import ErrorDetails
 
 from meshward.kit.errors import Problem, Where
 from meshward.kit.names import NAME
-from meshward.policy.jsonschema import keys_at, schema_at
+from meshward.policy.jsonschema import keys_at, kind_at, schema_at
 from meshward.policy.positions import Positions, spelled
+from meshward.policy.texts import NAME_RULE
 from meshward.policy.tree import Node
 from meshward.policy.values import Unreadable
 from meshward.policy.words import listed, nearest, quoted
@@ -70,7 +71,7 @@ def _problem(detail: ErrorDetails, path: tuple[str | int, ...], positions: Posit
     if kind == "extra_forbidden":
         return _unknown(path, positions)
     if detail["loc"][-1] == _KEY:
-        return _name(path[-1], path, positions.key(path))
+        return _name(path[-1], path[:-1], positions.key(path))
     node = positions.node(path)
     if kind in _WANTED:
         return _wrong_type(kind, node, path, positions.at(path))
@@ -108,17 +109,15 @@ def _wrong_type(kind: str, node: Node, path: tuple[str | int, ...], where: Where
 
 
 def _name(word: object, path: tuple[str | int, ...], where: Where) -> Problem:
-    message = f"{quoted(spelled(path[:-1]) or spelled(path))}: {quoted(word)} is not a name"
-    return Problem("MW0013", message, schema_at(("grants", 0, "id"))["description"], where)
+    return Problem(
+        "MW0013", f"{quoted(spelled(path))}: {quoted(word)} is not a name", f"Write {NAME_RULE}", where
+    )
 
 
 def _pattern(finding: _Finding) -> Problem:
     if finding.context["pattern"] == NAME:
         return _name(finding.node.value, finding.path, finding.where)
-    remedy = (
-        schema_at(finding.path).get("description", "")
-        or f"It must match {quoted(finding.context['pattern'])}."
-    )
+    remedy = kind_at(finding.path) or f"It must match {quoted(finding.context['pattern'])}."
     return finding.problem("MW0015", "has the wrong form", remedy)
 
 

@@ -28,13 +28,15 @@ def _shown(description: str, *examples: str, pattern: str | None = None) -> Any:
     return Field(description=description, examples=list(examples), json_schema_extra=extra)
 
 
+NAME_RULE = "1 to 63 of `a-z`, `0-9`, `.`, `_`, `-`, beginning with a letter or a digit."
+
 Name = TypeAliasType(
     "Name",
     Annotated[
         str,
         Field(
             pattern=NAME,
-            description="1 to 63 of `a-z`, `0-9`, `.`, `_`, `-`, beginning with a letter or a digit.",
+            description=NAME_RULE,
             examples=["minilm", "data-scientist"],
         ),
     ],

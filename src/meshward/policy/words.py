@@ -7,17 +7,16 @@ import unicodedata
 from collections.abc import Collection
 from difflib import get_close_matches
 
-_SHOWN = 80
 # Letters and marks that `str.isprintable` lets pass although nothing is seen of them.
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
 
-def quoted(word: object) -> str:
-    """`word` in backticks, with what a terminal would not show as itself escaped; cut after 80 characters."""
+def quoted(word: object, most: int = 80) -> str:
+    """`word` in backticks, what a terminal would not show as itself escaped; cut after `most` characters."""
     text = word if isinstance(word, str) else repr(word)
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    shown = text if len(text) <= most else f"{text[:most]}..."
     return "`" + "".join(_seen(character) for character in shown) + "`"
 
 

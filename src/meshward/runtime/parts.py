@@ -64,7 +64,15 @@ def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> 
     directory = bench.run.edge_dir
     return ProcessSpec(
         name="edge",
-        argv=(str(bench.components.nginx), "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "stderr"),
+        argv=(
+            str(bench.components.nginx),
+            "-p",
+            str(directory),
+            "-c",
+            str(directory / "nginx.conf"),
+            "-e",
+            "stderr",
+        ),
         identity=bench.identities["edge"],
         log=bench.state.log("edge"),
         ready=port_accepts(host, port),
@@ -75,7 +83,9 @@ def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> 
     )
 
 
-def guard_part(bench: Bench, name: str, slot: int, sealed: Program | None, depends_on: Sequence[str]) -> ProcessSpec:
+def guard_part(
+    bench: Bench, name: str, slot: int, sealed: Program | None, depends_on: Sequence[str]
+) -> ProcessSpec:
     """Envoy; with a sealed server both are one part, in a namespace that only the guard's socket leads into."""
     envoy = bench.components.envoy
     argv = guard_command(str(envoy), str(bench.run.guard_dir(slot)))

@@ -38,7 +38,15 @@ from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.runtime import upstreams
 from meshward.runtime.components import Components, find_components
-from meshward.runtime.directories import Run, State, clean, open_state, own_directory, run_directory, shm_directory
+from meshward.runtime.directories import (
+    Run,
+    State,
+    clean,
+    open_state,
+    own_directory,
+    run_directory,
+    shm_directory,
+)
 from meshward.runtime.identities import Identity, assign_identities, popen_user, starter
 from meshward.runtime.instance import Guarded, Instance
 from meshward.runtime.lock import hold_lock
@@ -100,7 +108,11 @@ class Layout:
 
 
 def up(
-    policy: Policy, path: Path, extras: Callable[[Run], Extras], on_ready: Callable[[Instance], None], progress: Progress
+    policy: Policy,
+    path: Path,
+    extras: Callable[[Run], Extras],
+    on_ready: Callable[[Instance], None],
+    progress: Progress,
 ) -> None:
     """Run `policy` with its state in `path`, in the foreground. Raises MeshwardError for each refusal of step 1 and 3."""
     plan = resolve(policy)
@@ -146,7 +158,9 @@ def _lay_out(plan: Plan, state: State, run: Run, components: Components, extra: 
     assigned = assign_identities(state, ["edge", *guards, *python])
     known = {name: assigned.of(name) for name in ("edge", *guards, *python)}
     sentence = assigned.sentence
-    if assigned.separate and not can_execute_as(known["decide"], (sys.executable, "-c", "import meshward.edge")):
+    if assigned.separate and not can_execute_as(
+        known["decide"], (sys.executable, "-c", "import meshward.edge")
+    ):
         known |= dict.fromkeys(python, starter())
         sentence = f"nginx and Envoy run as users of their own; Python parts as you (uid {os.geteuid()}), " \
             "because other users cannot reach this Python"  # fmt: skip
@@ -267,7 +281,7 @@ async def _renew(layout: Layout) -> None:
 
 def _judge_guard(envoy: Path, key: str, files: GuardFiles) -> None:
     """The twin holds the SVID's key: it lives in memory, 0600, for as long as Envoy reads it."""
-    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".json") as twin:  # noqa: S108  0600 by mkstemp
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".json") as twin:
         twin.write(files.twin)
         twin.flush()
         _judge(f"the guard of {key}", validate_command(str(envoy), twin.name))
@@ -281,7 +295,16 @@ def _judge_edge(bench: Bench) -> None:
 
 def _judge(what: str, argv: Sequence[str], identity: Identity | None = None) -> None:
     user = popen_user(identity) if identity else {}
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, umask=0o077, env=CLEAN_ENVIRONMENT, **user)
+    done = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        umask=0o077,
+        env=CLEAN_ENVIRONMENT,
+        **user,
+    )
     if done.returncode != 0:
         raise MeshwardError(
             "MW3012",

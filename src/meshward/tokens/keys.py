@@ -8,7 +8,7 @@ Guards are given all of them in advance, so that a rotation meets no guard that 
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from joserfc.jws import JWSRegistry
 from meshward.kit.canonical import canonical_json
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
+from meshward.oidc.strict import json_object
 
 POINTER = "txn.json"
 ALGORITHM = "ES256"
@@ -89,7 +90,7 @@ def load_or_create(directory: Path) -> SigningKeys:
 def load(directory: Path) -> SigningKeys:
     """The keys in `directory`. Raises MeshwardError (MW2010) if one is missing or damaged."""
     try:
-        named = json.loads((directory / POINTER).read_text())
+        named = json_object((directory / POINTER).read_bytes())
         previous = None if named["previous"] is None else _read(directory, named["previous"])
         return SigningKeys(_read(directory, named["current"]), _read(directory, named["next"]), previous)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
@@ -105,7 +106,10 @@ def save(directory: Path, keys: SigningKeys, gid: int | None = None) -> None:
 
     With `gid` directory and files are that group's to read (the decision service has a uid of its own).
     """
-    private_directory(directory, 0o700 if gid is None else 0o750)
+    private_directory(directory)
+    if gid is not None:
+        os.chown(directory, -1, gid)  # the parent's setgid bit gave it another group
+        directory.chmod(0o750)
     mode = 0o600 if gid is None else 0o640
     named = {"current": keys.current, "next": keys.next, "previous": keys.previous}
     for key in filter(None, named.values()):

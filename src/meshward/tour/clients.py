@@ -50,7 +50,7 @@ class Answer:
 
 
 def run_client(program: str, instance: Instance, token: Secret) -> dict[str, Any]:
-    """Run `program` with the unmodified client; its last line is JSON. Raises AssertionError with its complaint."""
+    """Run `program` with the unmodified client; its last line is JSON. Raises RuntimeError with its complaint."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={
@@ -68,13 +68,17 @@ def run_client(program: str, instance: Instance, token: Secret) -> dict[str, Any
     )
     if done.returncode != 0:
         complaint = done.stderr.strip().splitlines() or ["no output"]
-        raise AssertionError(f"the client failed: {complaint[-1]}")
+        raise RuntimeError(f"the client failed: {complaint[-1]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
 
 def call(
-    instance: Instance, path: str, body: Any, token: str | None = None, headers: Mapping[str, str] | None = None
+    instance: Instance,
+    path: str,
+    body: Any,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """POST `body` as JSON to the edge, trusting only the instance's own root."""
     edge = urlsplit(instance.edge_url)

@@ -27,7 +27,9 @@ CAPABILITIES: tuple[Capability, ...] = (
         "permission", "enforces", "RBAC per exact method and path: permission, scope and model of the token"
     ),
     Capability(
-        "requests limit", "enforces", "a net of twice the limit per subject and grant; anew with each change of rules"
+        "requests limit",
+        "enforces",
+        "a net of twice the limit per subject and grant, full again after new rules",
     ),
     Capability("max_body", "enforces", "the body is buffered up to the model's size; beyond it 413"),
     Capability("timeout", "enforces", "the longest silence of a request; its whole length has no limit"),

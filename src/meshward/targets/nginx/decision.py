@@ -1,4 +1,4 @@
-"""How the edge asks: a cached question to the decision service, and a limit on the questions that are not cached."""
+"""How the edge asks: a question to the decision service, its cache, and a limit on questions that miss it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def ask() -> list[Directive]:
 
 
 def location() -> Directive:
-    """Anything but 200, 401 and 403 becomes a 503. Nothing stale; nothing cached that says no X-Accel-Expires."""
+    """Anything but 200, 401 and 403 becomes a 503. Nothing stale; without X-Accel-Expires nothing is kept."""
     return block(
         "location",
         "=",
@@ -103,7 +103,7 @@ def _cached(key: Variable | Joined, *ignored: str) -> list[Directive]:
 
 
 def cold_server(s: EdgeSettings) -> Directive:
-    """Only misses come here: limited per address (nginx takes one limit pass per request, and @go needs that one)."""
+    """Only misses come here, limited per address: a request has one limit pass, and @go needs it."""
     limited = {
         "X-Mw-Status": "429",
         "X-Mw-Reason": "cold_rate_limited",
@@ -116,7 +116,7 @@ def cold_server(s: EdgeSettings) -> Directive:
         inside=[
             simple("listen", f"unix:{s.cold_socket}"),
             simple("access_log", "off"),
-            # No line of a client's is seen here, only `GET /decide`: what ails the decision service may be written.
+            # Only `GET /decide` is seen here, no client's line: what ails the decision service may be told.
             simple("error_log", f"{s.run_dir}/error.log", "warn"),
             simple("large_client_header_buffers", "4", "16k"),
             block("location", "=", "/decide", inside=_cold_question(s)),
@@ -130,6 +130,7 @@ def _cold_question(s: EdgeSettings) -> list[Directive]:
     names = [name.lower().replace("-", "_") for name in _QUESTION]
     return [
         simple("limit_req", "zone=mw_cold", f"burst={s.cold_burst}", "nodelay"),
+        simple("limit_req_log_level", "info"),  # below what is written: a flood must not fill the disk
         simple("error_page", "429", "=", "@limited"),
         simple("proxy_pass", "http://mw_decide/decide"),
         *_plain_request(),
@@ -140,7 +141,7 @@ def _cold_question(s: EdgeSettings) -> list[Directive]:
         simple("proxy_pass_header", "X-Accel-Expires"),
         simple("proxy_ignore_headers", *_IGNORED, *_ACCEL),
         simple("proxy_read_timeout", "2s"),
-        # A pooled connection that a restarted service left behind is tried once more; a question changes nothing.
+        # A pooled connection that a restarted service left is tried once more: a question changes nothing.
         simple("proxy_next_upstream", "error"),
     ]
 

@@ -1,7 +1,7 @@
 """nginx.conf as a small tree, and the one place where text becomes its syntax.
 
-Every argument is data unless its type says otherwise, and data can hold no variable: nginx has no escape for `$`, so
-`$` is only ever written by `Variable`, and by `Joined` and `When`, which hold one.
+Every argument is data unless its type says otherwise, and data can hold no variable: nginx has no escape for
+`$`, so it is only ever written by `Variable`, and by `Joined` and `When`, which hold one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from meshward.kit.errors import MeshwardError
 
-_BARE = re.compile(r"[A-Za-z0-9/@=^][A-Za-z0-9/@=^._:,+-]*", re.ASCII)
+_BARE = re.compile(r"[A-Za-z0-9/@=^][A-Za-z0-9/@=^~._:,+-]*", re.ASCII)
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _LONGEST = 2000  # nginx reads an argument through a buffer of 4096 bytes, whose size it does not tell
@@ -21,7 +21,7 @@ _LONGEST = 2000  # nginx reads an argument through a buffer of 4096 bytes, whose
 def quote(text: str) -> str:
     """`text` as one argument that nginx reads back byte for byte.
 
-    Raises MeshwardError (MW3001) for what cannot be written so: control and invisible characters, `$`, over-long text.
+    Raises MeshwardError (MW3001) for what cannot be: control and invisible characters, `$`, over-long text.
     """
     if "$" in text:
         raise _refusal(text, "holds `$`, which nginx always reads as a variable")
@@ -77,7 +77,7 @@ def joined(*parts: str | Variable) -> Joined:
 
 @dataclass(frozen=True, slots=True)
 class Regex:
-    r"""A map's regular expression, case-sensitive: without captures, and ended by `\z`, as `$` passes a line feed."""
+    r"""A map's regular expression, without captures, and ended by `\z`: `$` lets a line feed pass."""
 
     pattern: str
 
@@ -160,7 +160,7 @@ def mapping(
 
 
 def exact(source: str, name: str, pattern: str) -> Directive:
-    """The variable `source` if it has exactly this form, else empty: catches njs' "", `undefined` and `null` alike."""
+    """`source` if it has exactly this form, else empty: njs' "", `undefined` and `null` alike."""
     return mapping(Variable(source), name, "", (Regex(pattern), Variable(source)))
 
 

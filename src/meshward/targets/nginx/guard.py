@@ -1,4 +1,4 @@
-"""How the edge goes on to a guard: prepared slots, prepared rates, mutual TLS, and headers by allow-list only."""
+"""How the edge goes on to a guard: prepared slots and rates, mutual TLS, headers by allow-list only."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ _PASSED = {
     "traceparent": ("http_traceparent", _TRACEPARENT),
 }
 
-# Of the model's answer: what speaks for the edge, for an identity, or to the client's browser about this origin.
+# Hidden of the model's answer: what speaks for the edge, for an identity, or to a browser about this origin.
 _HIDDEN = (
-    "X-Request-Id WWW-Authenticate Proxy-Authenticate Authentication-Info Txn-Token Set-Cookie Set-Cookie2 Alt-Svc Clear-Site-Data"
-    " Strict-Transport-Security X-Powered-By Via X-Envoy-Upstream-Service-Time X-Envoy-Attempt-Count X-Envoy-Overloaded"
-    " X-Envoy-Decorator-Operation X-Envoy-Original-Path X-Envoy-Ratelimited X-Envoy-Immediate-Health-Check-Fail"
-    " X-Mw-Status X-Mw-Reason X-Mw-Message X-Mw-Challenge X-Mw-Route X-Mw-Limit X-Mw-Bucket X-Mw-Txn-Token X-Mw-Facts"
-).split()
+    *("X-Request-Id", "WWW-Authenticate", "Proxy-Authenticate", "Authentication-Info", "Txn-Token"),
+    *("Set-Cookie", "Set-Cookie2", "Alt-Svc", "Clear-Site-Data", "Strict-Transport-Security", "Via"),
+    *("X-Envoy-Upstream-Service-Time", "X-Envoy-Attempt-Count", "X-Envoy-Overloaded", "X-Envoy-Ratelimited"),
+    *("X-Envoy-Decorator-Operation", "X-Envoy-Original-Path", "X-Envoy-Immediate-Health-Check-Fail"),
+    *("X-Mw-Status", "X-Mw-Reason", "X-Mw-Message", "X-Mw-Challenge", "X-Mw-Route", "X-Mw-Limit"),
+    *("X-Mw-Bucket", "X-Mw-Txn-Token", "X-Mw-Facts"),
+)
 _IGNORED = (
-    "X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset"
-    " Expires Cache-Control Set-Cookie Vary"
-).split()
+    *("X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset"),
+    *("Expires", "Cache-Control", "Set-Cookie", "Vary"),
+)
 
 
 def slots(s: EdgeSettings) -> list[Directive]:
@@ -59,7 +61,7 @@ def slots(s: EdgeSettings) -> list[Directive]:
 
 
 def limits(s: EdgeSettings) -> list[Directive]:
-    """One zone per rate. A request is counted in its decision's; in all others its key is empty, so it is not."""
+    """One zone per rate. A request counts in its decision's; in the others its key is empty."""
     rates = sorted(set(s.rates))
     known = [(Key(rate), "1") for rate in rates]
     return [

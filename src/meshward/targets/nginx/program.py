@@ -1,8 +1,8 @@
 """The edge as a fixed program for stock nginx: no rule of a policy is compiled into it.
 
-A request's way through it: gate (is it canonical, for us, and readable?) -> key (one hash over every input of the
-decision) -> /_decide (cached; a miss goes through the cold server to the decision service) -> `go` (njs: body digest,
-version, slot) -> @go (limits, mTLS to the guard). A refusal at any step ends in /_err/<status>.
+A request's way through it: gate (is it canonical, for us, and readable?) -> key (one hash over every input of
+the decision) -> /_decide (cached; a miss goes through the cold server to the decision service) -> `go` (njs:
+body digest, version, slot) -> @go (limits, mTLS to the guard). A refusal at any step ends in /_err/<status>.
 """
 
 from __future__ import annotations
@@ -29,21 +29,31 @@ from meshward.targets.nginx.emit import (
 from meshward.targets.nginx.log import access_log
 from meshward.targets.nginx.settings import EdgeSettings
 
-# The gate: an allow-list on the whole request line, so that absolute-form, HTTP/0.9 and stray spaces fail it too.
+# The gate: an allow-list on the whole request line, so absolute-form, HTTP/0.9 and stray spaces fail too.
 _SEGMENT = r"/(?!\.{1,2}(?:/|\?| ))[A-Za-z0-9._~:@-]+"
 CANONICAL = rf"^[A-Z]+ (?:{_SEGMENT})+/?(?:\?[\x21\x22\x24-\x7e]*)? HTTP/1\.[01]\z"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 PRINTABLE = r"^[\x20-\x7e]+\z"
 
-# Every refusal that nginx makes itself, or an upstream's silence becomes. 494: headers too large; 497: plain HTTP.
+# What nginx refuses by itself, or makes of an upstream's silence. 494: headers too large; 497: plain HTTP.
 _REFUSALS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 494, 497, 500, 501, 502, 503, 504)
 _ANSWERS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 431, 501, 502, 504)  # 503 is what is left
 
 # What is carried over internal redirects, where an njs VM ends.
 _CARRIED = (
-    "mw_front mw_model mw_path mw_target mw_slot mw_sni mw_bucket mw_reqd mw_bytes_in mw_last"
-    " mw_reason mw_layer mw_message mw_challenge mw_retry mw_body"
-).split()
+    *(
+        "mw_front",
+        "mw_model",
+        "mw_path",
+        "mw_target",
+        "mw_slot",
+        "mw_sni",
+        "mw_bucket",
+        "mw_reqd",
+        "mw_bytes_in",
+    ),
+    *("mw_last", "mw_reason", "mw_layer", "mw_message", "mw_challenge", "mw_retry", "mw_body"),
+)
 _COMPUTED = {"mw_rawkey": "key", "mw_rawgeneration": "generation", "mw_refusal": "err", "mw_resd": "resd"}
 
 
@@ -77,7 +87,7 @@ def _main(s: EdgeSettings) -> list[Directive]:
 
 def _http(s: EdgeSettings) -> list[Directive]:
     return [
-        # A message about a request repeats its line, query and all: nothing of the kind is written, at any level.
+        # A message about a request repeats its line, query and all: none is written, at any level.
         simple("error_log", "/dev/null", "emerg"),
         simple("js_import", "mw", "from", f"{s.run_dir}/meshward.js"),
         *_temporary_files(s),
@@ -97,7 +107,7 @@ def _http(s: EdgeSettings) -> list[Directive]:
 
 def _temporary_files(s: EdgeSettings) -> list[Directive]:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    return [simple(f"{kind}_temp_path", f"{s.run_dir}/tmp/{kind}") for kind in kinds]
+    return [simple(f"{kind}_temp_path", f"{s.run_dir}/tmp/{kind}") for kind in kinds]  # noqa: S108 - not /tmp
 
 
 def _hygiene(s: EdgeSettings) -> list[Directive]:
@@ -156,7 +166,7 @@ def _server(s: EdgeSettings) -> Directive:
             decision.location(),
             *decision.metadata(_gate()),
             block("location", "^~", "/m/", inside=[*_gate(), *decision.ask(), simple("js_content", "mw.go")]),
-            # The key depends on the body's model: it is first read in @v1, behind the function that reads the body.
+            # The key needs the body's model: it is first read in @v1, behind what reads the body.
             block("location", "^~", "/v1/", inside=[*_gate(), simple("js_content", "mw.v1")]),
             block("location", "@v1", inside=[*decision.ask(), simple("js_content", "mw.go")]),
             guard.location(s),

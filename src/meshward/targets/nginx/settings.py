@@ -1,4 +1,4 @@
-"""What the edge's program is rendered from. Nothing of a policy's rules is in it: that comes with each decision."""
+"""What the edge's program is rendered from. No rule of a policy is in it: those come with each decision."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class EdgeSettings:
 
     @property
     def cold_socket(self) -> str:
-        """Left behind by a killed nginx, it keeps the next one from starting: who starts nginx removes it first."""
+        """A killed nginx leaves it behind and the next one cannot start: remove it before a start."""
         return f"{self.run_dir}/cold.sock"
 
 

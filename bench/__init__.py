@@ -1,0 +1,1 @@
+"""What identity costs: `python -m bench` measures it on this machine and writes bench/RESULTS.md."""

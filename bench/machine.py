@@ -1,0 +1,33 @@
+"""What was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from pathlib import Path
+
+from meshward.runtime.components import find_components
+
+
+def description() -> str:
+    """CPU, cores, kernel, versions, in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in find_components().versions.items())
+    cores = len(os.sched_getaffinity(0))
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    python = platform.python_version()
+    return f"{_cpu()}, {cores} CPUs, {gigabytes:.0f} GB, Linux {platform.release()}; {versions}, Python {python}"
+
+
+def moment() -> str:
+    """When, and how busy the machine was with everything, ourselves included."""
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    return f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}; load average {load}"
+
+
+def _cpu() -> str:
+    text = Path("/proc/cpuinfo").read_text()
+    fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.+)$", text, re.MULTILINE))
+    family = f" (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else ""
+    return fields.get("model name", platform.machine()) + family

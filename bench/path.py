@@ -1,0 +1,127 @@
+"""The full path beside the bare one: CPU time per request, busy and paced, and what a client waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import requests
+from bench.bare import bare_edge, bare_guard, envoy, lane
+from bench.figures import Sample, Verdict, middle, more, ratio, shown, spread
+from bench.load import CONNECTIONS, Target
+from bench.mock import Mock, mock_model
+from bench.parts import edge_ladder, guard_ladder
+from bench.processes import Meter
+from bench.report import Section, say, table
+from bench.whole import PARTS, Whole, whole_instance, workers
+
+PATH = ("edge", "guard")  # what every request passes; the others are listed beside
+BUSY, PACED, WAITED = 2.5, 4.0, 3.0  # seconds of a round
+PACE, LATENCY_PACE = 200, 300  # requests per second
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both sides running, side by side on the same machine, under the same load in turn."""
+
+    full: Target
+    bare: Target
+    whole: Whole
+    mock: Mock
+    directory: Path
+
+
+def measure(directory: Path, rounds: int) -> Section:
+    with sides(directory) as both:
+        busy = _rounds(both, rounds, lambda target: target.busy(BUSY), "busy")
+        paced = _rounds(both, rounds, lambda target: target.paced(PACE, PACED), "paced")
+        waited = _rounds(both, rounds, lambda target: target.paced(LATENCY_PACE, WAITED), "latency")
+        ladders = [*edge_ladder(both, rounds), *guard_ladder(both, rounds)]
+        edge_workers = workers(both.whole.roots()["edge"])
+    lines = _verdicts(busy, paced, waited)
+    lines += ["", *_table(busy, paced, waited), "", *ladders, "", *_notes(edge_workers, rounds)]
+    return Section("path", "The path: what identity costs a request", lines)
+
+
+@contextmanager
+def sides(directory: Path) -> Iterator[Sides]:
+    with ExitStack() as stack:
+        mock = stack.enter_context(mock_model(directory))
+        whole = stack.enter_context(whole_instance(directory, mock))
+        full = whole.target(directory, "mock", "/m/mock/embed", requests.prompt())
+        guard = directory / "bare-guard"
+        bare = lane(guard / "guard.sock", name := "v1.bare.models.test")
+        guard_pid = stack.enter_context(
+            envoy(guard, bare_guard(guard, whole.authority, mock.socket, name), guard / "guard.sock")
+        )
+        edge_pid = stack.enter_context(bare_edge(directory / "bare-edge", whole.authority, [bare]))
+        target = Target(bare.port, full.request, Meter({"edge": edge_pid, "guard": guard_pid}))
+        status, _ = target.once()
+        assert status == 200, status
+        yield Sides(full, target, whole, mock, directory)
+
+
+Rounds = Mapping[str, list[Sample]]
+
+
+def _rounds(both: Sides, rounds: int, load, what: str) -> Rounds:
+    """`rounds` of `load` on each side, in turn, the order swapped every round. One round before them warms up."""
+    samples: dict[str, list[Sample]] = {"bare": [], "full": []}
+    targets = {"bare": both.bare, "full": both.full}
+    for each in targets.values():
+        each.busy(0.5)
+    for number in range(rounds):
+        for side in sorted(targets, reverse=bool(number % 2)):
+            samples[side].append(load(targets[side]))
+        say(f"path, {what} {number + 1}/{rounds}: " + ", ".join(f"{s} {samples[s][-1].total(*PATH):.0f} us" for s in samples))
+    return samples
+
+
+def _series(samples: list[Sample], *names: str) -> list[float]:
+    return [sample.total(*names) for sample in samples]
+
+
+def _verdicts(busy: Rounds, paced: Rounds, waited: Rounds) -> list[str]:
+    full, bare = (_series(busy[side], *PATH) for side in ("full", "bare"))
+    slow = [_series(paced[side], *PATH) for side in ("full", "bare")]
+    wait = [[sample.p50 for sample in waited[side]] for side in ("full", "bare")]
+    verdicts = [
+        Verdict("CPU per request, full / bare, busy", ratio(full, bare), 1.8, "x"),
+        Verdict("CPU per request more, busy", more(full, bare), 80, "us"),
+        Verdict(f"CPU per request more, paced at {PACE}/s", more(*slow), 150, "us"),
+        Verdict(f"median wait more, at {LATENCY_PACE}/s", more(*wait), 1, "ms"),
+        Verdict("the aim: CPU per request, full / bare, busy", ratio(full, bare), 1.3, "x"),
+    ]
+    return table(["what", "target", "measured", "verdict"], [verdict.cells() for verdict in verdicts])
+
+
+def _table(busy: Rounds, paced: Rounds, waited: Rounds) -> list[str]:
+    head = ["load", "side", "edge", "guard", "both", "+-", "decide", "collector", "requests/s", "p50 ms", "p99 ms"]
+    rows = []
+    for name, rounds in (("busy", busy), (f"paced {PACE}/s", paced), (f"paced {LATENCY_PACE}/s", waited)):
+        for side in ("bare", "full"):
+            rows.append([name, side, *_row(rounds[side])])
+    return table(head, rows)
+
+
+def _row(samples: list[Sample]) -> list[str]:
+    def cpu(part: str) -> str:
+        return shown(middle(_series(samples, part))) if part in samples[0].cpu else ""
+
+    both = _series(samples, *PATH)
+    rest = [shown(middle(values)) for values in zip(*((s.rate, s.p50, s.p99) for s in samples), strict=True)]
+    edge, guard, decide, collector = (cpu(part) for part in PARTS)
+    return [edge, guard, shown(middle(both)), shown(spread(both)), decide, collector, *rest]
+
+
+def _notes(edge_workers: int, rounds: int) -> list[str]:
+    return [
+        f"Microseconds of CPU time (user and system, all threads) per request, medians of {rounds} alternated rounds; `+-` is",
+        "half the distance between the quartiles. `both` is edge and guard, which every request passes. `decide` decides",
+        "once per caller and 4 s; `collector` turns the two log lines into a record, off the path: both are beside the ratio, not in it.",
+        f"Both sides: {edge_workers} nginx worker and one Envoy worker, {CONNECTIONS} connections over TLS, a prompt and an answer of 1 KB,",
+        "the same request bytes with the same 800-byte token. The full side is an instance of `meshward up`, which runs as many nginx",
+        "workers as it sees CPUs: it is started on one CPU, and may use all once it runs. Load generator and model share the machine.",
+    ]

@@ -1,0 +1,114 @@
+"""Processes under measurement: starting and ending them, their CPU time, their memory."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.figures import Sample
+
+START_WITHIN = 90.0  # seconds; a peer imports for a while
+STOP_WITHIN = 20.0
+
+
+class BenchError(Exception):
+    """Nothing was measured, and why."""
+
+
+def cpu_ns(pid: int) -> int:
+    """User and system time of all threads of `pid`, ended ones too, in nanoseconds: clock_getcpuclockid(3)."""
+    return time.clock_gettime_ns((~pid << 3) | 2)
+
+
+def descendants(pid: int) -> list[int]:
+    """`pid` and all processes below it."""
+    found = [pid]
+    for each in found:
+        for task in Path(f"/proc/{each}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+class Meter:
+    """Reads the CPU time of groups of processes, each group a name and the root of its processes."""
+
+    def __init__(self, roots: Mapping[str, int]) -> None:
+        self._pids = {name: descendants(pid) for name, pid in roots.items()}
+
+    def read(self) -> dict[str, int]:
+        """Nanoseconds by name."""
+        return {name: sum(map(cpu_ns, pids)) for name, pids in self._pids.items()}
+
+    def sample(self, before: Mapping[str, int], load: Mapping[str, Any]) -> Sample:
+        """What has passed since `before`, divided among the requests of `load` (what a client reported)."""
+        requests = int(load["requests"])
+        if load["errors"] or requests == 0:
+            raise BenchError(f"the load was not served: {dict(load)}")
+        cpu = {name: (now - before[name]) / 1e3 / requests for name, now in self.read().items()}
+        return Sample(requests, load["seconds"], cpu, load["p50"], load["p99"])
+
+
+def memory(pid: int) -> dict[str, int]:
+    """The sums of /proc/PID/smaps_rollup by name (`Pss`, `Private_Clean`, `Private_Dirty`...), in kilobytes."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def running(
+    argv: Sequence[str], ready: Callable[[], object], log: Path, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`argv` from when `ready()` is true until the block ends. Raises BenchError with its log if it does not come up."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
+    try:
+        wait_for(lambda: _alive(process, log) and ready(), f"{argv[0]}\n{log}")
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(condition: Callable[[], object], what: str, within: float = START_WITHIN) -> None:
+    """Wait until `condition()` is true. Raises BenchError naming `what`."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchError(f"not there within {within:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def _alive(process: subprocess.Popen[bytes], log: Path) -> bool:
+    if process.poll() is not None:
+        raise BenchError(f"{process.args!r} ended with {process.returncode}:\n{log.read_text()[-3000:]}")
+    return True
+
+
+def widen(pid: int) -> None:
+    """Let `pid` and all below it run on every CPU of ours again."""
+    cpus = os.sched_getaffinity(0)
+    for each in descendants(pid):
+        for task in Path(f"/proc/{each}/task").iterdir():
+            os.sched_setaffinity(int(task.name), cpus)

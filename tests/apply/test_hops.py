@@ -1,0 +1,83 @@
+"""What a policy's text can and cannot change in the edge's program, and who may read a hop's files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from meshward.apply.hops import Owner, edge_settings, origin, rates
+from meshward.plan.ir import Plan
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import Policy
+from meshward.runtime.directories import Run
+from meshward.runtime.identities import Identity
+from meshward.targets.nginx.program import render
+
+
+def plan_of(**over: object) -> Plan:
+    policy = {
+        "version": 1,
+        "trust_domain": "one.test",
+        "models": {"m": {"versions": {"v1": {"server": "tei", "url": "unix:/run/x.sock"}}}},
+        **over,
+    }
+    return resolve(Policy.model_validate(policy))
+
+
+def program(plan: Plan) -> dict[str, bytes]:
+    settings = edge_settings(
+        plan, Run(Path("/var/lib/mw")), Path("/dev/shm/mw"), "/usr/lib/nginx/modules/x.so", 1
+    )
+    return dict(render(settings))
+
+
+def test_two_policies_that_differ_in_every_text_have_one_program() -> None:
+    """Invariant: nothing that a policy's author wrote is compiled into nginx.conf or the script."""
+    one = plan_of()
+    other = plan_of(
+        trust_domain="two.test",
+        issuers={"x": {"profile": "oidc", "issuer": "https://x.test/a", "audience": 'a"; return 200'}},
+        roles={"r": [{"issuer": "x", "group": "${http_authorization}; } location / {"}]},
+        models={
+            "other": {
+                "aliases": ['"; }'],
+                "versions": {"v9": {"server": "vllm", "url": "http://127.0.0.1:1"}},
+            }
+        },
+        grants=[{"id": "g", "roles": ["r"], "models": "all", "actions": ["infer"]}],
+    )
+    assert program(one) == program(other)
+
+
+def test_only_rates_come_from_grants() -> None:
+    def grant(name: str, requests: str) -> dict[str, object]:
+        return {
+            "id": name,
+            "roles": ["r"],
+            "models": "all",
+            "actions": ["infer"],
+            "limits": {"requests": requests},
+        }
+
+    plan = plan_of(
+        issuers={"x": {"profile": "oidc", "issuer": "https://x.test", "audience": "a"}},
+        roles={"r": [{"issuer": "x", "group": "g"}]},
+        grants=[grant("a", "600/min"), grant("b", "5/s"), grant("c", "600/min")],
+    )
+    assert rates(plan) == ("5r/s", "600r/m")
+
+
+def test_origin_leaves_the_default_port_out() -> None:
+    assert origin(plan_of(edge={"listen": "127.0.0.1:443", "hostname": "a.test"})) == "https://a.test"
+    assert origin(plan_of(edge={"listen": "127.0.0.1:8443", "hostname": "a.test"})) == "https://a.test:8443"
+
+
+def test_files_are_the_parts_to_read_and_nobody_elses(tmp_path: Path) -> None:
+    ours = Owner(Identity(os.geteuid(), os.getegid()))
+    ours.write(tmp_path / "mine", "x")
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
+    if os.geteuid() == 0:
+        theirs = Owner(Identity(61500, 61500))
+        theirs.write(tmp_path / "theirs", "x")
+        stat = (tmp_path / "theirs").stat()
+        assert (stat.st_mode & 0o777, stat.st_uid, stat.st_gid) == (0o640, 0, 61500)

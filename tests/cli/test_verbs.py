@@ -1,0 +1,95 @@
+"""The verbs, as a user types them: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "policy.yaml"
+
+
+def meshward(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "meshward", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def explain(groups: list[str], *more: str) -> subprocess.CompletedProcess[str]:
+    who = json.dumps({"issuer": "okta", "groups": groups})
+    asked = ("--as", who, "--model", "minilm", "--action", "infer")
+    return meshward("explain", "--policy", str(EXAMPLE), *asked, *more)
+
+
+def test_check_accepts_the_reference_policy() -> None:
+    done = meshward("check", str(EXAMPLE))
+    assert done.returncode == 0 and "good" in done.stdout, done
+
+
+def test_check_names_line_and_remedy(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    lines = [line.replace("grants", "grant", 1) for line in EXAMPLE.read_text().splitlines(keepends=True)]
+    broken.write_text("".join(lines))
+    line = next(number for number, text in enumerate(lines, 1) if text.startswith("grant:"))
+    done = meshward("check", str(broken))
+    assert done.returncode == 2, done
+    assert f"broken.yaml:{line}:" in done.stderr and "`grants`" in done.stderr, done.stderr
+    problems = json.loads(meshward("check", str(broken), "--json").stdout)["problems"]
+    assert [p for p in problems if p["where"] and p["where"]["line"] == line and p["remedy"]], problems
+
+
+def test_explain_permits_and_denies() -> None:
+    permit = explain(["data-science"])
+    assert permit.returncode == 0 and "science-public" in permit.stdout, permit
+    denial = explain(["sales"])
+    assert denial.returncode == 10 and "data-scientist" in denial.stdout, denial
+    assert json.loads(explain(["data-science"], "--json").stdout)["decision"] == "permit"
+    assert json.loads(explain(["sales"], "--json").stdout)["decision"] == "denial"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "--as", "{", "--model", "m", "--action", "infer", "--policy", str(EXAMPLE)),
+        ("explain", "--as", "[]", "--model", "m", "--action", "infer", "--policy", str(EXAMPLE)),
+        ("explain", "--as", "{}", "--model", "m", "--action", "dance", "--policy", str(EXAMPLE)),
+        ("explain", "--as", '{"group":"x"}', "--model", "m", "--action", "infer", "--policy", str(EXAMPLE)),
+        ("check", "/nonexistent.yaml"),
+        ("check",),
+        ("nonsense",),
+        ("up",),
+        ("up", str(EXAMPLE), "--demo"),
+        ("trace", "x", "--state", "/nonexistent"),
+    ],
+)
+def test_wrong_usage_is_exit_2_with_a_sentence(arguments: tuple[str, ...]) -> None:
+    done = meshward(*arguments)
+    assert done.returncode == 2, done
+    assert done.stderr.strip() and "Traceback" not in done.stderr, done.stderr
+
+
+def test_up_refuses_by_name_what_it_does_not_enforce(tmp_path: Path) -> None:
+    done = meshward("up", str(EXAMPLE), "--state", str(tmp_path / "s"))
+    assert done.returncode == 4, done
+    for feature in ("agents", "credential", "tokens", "when", "on_request", "workload"):
+        assert feature in done.stderr, (feature, done.stderr)
+
+
+def test_a_command_without_an_instance_says_so(tmp_path: Path) -> None:
+    assert meshward("down", "--state", str(tmp_path / "none")).returncode == 0
+    tour = meshward("tour", "--state", str(tmp_path / "none"))
+    assert tour.returncode == 2 and "meshward up" in tour.stderr, tour
+
+
+def test_every_verb_has_help() -> None:
+    for verb in ("check", "explain", "up", "status", "trace", "tour", "down"):
+        done = meshward(verb, "--help")
+        assert done.returncode == 0 and "Usage: meshward" in done.stdout, done

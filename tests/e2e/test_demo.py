@@ -1,0 +1,111 @@
+"""The demo as a newcomer runs it: the tour keeps every promise, and nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.running import eventually, free_port
+
+READY_WITHIN = 10.0  # seconds, promised on an idle machine; the tests allow for a busy one
+BUSY = 4
+
+
+def meshward(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "meshward", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+class Demo:
+    def __init__(self, directory: Path) -> None:
+        self.state, self.log = directory / "s", directory / "up.log"
+        self.arguments = ["up", "--demo", "--edge-port", str(free_port()), "--idp-port", str(free_port())]
+        self.started = time.monotonic()
+        with self.log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "meshward", *self.arguments, "--state", str(self.state)],
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        eventually(self._is_ready, READY_WITHIN * BUSY, "the demo")
+
+    def _is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(self.log.read_text())
+        return "Ctrl-C" in self.log.read_text()
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def demo(short_dir: Path) -> Iterator[Demo]:
+    running = Demo(short_dir)
+    yield running
+    if running.process.poll() is None:
+        running.end(signal.SIGTERM)
+
+
+def test_it_says_what_to_try(demo: Demo) -> None:
+    said = demo.log.read_text()
+    for word in (
+        "alice",
+        "bob",
+        "carol",
+        "not for production",
+        "curl",
+        "meshward trace",
+        "meshward tour",
+        "sealed",
+    ):
+        assert word in said, (word, said)
+
+
+def test_the_tour_keeps_every_promise(demo: Demo) -> None:
+    toured = meshward("tour", "--state", str(demo.state), "--json")
+    told = json.loads(toured.stdout)
+    assert [step for step in told["steps"] if not step["kept"]] == []
+    assert toured.returncode == 0 and told["ok"] and len(told["steps"]) >= 12
+
+
+def test_a_second_start_on_the_same_state_stops(demo: Demo) -> None:
+    second = meshward(*demo.arguments, "--state", str(demo.state))
+    assert second.returncode == 3, second
+    assert str(demo.process.pid) in second.stderr and "MW3004" in second.stderr
+
+
+def test_a_port_in_use_is_named(demo: Demo, tmp_path: Path) -> None:
+    other = meshward(*demo.arguments, "--state", str(tmp_path / "other"))
+    assert other.returncode != 0 and demo.arguments[3] in other.stderr, other
+
+
+def test_status_names_every_part(demo: Demo) -> None:
+    status = json.loads(meshward("status", "--state", str(demo.state), "--json").stdout)
+    assert status["healthy"], status
+    names = {part["name"] for part in status["parts"]}
+    assert names >= {"edge", "decide", "collector", "idp", "model-v1"}, names
+    assert {guard["reach"] for guard in status["guards"]} == {"socket", "sealed"}
+    if os.geteuid() == 0:
+        uids = {part["name"]: part["uid"] for part in status["parts"]}
+        assert 0 not in {uids["edge"], uids["guard-00-minilm-v1"]}, uids
+
+
+def test_ctrl_c_leaves_nothing_behind(demo: Demo) -> None:
+    """Last in this module: it ends the demo."""
+    pids = [part["pid"] for part in json.loads((demo.state / "status.json").read_text())["parts"]]
+    assert demo.end(signal.SIGINT) == 0, demo.log.read_text()
+    assert [pid for pid in pids if pid and Path(f"/proc/{pid}").exists()] == []
+    assert meshward("status", "--state", str(demo.state)).returncode == 11
