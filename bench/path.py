@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import requests
-from bench.bare import bare_edge, bare_guard, envoy, lane
 from bench.figures import Sample, Verdict, middle, more, ratio, shown, spread
 from bench.load import CONNECTIONS, Target
-from bench.mock import Mock, mock_model
-from bench.parts import edge_ladder, guard_ladder
-from bench.processes import Meter
+from bench.parts import breakdown
 from bench.report import Section, say, table
-from bench.whole import PARTS, Whole, whole_instance, workers
+from bench.sides import Sides, sides
+from bench.whole import PARTS, workers
 
 PATH = ("edge", "guard")  # what every request passes; the others are listed beside
 BUSY, PACED, WAITED = 2.5, 4.0, 3.0  # seconds of a round
 PACE, LATENCY_PACE = 200, 300  # requests per second
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Both sides running, side by side on the same machine, under the same load in turn."""
-
-    full: Target
-    bare: Target
-    whole: Whole
-    mock: Mock
-    directory: Path
 
 
 def measure(directory: Path, rounds: int) -> Section:
@@ -38,35 +22,17 @@ def measure(directory: Path, rounds: int) -> Section:
         busy = _rounds(both, rounds, lambda target: target.busy(BUSY), "busy")
         paced = _rounds(both, rounds, lambda target: target.paced(PACE, PACED), "paced")
         waited = _rounds(both, rounds, lambda target: target.paced(LATENCY_PACE, WAITED), "latency")
-        ladders = [*edge_ladder(both, rounds), *guard_ladder(both, rounds)]
+        parts = breakdown(both, rounds)
         edge_workers = workers(both.whole.roots()["edge"])
     lines = _verdicts(busy, paced, waited)
-    lines += ["", *_table(busy, paced, waited), "", *ladders, "", *_notes(edge_workers, rounds)]
+    lines += ["", *_table(busy, paced, waited), "", *parts, "", *_notes(edge_workers, rounds)]
     return Section("path", "The path: what identity costs a request", lines)
-
-
-@contextmanager
-def sides(directory: Path) -> Iterator[Sides]:
-    with ExitStack() as stack:
-        mock = stack.enter_context(mock_model(directory))
-        whole = stack.enter_context(whole_instance(directory, mock))
-        full = whole.target(directory, "mock", "/m/mock/embed", requests.prompt())
-        guard = directory / "bare-guard"
-        bare = lane(guard / "guard.sock", name := "v1.bare.models.test")
-        guard_pid = stack.enter_context(
-            envoy(guard, bare_guard(guard, whole.authority, mock.socket, name), guard / "guard.sock")
-        )
-        edge_pid = stack.enter_context(bare_edge(directory / "bare-edge", whole.authority, [bare]))
-        target = Target(bare.port, full.request, Meter({"edge": edge_pid, "guard": guard_pid}))
-        status, _ = target.once()
-        assert status == 200, status
-        yield Sides(full, target, whole, mock, directory)
 
 
 Rounds = Mapping[str, list[Sample]]
 
 
-def _rounds(both: Sides, rounds: int, load, what: str) -> Rounds:
+def _rounds(both: Sides, rounds: int, load: Callable[[Target], Sample], what: str) -> Rounds:
     """`rounds` of `load` on each side, in turn, the order swapped every round. One round before them warms up."""
     samples: dict[str, list[Sample]] = {"bare": [], "full": []}
     targets = {"bare": both.bare, "full": both.full}

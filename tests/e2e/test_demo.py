@@ -74,6 +74,19 @@ def test_it_says_what_to_try(demo: Demo) -> None:
         assert word in said, (word, said)
 
 
+def test_the_commands_that_it_prints_work_as_pasted(demo: Demo, tmp_path: Path) -> None:
+    commands = [
+        line.strip() for line in demo.log.read_text().splitlines() if line.startswith("  ") and "$(" in line
+    ]
+    curls = [line.strip() for line in demo.log.read_text().splitlines() if line.startswith("  curl ")]
+    export, trace = commands
+    script = "\n".join(["set -e", export, *curls, trace]).replace("headers.txt", str(tmp_path / "h"))
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done
+    for said in ("[[", "demo:bob", "data-scientist", "permitted by both hops", "demo:alice"):
+        assert said in done.stdout, (said, done)
+
+
 def test_the_tour_keeps_every_promise(demo: Demo) -> None:
     toured = meshward("tour", "--state", str(demo.state), "--json")
     told = json.loads(toured.stdout)

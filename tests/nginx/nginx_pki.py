@@ -87,7 +87,7 @@ class Pki:
         return self.leaf_pem(x509.UniformResourceIdentifier(f"spiffe://{domain}/edge"))
 
     def guard_context(self, name: str) -> ssl.SSLContext:
-        """Demands a client certificate below the root; TLS 1.3 only, with tickets, as a careless guard would."""
+        """Demands a client certificate below the root; TLS 1.3, and tickets, as a careless guard has."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED

@@ -118,18 +118,18 @@ def _say_what_to_try(instance: Instance, state: Path) -> None:
     meshward = os.path.relpath(Path(sys.executable).with_name("meshward"))
     option = "" if state == DEFAULT_STATE else f" --state {state}"
     root, edge = os.path.relpath(instance.root_certificate), instance.edge_url
+    token = f"{python} -m meshward.demo.token {{}}{option}"
+    post = f"curl -sS --cacert {root} {edge}/m/minilm/embed -H 'Content-Type: application/json' -d '{{\"inputs\":\"hello\"}}'"
     lines = [
         f"  identity provider: {instance.idp_url} (for this demo only, not for production)",
         "  accounts: alice (group data-science), bob (group sales), carol (group ml-platform)",
         "",
         "Paste in another terminal, in this directory:",
         "",
-        f"  export TOKEN=$({python} -m meshward.demo.accounts alice --state {state})",
-        f"""  curl --cacert {root} {edge}/m/minilm/embed -H "Authorization: Bearer $TOKEN" """
-        """-H 'Content-Type: application/json' -d '{"inputs":"hello"}' -D /dev/stderr -o /dev/null""",
-        f"""  curl --cacert {root} {edge}/m/minilm/embed -H "Authorization: Bearer $({python} -m meshward.demo.accounts """
-        f"""bob --state {state})" -H 'Content-Type: application/json' -d '{{"inputs":"hello"}}'""",
-        f"""  {meshward} trace{option} REQUEST_ID    # the X-Request-Id of the first answer""",
+        f"  export ALICE=$({token.format('alice')}) BOB=$({token.format('bob')})",
+        f"""  {post} -H "Authorization: Bearer $ALICE" -D headers.txt | cut -c1-80""",
+        f"""  {post} -H "Authorization: Bearer $BOB" """,
+        f"""  {meshward} trace{option} $(sed -n 's/^x-request-id: *//ip' headers.txt | tr -d '\\r')""",
         f"  {meshward} tour{option}",
         "",
         "Ctrl-C stops everything.",
