@@ -28,7 +28,9 @@ SCENARIOS: dict[str, Callable[[Path, int], Section]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="What identity costs on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="What identity costs on this machine."
+    )
     parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; all of them by default")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="alternated rounds of each load")
     options = parser.parse_args()

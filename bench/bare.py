@@ -69,7 +69,10 @@ def envoy(directory: Path, bootstrap: dict[str, Any], socket: Path) -> Iterator[
 def bare_guard(directory: Path, authority: Authority, model: Path, name: str) -> dict[str, Any]:
     """A bootstrap: mTLS on `directory`/guard.sock, one route, `model` behind it."""
     credential = authority.issue(SpiffeId(authority.trust_domain, "/model/bare"), name, datetime.now(UTC))
-    pem = {"certificate_chain": {"inline_string": credential.chain}, "private_key": {"inline_string": credential.key.reveal()}}
+    pem = {
+        "certificate_chain": {"inline_string": credential.chain},
+        "private_key": {"inline_string": credential.key.reveal()},
+    }
     edge = {"san_type": "URI", "matcher": {"exact": f"spiffe://{authority.trust_domain}/edge"}}
     trust = {"trusted_ca": {"inline_string": authority.root_pem}, "match_typed_subject_alt_names": [edge]}
     tls = {
@@ -78,7 +81,10 @@ def bare_guard(directory: Path, authority: Authority, model: Path, name: str) ->
         "disable_stateless_session_resumption": True,
         "disable_stateful_session_resumption": True,
         "common_tls_context": {
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
             "tls_certificates": [pem],
             "validation_context": trust,
         },
@@ -107,7 +113,10 @@ def _manager() -> dict[str, Any]:
         "@type": _MANAGER,
         "stat_prefix": "bare",
         "codec_type": "HTTP1",
-        "route_config": {"name": "bare", "virtual_hosts": [{"name": "model", "domains": ["*"], "routes": [route]}]},
+        "route_config": {
+            "name": "bare",
+            "virtual_hosts": [{"name": "model", "domains": ["*"], "routes": [route]}],
+        },
         "http_filters": [router],
         # As the product: Envoy makes no identifiers of its own. With its defaults the bare chain would cost more.
         "generate_request_id": False,
@@ -129,7 +138,9 @@ def _cluster(model: Path) -> dict[str, Any]:
         "connect_timeout": "2s",
         "per_connection_buffer_limit_bytes": 65536,
         "load_assignment": {"cluster_name": "model", "endpoints": [{"lb_endpoints": [endpoint]}]},
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
     }
 
 
@@ -143,7 +154,7 @@ client_max_body_size 2m; client_body_buffer_size 2m; large_client_header_buffers
 keepalive_timeout 75s; keepalive_requests 10000;
 ssl_certificate web.pem; ssl_certificate_key web.pem; ssl_protocols TLSv1.2 TLSv1.3;
 ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20; ssl_session_tickets off; ssl_session_cache off;
-proxy_http_version 1.1; proxy_set_header Connection ""; proxy_redirect off;
+proxy_http_version 1.1; proxy_redirect off;
 proxy_buffering off; proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_next_upstream off;
 proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off; proxy_ssl_certificate edge.pem; proxy_ssl_certificate_key edge.pem;
 proxy_ssl_trusted_certificate root.pem; proxy_ssl_verify on; proxy_ssl_verify_depth 2; proxy_ssl_server_name on;
@@ -153,7 +164,16 @@ proxy_ssl_trusted_certificate root.pem; proxy_ssl_verify on; proxy_ssl_verify_de
 def _lane(number: int, each: Lane) -> str:
     upstream = f"lane{number}"
     return f"""
-upstream {upstream} {{ server unix:{each.guard}; keepalive 16; keepalive_requests 100000; keepalive_time 120s; keepalive_timeout 60s; }}
-server {{ listen 127.0.0.1:{each.port} ssl;
-  location /m/mock/ {{ proxy_pass https://{upstream}/; proxy_set_header Host {each.name}; proxy_ssl_name {each.name}; }}
+upstream {upstream} {{
+    server unix:{each.guard};
+    keepalive 16; keepalive_requests 100000; keepalive_time 120s; keepalive_timeout 60s;
+}}
+server {{
+    listen 127.0.0.1:{each.port} ssl;
+    location /m/mock/ {{
+        proxy_pass https://{upstream}/;
+        proxy_set_header Host {each.name};
+        proxy_set_header Connection "";
+        proxy_ssl_name {each.name};
+    }}
 }}"""

@@ -44,7 +44,9 @@ class Program:
         """With every match replaced. Raises BenchError if the program no longer has the part that is to go."""
         conf, found = re.subn(pattern, by, self.conf, flags=re.DOTALL)
         if not found:
-            raise BenchError(f"the edge's program holds nothing like `{pattern}`: bring bench/edge_variants.py up to date")
+            raise BenchError(
+                f"the edge's program holds nothing like `{pattern}`: bring bench/edge_variants.py up to date"
+            )
         return replace(self, conf=conf)
 
 
@@ -67,8 +69,12 @@ def without_hop(program: Program) -> Program:
     """Straight on from the first location, always to the same guard."""
     inside = _location(program.conf, "@go")
     inside = re.sub(r"if \(\$mw_upstream = \"\"\) \{[^}]*\}", "", inside)
-    inside = inside.replace("${mw_upstream}", f"slot{program.slot}").replace("$mw_sni", program.name).replace("${mw_reqd}", "")
-    return program.edited(r"(location \"\^~\" /m/ \{.*?)js_content mw\.go;", lambda match: match[1] + inside)
+    inside = (
+        inside.replace("${mw_upstream}", f"slot{program.slot}")
+        .replace("$mw_sni", program.name)
+        .replace("${mw_reqd}", "")
+    )
+    return _in_front(program, r"js_content mw\.go;", inside)
 
 
 def without_decision(program: Program) -> Program:
@@ -76,7 +82,9 @@ def without_decision(program: Program) -> Program:
 
 
 def without_key(program: Program) -> Program:
-    program = replace(program, conf=program.conf.replace(f"slot{program.slot}${{mw_target}}", f"slot{program.slot}/embed"))
+    program = replace(
+        program, conf=program.conf.replace(f"slot{program.slot}${{mw_target}}", f"slot{program.slot}/embed")
+    )
     return _in_front(program, r"if \(\$mw_key = \"\"\) \{[^}]*\}")
 
 
@@ -101,7 +109,11 @@ def edge_variants(both: Sides) -> Iterator[dict[str, Target]]:
             directory = both.directory / f"e{number}"
             settings = _settings(both, directory)
             full = _program(both, settings)
-            program = drop(replace(full, conf=_moved(program.conf, number), script=program.script)) if program else full
+            program = (
+                drop(replace(full, conf=_moved(program.conf, number), script=program.script))
+                if program
+                else full
+            )
             targets[name] = stack.enter_context(_variant(both, directory, settings, program))
         yield {"bare": both.bare} | dict(reversed(targets.items()))
 
@@ -140,7 +152,9 @@ def _variant(both: Sides, directory: Path, settings: EdgeSettings, program: Prog
         target = Target(port, both.full.request, Meter({"edge": process.pid}))
         status, answer = target.once()
         if status != 200:
-            raise BenchError(f"a variant of the edge does not serve: {answer[:500]!r}; see {directory}/error.log")
+            raise BenchError(
+                f"a variant of the edge does not serve: {answer[:500]!r}; see {directory}/error.log"
+            )
         yield target
 
 
@@ -152,17 +166,21 @@ def _other(script: str) -> str:
 
 
 def _location(conf: str, name: str) -> str:
-    """What stands inside the one `location` of that name; its blocks are indented, and it ends where it began."""
-    found = re.search(rf"^( *)location {re.escape(name)} \{{\n(.*?)^\1\}}", conf, re.MULTILINE | re.DOTALL)
+    """What stands inside the one `location` of that name; it ends with the brace below its first letter."""
+    found = re.search(rf"^( *)location {name} \{{\n(.*?)^\1\}}", conf, re.MULTILINE | re.DOTALL)
     if not found:
-        raise BenchError(f"the edge's program has no location {name}: bring bench/edge_variants.py up to date")
+        raise BenchError(
+            f"the edge's program has no location `{name}`: bring bench/edge_variants.py up to date"
+        )
     return found[2]
 
 
-def _in_front(program: Program, pattern: str) -> Program:
-    """With every match taken out of the location that a request meets first."""
-    inside = _location(program.conf, '"^~" /m/')
-    left, found = re.subn(pattern, "", inside, flags=re.DOTALL)
+def _in_front(program: Program, pattern: str, by: str = "") -> Program:
+    """With every match replaced in the location that a request meets first."""
+    inside = _location(program.conf, r'"?\^~"? /m/')
+    edited, found = re.subn(pattern, lambda _: by, inside, flags=re.DOTALL)
     if not found:
-        raise BenchError(f"the edge's /m/ holds nothing like `{pattern}`: bring bench/edge_variants.py up to date")
-    return replace(program, conf=program.conf.replace(inside, left))
+        raise BenchError(
+            f"the edge's /m/ holds nothing like `{pattern}`: bring bench/edge_variants.py up to date"
+        )
+    return replace(program, conf=program.conf.replace(inside, edited))

@@ -87,8 +87,13 @@ def guard_variants(both: Sides) -> Iterator[tuple[dict[str, Target], Callable[[]
         pids, lanes = {}, {}
         for name, (bootstrap, place) in _bootstraps(both).items():
             socket = place / "guard.sock"
-            pids[name], lanes[name] = stack.enter_context(envoy(place, bootstrap, socket)), lane(socket, both.guarded.dns_name)
-        stack.enter_context(bare_edge(both.directory / "guards-edge", both.whole.authority, list(lanes.values())))
+            pids[name], lanes[name] = (
+                stack.enter_context(envoy(place, bootstrap, socket)),
+                lane(socket, both.guarded.dns_name),
+            )
+        stack.enter_context(
+            bare_edge(both.directory / "guards-edge", both.whole.authority, list(lanes.values()))
+        )
         yield {name: _target(lanes[name], pids[name], request) for name in GUARD}, refresh
 
 
@@ -118,7 +123,9 @@ def _static(both: Sides) -> Json:
     """The full guard with everything inline, as the vendor judges it; it logs, and is wherever `@PLACE@` is put."""
     view = project(both.whole.plan, both.guarded.model, both.guarded.version)
     authority, keys = both.whole.authority, load_keys(both.whole.state / "keys")
-    svid = authority.issue(SpiffeId(view.trust_domain, f"/model/{view.model}"), view.dns_name, datetime.now(UTC))
+    svid = authority.issue(
+        SpiffeId(view.trust_domain, f"/model/{view.model}"), view.dns_name, datetime.now(UTC)
+    )
     identity = GuardIdentity(svid.chain, svid.key, authority.root_pem, keys.public_jwks()["keys"])
     files = render(view, GuardSettings("/@PLACE@"), identity)
     bootstrap: Json = json.loads(files.twin.decode().replace("/@PLACE@", "@PLACE@"))

@@ -28,10 +28,20 @@ class Target:
     meter: Meter
     tls: bool = True
 
-    def busy(self, seconds: float) -> Sample:
+    def busy(self, seconds: int) -> Sample:
         """All that 16 connections carry, by wrk."""
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/"
-        argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(_SCRIPT), url]
+        argv = [
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{seconds}s",
+            "--timeout",
+            "10s",
+            "-s",
+            str(_SCRIPT),
+            url,
+        ]
         before = self.meter.read()
         done = subprocess.run(argv, capture_output=True, text=True, check=False, env=self._environment())
         if done.returncode != 0:
@@ -40,7 +50,15 @@ class Target:
 
     def paced(self, rate: int, seconds: float) -> Sample:
         """`rate` requests per second over 16 connections that are open and warm before the clock starts."""
-        argv = [sys.executable, "-m", "bench.paced", str(self.port), str(int(self.tls)), str(rate), f"{seconds:g}"]
+        argv = [
+            sys.executable,
+            "-m",
+            "bench.paced",
+            str(self.port),
+            str(int(self.tls)),
+            str(rate),
+            f"{seconds:g}",
+        ]
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment()
         ) as client:
@@ -77,5 +95,7 @@ def unverified() -> ssl.SSLContext:
 
 def _whole(answer: bytes | bytearray) -> bool:
     head, found, body = bytes(answer).partition(b"\r\n\r\n")
-    lengths = [line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    lengths = [
+        line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+    ]
     return bool(found) and (len(body) >= int(lengths[0]) if lengths else body.endswith(b"0\r\n\r\n"))

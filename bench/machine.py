@@ -17,7 +17,9 @@ def description() -> str:
     cores = len(os.sched_getaffinity(0))
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     python = platform.python_version()
-    return f"{_cpu()}, {cores} CPUs, {gigabytes:.0f} GB, Linux {platform.release()}; {versions}, Python {python}"
+    return (
+        f"{_cpu()}, {cores} CPUs, {gigabytes:.0f} GB, Linux {platform.release()}; {versions}, Python {python}"
+    )
 
 
 def moment() -> str:

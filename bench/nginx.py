@@ -16,7 +16,9 @@ from bench.processes import running
 def conf(http: str) -> str:
     """A whole nginx.conf around what stands in `http`: no log, one worker, paths relative to its directory."""
     user = "user root;" if os.geteuid() == 0 else ""
-    temporary = "\n".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    temporary = "\n".join(
+        f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     return f"""{user} daemon off; worker_processes 1; pid pid; error_log error.log warn;
 events {{ worker_connections 4096; }}
 http {{ access_log off; {temporary}
@@ -30,6 +32,14 @@ def nginx(directory: Path, text: str, ready: Callable[[], object]) -> Iterator[s
     """nginx with `text` as its configuration."""
     directory.mkdir(exist_ok=True)
     (directory / "nginx.conf").write_text(text)
-    argv = [str(find_components().nginx), "-p", f"{directory}/", "-c", f"{directory}/nginx.conf", "-e", "error.log"]
+    argv = [
+        str(find_components().nginx),
+        "-p",
+        f"{directory}/",
+        "-c",
+        f"{directory}/nginx.conf",
+        "-e",
+        "error.log",
+    ]
     with running(argv, ready, directory / "nginx.log") as process:
         yield process

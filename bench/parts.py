@@ -15,7 +15,7 @@ from bench.load import Target
 from bench.report import say, table
 from bench.sides import Sides
 
-SECONDS = 1.0  # of a round
+SECONDS = 1  # of a round
 Ladder = Mapping[str, Sequence[float]]
 
 
@@ -29,13 +29,15 @@ def breakdown(both: Sides, rounds: int) -> list[str]:
     return [*_table("edge", edge, EDGE), "", *_table("guard", guard, GUARD)]
 
 
-def _climb(hop: str, targets: Mapping[str, Target], rounds: int, before: Callable[[], None] = lambda: None) -> Ladder:
+def _climb(
+    hop: str, targets: Mapping[str, Target], rounds: int, before: Callable[[], None] = lambda: None
+) -> Ladder:
     """CPU time per request of `hop` for each variant, in turn; the order swapped every round."""
     found: dict[str, list[float]] = {name: [] for name in targets}
     for number in range(-1, rounds):  # the first round warms up
         before()
         for name in sorted(targets, key=list(targets).index, reverse=bool(number % 2)):
-            used = targets[name].busy(SECONDS if number >= 0 else 0.3).total(hop)
+            used = targets[name].busy(SECONDS).total(hop)
             if number >= 0:
                 found[name].append(used)
         say(f"path, parts of the {hop} {number + 1}/{rounds}")

@@ -13,7 +13,7 @@ from bench.sides import Sides, sides
 from bench.whole import PARTS, workers
 
 PATH = ("edge", "guard")  # what every request passes; the others are listed beside
-BUSY, PACED, WAITED = 2.5, 4.0, 3.0  # seconds of a round
+BUSY, PACED, WAITED = 3, 4.0, 3.0  # seconds of a round
 PACE, LATENCY_PACE = 200, 300  # requests per second
 
 
@@ -37,11 +37,14 @@ def _rounds(both: Sides, rounds: int, load: Callable[[Target], Sample], what: st
     samples: dict[str, list[Sample]] = {"bare": [], "full": []}
     targets = {"bare": both.bare, "full": both.full}
     for each in targets.values():
-        each.busy(0.5)
+        each.busy(1)
     for number in range(rounds):
         for side in sorted(targets, reverse=bool(number % 2)):
             samples[side].append(load(targets[side]))
-        say(f"path, {what} {number + 1}/{rounds}: " + ", ".join(f"{s} {samples[s][-1].total(*PATH):.0f} us" for s in samples))
+        say(
+            f"path, {what} {number + 1}/{rounds}: "
+            + ", ".join(f"{s} {samples[s][-1].total(*PATH):.0f} us" for s in samples)
+        )
     return samples
 
 
@@ -64,7 +67,19 @@ def _verdicts(busy: Rounds, paced: Rounds, waited: Rounds) -> list[str]:
 
 
 def _table(busy: Rounds, paced: Rounds, waited: Rounds) -> list[str]:
-    head = ["load", "side", "edge", "guard", "both", "+-", "decide", "collector", "requests/s", "p50 ms", "p99 ms"]
+    head = [
+        "load",
+        "side",
+        "edge",
+        "guard",
+        "both",
+        "+-",
+        "decide",
+        "collector",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+    ]
     rows = []
     for name, rounds in (("busy", busy), (f"paced {PACE}/s", paced), (f"paced {LATENCY_PACE}/s", waited)):
         for side in ("bare", "full"):

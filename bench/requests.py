@@ -16,7 +16,12 @@ def token(issuer: TestIssuer) -> str:
     """A person's access token as an identity provider fills it: about TOKEN_SIZE characters, good for an hour."""
     import time
 
-    claims = {"exp": int(time.time()) + 3600, "scope": "openid profile email", "azp": "bench", "sid": "0" * 32}
+    claims = {
+        "exp": int(time.time()) + 3600,
+        "scope": "openid profile email",
+        "azp": "bench",
+        "sid": "0" * 32,
+    }
     bare = issuer.token("alice", ["scientists"], **claims)
     padding = max(0, (TOKEN_SIZE - len(bare)) * 3 // 4 - 20)
     return issuer.token("alice", ["scientists"], **claims, profile="p" * padding)
@@ -24,8 +29,18 @@ def token(issuer: TestIssuer) -> str:
 
 def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     """A whole HTTP/1.1 request."""
-    named = {"Host": HOSTNAME, "Content-Type": "application/json", "Accept": "application/json", "User-Agent": "bench", **headers}
-    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items()), f"Content-Length: {len(body)}"]
+    named = {
+        "Host": HOSTNAME,
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "User-Agent": "bench",
+        **headers,
+    }
+    lines = [
+        f"POST {path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in named.items()),
+        f"Content-Length: {len(body)}",
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -48,7 +63,13 @@ def embedding() -> bytes:
 def completion() -> bytes:
     """An answer of OpenAI's /v1/chat/completions."""
     usage = {"prompt_tokens": 200, "completion_tokens": 100, "total_tokens": 300}
-    value = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1700000000, "model": "mock", "usage": usage}
+    value = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": "mock",
+        "usage": usage,
+    }
 
     def filled(value: dict, text: str) -> dict:
         message = {"role": "assistant", "content": text}

@@ -36,7 +36,9 @@ def sides(directory: Path) -> Iterator[Sides]:
         whole = stack.enter_context(whole_instance(directory, mock))
         full = whole.target(directory, "mock", "/m/mock/embed", requests.prompt())
         guarded = next(guard for guard in whole.instance.guards if guard.model == "mock")
-        place = directory / f"slot{guarded.slot}"  # where the edge's variants look for a guard of this slot and name
+        place = (
+            directory / f"slot{guarded.slot}"
+        )  # where the edge's variants look for a guard of this slot and name
         bootstrap = bare_guard(place, whole.authority, mock.socket, guarded.dns_name)
         guard_pid = stack.enter_context(envoy(place, bootstrap, place / "guard.sock"))
         bare = lane(place / "guard.sock", guarded.dns_name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meshward.audit.store import Records, Store
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse
@@ -56,8 +58,15 @@ class Whole:
     def roots(self, model: str = "mock") -> dict[str, int]:
         """The process of each part that serves `model`."""
         parts = {p["name"]: p["pid"] for p in json.loads((self.state / "status.json").read_text())["parts"]}
-        guard = next(pid for name, pid in parts.items() if name.startswith("guard-") and name.endswith(f"-{model}-v1"))
-        return {"edge": parts["edge"], "guard": guard, "decide": parts["decide"], "collector": parts["collector"]}
+        guard = next(
+            pid for name, pid in parts.items() if name.startswith("guard-") and name.endswith(f"-{model}-v1")
+        )
+        return {
+            "edge": parts["edge"],
+            "guard": guard,
+            "decide": parts["decide"],
+            "collector": parts["collector"],
+        }
 
     def target(self, directory: Path, model: str, path: str, body: bytes) -> Target:
         file = directory / f"whole-{model}-{path.count('/')}.request"
@@ -115,17 +124,27 @@ def _prove(whole: Whole, directory: Path) -> None:
     refused, _ = target.once(requests.post("/m/mock/embed", requests.prompt(), {}))
     if refused != 401:
         raise BenchError(f"without a token the full path answers {refused}, not 401")
-    edge, guard = whole.run.edge_dir / "access.log", whole.run.guard_dir(0) / "access.log"
-    wait_for(lambda: _lines(edge) and _lines(guard), "a line of each hop", within=5.0)
-    line = _lines(edge)[0]
-    if not (line["reqd"] and line["resd"] and line["facts"] and _lines(guard)[0]["sub"] == "test:alice"):
-        raise BenchError(f"the logs do not hold what the full path writes: {line}")
+    found = re.search(rb"(?i)^x-request-id: ([0-9a-f]{32})", answer, re.MULTILINE)
+    if not found:
+        raise BenchError(f"the full path names no request: {answer[:500]!r}")
+    records = Store.read_only(whole.state)
+    try:
+        wait_for(lambda: _whole(records, found[1].decode()), "a record in which both hops agree", within=10.0)
+    finally:
+        records.close()
 
 
-def _lines(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+def _whole(records: Records, rid: str) -> bool:
+    """Whether the record of `rid` has both hops' lines, the identity, and both digests."""
+    return any(
+        record.agrees and not record.waiting and record.guard and record.guard.sub == "test:alice"
+        and record.edge and record.edge.reqd and record.edge.resd
+        for record in records.records(rid)
+    )  # fmt: skip
 
 
 def workers(pid: int) -> int:
     """How many worker processes the nginx with master `pid` has."""
-    return len(subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split())
+    return len(
+        subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    )

@@ -307,3 +307,20 @@ def test_what_is_not_known_of_the_caller_does_not_save_it_from_a_deny(policy_of,
     )
     identity = Identity(issuer="i", subject="s", groups=("staff",), attributes=attributes)
     assert isinstance(decide(resolve(policy), identity, Request("m", "infer", 0)), Denial) is denied
+
+
+@pytest.mark.parametrize(
+    ("keys", "permitted"),
+    [
+        ({"grants": [PLAIN | {"mode": "shadow"}]}, False),
+        ({"denies": [{"id": "d", "models": "all", "mode": "shadow"}]}, True),
+        ({"denies": [{"id": "d", "subjects": [{"issuer": "i", "subject": "s"}], "mode": "shadow"}]}, True),
+        ({"denies": [{"id": "d", "subjects": [{"issuer": "i", "subject": "s"}]}]}, False),
+    ],
+)
+def test_rules_in_shadow_neither_permit_nor_deny(policy_of, keys, permitted):
+    identity = Identity(issuer="i", subject="s", groups=("staff",))
+    assert (
+        isinstance(decide(resolve(policy_of(**keys)), identity, Request("m", "infer", 0)), Permit)
+        is permitted
+    )

@@ -65,3 +65,18 @@ def test_the_hour_that_comes_twice_is_inside_twice_and_the_one_that_is_left_out_
     ]
     spring = at("UTC", 2027, 3, 28, 0, 0)
     assert not any(within(sunday, spring + minutes * 60) for minutes in range(180))
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "change"),
+    [
+        ((150, 240), (2027, 3, 28, 0, 30), (2027, 3, 28, 1, 0)),  # 02:30 is left out: 03:00 follows 01:59
+        ((150, 210), (2026, 10, 25, 0, 45), (2026, 10, 25, 1, 0)),  # 02:45, and in a quarter of an hour 02:00
+        ((150, 210), (2026, 10, 25, 1, 10), (2026, 10, 25, 1, 30)),  # 02:10 again, and then 02:30 again
+    ],
+)
+def test_a_change_of_clocks_is_a_change(window, now, change):
+    sunday = Hours(frozenset({6}), *window, "Europe/Berlin")
+    moment, expected = at("UTC", *now), at("UTC", *change)
+    assert next_change(sunday, moment) == expected
+    assert within(sunday, expected) is not within(sunday, moment)

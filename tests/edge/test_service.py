@@ -479,8 +479,8 @@ def test_no_secret_gets_into_a_log_or_an_error(own_service: Service) -> None:
     written = own_service.stderr() + "".join(answers)
     assert "faulty question" in own_service.stderr()
     assert "canary" not in written
-    for text in sent:
-        assert text.split(".")[-1] not in written
+    for signature in (text.rpartition(".")[2] for text in sent if len(text) > 100):
+        assert signature not in written
     for pem in signing:
         assert pem.splitlines()[1] not in written
     for line in own_service.stderr().splitlines():
