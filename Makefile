@@ -29,7 +29,8 @@ bench: setup     ## measure what identity costs; writes bench/RESULTS.md
 	$(PYTHON) -m bench $(ARGS)
 
 docs: setup      ## remake the generated pages (policy reference, schema, capability table, error codes)
-	$(PYTHON) scripts/generate_docs.py
+	$(PYTHON) scripts/reference.py
+	$(PYTHON) scripts/codes.py
 
 lock:            ## remake requirements/*.txt from requirements/*.in
 	sh scripts/lock.sh

@@ -83,7 +83,7 @@ def without_decision(program: Program) -> Program:
 
 def without_key(program: Program) -> Program:
     program = replace(
-        program, conf=program.conf.replace(f"slot{program.slot}${{mw_target}}", f"slot{program.slot}/embed")
+        program, conf=program.conf.replace(f"slot{program.slot}${{mw_target}}", f"slot{program.slot}/embed$is_args")
     )
     return _in_front(program, r"if \(\$mw_key = \"\"\) \{[^}]*\}")
 

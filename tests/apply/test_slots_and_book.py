@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from meshward.apply.book import Book, load_book
 from meshward.apply.slots import SLOTS, assign_slots
 from meshward.kit.errors import Exit, MeshwardError
@@ -38,7 +39,7 @@ def test_every_version_has_a_slot_of_its_own(names: list[str], before: dict[str,
 def test_more_versions_than_slots_are_refused() -> None:
     with pytest.raises(MeshwardError) as refused:
         assign_slots(plan_of([f"m{number}" for number in range(SLOTS + 1)]), {})
-    assert refused.value.code == "MW3010" and refused.value.exit_code is Exit.UNSAFE
+    assert refused.value.code == "MW3014" and refused.value.exit_code is Exit.UNSAFE
 
 
 def test_the_same_policy_is_the_same_revision() -> None:

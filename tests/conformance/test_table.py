@@ -54,7 +54,7 @@ def test_the_edge_decides_as_the_definition_does(
 def test_the_guard_decides_as_the_definition_does(
     stack: Stack, plan: Plan, table: list[dict[str, str]]
 ) -> None:
-    """At the guard alone, by a caller who stole the edge's key: each token that the person could ever get, on each route."""
+    """At the guard alone, with the edge's key stolen: each token that the person could ever get, on each route."""
     inside = Inside(stack)
     svid, root, now = inside.svid(), stack.instance.root_certificate, int(time.time())
     tokens: dict[tuple[str, str], list[str | None]] = {}

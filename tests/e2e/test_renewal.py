@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from meshward.apply.book import load_book
 from meshward.apply.hops import Owner
 from meshward.apply.renew import renew_edge, renew_guards
@@ -15,7 +16,6 @@ from meshward.plan.resolve import resolve
 from meshward.runtime.directories import Run
 from meshward.runtime.identities import Identity
 from meshward.spiffe.ca import load_or_create
-
 from tests.hostile.conftest import write_hostile
 from tests.stack.running import Stack, eventually, running
 

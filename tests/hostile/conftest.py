@@ -1,4 +1,4 @@
-"""One instance for all hostile tests: a server kind whose `infer` route is /v1/public and whose `manage` route is /v1/secret."""
+"""One instance for all hostile tests: its servers' `infer` route is /v1/public, their `manage` route /v1/secret."""
 
 from __future__ import annotations
 

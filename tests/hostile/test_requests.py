@@ -1,4 +1,4 @@
-"""Every hostile spelling of a request, with an otherwise good token, through the whole instance (invariants 1 and 2)."""
+"""Every hostile spelling of a request, with a good token, through the whole instance (invariants 1 and 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariant 6: after a whole run nothing secret is in any file, argument list or log; planted canaries are searched for."""
+"""Invariant 6: after a whole run no planted secret is in any file, argument list or log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stack(short_dir: Path) -> Iterator[Stack]:
 
 
 def _provoke(stack: Stack, token: str) -> None:
-    """Every way in which a request's text could end up in a log: permitted, refused, malformed, and failing upstream."""
+    """Every way in which a request's text could end up in a log: permitted, refused, malformed, failing upstream."""
     body = b'{"model":"m1","inputs":"' + PROMPT + b'"}'
     headers = {"Cookie": COOKIE, "X-Api-Key": COOKIE}
     assert stack.call("POST", f"/m/m1/v1/public?q={QUERY}", token, body, headers).status == 200

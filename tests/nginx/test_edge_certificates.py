@@ -113,6 +113,13 @@ def test_certificates_change_under_load_and_nobody_notices(edge: Edge) -> None:
 @pytest.mark.parametrize("pointer", [None, "", "x", "1\n2", "../1", "999999"])
 def test_without_its_pointer_no_handshake_succeeds(edge: Edge, pointer: str | None) -> None:
     path = edge.run / "generation"
+    for name in ("web", "edge"):  # files that such pointers would name, were they believed
+        for decoy in filter(None, (pointer, "")):
+            if "/" not in decoy and not decoy.isdigit():
+                edge.put(
+                    f"certs/{name}.{decoy}.pem",
+                    (edge.run / f"certs/{name}.{edge.generation}.pem").read_bytes(),
+                )
     with edge.client() as client:
         if pointer is None:
             path.unlink()

@@ -124,6 +124,11 @@ def test_every_way_to_a_guard_passes_a_decision(tmp_path: Path) -> None:
     locations = [d for _, d in _parse(tmp_path) if d["directive"] == "location"]
     to_guards = [x["args"] for x in locations if any("https://" in str(d["args"]) for d in x["block"])]
     assert to_guards == [["@go"]]
+    proxying = [
+        " ".join(x["args"]) for x in locations if any(d["directive"] == "proxy_pass" for d in x["block"])
+    ]
+    metadata = "/.well-known/oauth-protected-resource"
+    assert proxying == ["= /_decide", f"= {metadata}", f"^~ {metadata}/m/", "@go", "= /decide"]
     for location in locations:
         runs_go = any(d["directive"] == "js_content" and d["args"] == ["mw.go"] for d in location["block"])
         asks = [d["args"] for d in location["block"] if d["directive"] == "auth_request"]

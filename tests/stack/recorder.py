@@ -1,4 +1,4 @@
-"""A model server that writes down every byte that reaches it. It answers 200 to anything, so nothing hides behind a 404."""
+"""A model server that writes down what reaches it. It answers 200 to anything: nothing hides behind a 404."""
 
 from __future__ import annotations
 

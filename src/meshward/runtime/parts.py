@@ -11,8 +11,8 @@ from pathlib import Path
 from meshward.runtime.components import Components
 from meshward.runtime.directories import Run, State
 from meshward.runtime.identities import Identity
-from meshward.runtime.process import ProcessSpec
-from meshward.runtime.ready import Ready, http_ok, port_accepts, socket_accepts
+from meshward.runtime.process import ProcessSpec, Ready
+from meshward.runtime.ready import http_ok, port_accepts, socket_accepts
 from meshward.runtime.seal import sealed_command
 from meshward.targets.envoy.files import command as guard_command
 

@@ -50,6 +50,7 @@ from meshward.runtime.directories import (
 from meshward.runtime.identities import Identity, assign_identities, popen_user, starter
 from meshward.runtime.instance import Guarded, Instance
 from meshward.runtime.lock import hold_lock
+from meshward.runtime.part import Progress
 from meshward.runtime.parts import (
     Bench,
     Program,
@@ -62,7 +63,7 @@ from meshward.runtime.parts import (
 from meshward.runtime.ports import require_free
 from meshward.runtime.process import CLEAN_ENVIRONMENT, ProcessSpec, can_execute_as, open_log
 from meshward.runtime.ready import file_exists
-from meshward.runtime.supervisor import Progress, Supervisor
+from meshward.runtime.supervisor import Supervisor
 from meshward.spiffe.ca import SVID_TTL, Authority
 from meshward.spiffe.ca import load_or_create as load_authority
 from meshward.targets.envoy.files import GuardFiles, validate_command
@@ -114,7 +115,7 @@ def up(
     on_ready: Callable[[Instance], None],
     progress: Progress,
 ) -> None:
-    """Run `policy` with its state in `path`, in the foreground. Raises MeshwardError for each refusal of step 1 and 3."""
+    """Run `policy` with its state in `path`, in the foreground. Raises MeshwardError for what steps 1 and 3 refuse."""
     plan = resolve(policy)
     components = find_components()
     for warning in components.warnings:
@@ -289,8 +290,8 @@ def _judge_guard(envoy: Path, key: str, files: GuardFiles) -> None:
 
 def _judge_edge(bench: Bench) -> None:
     directory = bench.run.edge_dir
-    _judge("the edge", [str(bench.components.nginx), "-t", "-q", "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "stderr"],
-           bench.identities["edge"])  # fmt: skip
+    test = ["-t", "-q", "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "stderr"]
+    _judge("the edge", [str(bench.components.nginx), *test], bench.identities["edge"])
 
 
 def _judge(what: str, argv: Sequence[str], identity: Identity | None = None) -> None:

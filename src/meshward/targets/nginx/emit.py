@@ -21,7 +21,7 @@ _LONGEST = 2000  # nginx reads an argument through a buffer of 4096 bytes, whose
 def quote(text: str) -> str:
     """`text` as one argument that nginx reads back byte for byte.
 
-    Raises MeshwardError (MW3001) for what cannot be: control and invisible characters, `$`, over-long text.
+    Raises MeshwardError (MW1201) for what cannot be: control and invisible characters, `$`, over-long text.
     """
     if "$" in text:
         raise _refusal(text, "holds `$`, which nginx always reads as a variable")
@@ -37,7 +37,7 @@ def quote(text: str) -> str:
 
 def _refusal(text: str, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW3001", f"`{text!r}` {why}", "Use letters, digits, and . _ - / for paths and names."
+        "MW1201", f"`{text!r}` {why}", "Use letters, digits, and . _ - / for paths and names."
     )
 
 

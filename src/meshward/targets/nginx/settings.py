@@ -18,7 +18,7 @@ _LONGEST_SOCKET = 103  # bytes; sockaddr_un holds 108 with its end, BSDs 104
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """Everything that a reload is needed for. Raises MeshwardError (MW3002) for what cannot be an edge."""
+    """Everything that a reload is needed for. Raises MeshwardError (MW1202) for what cannot be an edge."""
 
     listen_host: str  # an IP address
     listen_port: int
@@ -78,5 +78,5 @@ class EdgeSettings:
 def _demand(fine: object, problem: str) -> None:
     if not fine:
         raise MeshwardError(
-            "MW3002", problem, "Change the edge's listener, or the directory that meshward runs in."
+            "MW1202", problem, "Change the edge's listener, or the directory that meshward runs in."
         )

@@ -1,0 +1,91 @@
+"""GET /whoami: who the bearer of a token is to this edge, for a person to read. It decides nothing.
+
+Asking may cost a decision per model and action, so it yields to real decisions between a few of them, and
+one is answered at a time; the edge limits how often an address may ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from typing import Any
+
+from meshward.decide.decide import decide
+from meshward.decide.index import index_of
+from meshward.decide.types import Identity, Permit, Request
+from meshward.edge import answers
+from meshward.edge.issuers import identity_of
+from meshward.edge.trust import Trust
+from meshward.edge.world import World
+from meshward.kit.canonical import canonical_json
+from meshward.kit.clock import Clock, system_clock
+from meshward.kit.secret import Secret
+from meshward.oidc.verify import VerifiedToken
+from meshward.policy.schema import Action
+
+PATH = "/whoami"
+_BREATH = 50  # decisions between two yields: a few milliseconds
+
+
+class WhoAmI:
+    """Answers one question at a time."""
+
+    def __init__(self, clock: Clock = system_clock) -> None:
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    async def answer(self, bearer: Secret, address: str, world: World, trust: Trust) -> bytes:
+        """The JSON document. Raises TokenRefused, KeysUnavailable, and ValueError for an address that is none."""
+        token = await trust.verifier.verify(bearer)
+        source = ip_address(address)
+        identity = identity_of(token, world.plan.issuers[token.issuer])
+        async with self._turn:
+            at = int(self._clock())
+            permits = [
+                permit
+                async for model, action in _breathing(world)
+                if isinstance(
+                    permit := decide(world.plan, identity, Request(model, action, at, source)), Permit
+                )
+            ]
+        return canonical_json(_told(identity, token, permits, at, world)).encode()
+
+
+async def _breathing(world: World) -> AsyncIterator[tuple[str, Action]]:
+    """Each model with each action that one of its routes means."""
+    count = 0
+    for model, routes in world.served.items():
+        for action in sorted({served.action for served in routes.values()}):
+            count += 1
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)
+            yield model, action
+
+
+def _told(
+    identity: Identity, token: VerifiedToken, permits: list[Permit], at: int, world: World
+) -> dict[str, Any]:
+    return {
+        "identity": identity.name,
+        "issuer": world.plan.issuers[token.issuer].url,
+        "subject": identity.subject,
+        "client": token.client,
+        "groups": list(identity.groups),
+        "attributes": dict(identity.attributes),
+        "roles": sorted(index_of(world.plan).roles.held(identity, at).roles),
+        "permissions": [_permission(permit) for permit in permits],
+        "expires_at": token.expires_at,
+        "revision": world.live.revision,
+    }
+
+
+def _permission(permit: Permit) -> dict[str, Any]:
+    model, _, action = permit.permission.rpartition(".")
+    return {
+        "model": model,
+        "action": action,
+        "grant": permit.pays,
+        "limit": answers.rate_text(permit.limits) or None,
+        "holds_until": permit.holds_until,
+    }
