@@ -1,7 +1,7 @@
 """python -m bench [SCENARIO...] [--rounds N] [--peers-dir DIR]
 
-Scenarios: path, decisions, memory, peers; all of them without a name. Each writes its section of bench/RESULTS.md.
-Only `peers` needs a network, once, to install them.
+Scenarios: path, decisions, memory, peers; all of them without a name. Each writes its section of
+bench/RESULTS.md. Only `peers` needs a network, once, to install them.
 """
 
 from __future__ import annotations
@@ -13,35 +13,26 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from meshward.runtime.directories import State, run_path
-
-from bench import path, report
+from bench import decisions, memory, path, peers, report
 from bench.processes import BenchError
 from bench.report import Section
+from meshward.runtime.directories import State, run_path
 
 ROUNDS = 5
-SCENARIOS: dict[str, Callable[[Path, int], Section]] = {
-    "path": path.measure,
-}
+PEERS = Path(".bench-peers")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description="What identity costs on this machine."
-    )
-    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; all of them by default")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="alternated rounds of each load")
-    options = parser.parse_args()
-    unknown = set(options.scenario) - set(SCENARIOS)
-    if unknown:
-        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+    options = _options()
+    scenarios = _scenarios(options.peers_dir.absolute())
     try:
-        for name in options.scenario or SCENARIOS:
+        for name in options.scenario or scenarios:
             with workshop() as directory:
-                section = SCENARIOS[name](directory, options.rounds)
-            report.write(section, list(SCENARIOS))
+                section = scenarios[name](directory, options.rounds)
+            report.write(section, list(scenarios))
             print("\n".join([f"## {section.title}", "", *section.lines, ""]), flush=True)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -49,15 +40,38 @@ def main() -> int:
     return 0
 
 
+def _scenarios(peers_dir: Path) -> dict[str, Callable[[Path, int], Section]]:
+    return {
+        "path": path.measure,
+        "decisions": decisions.measure,
+        "memory": memory.measure,
+        "peers": partial(peers.measure, peers=peers_dir),
+    }
+
+
+def _options() -> argparse.Namespace:
+    names = list(_scenarios(PEERS))
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What identity costs here.")
+    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(names)}; all of them by default")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="alternated rounds of each load")
+    parser.add_argument("--peers-dir", type=Path, default=PEERS, help="where the peers are or will be installed")
+    options = parser.parse_args()
+    if unknown := set(options.scenario) - set(names):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    return options
+
+
 @contextmanager
 def workshop() -> Iterator[Path]:
-    """A directory with a short path, that other uids may pass; with it goes what an instance in it left elsewhere."""
+    """A directory with a short path that other uids may pass; what an instance in it left elsewhere goes with it."""
     with tempfile.TemporaryDirectory(prefix="mwb") as name:
         directory = Path(name)
         directory.chmod(0o711)
-        yield directory
-        if os.geteuid() == 0:
-            shutil.rmtree(run_path(State(directory / "s")), ignore_errors=True)
+        try:
+            yield directory
+        finally:
+            if os.geteuid() == 0:
+                shutil.rmtree(run_path(State(directory / "s")), ignore_errors=True)
 
 
 if __name__ == "__main__":

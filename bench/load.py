@@ -72,18 +72,21 @@ class Target:
 
     def once(self, request: bytes | None = None) -> tuple[int, bytes]:
         """One request on a connection of its own: status, and everything that came back."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as plain:
-            connection: Any = unverified().wrap_socket(plain) if self.tls else plain
-            connection.sendall(request or self.request.read_bytes())
-            answer = bytearray()
-            while not _whole(answer):
-                if not (chunk := connection.recv(65536)):
-                    break
-                answer += chunk
-        return int(answer.split(b" ", 2)[1]), bytes(answer)
+        return once(self.port, request or self.request.read_bytes(), self.tls)
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "BENCH_REQUEST": str(self.request)}
+
+
+def once(port: int, request: bytes, tls: bool = True) -> tuple[int, bytes]:
+    """One request to 127.0.0.1 on a connection of its own: status, and everything that came back."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+        connection: Any = unverified().wrap_socket(plain) if tls else plain
+        connection.sendall(request)
+        answer = bytearray()
+        while not _whole(answer) and (chunk := connection.recv(65536)):
+            answer += chunk
+    return int(answer.split(b" ", 2)[1]), bytes(answer)
 
 
 def unverified() -> ssl.SSLContext:

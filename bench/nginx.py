@@ -10,7 +10,7 @@ from pathlib import Path
 
 from meshward.runtime.components import find_components
 
-from bench.processes import running
+from bench.processes import descendants, running, title, wait_for
 
 
 def conf(http: str) -> str:
@@ -42,4 +42,10 @@ def nginx(directory: Path, text: str, ready: Callable[[], object]) -> Iterator[s
         "error.log",
     ]
     with running(argv, ready, directory / "nginx.log") as process:
+        wait_for(lambda: workers(process.pid), "nginx's worker")  # the port is open before there is one
         yield process
+
+
+def workers(pid: int) -> int:
+    """How many worker processes the nginx with master `pid` has."""
+    return sum("worker process" in title(each) for each in descendants(pid))

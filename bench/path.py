@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bench.figures import Sample, Verdict, middle, more, ratio, shown, spread
 from bench.load import CONNECTIONS, Target
+from bench.nginx import workers
 from bench.parts import breakdown
 from bench.report import Section, say, table
 from bench.sides import Sides, sides
-from bench.whole import PARTS, workers
+from bench.whole import PARTS
 
 PATH = ("edge", "guard")  # what every request passes; the others are listed beside
 BUSY, PACED, WAITED = 3, 4.0, 3.0  # seconds of a round

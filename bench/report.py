@@ -13,7 +13,7 @@ from bench.machine import description, moment
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _TITLE = """# Results
 
-Written by `python -m bench` (`make bench`), never by hand. Targets and what stands beside them are the issue's; a number that
+Written by `python -m bench` (`make bench`), never by hand. Targets and what stands beside them are the design's; a number that
 is missed stands here as missed.
 """
 

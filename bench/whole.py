@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,9 +141,3 @@ def _whole(records: Records, rid: str) -> bool:
         for record in records.records(rid)
     )  # fmt: skip
 
-
-def workers(pid: int) -> int:
-    """How many worker processes the nginx with master `pid` has."""
-    return len(
-        subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
-    )

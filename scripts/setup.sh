@@ -52,6 +52,17 @@ python=$(command -v python3.11 || command -v python3)
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   stop "$("$python" --version) is too old: meshward needs Python 3.11 or later"
 
+# The certified OpenID provider that tests sign in at; without node those tests are named as not run.
+provider=tests/oidc_provider
+if [ "$wanted" = dev ] && ! cmp -s "$provider/package.json" "$provider/node_modules/.installed"; then
+  if command -v npm >/dev/null 2>&1; then
+    say "installing oidc-provider for the tests"
+    npm install --prefix "$provider" --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
+    cp "$provider/package.json" "$provider/node_modules/.installed"
+  else say "npm is not here: tests that need oidc-provider will not run"
+  fi
+fi
+
 stamp=".venv/.meshward-$wanted"
 fingerprint=$(cat pyproject.toml requirements/*.txt | sha256sum | cut -d' ' -f1)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$fingerprint" ]; then exit 0; fi

@@ -10,18 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.oidc_provider import running as oidc_provider_running
+from tests.oidc_provider.running import OidcProvider
+
 _BINARIES = {
     "nginx": lambda: shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"),
     "envoy": lambda: (
         __import__("envoy") and str(Path(__import__("envoy").__file__).parent / "_bin" / "envoy")
     ),
+    "oidc-provider": oidc_provider_running.installed,
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--require", default="", help="comma-separated binaries whose absence fails the run (nginx,envoy)"
+        "--require",
+        default="",
+        help="comma-separated programs whose absence fails the run (nginx,envoy,oidc-provider)",
     )
+    parser.addoption("--long", action="store_true", help="kill an apply 200 times, not 12")
     parser.addoption(
         "--report", action="store_true", help="print the conformance table: role x model x action x route"
     )
@@ -45,6 +52,17 @@ def shared_data() -> Path:
     if os.environ.get("CI"):
         pytest.fail("MESHWARD_TEST_DATA must name the test data in CI")
     pytest.skip("not run: MESHWARD_TEST_DATA does not name the test data (vectors that are not ours to ship)")
+
+
+@pytest.fixture(scope="session")
+def oidc_provider() -> Iterator[OidcProvider]:
+    """npm's certified OpenID provider. In CI its absence fails; a user without node sees these tests as not run."""
+    if oidc_provider_running.installed() is None:
+        if os.environ.get("CI"):
+            pytest.fail("oidc-provider must be there in CI: `sh scripts/setup.sh --dev` installs it by npm")
+        pytest.skip("not run: node, or npm's oidc-provider, is not here (`sh scripts/setup.sh --dev`)")
+    with oidc_provider_running.running() as provider:
+        yield provider
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from meshward.apply.hops import Owner, edge_settings, origin, rates
+from meshward.apply.hops import Owner, edge_settings, rates
+from meshward.apply.standing import origin
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy

@@ -90,6 +90,19 @@ def test_a_command_without_an_instance_says_so(tmp_path: Path) -> None:
 
 
 def test_every_verb_has_help() -> None:
-    for verb in ("check", "explain", "up", "status", "trace", "tour", "down"):
+    for verb in (
+        "init",
+        "check",
+        "explain",
+        "up",
+        "status",
+        "trace",
+        "tour",
+        "down",
+        "login",
+        "whoami",
+        "token",
+        "logout",
+    ):
         done = meshward(verb, "--help")
         assert done.returncode == 0 and "Usage: meshward" in done.stdout, done

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ KIND = {
     "manage": ["POST /admin/reset", "DELETE /admin/index"],
 }
 MODELS: dict[str, dict[str, Any]] = {
-    "emb": {"labels": {"data": "public"}, "server": "tei"},
-    "chat": {"labels": {"data": "internal"}, "server": "vllm"},
+    "emb": {"labels": {"data": "public", "org": "a"}, "server": "tei"},
+    "chat": {"labels": {"data": "internal", "org": "b"}, "server": "vllm"},
     "doc.search": {
         "labels": {"data": "public"},
         "server": "handbook",
@@ -32,6 +34,26 @@ PEOPLE: dict[str, list[str]] = {
     "leaver": ["admins", "readers"],
     "nobody": [],
     "stranger": ["reader"],  # nearly the name of a group
+    "tenant": ["tenants"],
+    "roamer": ["roamers"],
+    "guest": ["guests"],
+    "robot": ["robots"],
+    "job": [],  # a workload
+}
+CLAIMS: dict[str, dict[str, Any]] = {
+    "tenant": {"org": "a"},
+    "roamer": {"auth_time": int(time.time()) - 7200},
+    "robot": {"client_id": "robot"},
+}
+WORKLOADS = {"job": {"id": "/ns/jobs/sa/job"}}
+SOURCE = ip_address("127.0.0.1")  # where the tests ask from
+GROUPED = ("reader", "chatter", "admin", "tenant", "roamer", "robot")
+ROLES: dict[str, list[dict[str, Any]]] = {
+    **{role: [{"issuer": "test", "group": f"{role}s"}] for role in GROUPED},
+    "gone": [{"issuer": "test", "group": "guests", "until": "2020-01-01"}],
+    "staying": [{"issuer": "test", "group": "guests", "until": "2099-12-31"}],
+    "claimed": [{"issuer": "test", "claims": {"org": "a"}}],
+    "batch": [{"workload": "job"}],
 }
 GRANTS: list[dict[str, Any]] = [
     {
@@ -47,10 +69,34 @@ GRANTS: list[dict[str, Any]] = [
         "models": "all",
         "actions": ["infer", "describe", "observe", "manage"],
     },
+    {"id": "own", "roles": ["tenant", "batch"], "models": {"same": ["org"]}, "actions": ["observe"]},
+    {"id": "claimed", "roles": ["claimed"], "models": ["doc.search"], "actions": ["describe"]},
+    {"id": "gone", "roles": ["gone"], "models": "all", "actions": ["manage"]},
+    {"id": "staying", "roles": ["staying"], "models": ["emb"], "actions": ["observe"]},
+    {"id": "nightly", "roles": ["batch"], "models": ["emb"], "actions": ["infer"]},
+    *(
+        {"id": f"when-{number}", "roles": [role], "models": [model], "actions": [action], "when": when}
+        for number, (role, model, action, when) in enumerate(
+            [
+                ("roamer", "emb", "infer", {"from": ["127.0.0.0/8"]}),
+                ("roamer", "chat", "infer", {"from": ["203.0.113.0/24"]}),
+                ("roamer", "emb", "describe", {"fresh": "3h"}),
+                ("roamer", "doc.search", "infer", {"fresh": "1h"}),
+                ("roamer", "doc.search", "describe", {"hours": "Mon-Sun 00:00-24:00 UTC", "actor": "absent"}),
+                ("roamer", "doc.search", "observe", {"actor": "present"}),
+                ("robot", "emb", "infer", {"person": "required"}),
+                ("robot", "chat", "infer", {"person": "absent"}),
+                ("robot", "doc.search", "infer", {"person": "absent"}),
+                ("batch", "chat", "infer", {"person": "required"}),
+                ("batch", "chat", "describe", {"fresh": "1h"}),
+            ]
+        )
+    ),
     {"id": "past", "roles": ["chatter"], "models": "all", "actions": ["manage"], "expires": "2020-01-01"},
 ]
 DENIES: list[dict[str, Any]] = [
     {"id": "leaver", "subjects": [{"issuer": "test", "subject": "leaver"}]},
+    {"id": "no-robots", "roles": ["robot"], "models": ["doc.search"], "when": {"person": "absent"}},
     {"id": "no-reset", "roles": ["admin"], "models": ["doc.search"], "actions": ["manage"]},
 ]
 
@@ -65,13 +111,25 @@ def policy(jwks: Path, port: int, directory: Path, **rules: Any) -> tuple[dict[s
         }
         for name, entry in MODELS.items()
     }
-    roles = {role: [{"issuer": "test", "group": f"{role}s"}] for role in ("reader", "chatter", "admin")}
-    text = policies.base(jwks, port) | {"servers": {"handbook": KIND}, "models": models, "roles": roles}
+    text = policies.base(jwks, port) | {"servers": {"handbook": KIND}, "models": models, "roles": ROLES}
+    text["issuers"]["test"]["attributes"] = {"org": "/org"}
+    text["workloads"] = WORKLOADS
     return text | {"grants": GRANTS, "denies": DENIES} | rules, sockets
 
 
 def identity(name: str) -> Identity:
-    return Identity(issuer="test", subject=name, groups=tuple(PEOPLE[name]))
+    """What the decision should make of the token, or the certificate, of `name`."""
+    if name in WORKLOADS:
+        return Identity(workload=name)
+    claims = CLAIMS.get(name, {})
+    return Identity(
+        issuer="test",
+        subject=name,
+        groups=tuple(PEOPLE[name]),
+        claims={"sub": name} | claims,
+        attributes={"org": claims["org"]} if "org" in claims else {},
+        authenticated_at=claims.get("auth_time"),
+    )
 
 
 def every_route(plan: Plan) -> list[Route]:
@@ -83,10 +141,10 @@ def every_route(plan: Plan) -> list[Route]:
 def allowed(plan: Plan, who: Identity, model: str, route: Route, at: int) -> bool:
     """What the definition says about a request by its route."""
     action = plan.models[model].action_of(route.method, route.path)
-    return action is not None and isinstance(decide(plan, who, Request(model, action, at)), Permit)
+    return action is not None and isinstance(decide(plan, who, Request(model, action, at, SOURCE)), Permit)
 
 
 def permissions(plan: Plan, who: Identity, model: str, at: int) -> list[str]:
     """The permissions that the edge would ever put into a token of `who` for `model`."""
     asked = ("infer", "describe", "observe", "manage")
-    return [f"{model}.{a}" for a in asked if isinstance(decide(plan, who, Request(model, a, at)), Permit)]
+    return [f"{model}.{a}" for a in asked if isinstance(decide(plan, who, Request(model, a, at, SOURCE)), Permit)]

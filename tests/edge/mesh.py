@@ -66,6 +66,8 @@ LIVE = Live(
     audience="mesh.test",
     origin="https://models.test:8443",
     slots={"minilm/v1": "00", "minilm/v2": "01", "minilm/v3": "02", "other/v1": "03"},
+    policy="",
+    until="",
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.jwk import parse_key_set
 from meshward.oidc.strict import json_object
 from meshward.oidc.verify import split, token_hash
@@ -485,3 +486,101 @@ def test_no_secret_gets_into_a_log_or_an_error(own_service: Service) -> None:
         assert pem.splitlines()[1] not in written
     for line in own_service.stderr().splitlines():
         assert isinstance(json.loads(line), dict)
+
+
+# --- who am I
+
+
+def whoami(service: Service, token: str | None = None, **over: str | None) -> httpx2.Response:
+    headers = {
+        "x-mw-authorization": None if token is None else f"Bearer {token}",
+        "x-mw-method": "GET",
+        "x-mw-path": "/",
+        "x-mw-front": "m",
+        "x-mw-addr": "203.0.113.9",
+        "x-mw-rid": "r1",
+    } | {f"x-mw-{name}": value for name, value in over.items()}
+    return service.asker._client.get(WHOAMI, headers={k: v for k, v in headers.items() if v is not None})
+
+
+def test_whoami_tells_what_the_bearer_is_here(service: Service) -> None:
+    response = whoami(service, service.token("science", azp="cli", sub="ann"))
+    assert response.status_code == 200 and response.headers["cache-control"] == "no-store"
+    told = response.json()
+    assert told.pop("expires_at") > time.time()
+    permission = {
+        "model": "minilm",
+        "action": "infer",
+        "grant": "science",
+        "limit": "600r/m",
+        "holds_until": None,
+    }
+    assert told == {
+        "identity": "corp:ann",
+        "issuer": ISSUER,
+        "subject": "ann",
+        "client": "cli",
+        "groups": ["science"],
+        "attributes": {},
+        "roles": ["scientist"],
+        "permissions": [permission],
+        "revision": 7,
+        "revoked": False,
+    }
+
+
+def test_whoami_lists_exactly_what_would_be_permitted(service: Service) -> None:
+    for groups in ((), ("sales",), ("science",), ("platform",), ("science", "platform")):
+        token = service.token(*groups)
+        told = {(p["model"], p["action"]) for p in whoami(service, token).json()["permissions"]}
+        asked = {
+            (model, action)
+            for model in ("minilm", "other")
+            for action, path in (("infer", "/embed"), ("manage", "/unload"))
+            if service.ask(token, model=model, path=path).status_code == 200
+        }
+        assert told == asked, groups
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"), [(None, "no_credentials"), ("hf_x", "huggingface_token"), ("x", "token_malformed")]
+)
+def test_whoami_is_for_nobody_without_a_token(service: Service, token: str | None, reason: str) -> None:
+    response = whoami(service, token)
+    assert response.status_code == 401
+    assert response.json() == {
+        "error": response.headers["x-error-message"], "error_type": reason, "request_id": "r1", "layer": "edge"
+    }  # fmt: skip
+    metadata = '"https://models.test:8443/.well-known/oauth-protected-resource"'
+    assert f"resource_metadata={metadata}" in response.headers["www-authenticate"]
+
+
+def test_whoami_of_a_token_that_does_not_hold(service: Service) -> None:
+    for claims in ({"exp": 1}, {"aud": "other"}, {"iss": "https://evil.test"}):
+        assert whoami(service, service.token("science", **claims)).status_code == 401
+
+
+def test_whoami_that_the_edge_never_asks(service: Service) -> None:
+    token = service.token("science")
+    for over in ({"addr": None}, {"addr": "nowhere"}, {"front": "x"}):
+        response = whoami(service, token, **over)
+        assert response.status_code == 503 and "identity" not in response.text
+    assert service.asker._client.post(WHOAMI).status_code == 404
+
+
+def test_whoami_reads_no_header_of_the_clients(service: Service) -> None:
+    headers = {"authorization": f"Bearer {service.token('science')}"}
+    assert service.asker._client.get(WHOAMI, headers=headers).status_code == 503
+
+
+def test_metadata_publishes_the_clients_for_logins(own_service: Service) -> None:
+    policy = json.loads(json.dumps(POLICY))
+    policy["issuers"]["corp"]["login"] = {"client": "cli-7"}
+    policy["issuers"]["other"] = {"profile": "oidc", "issuer": "https://other.test", "audience": "m"}
+    own_service.mesh.write(policy, replace(LIVE, revision=8))
+    own_service.reload()
+    wait_until(lambda: own_service.health()["revision"] == 8)
+    for rest in ("", "/m/minilm", "/m/nowhere"):
+        metadata = own_service.asker.get("/.well-known/oauth-protected-resource" + rest).json()
+        assert metadata["meshward_login"] == {ISSUER: "cli-7"}
+        assert metadata["authorization_servers"] == [ISSUER, "https://other.test"]

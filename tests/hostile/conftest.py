@@ -31,9 +31,12 @@ def hostile_policy(jwks: Path, port: int, sockets: dict[str, Path]) -> dict[str,
         "roles": {
             "user": [{"issuer": "test", "group": "users"}],
             "boss": [{"issuer": "test", "group": "bosses"}],
+            "batch": [{"workload": "scorer"}],
         },
+        "workloads": {"scorer": {"id": "/ns/jobs/sa/scorer"}, "idle": {"id": "/ns/jobs/sa/idle"}},
         "grants": [
             {"id": "use", "roles": ["user"], "models": "all", "actions": ["infer"]},
+            {"id": "nightly", "roles": ["batch"], "models": ["m1"], "actions": ["infer"]},
             {"id": "rule", "roles": ["boss"], "models": "all", "actions": ["infer", "manage"]},
         ],
     }

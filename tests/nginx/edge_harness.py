@@ -245,8 +245,21 @@ class Response:
 class Client:
     """One TLS connection; sends exactly the bytes it is given."""
 
-    def __init__(self, port: int, root: Path, name: str | None = HOST, source: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        port: int,
+        root: Path,
+        name: str | None = HOST,
+        source: str = "127.0.0.1",
+        certificate: bytes | None = None,
+    ) -> None:
+        """`certificate`: key and chain of a client certificate, PEM."""
         context = ssl.create_default_context(cafile=str(root))
+        if certificate is not None:
+            with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+                file.write(certificate)
+                file.flush()
+                context.load_cert_chain(file.name)
         context.check_hostname = name is not None
         plain = socket.create_connection(("127.0.0.1", port), 10, (source, 0))
         self.socket = context.wrap_socket(plain, server_hostname=name)
@@ -456,8 +469,10 @@ class Edge:
     def port(self) -> int:
         return self.settings.listen_port
 
-    def client(self, name: str | None = HOST, source: str = "127.0.0.1") -> Client:
-        return Client(self.port, self.run / "certs/root.pem", name, source)
+    def client(
+        self, name: str | None = HOST, source: str = "127.0.0.1", certificate: bytes | None = None
+    ) -> Client:
+        return Client(self.port, self.run / "certs/root.pem", name, source, certificate)
 
     def request(
         self, method: str, target: str, token: str | None = "ok", body: bytes | None = None, **headers: str

@@ -40,6 +40,7 @@ def test_the_decision_is_asked_exactly_what_the_contract_says(edge: Edge) -> Non
         "X-Mw-Path": "/v1/x",
         "X-Mw-Front": "m",
         "X-Mw-Addr": "127.0.0.1",
+        "X-Mw-Verify": "NONE",
     }
     assert asked.body == b""
 
@@ -320,4 +321,20 @@ def test_metadata_is_for_everybody_by_get_and_cached(edge: Edge) -> None:
     edge.decision.answer = lambda _: Answer(500)
     assert edge.request("GET", f"{place}/m/none2").status == 503
     assert edge.request("GET", f"{place}x").status == 404
+    assert edge.seen() == []
+
+
+def test_whoami_asks_anew_each_time_and_hands_on_no_header_of_the_clients(edge: Edge) -> None:
+    place = "/.well-known/meshward/whoami"
+    edge.decision.answer = lambda r: Answer(
+        200, {"X-Accel-Expires": "30"}, (r.get("X-Mw-Authorization") or "").encode()
+    )
+    for token in ("ok1", "ok2", "ok1"):
+        answer = edge.request("GET", place, token, X_Mw_Addr="1.2.3.4", X_Mw_Model="m", Cookie="a")
+        assert (answer.status, answer.body) == (200, b"Bearer " + token.encode())
+    assert [r.line for r in edge.decision.received] == ["GET /whoami HTTP/1.1"] * 3
+    for asked in edge.decision.received:
+        assert asked.get("X-Mw-Addr") == "127.0.0.1"
+        assert asked.get("X-Mw-Model") is None and asked.get("Cookie") is None
+    assert edge.request("POST", place, body=b"{}").status == 405
     assert edge.seen() == []

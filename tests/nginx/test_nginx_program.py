@@ -106,14 +106,15 @@ def test_every_location_from_outside_begins_with_the_whole_gate(tmp_path: Path) 
         d for d in outer["block"] if d["directive"] == "location" and not d["args"][0].startswith("@")
     ]
     open_ones = [d["block"] for d in locations if d["block"][0]["directive"] != "internal"]
-    assert len(open_ones) == 5
+    assert len(open_ones) == 6
     for inner in open_ones:
-        checked = [d["args"][0].strip("($") for d in inner[:6]]
+        checked = [d["args"][0].strip("($") for d in inner[:7]]
         assert checked == [
             "mw_host",
             "mw_method",
             "mw_canonical",
             "http_upgrade",
+            "mw_peer",
             "mw_query_token",
             "mw_credential",
         ]
@@ -127,8 +128,8 @@ def test_every_way_to_a_guard_passes_a_decision(tmp_path: Path) -> None:
     proxying = [
         " ".join(x["args"]) for x in locations if any(d["directive"] == "proxy_pass" for d in x["block"])
     ]
-    metadata = "/.well-known/oauth-protected-resource"
-    assert proxying == ["= /_decide", f"= {metadata}", f"^~ {metadata}/m/", "@go", "= /decide"]
+    metadata, whoami = "/.well-known/oauth-protected-resource", "= /.well-known/meshward/whoami"
+    assert proxying == ["= /_decide", f"= {metadata}", f"^~ {metadata}/m/", whoami, "@go", "= /decide"]
     for location in locations:
         runs_go = any(d["directive"] == "js_content" and d["args"] == ["mw.go"] for d in location["block"])
         asks = [d["args"] for d in location["block"] if d["directive"] == "auth_request"]

@@ -350,9 +350,14 @@ def test_step_9_clients_are_checked_where_they_are_given() -> None:
 
 
 def test_step_9_a_profile_without_audience_lives_by_its_clients() -> None:
-    profile = load_profile("oidc").model_copy(update={"audience": None})
-    none, some = (issuer(profile=profile, clients=frozenset(c)) for c in ((), ("cli",)))
+    profile = load_profile("oidc").model_copy(update={"audience": "client_id"})
+    none, some, both = (
+        issuer(profile=profile, clients=frozenset(clients), audiences=frozenset(audiences))
+        for clients, audiences in (((), ()), (("cli",), ()), (("cli",), ("meshward",)))
+    )
     accepted(SIGNER.token(client_id="cli", aud=None), verifier(SIGNER, some))
+    accepted(SIGNER.token(client_id="cli"), verifier(SIGNER, both))
+    assert reason(SIGNER.token(client_id="cli", aud=None), verifier(SIGNER, both)) == Reason.AUDIENCE
     assert reason(SIGNER.token(client_id="cli"), verifier(SIGNER, none)) == Reason.AUDIENCE
     assert reason(SIGNER.token(), verifier(SIGNER, none)) == Reason.AUDIENCE
 

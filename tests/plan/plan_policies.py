@@ -10,9 +10,24 @@ BASE: dict[str, Any] = {
     "trust_domain": "models.example.com",
     "edge": {"listen": "127.0.0.1:9443", "hostname": "models.example.com"},
     "issuers": {
-        "i": {"profile": "oidc", "issuer": "https://sso.example.com", "audience": "a", "groups": "/groups"}
+        "i": {
+            "profile": "oidc",
+            "issuer": "https://sso.example.com",
+            "audience": "a",
+            "groups": "/groups",
+            "attributes": {"tenant": "/org", "site": "here"},
+        },
+        "ci": {"profile": "github-actions", "audience": "a"},
     },
-    "roles": {"r": [{"issuer": "i", "group": "g"}, {"issuer": "i", "subject": "s"}]},
+    "workloads": {"w": {"id": "/ns/jobs/sa/w"}},
+    "roles": {
+        "r": [
+            {"issuer": "i", "group": "g", "until": "2027-06-30"},
+            {"issuer": "i", "subject": "s"},
+            {"issuer": "ci", "claims": {"repository_id": "1"}},
+            {"workload": "w"},
+        ]
+    },
     "servers": {"echo": {"infer": ["POST /run"], "health": "GET /health"}},
     "models": {
         "m": {"labels": {"tier": "cpu"}, "versions": {"v1": {"server": "echo", "url": "unix:/run/m.sock"}}}
@@ -21,8 +36,15 @@ BASE: dict[str, Any] = {
         {
             "id": "g",
             "roles": ["r"],
-            "models": {"labels": {"tier": "cpu"}},
+            "models": {"labels": {"tier": "cpu"}, "same": ["tier"]},
             "actions": ["infer"],
+            "when": {
+                "from": ["10.0.0.0/8"],
+                "hours": "Mon-Fri 08:00-18:00 Europe/Berlin",
+                "fresh": "12h",
+                "person": "required",
+                "actor": "absent",
+            },
             "limits": {"requests": "600/min", "per": "grant"},
             "expires": "2027-06-30",
         }

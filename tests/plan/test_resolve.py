@@ -28,14 +28,20 @@ def reference(shared_data, policy_at) -> Plan:
 def test_a_small_policy_whole():
     plan = plan_of(BASE)
     assert (plan.edge.host, plan.edge.port, plan.edge.certificate_path) == ("127.0.0.1", 9443, None)
-    assert plan.roles["r"] == (Member("i", "g", (), None, None, None), Member("i", None, (), "s", None, None))
+    assert plan.roles["r"] == (
+        Member("i", "g", (), None, None, END_OF_JUNE),
+        Member("i", None, (), "s", None, None),
+        Member("ci", None, (("repository_id", "1"),), None, None, None),
+        Member(None, None, (), None, "w", None),
+    )
+    assert plan.workloads == {"w": "spiffe://models.example.com/ns/jobs/sa/w"}
     [version] = plan.models["m"].versions
     assert version.dns_name == "v1.m.models.example.com"
     assert version.weight == 100
     assert version.routes == {Route("POST", "/run"): "infer"}
     assert version.health == Route("GET", "/health")
     [grant] = plan.grants
-    assert grant.models == Selector(frozenset({"m"}), ())
+    assert grant.models == Selector(frozenset({"m"}), ("tier",))
     assert grant.limits is not None
     assert grant.limits.requests == Rate(600, 60)
     assert grant.expires == END_OF_JUNE

@@ -10,6 +10,7 @@ from policy_texts import BASE, changed, read, refusal, refusals, without
 VERSION = {"server": "tei", "url": "unix:/x.sock"}
 OKTA = BASE["issuers"]["okta"]
 GRANT = BASE["grants"][0]
+ENTRA = {"profile": "entra", "audience": "a"}
 COGNITO = {"profile": "cognito", "region": "eu-west-1", "user_pool": "eu-west-1_AbC", "clients": ["c"]}
 
 
@@ -92,7 +93,7 @@ def test_built_in_names_are_there():
         (("models", "minilm", "aliases"), ["book"], "MW0021", "name of a model"),
         (("models", "minilm", "aliases"), ["minilm"], "MW0021", "name of a model"),
         (("models", "minilm", "aliases"), ["a", "a"], "MW0021", "alias of `minilm`"),
-        (("issuers", "workload"), dict(OKTA, issuer="https://x.example"), "MW0028", "workloads"),
+        (("issuers", "workload"), dict(OKTA, issuer="https://x.example/oauth2/default"), "MW0028", "workloads"),
         (("issuers", "okta", "attributes"), {"tenant": "/org", "identity": "x"}, "MW0028", "`per`"),
         (("credentials", "generated"), {"from": "env", "name": "X"}, "MW0028", "built in"),
         (("servers", "tei"), {"infer": ["POST /x"]}, "MW0028", "built-in"),
@@ -136,10 +137,13 @@ def test_built_in_names_are_there():
         (("issuers", "x"), {"profile": "kubernetes", "audience": "a"}, "MW0025", "`issuer`"),
         (("issuers", "okta", "region"), "eu-west-1", "MW0025", "means nothing"),
         (("issuers", "okta", "jwks"), {"url": "https://x.example/k", "file": "k"}, "MW0025", "both"),
-        (("issuers", "okta", "issuer"), "http://x.example", "MW0015", "no TLS"),
-        (("issuers", "okta", "issuer"), "http://127.0.0.1:1", "MW0015", "no TLS"),
-        (("issuers", "okta", "issuer"), "https://169.254.169.254", "MW0015", "metadata"),
-        (("issuers", "okta", "issuer"), "https://10.0.0.1", "MW0015", "private"),
+        (("issuers", "okta", "issuer"), "https://example.okta.com", "MW0015", "org server"),
+        (("issuers", "okta", "issuer"), "https://example.okta.com/oauth2", "MW0015", "org server"),
+        (("issuers", "x"), ENTRA | {"issuer": "https://login.microsoftonline.com/common/v2.0"}, "MW0015", "tenant"),
+        (("issuers", "okta", "issuer"), "http://x.example/oauth2/default", "MW0015", "no TLS"),
+        (("issuers", "okta", "issuer"), "http://127.0.0.1:1/oauth2/default", "MW0015", "no TLS"),
+        (("issuers", "okta", "issuer"), "https://169.254.169.254/oauth2/default", "MW0015", "metadata"),
+        (("issuers", "okta", "issuer"), "https://10.0.0.1/oauth2/default", "MW0015", "private"),
         (("issuers", "okta", "jwks"), {"url": "http://x.example/k", "allow": ["http"]}, "MW0015", "no TLS"),
         (
             ("issuers", "okta", "jwks"),
@@ -207,10 +211,10 @@ def test_no_two_versions_share_a_dns_name(monkeypatch):
 
 def test_an_issuer_may_be_on_this_machine_if_that_is_said():
     for url in ("http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:9000"):
-        policy = changed(("issuers", "okta", "issuer"), url)
+        policy = changed(("issuers", "okta", "issuer"), f"{url}/oauth2/default")
         policy["issuers"]["okta"]["jwks"] = {"allow": ["http"]}
         assert refusals(policy) == []
-    policy = changed(("issuers", "okta", "issuer"), "https://10.0.0.1")
+    policy = changed(("issuers", "okta", "issuer"), "https://10.0.0.1/oauth2/default")
     policy["issuers"]["okta"]["jwks"] = {"allow": ["private"]}
     assert refusals(policy) == []
 

@@ -51,7 +51,7 @@ class Inside:
         )
         transaction = Transaction(
             subject=subject, permission=permission, model=over.pop("model", model), action=action, grant="g",
-            revision=1, roles=["r"], ath="a" * 43, client=None, expires_at=int(now) + 600,
+            revision=1, roles=["r"], proof={"ath": "a" * 43}, client=None, expires_at=int(now) + 600,
         )  # fmt: skip
         assert not over, over
         return minter.mint(transaction, now).token.reveal()

@@ -73,8 +73,13 @@ class Stack:
         token: str | None = None,
         body: Any = None,
         headers: dict[str, str] | None = None,
+        certificate: Path | None = None,
     ) -> Reply:
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.tls(), timeout=30)
+        """One request on a connection of its own; `certificate`: key and chain of a client certificate."""
+        context = self.tls()
+        if certificate is not None:
+            context.load_cert_chain(certificate)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=30)
         send = {"Host": f"{self.hostname}:{self.port}", **(headers or {})}
         if token is not None:
             send["Authorization"] = f"Bearer {token}"
@@ -88,6 +93,15 @@ class Stack:
         finally:
             connection.close()
         return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
+
+    @contextmanager
+    def connection(self, context: ssl.SSLContext) -> Iterator[http.client.HTTPSConnection]:
+        """One connection for several requests."""
+        opened = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=30)
+        try:
+            yield opened
+        finally:
+            opened.close()
 
     def raw(self, request: bytes, timeout: float = 10.0) -> bytes:
         """Send bytes as they are and read until the edge closes or `timeout` passes without a byte."""

@@ -28,7 +28,7 @@ ASKED = Transaction(
     grant="science",
     revision=7,
     roles=("a", "b"),
-    ath="hash",
+    proof={"ath": "hash"},
     client="cli",
     expires_at=NOW + 3600,
 )

@@ -1,14 +1,30 @@
-"""Asking a running guard which projection is live, over its admin socket."""
+"""The guards: what each is given for a revision, written by rename, and read back from the running process."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx2
 
+from meshward.apply.hops import Owner, write_guard
+from meshward.apply.judges import judge_guard
+from meshward.apply.standing import Guard, Standing
+from meshward.runtime.bridge import Parts
+from meshward.runtime.machine import Machine, guard_name
+from meshward.spiffe.ca import Authority, Credential
+from meshward.spiffe.ids import SpiffeId
+from meshward.targets.envoy.files import GuardFiles, GuardIdentity, bootstrap, changing, render
+from meshward.targets.envoy.listener import GuardSettings
+from meshward.targets.envoy.projection import GuardView, project
 from meshward.targets.envoy.readback import DUMP_PATHS, STATS_PATH, Report, differences, read_report
+from meshward.tokens.keys import SigningKeys
 
 _TIMEOUT = 2.0  # seconds
+_JUDGES = 2  # at a time
+_BUSY = "http.guard.downstream_rq_active"
 
 
 class GuardAdmin:
@@ -19,8 +35,7 @@ class GuardAdmin:
 
     def report(self) -> Report:
         """What the guard says. Raises httpx2.HTTPError, or ValueError for an answer that is not Envoy's."""
-        transport = httpx2.HTTPTransport(uds=self._socket)
-        with httpx2.Client(transport=transport, base_url="http://guard", timeout=_TIMEOUT) as client:
+        with self._client() as client:
             dumps = {kind: _get(client, path) for kind, path in DUMP_PATHS.items()}
             return read_report(_get(client, STATS_PATH), dumps)
 
@@ -35,8 +50,163 @@ class GuardAdmin:
         """Whether the guard runs exactly `expected`, and has refused nothing since `before`."""
         return not self.missing(expected, before)
 
+    def is_busy(self) -> bool:
+        """Whether requests are on their way through it. One that does not answer has none."""
+        try:
+            with self._client() as client:
+                return not _get(client, f"/stats?filter=^{_BUSY}$").strip().endswith(": 0")
+        except (httpx2.HTTPError, ValueError):
+            return False
+
+    def _client(self) -> httpx2.Client:
+        transport = httpx2.HTTPTransport(uds=self._socket)
+        return httpx2.Client(transport=transport, base_url="http://guard", timeout=_TIMEOUT)
+
 
 def _get(client: httpx2.Client, path: str) -> str:
     response = client.get(path)
     response.raise_for_status()
     return response.text
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What guards are given beside the policy, at one moment."""
+
+    authority: Authority
+    keys: SigningKeys
+    revoked: tuple[str, ...]  # subjects
+
+
+class Guards:
+    """All guards of this machine. `given` remembers what each was seen to run."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._given: dict[Guard, Mapping[str, str]] = {}
+
+    def render(self, standing: Standing, guard: Guard, issue: Issue) -> GuardFiles:
+        """Every file of `guard`, with an SVID of its own."""
+        view = self._view(standing, guard, issue)
+        svid = _svid(issue.authority, view)
+        jwks = issue.keys.public_jwks()["keys"]
+        identity = GuardIdentity(svid.chain, svid.key, issue.authority.root_pem, jwks)
+        return render(view, self._settings(guard), identity)
+
+    def write(self, guard: Guard, files: GuardFiles, owner: Owner) -> None:
+        """A guard that does not run yet."""
+        write_guard(files, self._machine.run, guard[1], owner, self._machine.edge)
+        self._machine.make_server_directory(*guard)
+        self._given[guard] = files.versions
+
+    def judge(self, files: Mapping[Guard, GuardFiles]) -> None:
+        """Raises MeshwardError (MW3012) with Envoy's own words."""
+        with ThreadPoolExecutor(_JUDGES) as pool:
+            judging = [
+                pool.submit(judge_guard, self._machine.bench, key, each) for (key, _), each in files.items()
+            ]
+        for each in judging:
+            each.result()
+
+    def must_be_another(self, old: Standing, new: Standing, key: str) -> bool:
+        """Whether `new` changes what a guard is started with, or who it runs as."""
+        guard = (key, old.slots[key])
+        before = self._machine.known.get(guard_name(*guard))
+        views = [self._view(each, guard, None) for each in (old, new)]
+        same = len({bootstrap(view, self._settings(guard)) for view in views}) == 1
+        if not same or self._url(old, key) == self._url(new, key):
+            return not same
+        after = self._machine.guard(new.plan, *guard)
+        if before is not None:
+            self._machine.known[guard_name(*guard)] = before
+        return before != after
+
+    def changed(
+        self, standing: Standing, guards: Iterable[Guard], issue: Issue
+    ) -> dict[Guard, Mapping[str, str]]:
+        """The digests that `standing` asks for, of those guards that do not run them."""
+        wanted = {guard: self._wanted(standing, guard, issue) for guard in guards}
+        return {guard: digests for guard, digests in wanted.items() if not self._runs(guard, digests)}
+
+    def start(self, guard: Guard, parts: Parts) -> None:
+        """A new guard, written before: ready, and seen to run what it was given. Raises MeshwardError."""
+        parts.add(self._machine.guard_spec(*guard), needed_by=("edge",))
+        admin, expected = self._admin(guard), self._given[guard]
+        parts.arrival(_name(guard), lambda: admin.missing(expected))
+
+    def switch(self, guard: Guard, files: GuardFiles, parts: Parts, *, back: bool = False) -> None:
+        """Rename the changed files into place, and wait until the guard runs them. Raises MeshwardError.
+
+        A counter of refusals that rises is a refusal; but not on the way `back`, when the files that were
+        refused may be read once more: that the old digests are both announced and loaded is proof.
+        """
+        given, admin = self._given.pop(guard, {}), self._admin(guard)
+        before = _report(admin)
+        stems = [stem for stem in changing_stems(files) if back or given.get(stem) != files.versions[stem]]
+        owner = Owner(self._machine.known[guard_name(*guard)])
+        xds = self._machine.run.guard_dir(guard[1]) / "xds"
+        for stem in stems:
+            owner.write(xds / f"{stem}.json", files.xds[stem])
+        expected = {stem: files.versions[stem] for stem in changing_stems(files)}
+        parts.arrival(_name(guard), lambda: _missing(admin, expected, None if back else before))
+        self._given[guard] = {**given, **expected}
+
+    def remove(self, guard: Guard, parts: Parts) -> None:
+        """End it, and take its keys with it."""
+        parts.remove(guard_name(*guard))
+        self._given.pop(guard, None)
+        for file in (self._machine.run.guard_dir(guard[1]) / "xds").glob("*.json"):
+            file.unlink(missing_ok=True)
+
+    def is_busy(self, guard: Guard) -> bool:
+        return self._admin(guard).is_busy()
+
+    def _view(self, standing: Standing, guard: Guard, issue: Issue | None) -> GuardView:
+        model, version = guard[0].split("/")
+        return project(standing.plan, model, version, issue.revoked if issue else ())
+
+    def _settings(self, guard: Guard) -> GuardSettings:
+        return GuardSettings(str(self._machine.run.guard_dir(guard[1])))
+
+    def _wanted(self, standing: Standing, guard: Guard, issue: Issue) -> Mapping[str, str]:
+        view = self._view(standing, guard, issue)
+        return changing(view, self._settings(guard), issue.keys.public_jwks()["keys"])
+
+    def _runs(self, guard: Guard, digests: Mapping[str, str]) -> bool:
+        given = self._given.get(guard, {})
+        return all(given.get(stem) == digest for stem, digest in digests.items())
+
+    def _url(self, standing: Standing, key: str) -> str:
+        return self._view(standing, (key, 0), None).upstream
+
+    def _admin(self, guard: Guard) -> GuardAdmin:
+        return GuardAdmin(str(self._machine.run.guard_dir(guard[1]) / "admin.sock"))
+
+
+def changing_stems(files: GuardFiles) -> list[str]:
+    """Of a running guard's files those that a policy changes, in the order in which they are written."""
+    return [stem for stem in files.xds if stem not in ("svid", "bundle")]
+
+
+def _missing(admin: GuardAdmin, expected: Mapping[str, str], before: Report | None) -> tuple[str, ...]:
+    try:
+        now = admin.report()
+    except (httpx2.HTTPError, ValueError) as fault:
+        return (f"the guard's admin socket does not answer: {type(fault).__name__}",)
+    return differences(expected, now, before or now)
+
+
+def _report(admin: GuardAdmin) -> Report | None:
+    try:
+        return admin.report()
+    except (httpx2.HTTPError, ValueError):
+        return None
+
+
+def _svid(authority: Authority, view: GuardView) -> Credential:
+    name = SpiffeId(view.trust_domain, f"/model/{view.model}")
+    return authority.issue(name, view.dns_name, datetime.now(UTC))
+
+
+def _name(guard: Guard) -> str:
+    return f"the guard of {guard[0]} (slot {guard[1]:02d})"

@@ -6,25 +6,27 @@ Directories under RUN are setgid, so that a socket made in one belongs to the gr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from meshward.apply.slots import SLOTS
-from meshward.edge.live import Live, save_text
+from meshward.apply.standing import Standing
+from meshward.edge.live import save_text
+from meshward.edge.revoked import FILE as REVOKED
+from meshward.edge.revoked import Revoked
+from meshward.edge.revoked import save_text as revoked_text
+from meshward.edge.workloads import AUTHORITIES
 from meshward.kit.durable import write_atomic
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
-from meshward.policy.schema import Policy
+from meshward.policy.parse import to_json
 from meshward.runtime.directories import Run, own_directory
 from meshward.runtime.identities import Identity
+from meshward.runtime.machine import reclaim
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
-from meshward.targets.envoy.files import GuardFiles, GuardIdentity
-from meshward.targets.envoy.files import render as render_guard
-from meshward.targets.envoy.listener import GuardSettings
-from meshward.targets.envoy.projection import project
+from meshward.targets.envoy.files import GuardFiles
 from meshward.targets.nginx.program import render as render_edge
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.tokens.keys import SigningKeys
@@ -101,51 +103,49 @@ def write_edge(
     owner.write(directory / "generation", generation)
 
 
-def write_guard(
-    plan: Plan,
-    key: str,
-    slot: int,
-    run: Run,
-    authority: Authority,
-    keys: SigningKeys,
-    owner: Owner,
-    edge: Identity,
-) -> GuardFiles:
-    """The directory of the guard of `key` (`<model>/<version>`). The edge's group may connect to its socket."""
-    model, version = key.split("/")
-    view = project(plan, model, version)
-    credential = authority.issue(
-        SpiffeId(plan.trust_domain, f"/model/{model}"), view.dns_name, datetime.now(UTC)
-    )
-    identity = GuardIdentity(credential.chain, credential.key, authority.root_pem, keys.public_jwks()["keys"])
+def write_guard(files: GuardFiles, run: Run, slot: int, owner: Owner, edge: Identity) -> None:
+    """A guard's directory. The edge's group may connect to its socket."""
     own_directory(run.path / "guards", mode=0o711)
+    reclaim(run.guard_dir(slot), owner.identity)
     directory = own_directory(run.guard_dir(slot), uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
-    files = render_guard(view, GuardSettings(str(directory)), identity)
     xds = owner.readable(directory / "xds")
     for name, content in files.xds.items():
         owner.write(xds / f"{name}.json", content)
     owner.write(directory / "guard.json", files.bootstrap)
-    return files
 
 
 def write_decision(
-    plan: Plan, policy: Policy, run: Run, slots: Mapping[str, int], keys: SigningKeys, revision: int,
-    owner: Owner, edge: Identity,
-) -> None:  # fmt: skip
-    """The decision service's directory: the accepted policy, what it needs of this machine, the signing keys."""
+    standing: Standing, keys: SigningKeys, revoked: Revoked, run: Run, owner: Owner, edge: Identity
+) -> None:
+    """The decision service's directory: what decides, and the keys that sign."""
     directory = own_directory(run.decide_dir, uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
     save_keys(directory / "keys", keys, owner.gid)
-    owner.write(directory / "policy.json", policy.model_dump_json(by_alias=True, exclude_unset=True))
-    live = Live(
-        revision=revision,
-        audience=plan.trust_domain,
-        origin=origin(plan),
-        slots={name: f"{slot:02d}" for name, slot in slots.items()},
-    )
-    owner.write(directory / "live.json", save_text(live))
+    write_revoked(revoked, run, owner)
+    write_rules(standing, None, run, owner)
 
 
-def origin(plan: Plan) -> str:
-    """The URL that clients use."""
-    port = "" if plan.edge.port == 443 else f":{plan.edge.port}"
-    return f"https://{plan.edge.hostname}{port}"
+def write_rules(standing: Standing, following: Standing | None, run: Run, owner: Owner) -> None:
+    """What decides: `standing`, and until it is switched to `following` only what that permits as well.
+
+    live.json, renamed last, names the others by digest: a service that starts in between refuses to.
+    """
+    directory = run.decide_dir
+    if following is not None:
+        owner.write(directory / "next.json", to_json(following.policy))
+    owner.write(directory / "policy.json", to_json(standing.policy))
+    owner.write(directory / "live.json", save_text(standing.live(following.plan.digest if following else "")))
+    if following is None:
+        (directory / "next.json").unlink(missing_ok=True)
+
+
+def write_authorities(authority: Authority, run: Run, owner: Owner) -> None:
+    """Who issues the certificates that workloads show: the decision service reads it anew when it is replaced."""
+    file = run.decide_dir / AUTHORITIES
+    known = file.read_text(errors="replace") if file.exists() else ""
+    content = authority.with_intermediates(known, datetime.now(UTC))
+    if content != known:
+        owner.write(file, content)
+
+
+def write_revoked(revoked: Revoked, run: Run, owner: Owner) -> None:
+    owner.write(run.decide_dir / REVOKED, revoked_text(revoked))

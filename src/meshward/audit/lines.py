@@ -39,6 +39,7 @@ class Facts:
     txn: str = ""
     tth: str = ""
     ath: str = ""
+    x5t: str = ""
     exp: str = ""
 
 

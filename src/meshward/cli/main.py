@@ -17,7 +17,11 @@ app = App(
     help_epilogue="Exit codes: 0 fine, 1 fault, 2 usage or invalid policy, 3 conflict, 4 unsafe, 5 a hop refused, "
     "10 denied, 11 findings.",
 )
-for verb in ("check", "explain", "up", "status", "trace", "tour", "down"):
+for verb in (
+    *("init", "check", "explain", "up", "status", "trace", "tour", "down"),
+    *("plan", "apply", "history", "rollback", "revoke", "svid"),
+    *("login", "whoami", "token", "logout"),
+):
     app.command(f"meshward.cli.{verb}:command", name=verb)  # imported when it is called
 
 

@@ -14,3 +14,11 @@ State = Annotated[
 ]
 DEFAULT_STATE = Path(".meshward")
 PolicyPath = Annotated[Path, Parameter(help="A policy file, or a directory whose *.yaml files are merged.")]
+EdgeUrl = Annotated[
+    str | None,
+    Parameter(
+        name="--edge",
+        help="The edge, e.g. https://models.example.com (or $MESHWARD_EDGE; else the instance in --state, "
+        "else the only login there is).",
+    ),
+]

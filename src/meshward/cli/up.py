@@ -12,19 +12,20 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
+from meshward.apply.accept import accept
+from meshward.apply.control import user_name
 from meshward.apply.sources import read_policy
+from meshward.apply.watch import Watched
 from meshward.cli.options import DEFAULT_STATE, State
 from meshward.cli.output import guarded, print_problems, stderr, stdout
-from meshward.decide.checking import check
 from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid
-from meshward.plan.enforced import not_yet_enforced
+from meshward.kit.errors import Exit, MeshwardError
 from meshward.policy.schema import Policy
 from meshward.runtime import directories
 from meshward.runtime.directories import Run, open_state, run_path
 from meshward.runtime.instance import Instance
-from meshward.runtime.up import Extras
+from meshward.runtime.up import Starting
 from meshward.runtime.up import up as run_up
 
 
@@ -36,13 +37,17 @@ def command(
         bool, Parameter(negative="", help="With a real model and a demo identity provider.")
     ] = False,
     tour: Annotated[bool, Parameter(negative="", help="With --demo: run the tour, then stop.")] = False,
+    watch: Annotated[
+        bool, Parameter(negative="", help="Follow POLICY: apply what it says whenever it changes.")
+    ] = False,
     edge_port: Annotated[int, Parameter(help="With --demo: the edge's port.")] = EDGE_PORT,
     idp_port: Annotated[int, Parameter(help="With --demo: the identity provider's port.")] = IDP_PORT,
     state: State = DEFAULT_STATE,
 ) -> None:
     """Run edge, guards, decision service and collector on this machine until Ctrl-C.
 
-    Refuses, by name, what the policy asks for and this release does not enforce.
+    Refuses, by name, what the policy asks for and this release does not enforce. Without POLICY, the revision that
+    was accepted last in this state directory runs again.
     """
 
     def run() -> Exit:
@@ -52,9 +57,13 @@ def command(
             raise _usage("--tour walks the demo's promises: it goes with --demo")
         if demo:
             return _demo(state, edge_port, idp_port, tour=tour)
-        if policy is None:
+        if policy is None and not state.is_dir():
             raise _usage("give a POLICY, or --demo")
-        run_up(_accepted(policy), state, lambda _: Extras(), _say_ready, _progress)
+        if watch and policy is None:
+            raise _usage("--watch follows a POLICY: give one")
+        accepted = None if policy is None else _accepted(policy)
+        watched = Watched(policy) if watch and policy is not None else None
+        run_up(Starting(accepted, _author(), watched=watched), state, _say_ready, _progress)
         return Exit.OK
 
     guarded(run)
@@ -73,7 +82,8 @@ def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool) -> Exit:
         else:
             _say_what_to_try(instance, state)
 
-    run_up(_accepted(file), state, lambda run: demo_extras(opened.path, run, idp_port), ready, _progress)
+    starting = Starting(_accepted(file), _author(), lambda run: demo_extras(opened.path, run, idp_port))
+    run_up(starting, state, ready, _progress)
     return Exit(guide[0].wait()) if guide else Exit.OK
 
 
@@ -86,20 +96,12 @@ def _walk(state: Path) -> subprocess.Popen[bytes]:
 def _accepted(path: Path) -> Policy:
     """The policy at `path`, if it is valid and all of it can be enforced here."""
     document = read_policy(path)
-    findings = check(document, int(time.time()))
-    if any(problem.severity == "error" for problem in findings):
-        raise PolicyInvalid(findings)
-    print_problems(findings)
-    missing = not_yet_enforced(document.policy)
-    if missing:
-        print_problems(missing)
-        raise MeshwardError(
-            "MW1000",
-            f"`{path}` asks for what this release does not enforce ({len(missing)} findings above)",
-            "Take them out to run it; `meshward check` and `explain` understand them all the same.",
-            exit_code=Exit.UNSAFE,
-        )
+    print_problems(accept(document, int(time.time())))
     return document.policy
+
+
+def _author() -> str:
+    return user_name(os.getuid())
 
 
 def _say_ready(instance: Instance) -> None:

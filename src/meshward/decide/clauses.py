@@ -64,10 +64,9 @@ def of_condition(when: Condition, case: Case) -> Iterator[Clause]:
     if when.via is not None:
         yield Clause(request.via in when.via, f"a call made by {listed(when.via)} on the caller's behalf")
     if when.person is not None:
-        wanted = when.person == "required"
-        yield Clause(
-            is_person(case.plan, identity) is wanted, f"a {'person' if wanted else 'program'} as subject"
-        )
+        wanted, person = when.person == "required", is_person(case.plan, identity)
+        met = None if person is None else person is wanted
+        yield Clause(met, f"a {'person' if wanted else 'program'} as subject")
     if when.actor is not None:
         wanted = when.actor == "present"
         yield Clause(

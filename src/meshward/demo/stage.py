@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from meshward.demo.accounts import AUDIENCE, PUBLIC_CLIENT
 from meshward.runtime.directories import Run
+from meshward.runtime.machine import Extras
 from meshward.runtime.parts import Program
 from meshward.runtime.ready import http_ok, socket_accepts
-from meshward.runtime.up import Extras
 
 EDGE_PORT, IDP_PORT, SEALED_PORT = 8443, 8480, 8082
-AUDIENCE = "meshward-demo"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 # Only our own numbers and one path of ours are filled in; JSON strings are YAML strings.
@@ -30,6 +30,7 @@ issuers:
     issuer: http://127.0.0.1:{idp_port}
     audience: {audience}
     groups: /groups
+    login: {{client: {client}}}
     jwks: {{allow: [http, private]}}
 
 roles:
@@ -72,6 +73,7 @@ def demo_policy(run: Run, edge_port: int, idp_port: int) -> str:
         idp_port=idp_port,
         sealed_port=SEALED_PORT,
         audience=AUDIENCE,
+        client=PUBLIC_CLIENT,
         socket=json.dumps(f"unix:{run.model_socket('minilm', 'v1')}"),
     )
 

@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 
 from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
+from meshward.edge.workloads import VerifiedWorkload
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
+from meshward.kit.wellknown import METADATA
 from meshward.oidc.strict import encode
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Limits
 from meshward.tokens.txn import Minted
 
 CACHE_WINDOW = 5  # seconds for which a decision may be used again
-METADATA = "/.well-known/oauth-protected-resource"
 
 _MESSAGE = 200  # characters
 _ROLES = 1000  # characters of roles that a token or a record shows
@@ -39,14 +40,14 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A verified identity, and under which revision it asks."""
+    """A verified identity, by which credential, and under which revision it asks."""
 
     identity: Identity
-    token: VerifiedToken
+    token: VerifiedToken | VerifiedWorkload
     revision: int
 
     def facts(self, **more: Any) -> dict[str, Any]:
-        return {"sub": self.identity.name, "ath": self.token.ath, "rev": str(self.revision)} | more
+        return {"sub": self.identity.name, **self.token.proof, "rev": str(self.revision)} | more
 
     def ttl(self, now: float, holds_until: int | None = None) -> int:
         """Whole seconds for which nginx may keep an answer about this caller."""
@@ -95,6 +96,13 @@ def denied(caller: Caller, denial: Denial, model: str, action: str, resource: st
 def not_found(caller: Caller, reason: str, what: str, remedy: str, now: float, **facts: str) -> Answer:
     """What a verified identity asked for does not exist."""
     return _refusal(404, reason, sentence(what, remedy), "", caller.facts(**facts), caller.ttl(now))
+
+
+def revoked(caller: Caller, resource: str, now: float) -> Answer:
+    """401 for a verified identity that, or whose token, was revoked."""
+    text = sentence(f"{caller.identity.name} or this token was revoked", "ask the operators of this edge")
+    challenge = _challenge(resource, "invalid_token", text)
+    return _refusal(401, "revoked", text, challenge, caller.facts(), caller.ttl(now))
 
 
 def unauthenticated(reason: str, message: str, resource: str, *, error: bool) -> Answer:

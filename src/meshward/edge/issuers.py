@@ -11,10 +11,11 @@ from meshward.plan.ir import Issuer
 
 
 def trusted(issuer: Issuer) -> TrustedIssuer:
-    """`issuer` for the verifier. Raises MeshwardError (MW2001) for a profile that cannot be verified yet."""
+    """`issuer` for the verifier. Raises MeshwardError (MW2001) for a profile that does not exist."""
     place = KeyPlace(issuer.jwks_url, issuer.jwks_file, issuer.max_stale, issuer.allow)
     profile, clients = load_profile(issuer.profile), frozenset(issuer.clients)
-    return TrustedIssuer(issuer.name, issuer.url, profile, frozenset(issuer.audiences), clients, place)
+    audiences = frozenset(issuer.audiences)
+    return TrustedIssuer(issuer.name, issuer.url, profile, audiences, clients, place, issuer.groups)
 
 
 def identity_of(token: VerifiedToken, issuer: Issuer) -> Identity:
@@ -29,7 +30,9 @@ def identity_of(token: VerifiedToken, issuer: Issuer) -> Identity:
     )
 
 
-def _groups(token: VerifiedToken, pointer: str) -> tuple[str, ...]:
+def _groups(token: VerifiedToken, pointer: str | None) -> tuple[str, ...]:
+    if pointer is None:
+        return ()
     value = claim(token.claims, pointer)
     members = value if isinstance(value, list) else [value]
     return tuple(member for member in members if isinstance(member, str))

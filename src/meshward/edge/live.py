@@ -12,6 +12,7 @@ from meshward.oidc.strict import json_object
 
 _SLOT = re.compile(r"[0-9]{2}", re.ASCII)
 _ORIGIN = re.compile(r"https://[a-z0-9.:\[\]-]{1,261}", re.ASCII)
+_DIGEST = re.compile(r"([0-9a-f]{64})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Live:
     audience: str  # the trust domain: whom Transaction Tokens are for
     origin: str  # what clients see: https://host or https://host:port
     slots: Mapping[str, str]  # "<model>/<version>" -> the slot of its guard, "00" to "63"
+    policy: str  # the digest that policy.json must have; empty: any
+    until: str  # between two revisions: the digest of next.json, under which a permit must hold too
 
     def slot(self, model: str, version: str) -> str | None:
         return self.slots.get(f"{model}/{version}")
@@ -36,7 +39,7 @@ def load_text(text: str) -> Live:
     try:
         live = Live(**json_object(text.encode()))
     except (ValueError, TypeError):
-        raise _broken("it is not an object of revision, audience, origin and slots") from None
+        raise _broken("it is not an object of what it must hold") from None
     if type(live.revision) is not int or live.revision < 0:
         raise _broken("`revision` is not a number")
     if not isinstance(live.audience, str) or not live.audience:
@@ -45,6 +48,8 @@ def load_text(text: str) -> Live:
         raise _broken("`origin` is not https://host[:port]")
     if not isinstance(live.slots, dict) or not all(_is_slot(slot) for slot in live.slots.values()):
         raise _broken("`slots` holds something else than slots")
+    if not all(isinstance(each, str) and _DIGEST.fullmatch(each) for each in (live.policy, live.until)):
+        raise _broken("`policy` or `until` is no digest")
     return live
 
 

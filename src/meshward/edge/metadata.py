@@ -5,10 +5,13 @@ Unauthenticated, so it is the same for every name that a model could have: it do
 
 from __future__ import annotations
 
-from meshward.edge.answers import METADATA, resource_of
+from typing import Any
+
+from meshward.edge.answers import resource_of
 from meshward.edge.world import World
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
+from meshward.kit.wellknown import LOGIN, METADATA
 
 
 def document(path: str, world: World) -> bytes | None:
@@ -19,9 +22,17 @@ def document(path: str, world: World) -> bytes | None:
     model = rest.removeprefix("/m/")
     if rest and (not rest.startswith("/m/") or not is_name(model)):
         return None
-    metadata = {
+    metadata: dict[str, Any] = {
         "resource": resource_of(world.live.origin, "m" if rest else "v1", model),
         "authorization_servers": sorted(issuer.url for issuer in world.issuers),
         "bearer_methods_supported": ["header"],
     }
+    if clients := login_clients(world):
+        metadata[LOGIN] = clients
     return canonical_json(metadata).encode()
+
+
+def login_clients(world: World) -> dict[str, str]:
+    """By issuer: the public client that `meshward login` uses there, as the policy's `login` says."""
+    issuers = world.plan.issuers.values()
+    return {issuer.url: issuer.login_client for issuer in issuers if issuer.login_client is not None}

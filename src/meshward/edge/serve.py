@@ -118,5 +118,5 @@ class Reloader:
                 log.info("reloaded", revision=world.live.revision, policy=world.plan.digest)
 
     def _refuse(self, error: MeshwardError) -> None:
-        self._service.refused = error
+        self._service.refuse(error)
         log.error("reload refused", code=error.code, message=error.message, remedy=error.remedy)

@@ -19,19 +19,24 @@ import structlog
 
 from meshward.decide import reasons
 from meshward.decide.decide import decide
-from meshward.decide.types import Denial, Permit, Request
+from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Caller
 from meshward.edge.issuers import identity_of
 from meshward.edge.metadata import document
+from meshward.edge.narrow import narrowed
 from meshward.edge.sight import AuditSight
 from meshward.edge.trust import Trust
+from meshward.edge.whoami import WhoAmI, refused, told
+from meshward.edge.workloads import CertificateRefused
 from meshward.edge.world import Served, World
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
+from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
+from meshward.plan.ir import Route
 from meshward.tokens.txn import Transaction
 
 Scope = MutableMapping[str, Any]
@@ -51,9 +56,14 @@ class FaultyQuestion(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What nginx asks. `path` is below the model's base; `model` is spelled as the client did."""
+    """What nginx asks. `path` is below the model's base; `model` is spelled as the client did.
+
+    `verdict` is nginx's on the client certificate: `NONE`, `SUCCESS`, or what is wrong with it.
+    """
 
     authorization: Secret | None
+    verdict: str
+    certificate: str
     method: str
     model: str
     path: str
@@ -68,11 +78,19 @@ class DecisionService:
         self.world = world
         self.trust = trust
         self.refused: MeshwardError | None = None  # why the last reload was not adopted
+        self.reloads = 0  # attempts since the start, adopted or not: tells a new refusal from an old one
         self._sight = sight
+        self._whoami = WhoAmI()
 
     def adopt(self, world: World, trust: Trust) -> None:
         """Decide by `world` and `trust` from the next request on."""
         self.world, self.trust, self.refused = world, trust, None
+        self.reloads += 1
+
+    def refuse(self, error: MeshwardError) -> None:
+        """Go on as before: what was to be adopted cannot be."""
+        self.refused = error
+        self.reloads += 1
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         """ASGI. Bodies are never read: nginx sends none."""
@@ -81,6 +99,8 @@ class DecisionService:
         path = scope["path"]
         if path == "/decide" and scope["method"] == "GET":
             await _send(send, *await self.answer(scope["headers"]))
+        elif path == WHOAMI and scope["method"] == "GET":
+            await _send(send, *await self.whoami(scope["headers"]))
         elif path == "/healthz":
             await _send(send, 200, [_JSON], self._health())
         elif (metadata := document(path, self.world)) is not None:
@@ -92,14 +112,21 @@ class DecisionService:
         """The decision about the request that `headers` describe. Never raises."""
         try:
             return await self.decide(read_question(headers))
-        except FaultyQuestion as error:
-            log.error("faulty question", why=str(error))
-            return answers.fault(500, "faulty_question")
-        except KeysUnavailable:  # said by whoever tried to fetch them, not by each request
-            return answers.fault(503, "issuer_keys_unavailable")
         except Exception as error:
-            _log_fault(error)
-            return answers.fault(500, "decision_fault")
+            return _faulty(error)
+
+    async def whoami(self, headers: list[tuple[bytes, bytes]]) -> tuple[int, answers.Headers, bytes]:
+        """Who the bearer is to this edge; a whole answer, for nginx to pass on. Never raises."""
+        world, trust = self.world, self.trust
+        request_id = dict(headers).get(b"x-mw-rid", b"").decode("ascii", "replace")
+        try:
+            question = read_question(headers)
+            bearer = bearer_of(question.authorization)
+            return told(await self._whoami.answer(bearer, question.address, world, trust))
+        except (NoBearer, TokenRefused) as refusal:
+            return refused(_unauthenticated(refusal, trust, world.live.origin), request_id)
+        except Exception as error:
+            return refused(_faulty(error), request_id)
 
     async def decide(self, question: Question) -> Answer:
         """1 can it be recorded, 2 who asks, 3 for which model and action, 4 may they, 5 the token."""
@@ -108,13 +135,9 @@ class DecisionService:
             return answers.fault(503, "audit_blind")
         resource = answers.resource_of(world.live.origin, question.front, question.model)
         try:
-            token = await trust.verifier.verify(bearer_of(question.authorization))
-        except NoBearer as refusal:
-            hint = f"{refusal.sentence} Send Authorization: Bearer and a token from {trust.expected}"
-            return answers.unauthenticated(refusal.reason, hint, resource, error=False)
-        except TokenRefused as refusal:
-            return answers.unauthenticated(refusal.reason, refusal.sentence, resource, error=True)
-        caller = Caller(identity_of(token, world.plan.issuers[token.issuer]), token, world.live.revision)
+            caller = await _caller(question, world, trust)
+        except (NoBearer, TokenRefused, CertificateRefused) as refusal:
+            return _unauthenticated(refusal, trust, resource)
         return _decided(caller, question, world, resource)
 
     def _health(self) -> bytes:
@@ -122,6 +145,9 @@ class DecisionService:
         status = {
             "revision": self.world.live.revision,
             "policy": self.world.plan.digest,
+            "until": self.world.live.until,
+            "revoked": self.world.revoked.digest,
+            "reloads": self.reloads,
             "keys": self.trust.ages(),
             "reload": None if self.refused is None else self.refused.message,
         }
@@ -150,6 +176,8 @@ def read_question(headers: list[tuple[bytes, bytes]]) -> Question:
         authorization = text.get(b"x-mw-authorization")
         question = Question(
             authorization=Secret(authorization) if authorization else None,
+            verdict=text.get(b"x-mw-verify", "NONE"),
+            certificate=unquote(text.get(b"x-mw-certificate", ""), errors="strict"),
             method=text[b"x-mw-method"],
             model=unquote(text.get(b"x-mw-model", ""), errors="strict"),
             path=text[b"x-mw-path"],
@@ -173,9 +201,49 @@ def bearer_of(authorization: Secret | None) -> Secret:
     return Secret(token)
 
 
+def _require_one(question: Question) -> None:
+    """Two credentials name two callers, and nobody says which is meant. Raises CertificateRefused."""
+    if question.authorization is not None and (question.verdict != "NONE" or question.certificate):
+        raise CertificateRefused(
+            "two_credentials", "A client certificate and an Authorization header were sent. Send one of them."
+        )
+
+
+async def _caller(question: Question, world: World, trust: Trust) -> Caller:
+    """Step 2. Raises NoBearer, TokenRefused, CertificateRefused, KeysUnavailable."""
+    _require_one(question)
+    if question.verdict != "NONE" or question.certificate:
+        workload = world.workloads.verify(question.verdict, question.certificate, system_clock())
+        return Caller(Identity(workload=workload.name), workload, world.live.revision)
+    token = await trust.verifier.verify(bearer_of(question.authorization))
+    return Caller(identity_of(token, world.plan.issuers[token.issuer]), token, world.live.revision)
+
+
+def _unauthenticated(
+    refusal: NoBearer | TokenRefused | CertificateRefused, trust: Trust, resource: str
+) -> Answer:
+    if not isinstance(refusal, NoBearer):
+        return answers.unauthenticated(refusal.reason, refusal.sentence, resource, error=True)
+    hint = f"{refusal.sentence} Send Authorization: Bearer and a token from {trust.expected}"
+    return answers.unauthenticated(refusal.reason, hint, resource, error=False)
+
+
+def _faulty(error: Exception) -> Answer:
+    """What nobody could decide. Keys that are not there were told of by whoever tried to fetch them."""
+    if isinstance(error, FaultyQuestion):
+        log.error("faulty question", why=str(error))
+        return answers.fault(500, "faulty_question")
+    if isinstance(error, KeysUnavailable):
+        return answers.fault(503, "issuer_keys_unavailable")
+    _log_fault(error)
+    return answers.fault(500, "decision_fault")
+
+
 def _decided(caller: Caller, question: Question, world: World, resource: str) -> Answer:
     """Steps 3 to 5, for a verified identity: which model and action, may they, the token."""
     now = system_clock()
+    if world.revoked.hits(caller.identity.name, caller.token.token_id, now):
+        return answers.revoked(caller, resource, now)
     name = _model_name(world, question)
     if name is None:
         unknown = reasons.MODEL_UNKNOWN
@@ -184,7 +252,11 @@ def _decided(caller: Caller, question: Question, world: World, resource: str) ->
     if served is None:
         what, remedy = f"the model {name} has no such route", "look at the method and path"
         return answers.not_found(caller, "route_unknown", what, remedy, now, model=name)
-    decision = decide(world.plan, caller.identity, _request(name, served, question, int(now)))
+    request = _request(name, served, question, int(now))
+    decision = decide(world.plan, caller.identity, request)
+    if isinstance(decision, Permit) and world.next is not None:
+        route = Route(question.method, question.path)
+        decision = narrowed(decision, world.plan, world.next, caller.identity, request, route)
     if isinstance(decision, Denial):
         if decision.reason == reasons.FAULT.code:
             log.error("decision fault", model=name, action=served.action)
@@ -213,7 +285,7 @@ def _permit(caller: Caller, permit: Permit, name: str, served: Served, world: Wo
         grant=permit.pays,
         revision=world.live.revision,
         roles=answers.shown_roles(permit.roles),
-        ath=caller.token.ath,
+        proof=caller.token.proof,
         client=caller.token.client,
         expires_at=caller.token.expires_at,
     )

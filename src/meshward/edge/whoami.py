@@ -1,4 +1,4 @@
-"""GET /whoami: who the bearer of a token is to this edge, for a person to read. It decides nothing.
+"""GET /.well-known/meshward/whoami: who the bearer of a token is to this edge, for a person to read.
 
 Asking may cost a decision per model and action, so it yields to real decisions between a few of them, and
 one is answered at a time; the edge limits how often an address may ask.
@@ -15,6 +15,7 @@ from meshward.decide.decide import decide
 from meshward.decide.index import index_of
 from meshward.decide.types import Identity, Permit, Request
 from meshward.edge import answers
+from meshward.edge.answers import Answer, Headers
 from meshward.edge.issuers import identity_of
 from meshward.edge.trust import Trust
 from meshward.edge.world import World
@@ -24,8 +25,9 @@ from meshward.kit.secret import Secret
 from meshward.oidc.verify import VerifiedToken
 from meshward.policy.schema import Action
 
-PATH = "/whoami"
 _BREATH = 50  # decisions between two yields: a few milliseconds
+_PRIVATE = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_FAULT = "Nobody could tell just now. Try again."
 
 
 class WhoAmI:
@@ -42,13 +44,11 @@ class WhoAmI:
         identity = identity_of(token, world.plan.issuers[token.issuer])
         async with self._turn:
             at = int(self._clock())
-            permits = [
-                permit
-                async for model, action in _breathing(world)
-                if isinstance(
-                    permit := decide(world.plan, identity, Request(model, action, at, source)), Permit
-                )
-            ]
+            permits: list[Permit] = []
+            async for model, action in _breathing(world):
+                decision = decide(world.plan, identity, Request(model, action, at, source))
+                if isinstance(decision, Permit):
+                    permits.append(decision)
         return canonical_json(_told(identity, token, permits, at, world)).encode()
 
 
@@ -66,6 +66,7 @@ async def _breathing(world: World) -> AsyncIterator[tuple[str, Action]]:
 def _told(
     identity: Identity, token: VerifiedToken, permits: list[Permit], at: int, world: World
 ) -> dict[str, Any]:
+    revoked = world.revoked.hits(identity.name, token.claims.get("jti"), at)
     return {
         "identity": identity.name,
         "issuer": world.plan.issuers[token.issuer].url,
@@ -74,7 +75,8 @@ def _told(
         "groups": list(identity.groups),
         "attributes": dict(identity.attributes),
         "roles": sorted(index_of(world.plan).roles.held(identity, at).roles),
-        "permissions": [_permission(permit) for permit in permits],
+        "permissions": [] if revoked else [_permission(permit) for permit in permits],
+        "revoked": revoked,
         "expires_at": token.expires_at,
         "revision": world.live.revision,
     }
@@ -89,3 +91,24 @@ def _permission(permit: Permit) -> dict[str, Any]:
         "limit": answers.rate_text(permit.limits) or None,
         "holds_until": permit.holds_until,
     }
+
+
+def told(document: bytes) -> tuple[int, Headers, bytes]:
+    """`document` as an answer that a client gets."""
+    return 200, _PRIVATE, document
+
+
+def refused(answer: Answer, request_id: str) -> tuple[int, Headers, bytes]:
+    """What `answer` tells nginx, as nginx tells it to clients: this answer passes as it is."""
+    found = dict(answer.headers)
+    message, reason = found.get(b"x-mw-message", _FAULT.encode()), found[b"x-mw-reason"]
+    body = {
+        "error": message.decode(),
+        "error_type": reason.decode(),
+        "request_id": request_id,
+        "layer": "edge",
+    }
+    headers = [*_PRIVATE, (b"x-error-message", message)]
+    if challenge := found.get(b"x-mw-challenge"):
+        headers.append((b"www-authenticate", challenge))
+    return 401 if answer.status == 401 else 503, headers, canonical_json(body).encode()

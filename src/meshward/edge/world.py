@@ -1,14 +1,17 @@
 """Everything that a decision depends on, read from RUN/decide as one value and replaced as one value.
 
 policy.json           the policy, as canonical JSON
-live.json             revision, slots of the guards, the edge's address (`live`)
+next.json             between two revisions: the next policy, under which a permit must hold as well
+live.json             revision, slots of the guards, the edge's address, which policies belong to it (`live`)
+revocations.json      whom and which tokens to refuse whatever the policy says (`revoked`)
 keys/                 the keys that sign Transaction Tokens (`tokens.keys`)
+authorities.pem       who issues the workloads' certificates (`workloads`)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,6 +20,8 @@ from meshward.decide.index import index_of
 from meshward.edge.answers import rate_text
 from meshward.edge.issuers import trusted
 from meshward.edge.live import Live, load_text
+from meshward.edge.revoked import Revoked, load_revoked
+from meshward.edge.workloads import AUTHORITIES, Workloads
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.plan.ir import Model, Plan, Route
@@ -42,16 +47,20 @@ class World:
     issuers: tuple[TrustedIssuer, ...]
     served: Mapping[str, Mapping[tuple[str, str], Served]]  # model -> (method, path) -> what it is
     minter: TransactionTokenMinter
+    workloads: Workloads
+    next: Plan | None = None
+    revoked: Revoked = field(default_factory=Revoked)
 
 
 def load(directory: Path) -> World:
     """The world in `directory`, whole. Raises MeshwardError if any part of it cannot be used."""
     try:
-        policy = Policy.model_validate_json((directory / "policy.json").read_bytes())
-        plan = resolve(policy)
         live = load_text((directory / "live.json").read_text())
+        plan = _plan(directory / "policy.json", live.policy)
+        following = _plan(directory / "next.json", live.until) if live.until else None
+        revoked = load_revoked(directory)
     except ValidationError as error:
-        raise _broken(f"policy.json is no policy ({error.error_count()} errors)") from None
+        raise _broken(f"a file is no policy ({error.error_count()} errors)") from None
     except (OSError, ValueError) as error:
         raise _broken(f"{type(error).__name__}: {error}") from None
     if live.audience != plan.trust_domain:
@@ -66,7 +75,17 @@ def load(directory: Path) -> World:
         workload=str(SpiffeId(plan.trust_domain, "/edge")),
     )
     served = {name: dict(_served(model, live)) for name, model in plan.models.items()}
-    return World(plan, live, tuple(map(trusted, plan.issuers.values())), served, minter)
+    issuers = tuple(map(trusted, plan.issuers.values()))
+    workloads = Workloads(directory / AUTHORITIES, plan.trust_domain, plan.workloads)
+    return World(plan, live, issuers, served, minter, workloads, following, revoked)
+
+
+def _plan(path: Path, digest: str) -> Plan:
+    """The plan of the policy in `path`. The files are renamed one by one: only those that belong together count."""
+    plan = resolve(Policy.model_validate_json(path.read_bytes()))
+    if digest and plan.digest != digest:
+        raise _broken(f"{path.name} belongs to another revision than live.json")
+    return plan
 
 
 def _served(model: Model, live: Live) -> Iterator[tuple[tuple[str, str], Served]]:

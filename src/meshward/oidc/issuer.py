@@ -19,7 +19,7 @@ class KeyPlace:
 
 @dataclass(frozen=True)
 class TrustedIssuer:
-    """`url` is the exact `iss`; `name` what the policy calls it.
+    """`url` is the exact `iss`; `name` what the policy calls it; `groups` replaces the profile's pointer.
 
     Where the profile's rule reads `audiences` or `clients` and they are empty, nothing is accepted.
     """
@@ -30,3 +30,4 @@ class TrustedIssuer:
     audiences: frozenset[str]
     clients: frozenset[str]
     keys: KeyPlace
+    groups: str | None = None

@@ -12,6 +12,7 @@ class Reason(StrEnum):
 
     HUGGINGFACE_TOKEN = "huggingface_token"  # noqa: S105
     TOO_LARGE = "token_too_large"
+    OPAQUE = "token_opaque"
     MALFORMED = "token_malformed"
     HEADER = "token_header_refused"
     ISSUER = "issuer_unknown"

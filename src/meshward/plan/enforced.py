@@ -55,7 +55,6 @@ def _default(name: str) -> object:
 _SHADOW = NotYet(
     "MW1026", "rules in shadow are not yet compared with what was decided", _other_than("enforce")
 )
-_WHEN = NotYet("MW1020", "conditions are not yet enforced by `up`", _given)
 _CAPTURE = NotYet(
     "MW1018", "capture modes other than `digest` are not yet recorded", _other_than(None, "digest")
 )
@@ -66,7 +65,7 @@ STANDING: dict[str, Standing | NotYet] = {
     "Policy.trust_domain": _E,
     "Policy.edge": _E,
     "Policy.issuers": _E,
-    "Policy.workloads": NotYet("MW1002", "workloads cannot yet meet the edge with their SVID"),
+    "Policy.workloads": _E,
     "Policy.roles": _E,
     "Policy.operators": NotYet(
         "MW1003",
@@ -90,12 +89,12 @@ STANDING: dict[str, Standing | NotYet] = {
         "MW1005", "server certificates from files are not yet served", _other_than("generated")
     ),
     "Certificate.path": _E,
-    "Issuer.profile": NotYet("MW1007", "only the profile `oidc` is verified yet", _other_than("oidc")),
+    "Issuer.profile": _E,
     "Issuer.issuer": _E,
     "Issuer.audience": _E,
     "Issuer.groups": _E,
     "Issuer.login": _C,
-    "Issuer.attributes": NotYet("MW1008", "attributes are not yet read from an issuer's claims"),
+    "Issuer.attributes": _E,
     "Issuer.jwks": _E,
     "Issuer.region": _E,
     "Issuer.user_pool": _E,
@@ -104,12 +103,13 @@ STANDING: dict[str, Standing | NotYet] = {
     "Jwks.file": _E,
     "Jwks.max_stale": _E,
     "Jwks.allow": _E,
+    "Workload.id": _E,
     "Member.issuer": _E,
     "Member.group": _E,
-    "Member.claims": NotYet("MW1009", "members by claims are not yet enforced", _given),
+    "Member.claims": _E,
     "Member.subject": _E,
-    "Member.workload": NotYet("MW1011", "members by workload are not yet enforced", _given),
-    "Member.until": NotYet("MW1010", "memberships that end by themselves are not yet enforced", _given),
+    "Member.workload": _E,
+    "Member.until": _E,
     "Server.infer": _E,
     "Server.describe": _E,
     "Server.observe": _E,
@@ -138,7 +138,13 @@ STANDING: dict[str, Standing | NotYet] = {
     "Model.calls": NotYet("MW1019", "calls from model to model are not yet let through"),
     "ModelAudit.capture": _CAPTURE,
     "ModelSelector.labels": _E,
-    "ModelSelector.same": NotYet("MW1027", "attributes of callers are not yet compared with labels"),
+    "ModelSelector.same": _E,
+    "When.from": _E,
+    "When.hours": _E,
+    "When.fresh": _E,
+    "When.via": NotYet("MW1033", "calls from model to model are not yet let through", _given),
+    "When.person": _E,
+    "When.actor": _E,
     "Limits.requests": NotYet("MW1021", "request limits per hour or day are not yet counted", _slow),
     "Limits.tokens": NotYet("MW1022", "budgets of tokens are not yet counted", _given),
     "Limits.concurrent": NotYet("MW1023", "requests at the same time are not yet counted", _given),
@@ -151,7 +157,7 @@ STANDING: dict[str, Standing | NotYet] = {
     "Grant.roles": _E,
     "Grant.models": _E,
     "Grant.actions": _E,
-    "Grant.when": _WHEN,
+    "Grant.when": _E,
     "Grant.limits": _E,
     "Grant.expires": _E,
     "Grant.on_request": NotYet("MW1025", "grants cannot yet be asked for", _given),
@@ -161,7 +167,7 @@ STANDING: dict[str, Standing | NotYet] = {
     "Deny.roles": _E,
     "Deny.models": _E,
     "Deny.actions": _E,
-    "Deny.when": _WHEN,
+    "Deny.when": _E,
     "Deny.expires": _E,
     "Deny.mode": _SHADOW,
     "Audit.capture": _CAPTURE,

@@ -42,27 +42,29 @@ def holdings_of(plan: Plan, grant: Grant) -> Iterator[Holding]:
     """What `grant` gives, by model, action and role."""
     if grant.shadow:
         return
-    barring = [deny for deny in plan.denies if _unconditional(deny)]
+    barring = [deny for deny in plan.denies if unconditional(deny)]
     for model in sorted(grant.models.names):
         for action in ACTIONS:
             for role in grant.roles if action in grant.actions else ():
-                if not any(_covers(deny, model, action, role) for deny in barring):
+                if not any(covers(deny, model, action, role) for deny in barring):
                     yield Holding(model, action, role, grant)
 
 
 def always_denied(plan: Plan, model: str, action: Action, role: str) -> bool:
     """Whether a deny without subjects, conditions and expiry refuses this to every holder of `role`."""
-    return any(_unconditional(deny) and _covers(deny, model, action, role) for deny in plan.denies)
+    return any(unconditional(deny) and covers(deny, model, action, role) for deny in plan.denies)
 
 
-def _unconditional(deny: Deny) -> bool:
+def unconditional(deny: Deny) -> bool:
+    """Whether `deny` holds for everybody whom it names, at any time."""
     same = deny.models is not None and deny.models.same
     return (
         not deny.shadow and deny.subjects is None and deny.when is None and deny.expires is None and not same
     )
 
 
-def _covers(deny: Deny, model: str, action: Action, role: str) -> bool:
+def covers(deny: Deny, model: str, action: Action, role: str) -> bool:
+    """Whether `deny` speaks of this role's use of this model."""
     named = deny.models is None or model in deny.models.names
     return (
         named

@@ -86,8 +86,16 @@ class Part:
 
     def hang_up(self) -> None:
         """Pass SIGHUP on, where the part wants it."""
-        if self._process and self.spec.takes_hup:
-            self._process.signal(signal.SIGHUP)
+        if self.spec.takes_hup:
+            self.signal(signal.SIGHUP)
+
+    def signal(self, number: signal.Signals | None) -> int | None:
+        """Send it a signal, if any, and return its pid; None where it does not run."""
+        if self._process is None:
+            return None
+        if number is not None:
+            self._process.signal(number)
+        return self._process.pid
 
     def report(self) -> PartReport:
         pid = self._process.pid if self._process else None

@@ -69,6 +69,17 @@ class Authority:
         """The trust bundle."""
         return _pem(self.root)
 
+    def with_intermediates(self, known: str, now: datetime) -> str:
+        """The trust bundle, and then every intermediate that may have issued a leaf that lives: the one that issues now
+        and those of `known`, an earlier result. For verifiers that are given a leaf without its chain."""
+        try:
+            earlier = x509.load_pem_x509_certificates(known.encode())
+        except ValueError:
+            earlier = []
+        kept = [each for each in earlier if each.not_valid_after_utc > now and _is_below(each, self.root)]
+        current = self._issuing.certificate
+        return "".join(map(_pem, dict.fromkeys([self.root, current, *kept])))
+
     def issue(
         self, spiffe_id: SpiffeId, dns_name: str | None, now: datetime, ttl: timedelta = SVID_TTL
     ) -> Credential:
@@ -124,6 +135,19 @@ def load_or_create(directory: Path, trust_domain: str, now: datetime | None = No
         )
     if issuing is None or not _is_good(issuing, root, now):
         issuing = _store(directory, "issuing", make_issuing(trust_domain, root, now))
+    return Authority(trust_domain, root.certificate, issuing)
+
+
+def load(directory: Path, trust_domain: str) -> Authority:
+    """The authority kept in `directory`; nothing is made. Raises MeshwardError (MW2021) if it cannot issue."""
+    try:
+        root, issuing = _load(directory, "root"), _load(directory, "issuing")
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(directory, type(error).__name__) from None
+    if root is None or issuing is None:
+        raise _damaged(directory, "there is none yet: `meshward up` makes it")
+    if _domain_of(root.certificate) != trust_domain or not _is_below(issuing.certificate, root.certificate):
+        raise _damaged(directory, f"it is not the authority of {trust_domain}")
     return Authority(trust_domain, root.certificate, issuing)
 
 
@@ -211,13 +235,18 @@ def _web_names(hostname: str) -> list[x509.GeneralName]:
 
 def _is_good(issuing: Signer, root: Signer, now: datetime) -> bool:
     """Whether the intermediate is this root's and has life left to issue from."""
-    if issuing.certificate.issuer != root.certificate.subject:
+    certificate = issuing.certificate
+    return _is_below(certificate, root.certificate) and certificate.not_valid_after_utc - now > RENEW
+
+
+def _is_below(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    if certificate.issuer != root.subject:
         return False
     try:
-        issuing.certificate.verify_directly_issued_by(root.certificate)
+        certificate.verify_directly_issued_by(root)
     except Exception:
         return False
-    return issuing.certificate.not_valid_after_utc - now > RENEW
+    return True
 
 
 def _domain_of(certificate: x509.Certificate) -> str:

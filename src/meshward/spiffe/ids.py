@@ -40,6 +40,11 @@ class SpiffeId:
         """Whether a leaf certificate may carry it (X509-SVID, 5.2)."""
         return self.path != ""
 
+    @property
+    def is_reserved(self) -> bool:
+        """Whether it names a part of meshward itself, which is never a caller: the edge, a model's guard."""
+        return self.path == "/edge" or f"{self.path}/".startswith("/model/")
+
     def __str__(self) -> str:
         return f"{_SCHEME}{self.trust_domain}{self.path}"
 

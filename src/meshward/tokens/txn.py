@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -28,7 +28,7 @@ class Transaction:
     grant: str
     revision: int
     roles: Sequence[str]
-    ath: str
+    proof: Mapping[str, str]  # the hash of the credential, by its kind: `ath` of a token, `x5t` of a certificate
     client: str | None
     expires_at: int
 
@@ -77,7 +77,7 @@ def claims_of(transaction: Transaction, issued_at: int) -> dict[str, Any]:
             "rev": str(transaction.revision),
             "perm": {transaction.permission: "1"},
         },
-        "rctx": {"ath": transaction.ath}
+        "rctx": dict(transaction.proof)
         | ({} if transaction.client is None else {"cid": transaction.client}),
     }
 

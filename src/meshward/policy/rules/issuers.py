@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from meshward.policy.rules.findings import Findings
 from meshward.policy.rules.references import SHARED
 from meshward.policy.schema import Issuer, Policy, Profile
@@ -16,6 +18,19 @@ _NEEDED: dict[Profile, tuple[str, ...]] = {
     "github-actions": ("audience",),
 }
 _USUAL = ("issuer", "audience")
+_GUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_FORMS: dict[Profile, tuple[str, str, str]] = {
+    "okta": (
+        "https?://[^/]+/oauth2/[A-Za-z0-9]+",
+        "is Okta's org server, whose access tokens only Okta can verify",
+        "Name a custom authorization server, e.g. `https://example.okta.com/oauth2/default`.",
+    ),
+    "entra": (
+        f"https?://[^/]+/{_GUID}(/v2\\.0|/)",
+        "is not the issuer of one Entra tenant",
+        "Write `https://login.microsoftonline.com/<tenant id>/v2.0`, or `https://sts.windows.net/<tenant id>/` for v1.",
+    ),
+}
 _COGNITO = ("region", "user_pool")
 # `workload:<name>` is how a workload is called in records: no issuer may begin a name so.
 _TAKEN = "workload"
@@ -63,6 +78,9 @@ def _check_fields(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> 
 def _check_urls(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
     if issuer.issuer is not None:
         _check_url(parse_url(issuer.issuer), issuer, (*path, "issuer"), findings)
+        form, message, remedy = _FORMS.get(issuer.profile, (".*", "", ""))
+        if not re.fullmatch(form, issuer.issuer):
+            findings.error("MW0015", (*path, "issuer"), message, remedy)
     if issuer.jwks.url is not None:
         _check_url(parse_url(issuer.jwks.url), issuer, (*path, "jwks", "url"), findings)
     if issuer.jwks.url is not None and issuer.jwks.file is not None:

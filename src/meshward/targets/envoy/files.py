@@ -40,18 +40,32 @@ class GuardFiles:
 def render(view: GuardView, settings: GuardSettings, identity: GuardIdentity) -> GuardFiles:
     """Every file of one guard. Raises MeshwardError for an upstream or a key that a guard cannot use."""
     content = {
-        RULES: resources.rules(view, settings.max_identities),
-        SERVER: resources.server(view),
-        TOKEN_KEYS: resources.token_keys(view, identity.token_keys, settings.token_cache),
+        **_changing(view, settings, identity.token_keys),
         SVID: resources.svid(identity.chain, identity.key),
         BUNDLE: resources.bundle(identity.bundle),
     }
     return GuardFiles(
-        bootstrap=_encode(_bootstrap(view, settings)),
+        bootstrap=bootstrap(view, settings),
         xds={name: _encode(resources.discovery_response(each)) for name, each in content.items()},
         twin=_encode(_twin(view, settings, content)),
         versions={name: resources.version_of(each) for name, each in content.items()},
     )
+
+
+def changing(
+    view: GuardView, settings: GuardSettings, token_keys: Sequence[Mapping[str, Any]]
+) -> Mapping[str, str]:
+    """The digests of the files by which a new policy changes a running guard, by file stem.
+
+    Raises MeshwardError for an upstream or a key that a guard cannot use.
+    """
+    content = _changing(view, settings, token_keys)
+    return {name: resources.version_of(each) for name, each in content.items()}
+
+
+def bootstrap(view: GuardView, settings: GuardSettings) -> bytes:
+    """The file that a guard is started with: to change it takes another guard."""
+    return _encode(_bootstrap(view, settings))
 
 
 def command(binary: str, guard_dir: str) -> list[str]:
@@ -80,6 +94,17 @@ def validate_command(binary: str, twin: str) -> list[str]:
         "--log-level",
         "error",
     ]
+
+
+def _changing(
+    view: GuardView, settings: GuardSettings, token_keys: Sequence[Mapping[str, Any]]
+) -> dict[str, Json]:
+    """In the order in which they are to be written: a route must not name a server before it is there."""
+    return {
+        SERVER: resources.server(view),
+        TOKEN_KEYS: resources.token_keys(view, token_keys, settings.token_cache),
+        RULES: resources.rules(view, settings.max_identities),
+    }
 
 
 def _encode(value: Json) -> bytes:

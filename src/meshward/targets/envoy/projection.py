@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshward.plan.ir import Grant, Plan
@@ -44,6 +45,7 @@ class GuardView:
     timeout: int  # without a byte in either direction
     max_body: int
     callers: tuple[str, ...]  # SPIFFE IDs
+    revoked: tuple[str, ...] = ()  # subjects, as in Transaction Tokens: none of theirs is taken any more
 
     @property
     def spiffe_id(self) -> str:
@@ -51,8 +53,8 @@ class GuardView:
         return f"spiffe://{self.trust_domain}/model/{self.model}"
 
 
-def project(plan: Plan, model: str, version: str) -> GuardView:
-    """The guard of `version` of `model`. Raises KeyError where the plan has no such version."""
+def project(plan: Plan, model: str, version: str, revoked: Sequence[str] = ()) -> GuardView:
+    """The guard of `version` of `model`, closed to the subjects `revoked`. Raises KeyError where the plan has no such version."""
     entry = plan.models[model]
     deployed = {each.name: each for each in entry.versions}[version]
     routes = (
@@ -71,6 +73,7 @@ def project(plan: Plan, model: str, version: str) -> GuardView:
         timeout=entry.timeout,
         max_body=entry.max_body,
         callers=(f"spiffe://{plan.trust_domain}/edge",),
+        revoked=tuple(sorted(revoked)),
     )
 
 

@@ -72,6 +72,7 @@ def _allow(view: GuardView, permission: str) -> Json:
         _claim(("tctx", "model"), {"exact": view.model}),
         _claim(("scope",), {"exact": permission}),
         _claim(("sub",), {"safe_regex": {"regex": _SUBJECT}}),
+        *({"not_id": _claim(("sub",), {"exact": subject})} for subject in view.revoked),
     ]
     policy = {"permissions": [{"any": True}], "principals": [{"and_ids": {"ids": everything}}]}
     return {"rules": {"action": "ALLOW", "policies": {permission: policy}}}

@@ -69,7 +69,9 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability(
         "a model's timeout below the longest", "cannot", "nginx takes one from its file: the guard keeps it"
     ),
-    Capability("client certificates", "not yet", "workloads come with a token"),
+    Capability(
+        "client certificates", "enforces", "verified by nginx, then by the decision; in the cache's key"
+    ),
     Capability("trusted proxies", "not yet", "the peer's address is the client's"),
     Capability("HTTP/2 from clients", "not yet", "HTTP/1.1 only"),
     Capability("shared answers", "not yet", "every request reaches its model"),

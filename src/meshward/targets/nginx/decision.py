@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meshward.kit.wellknown import METADATA, WHOAMI
 from meshward.targets.nginx.emit import Directive, Joined, Variable, block, joined, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
 
@@ -13,6 +14,8 @@ _QUESTION = {
     "X-Mw-Path": "mw_path",
     "X-Mw-Front": "mw_front",
     "X-Mw-Addr": "remote_addr",
+    "X-Mw-Verify": "ssl_client_verify",
+    "X-Mw-Certificate": "ssl_client_escaped_cert",  # empty, so not sent, where there is none
 }
 _ANSWER = {
     "mw_cache": "upstream_cache_status",
@@ -26,7 +29,6 @@ _ANSWER = {
     "mw_d_txn": "upstream_http_x_mw_txn_token",
     "mw_facts": "upstream_http_x_mw_facts",
 }
-_METADATA = "/.well-known/oauth-protected-resource"
 _IGNORED = ("Vary", "Set-Cookie", "Expires", "Cache-Control")
 _ACCEL = ("X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset")
 
@@ -37,6 +39,7 @@ def cache(s: EdgeSettings) -> list[Directive]:
         simple("proxy_cache_path", s.cache_dir, "levels=1:2", *zone),
         simple("limit_req_zone", Variable("http_x_mw_addr"), "zone=mw_cold:4m", f"rate={s.cold_rate}"),
         simple("limit_req_zone", Variable("binary_remote_addr"), "zone=mw_metadata:1m", "rate=20r/s"),
+        simple("limit_req_zone", Variable("binary_remote_addr"), "zone=mw_whoami:1m", "rate=2r/s"),
         _upstream("mw_cold", s.cold_socket, idle="60s"),
         _upstream("mw_decide", s.decision_socket, idle="4s"),  # less than a Python server keeps a connection
     ]
@@ -161,6 +164,34 @@ def metadata(gate: list[Directive]) -> list[Directive]:
         simple("proxy_cache_valid", "200", "5s"),
     ]
     return [
-        block("location", "=", _METADATA, inside=inside),
-        block("location", "^~", f"{_METADATA}/m/", inside=inside),
+        block("location", "=", METADATA, inside=inside),
+        block("location", "^~", f"{METADATA}/m/", inside=inside),
     ]
+
+
+def whoami(gate: list[Directive]) -> Directive:
+    """Who the bearer is to us, in the service's own words. Never cached, never in a file; limited per address.
+
+    It asks as for a decision, but about no model; the path says that this is no decision.
+    """
+    question: dict[str, str | Variable] = {
+        "X-Mw-Authorization": Variable("http_authorization"),
+        "X-Mw-Method": "GET",
+        "X-Mw-Path": "/",
+        "X-Mw-Front": "m",
+        "X-Mw-Addr": Variable("remote_addr"),
+        "X-Mw-Rid": Variable("request_id"),
+    }
+    inside = [
+        *gate,
+        refuse_if("mw_method", "!=", "GET", 405),
+        simple("limit_req", "zone=mw_whoami", "burst=10", "nodelay"),
+        simple("proxy_pass", joined("http://mw_decide", Variable("uri"))),
+        *_plain_request(),
+        *(simple("proxy_set_header", name, value) for name, value in question.items()),
+        simple("proxy_next_upstream", "error"),
+        simple("proxy_read_timeout", "5s"),
+        simple("proxy_max_temp_file_size", "0"),
+        simple("proxy_ignore_headers", *_IGNORED, *_ACCEL),
+    ]
+    return block("location", "=", WHOAMI, inside=inside)

@@ -6,7 +6,7 @@
 // bodies: njs reads bytes as UTF-8 and folds what is not into one character.
 
 import fs from 'fs';
-import crypto from 'crypto';
+import hashing from 'crypto';                                         // by pieces; the global `crypto` is OpenSSL's, 5 times faster
 
 const EMPTY = '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=';        // base64 SHA-256 of nothing
 
@@ -21,8 +21,9 @@ function key(r) {
         throw new Error('the epoch file holds no number');
     }
     const front = cut(v);
-    const head = [epoch, v.mw_method, v.host, front, v.mw_model, v.mw_path, v.remote_addr, ''].join('\n');
-    const hash = crypto.createHash('sha256').update(head);
+    const head = [epoch, v.mw_method, v.host, front, v.mw_model, v.mw_path, v.remote_addr,
+        v.ssl_client_verify, v.ssl_client_escaped_cert, ''].join('\n');
+    const hash = hashing.createHash('sha256').update(head);
     const credential = r.rawVariables.http_authorization;
     if (credential) {
         hash.update(credential);
@@ -56,7 +57,7 @@ function cut(v) {
 // --- after the permit ---------------------------------------------------------------------------------------------
 
 // X-Mw-Route: `<max_body>|<weight> <slot> <dns name>|…`; X-Mw-Limit and X-Mw-Bucket: at which rate, and who is counted.
-function go(r) {
+async function go(r) {
     const v = r.variables;
     const route = v.mw_d_route.split('|');
     if (route.length < 2 || !/^[0-9]{1,12}$/.test(route[0]) || !v.mw_d_txn) {
@@ -74,7 +75,11 @@ function go(r) {
     if (size > Number(route[0])) {
         return refuse(r, 413, 'body_too_large', `This model takes at most ${route[0]} bytes; the body has ${size}.`);
     }
-    v.mw_reqd = size ? crypto.createHash('sha256').update(body).digest('base64') : EMPTY;
+    v.mw_reqd = EMPTY;
+    if (size) {
+        const digest = await crypto.subtle.digest('SHA-256', body);
+        v.mw_reqd = Buffer.from(digest).toString('base64');
+    }
     const version = pick(route, v.request_id).split(' ');
     v.mw_slot = version[1];
     v.mw_sni = version[2];
@@ -108,7 +113,7 @@ const MOST_STEPS = 5000;                                              // and wha
 function v1(r) {
     const v = r.variables;
     v.mw_front = 'v1';
-    if (v.http_authorization) {                                       // else nothing is read: the decision says 401
+    if (v.http_authorization || v.ssl_client_verify === 'SUCCESS') {  // else nothing is read: the decision says 401
         const text = r.requestText || '';
         const model = outer(text) || parsed(text);
         if (!model) {
@@ -197,7 +202,7 @@ let hash = null, ended = false;
 function filter(r, data, flags) {
     if (data.length) {
         if (hash === null) {
-            hash = crypto.createHash('sha256');
+            hash = hashing.createHash('sha256');
         }
         hash.update(data);
     }
@@ -232,7 +237,9 @@ const OWN = {
     414: [414, 'target_too_long', 'The request line is too long.'],
     421: [421, 'host_unknown', 'This host is not served here. Use the host name of the gateway.'],
     429: [429, 'rate_limited', 'You sent more requests than your grant allows in this time. Wait, then try again.'],
+    430: [429, 'too_many_open', 'Too many requests from your address are under way. Wait for some to end, then try again.'],
     494: [431, 'headers_too_large', 'The request headers are too many or too large.'],
+    495: [401, 'certificate_refused', 'The client certificate was refused: it is not a current SVID of this trust domain. Send one, or none and a token.'],
     497: [400, 'not_https', 'This port speaks HTTPS only.'],
     501: [501, 'coding_unknown', 'This transfer coding is not served.'],
     503: [503, 'decision_unavailable', 'Nobody could decide about this request just now, so it was refused. Try again.'],
@@ -281,6 +288,9 @@ function cause(v, code) {
         return [Number(like(/^(400|401|403|404|429)$/, v.mw_d_status)) || code,
             like(/^[a-z][a-z0-9_]{0,63}$/, v.mw_d_reason) || 'refused',
             like(/^[\x20-\x7e]{1,200}$/, v.mw_d_message) || 'The request was refused.'];
+    }
+    if (code === 401 && v.mw_peer === '0') {
+        return OWN[495];
     }
     if (code === 401 && v.mw_query_token) {
         return IN_QUERY;

@@ -35,8 +35,10 @@ CANONICAL = rf"^[A-Z]+ (?:{_SEGMENT})+/?(?:\?[\x21\x22\x24-\x7e]*)? HTTP/1\.[01]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 PRINTABLE = r"^[\x20-\x7e]+\z"
 
-# What nginx refuses by itself, or makes of an upstream's silence. 494: headers too large; 497: plain HTTP.
-_REFUSALS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 494, 497, 500, 501, 502, 503, 504)
+# What nginx refuses by itself, or makes of an upstream's silence. 430: too many from one address;
+# 494: headers too large; 495: a client
+# certificate that cannot be verified; 497: plain HTTP.
+_REFUSALS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 430, 494, 495, 497, 500, 501, 502, 503, 504)
 _ANSWERS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 431, 501, 502, 504)  # 503 is what is left
 
 # What is carried over internal redirects, where an njs VM ends.
@@ -99,6 +101,7 @@ def _http(s: EdgeSettings) -> list[Directive]:
         *access_log(s),
         *decision.cache(s),
         *guard.limits(s),
+        *_crowding(),
         *guard.slots(s),
         _server(s),
         decision.cold_server(s),
@@ -146,6 +149,7 @@ def _judges(s: EdgeSettings) -> list[Directive]:
         mapping(
             Variable("http_authorization"), "mw_credential", "0", (Key(""), "1"), (Regex(PRINTABLE), "1")
         ),
+        mapping(Variable("ssl_client_verify"), "mw_peer", "0", (Key("NONE"), "1"), (Key("SUCCESS"), "1")),
         exact("mw_rawkey", "mw_key", r"^[0-9a-f]{64}\z"),
         exact("mw_rawgeneration", "mw_generation", r"^[0-9]{1,15}\z"),
         exact("mw_refusal", "mw_refused", r"^[0-9]{3}\z"),
@@ -155,6 +159,7 @@ def _judges(s: EdgeSettings) -> list[Directive]:
 def _server(s: EdgeSettings) -> Directive:
     """The only server, so that whatever host or SNI a client names is answered by its gate."""
     host = f"[{s.listen_host}]" if ":" in s.listen_host else s.listen_host
+    crowd = simple("limit_conn", "mw_open", str(s.open_per_address))
     return block(
         "server",
         inside=[
@@ -165,14 +170,29 @@ def _server(s: EdgeSettings) -> Directive:
             _errors(),
             decision.location(),
             *decision.metadata(_gate()),
-            block("location", "^~", "/m/", inside=[*_gate(), *decision.ask(), simple("js_content", "mw.go")]),
+            decision.whoami(_gate()),
+            block(
+                "location",
+                "^~",
+                "/m/",
+                inside=[*_gate(), crowd, *decision.ask(), simple("js_content", "mw.go")],
+            ),
             # The key needs the body's model: it is first read in @v1, behind what reads the body.
-            block("location", "^~", "/v1/", inside=[*_gate(), simple("js_content", "mw.v1")]),
+            block("location", "^~", "/v1/", inside=[*_gate(), crowd, simple("js_content", "mw.v1")]),
             block("location", "@v1", inside=[*decision.ask(), simple("js_content", "mw.go")]),
             guard.location(s),
             block("location", "/", inside=[*_gate(), simple("return", "404")]),
         ],
     )
+
+
+def _crowding() -> list[Directive]:
+    """How many requests of one address may be under way: below /v1 a body lies in memory before anybody is known."""
+    return [
+        simple("limit_conn_zone", Variable("binary_remote_addr"), "zone=mw_open:4m"),
+        simple("limit_conn_status", "430"),
+        simple("limit_conn_log_level", "info"),
+    ]
 
 
 def _tls(s: EdgeSettings) -> list[Directive]:
@@ -183,8 +203,13 @@ def _tls(s: EdgeSettings) -> list[Directive]:
         simple("ssl_certificate_key", file),
         simple("ssl_protocols", "TLSv1.2", "TLSv1.3"),
         simple("ssl_ciphers", "ECDHE+AESGCM:ECDHE+CHACHA20"),
+        # No session outlives the certificate that opened it.
         simple("ssl_session_tickets", "off"),
         simple("ssl_session_cache", "off"),
+        # A workload's SVID. Of another authority's certificate the gate tells; nginx alone would say 400 in HTML.
+        simple("ssl_verify_client", "optional_no_ca"),
+        simple("ssl_client_certificate", s.root_bundle),
+        simple("ssl_verify_depth", "2"),
     ]
 
 
@@ -195,6 +220,7 @@ def _gate() -> list[Directive]:
         refuse_if("mw_method", "=", "", 405),
         refuse_if("mw_canonical", "=", "0", 400),
         refuse_if("http_upgrade", "!=", "", 400),  # a model's 101 would open a tunnel past every later check
+        refuse_if("mw_peer", "=", "0", 401),
         refuse_if("mw_query_token", "!=", "", 401),
         refuse_if("mw_credential", "=", "0", 401),
     ]

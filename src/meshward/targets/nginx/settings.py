@@ -38,6 +38,7 @@ class EdgeSettings:
     workers: int = 1
     cold_rate: str = "100r/s"  # undecided requests per client address
     cold_burst: int = 200
+    open_per_address: int = 200  # requests under way; times max_body, what one address can make the edge hold
     max_headers: bool = True  # whether this nginx knows the directive (Debian 12 since 1.22.1-9+deb12u8)
 
     def __post_init__(self) -> None:
@@ -60,6 +61,7 @@ class EdgeSettings:
         for rate in (*self.rates, self.cold_rate):
             _demand(_RATE.fullmatch(rate), f"`{rate}` is no rate such as `10r/s` or `600r/m`")
         _demand(1 <= self.slots <= 100 and 1 <= self.workers <= 64, "slots are 1 to 100, workers 1 to 64")
+        _demand(0 < self.open_per_address <= 65536, "requests under way per address are 1 to 65536")
         _demand(0 < self.listen_port < 65536, f"`{self.listen_port}` is no port")
         _demand(
             0 < self.max_body <= 1 << 30 and 0 < self.longest_timeout <= 86400, "body or timeout out of range"

@@ -1,0 +1,80 @@
+"""The edge's own half of a switch: the decision service, and the epoch that ends every cached decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+
+from meshward.apply.hops import Owner, write_revoked, write_rules
+from meshward.apply.standing import Standing
+from meshward.edge.revoked import Revoked
+from meshward.runtime.bridge import Parts, refused
+from meshward.runtime.machine import Machine
+
+_HOP = "the decision service"
+_TIMEOUT = 2.0  # seconds
+
+
+class Deciding:
+    """Switched as one: from the next request on, whatever was cached before."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def switch(self, standing: Standing, following: Standing | None, parts: Parts) -> int:
+        """Decide by `standing`, narrowed to what `following` permits as well; returns the epoch.
+
+        Raises MeshwardError if the service did not take it.
+        """
+        before = self._health()
+        write_rules(standing, following, self._machine.run, Owner(self._machine.decide))
+        expected = {
+            "policy": standing.plan.digest,
+            "revision": standing.revision,
+            "until": following.plan.digest if following else "",
+        }
+        return self._reload(expected, before, parts)
+
+    def revoke(self, revoked: Revoked, parts: Parts) -> int:
+        """Refuse `revoked` from the next request on; returns the epoch. Raises MeshwardError."""
+        before = self._health()
+        write_revoked(revoked, self._machine.run, Owner(self._machine.decide))
+        return self._reload({"revoked": revoked.digest}, before, parts)
+
+    def _reload(self, expected: dict[str, Any], before: dict[str, Any], parts: Parts) -> int:
+        parts.hang_up("decide")
+        attempts = before.get("reloads", 0)
+
+        def missing() -> Sequence[str]:
+            now = self._health()
+            lack = [
+                f"{name} is {now.get(name)!r}" for name, value in expected.items() if now.get(name) != value
+            ]
+            if lack and now.get("reload") and now.get("reloads", 0) > attempts:
+                raise refused(_HOP, str(now["reload"]))
+            return lack
+
+        try:
+            parts.arrival(_HOP, missing)
+        finally:
+            epoch = self._raise_epoch()
+        return epoch
+
+    def _raise_epoch(self) -> int:
+        """After the service has arrived: what is then cached under the new epoch is a new decision."""
+        file = self._machine.run.edge_dir / "epoch"
+        epoch = int(file.read_text()) + 1
+        Owner(self._machine.edge).write(file, str(epoch))
+        return epoch
+
+    def _health(self) -> dict[str, Any]:
+        transport = httpx2.HTTPTransport(uds=str(self._machine.run.decide_socket))
+        try:
+            with httpx2.Client(transport=transport, base_url="http://decide", timeout=_TIMEOUT) as client:
+                value = json.loads(client.get("/healthz").content)
+        except (httpx2.HTTPError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}

@@ -1,0 +1,46 @@
+"""The vendors judge a configuration before it runs: Envoy each guard's static twin, nginx the edge's program."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.runtime.identities import Identity, popen_user
+from meshward.runtime.parts import Bench
+from meshward.runtime.process import CLEAN_ENVIRONMENT
+from meshward.targets.envoy.files import GuardFiles, validate_command
+
+_TIMEOUT = 30.0  # seconds
+
+
+def judge_guard(bench: Bench, key: str, files: GuardFiles) -> None:
+    """The twin holds the SVID's key: it lives in memory, 0600, for as long as Envoy reads it."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".json") as twin:
+        twin.write(files.twin)
+        twin.flush()
+        _judge(f"the guard of {key}", validate_command(str(bench.components.envoy), twin.name))
+
+
+def judge_edge(bench: Bench, program: Path) -> None:
+    """As the user that nginx runs as: what root may read proves nothing."""
+    directory = str(bench.run.edge_dir)
+    test = ["-t", "-q", "-p", directory, "-c", str(program), "-e", "stderr"]
+    _judge("the edge", [str(bench.components.nginx), *test], bench.identities["edge"])
+
+
+def _judge(what: str, argv: Sequence[str], identity: Identity | None = None) -> None:
+    """Raises MeshwardError (MW3012) with the vendor's own words."""
+    user = popen_user(identity) if identity else {}
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=_TIMEOUT, check=False, umask=0o077, env=CLEAN_ENVIRONMENT, **user
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise MeshwardError(
+            "MW3012",
+            f"{what} refuses its configuration: {done.stderr.strip()[-600:]}",
+            "Nothing was changed. This is a fault of meshward unless the message names a file of yours.",
+            exit_code=Exit.HOP_REFUSED,
+        )

@@ -1,0 +1,131 @@
+"""STATE/revisions: every policy that was ever applied here, by whom, when and why.
+
+NNNN.policy.json    the policy, canonical
+NNNN.json           the record; written `staged` before any hop is touched, then `accepted` or `refused`
+
+The rename that makes a record `accepted` is the moment at which an instance changes its revision: what a start
+finds staged never became true, and the highest accepted revision is the one that runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from meshward.kit.durable import private_directory, write_atomic
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.policy.parse import to_json
+from meshward.policy.schema import Policy
+
+DIRECTORY = "revisions"
+STAGED, ACCEPTED, REFUSED = "staged", "accepted", "refused"
+INTERRUPTED = "the instance ended while it was applied"
+_RECORD = re.compile(r"([0-9]{4,9})\.json", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """`digest` is the policy's; `parent` the revision that it replaced (0: none); `time` seconds since the epoch."""
+
+    number: int
+    status: str
+    digest: str
+    parent: int
+    author: str
+    time: float
+    reason: str
+    why: str = ""  # of a refusal
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class Revisions:
+    """The revisions of one state. To be changed only by the process that holds STATE/lock."""
+
+    def __init__(self, state: Path) -> None:
+        self._directory = state / DIRECTORY
+
+    def all(self) -> list[Revision]:
+        """Every record, oldest first. Raises MeshwardError (MW3011) for one that is damaged."""
+        return [self._read(number) for number in sorted(self._numbers())]
+
+    def current(self) -> Revision | None:
+        """The highest accepted revision."""
+        for number in sorted(self._numbers(), reverse=True):
+            if (revision := self._read(number)).status == ACCEPTED:
+                return revision
+        return None
+
+    def policy(self, number: int) -> Policy:
+        """The policy of a revision. Raises MeshwardError where there is none (exit 2) or it is damaged."""
+        path = self._directory / f"{number:04d}.policy.json"
+        try:
+            return Policy.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise MeshwardError(
+                "MW3020",
+                f"there is no revision {number}",
+                "`meshward history` names them.",
+                exit_code=Exit.USAGE,
+            ) from None
+        except (OSError, ValidationError):
+            raise _damaged(path) from None
+
+    def stage(self, policy: Policy, revision: Revision) -> None:
+        """Write down what is about to be applied: the policy, then its record. Raises OSError."""
+        private_directory(self._directory)
+        write_atomic(self._directory / f"{revision.number:04d}.policy.json", to_json(policy))
+        self._write(revision)
+
+    def accept(self, revision: Revision) -> Revision:
+        """From here on it is what runs. Raises OSError; then it is not."""
+        return self._write(replace(revision, status=ACCEPTED))
+
+    def refuse(self, revision: Revision, why: str) -> None:
+        """Where even that cannot be written, the next start finds it staged and says so."""
+        with suppress(OSError):
+            self._write(replace(revision, status=REFUSED, why=why))
+
+    def recover(self) -> None:
+        """At a start: what was being applied when the last instance ended was not accepted."""
+        for revision in self.all():
+            if revision.status == STAGED:
+                self.refuse(revision, INTERRUPTED)
+
+    def next_number(self, least: int) -> int:
+        """One that no revision ever had, above `least`."""
+        used = [int(path.name.split(".")[0]) for path in self._directory.glob("[0-9]*.json")]
+        return max([least, *used]) + 1
+
+    def _write(self, revision: Revision) -> Revision:
+        path = self._directory / f"{revision.number:04d}.json"
+        write_atomic(path, json.dumps(revision.as_json(), indent=1))
+        return revision
+
+    def _read(self, number: int) -> Revision:
+        path = self._directory / f"{number:04d}.json"
+        try:
+            return Revision(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            raise _damaged(path) from None
+
+    def _numbers(self) -> Iterator[int]:
+        if self._directory.is_dir():
+            for path in self._directory.iterdir():
+                if match := _RECORD.fullmatch(path.name):
+                    yield int(match[1])
+
+
+def _damaged(path: Path) -> MeshwardError:
+    return MeshwardError(
+        "MW3011",
+        f"`{path}` is damaged",
+        "Restore it, or use a new state directory: revisions must not be numbered twice.",
+    )

@@ -1,0 +1,121 @@
+"""From one revision to another at every hop, and back by the same steps.
+
+1. Guards that do not run yet start, and are seen to run what they were given: nobody is sent to them.
+2. Where running guards change, the edge permits only what both revisions permit: what is lost is closed.
+3. The running guards change: what is gained is open behind a door that is still shut.
+4. nginx reloads, where its program must change.
+5. The edge decides by the new revision alone: what is gained is open.
+
+A rule that no guard knows of (a role, a grant, a weight) is step 5 alone: one rename at one hop. A step is done
+when the hop's own process says so. Guards that the new revision has no use for run on until they are discarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from meshward.apply.deciding import Deciding
+from meshward.apply.guards import Guards
+from meshward.apply.hops import Owner
+from meshward.apply.program import Program
+from meshward.apply.standing import Guard, Standing
+from meshward.edge.revoked import Revoked
+from meshward.kit.errors import MeshwardError
+from meshward.runtime.bridge import Parts
+from meshward.runtime.machine import Machine
+from meshward.runtime.ready import port_accepts
+from meshward.targets.envoy.files import GuardFiles
+from meshward.targets.nginx.settings import EdgeSettings
+
+log = structlog.get_logger(__name__)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two revisions: `files` are those of the guards that change, as it wants them."""
+
+    standing: Standing
+    settings: EdgeSettings
+    files: Mapping[Guard, GuardFiles]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Everything that a switch needs, rendered and judged before the first hop is touched."""
+
+    old: Side
+    new: Side
+    starts: Mapping[Guard, GuardFiles]
+    stops: tuple[Guard, ...]
+
+    @property
+    def reloads(self) -> bool:
+        return self.old.settings != self.new.settings
+
+
+class Switcher:
+    """Carries a `Switch` out."""
+
+    def __init__(self, machine: Machine, guards: Guards, parts: Parts) -> None:
+        self._machine = machine
+        self._guards = guards
+        self._parts = parts
+        self._deciding = Deciding(machine)
+        self._program = Program(machine)
+
+    def forward(self, switch: Switch, say: Say) -> None:
+        """Raises MeshwardError or OSError at the first hop that does not arrive; then call `back`."""
+        for guard, files in switch.starts.items():  # 1
+            say(f"starting the guard of {guard[0]}")
+            self._guards.write(guard, files, Owner(self._machine.guard(switch.new.standing.plan, *guard)))
+            self._guards.start(guard, self._parts)
+        self._narrow(switch)  # 2
+        for guard, files in switch.new.files.items():  # 3
+            say(f"switching the guard of {guard[0]}")
+            self._guards.switch(guard, files, self._parts)
+        self._reload(switch, switch.new, say)  # 4
+        self._deciding.switch(switch.new.standing, None, self._parts)  # 5
+
+    def back(self, switch: Switch) -> list[str]:
+        """To the old revision, from wherever `forward` ended. Returns what could not be confirmed.
+
+        While a guard is not seen to run the old rules, the edge goes on permitting only what both permit.
+        """
+        lacking: list[str] = []
+        if switch.new.files:
+            self._try(lacking, lambda: self._narrow(switch))
+        for guard, files in switch.old.files.items():
+            self._try(lacking, lambda g=guard, f=files: self._guards.switch(g, f, self._parts, back=True))  # type: ignore[misc]
+        if switch.reloads:
+            self._try(lacking, lambda: self._reload(switch, switch.old, lambda _: None))
+        if not lacking:
+            self._try(lacking, lambda: self._deciding.switch(switch.old.standing, None, self._parts))
+        for guard in switch.starts:
+            self._try(lacking, lambda g=guard: self._guards.remove(g, self._parts))  # type: ignore[misc]
+        return lacking
+
+    def revoke(self, revoked: Revoked) -> None:
+        """At the edge, for the next request."""
+        self._deciding.revoke(revoked, self._parts)
+
+    def _narrow(self, switch: Switch) -> None:
+        if switch.new.files:
+            self._deciding.switch(switch.old.standing, switch.new.standing, self._parts)
+
+    def _reload(self, switch: Switch, to: Side, say: Say) -> None:
+        if switch.reloads:
+            say("reloading nginx")
+            edge = to.standing.plan.edge
+            self._parts.respecify("edge", ready=port_accepts(edge.host, edge.port))
+            self._program.switch(to.settings, self._parts)
+
+    def _try(self, lacking: list[str], step: Callable[[], object]) -> None:
+        try:
+            step()
+        except (MeshwardError, OSError) as error:
+            log.error("not_back", why=str(error))
+            lacking.append(str(error))

@@ -1,0 +1,79 @@
+"""meshward apply: make a policy live at every hop, or change nothing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from meshward.apply.accept import accept
+from meshward.apply.control import ask
+from meshward.apply.revisions import Revisions
+from meshward.apply.sources import read_policy
+from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, State
+from meshward.cli.output import guarded, print_json, print_problems, stderr, stdout
+from meshward.kit.errors import Exit
+from meshward.policy.parse import to_json
+
+Reason = Annotated[str, Parameter(help="Why, for `meshward history`.")]
+Allow = Annotated[
+    list[Literal["widening"]],
+    Parameter(help="`widening`: somebody may gain `manage`, or a new authority be trusted.", negative=""),
+]
+
+
+def command(
+    policy: PolicyPath,
+    /,
+    *,
+    reason: Reason = "",
+    allow: Allow = [],  # noqa: B006  read only
+    plan: Annotated[
+        str | None, Parameter(help="Apply only the change with this digest: what `meshward plan` showed.")
+    ] = None,
+    state: State = DEFAULT_STATE,
+    json: Json = False,
+) -> None:
+    """Make POLICY what runs, at every hop, or change nothing.
+
+    Exits 0 when each hop reports its new rules; 3 if somebody else was first, 4 for a widening without leave,
+    5 if a hop refused: then the old revision runs on.
+    """
+
+    def run() -> Exit:
+        base = base_of(state)
+        document = read_policy(policy)
+        print_problems(accept(document, int(time.time())))
+        request = {"do": "apply", "policy": to_json(document.policy), "plan": plan}
+        done = ask(state, {**request, "base": base, "reason": reason, "allow": list(allow)}, _progress)
+        return tell(done, as_json=json)
+
+    guarded(run, as_json=json)
+
+
+def base_of(state: Path) -> int | None:
+    """The revision that this change is planned on."""
+    current = Revisions(state).current()
+    return current.number if current else None
+
+
+def tell(done: dict[str, Any], *, as_json: bool) -> Exit:
+    """Print what an apply came to."""
+    if as_json:
+        print_json({"ok": True, **done})
+        return Exit.OK
+    console = stdout()
+    if not done["changed"]:
+        console.print(f"Nothing to change: this is revision {done['revision']} already.")
+        return Exit.OK
+    console.print("\n".join(done["lines"]), markup=False)
+    text = f"revision {done['revision']} is live at every hop ({done['seconds'] * 1000:.0f} ms)"
+    console.print(Text(text, style="bold green"))
+    return Exit.OK
+
+
+def _progress(line: str) -> None:
+    stderr().print(Text(f"... {line}", style="dim"))

@@ -1,0 +1,28 @@
+"""meshward logout: forget a login."""
+
+from __future__ import annotations
+
+import os
+
+from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
+from meshward.cli.output import guarded, print_json, stdout
+from meshward.kit.errors import Exit
+from meshward.login.keep import own_keep
+from meshward.login.session import choose, forget
+
+
+def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = False) -> None:
+    """Revoke the login at its issuer, where that can be done, and forget it here."""
+
+    def run() -> Exit:
+        keep = own_keep()
+        name = choose(keep, edge, state, os.environ)
+        problem = forget(keep, name)
+        if json:
+            print_json({"ok": True, "name": name, "revoked": problem is None, "problem": problem})
+        else:
+            said = problem or "It was revoked at the issuer too."
+            stdout().print(f"The login for {name} is forgotten. {said}", markup=False)
+        return Exit.OK
+
+    guarded(run, as_json=json)

@@ -1,0 +1,40 @@
+"""meshward rollback: apply an earlier revision's policy once more."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from meshward.apply.control import ask
+from meshward.cli.apply import Allow, Reason, base_of, tell
+from meshward.cli.options import DEFAULT_STATE, Json, State
+from meshward.cli.output import guarded, stderr
+from meshward.kit.errors import Exit
+
+
+def command(
+    revision: Annotated[int, Parameter(help="Its number, as `meshward history` names it.")],
+    /,
+    *,
+    reason: Reason = "",
+    allow: Allow = [],  # noqa: B006  read only
+    state: State = DEFAULT_STATE,
+    json: Json = False,
+) -> None:
+    """Make an earlier revision's policy what runs again. It is an apply like any other, and gets a number of its own.
+
+    Exits as `meshward apply` does.
+    """
+
+    def run() -> Exit:
+        request = {"do": "rollback", "revision": revision, "base": base_of(state), "reason": reason}
+        done = ask(
+            state,
+            {**request, "allow": list(allow)},
+            lambda line: stderr().print(Text(f"... {line}", style="dim")),
+        )
+        return tell(done, as_json=json)
+
+    guarded(run, as_json=json)

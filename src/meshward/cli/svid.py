@@ -1,0 +1,178 @@
+"""meshward svid: the certificate with which a workload meets the edge."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from meshward.apply.sources import read_policy
+from meshward.cli.options import DEFAULT_STATE, Json, State
+from meshward.cli.output import fail, guarded, print_json, stderr, stdout
+from meshward.kit.durable import write_atomic
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.plan.resolve import resolve
+from meshward.policy.values import Unreadable, parse_duration
+from meshward.spiffe.ca import Authority, Credential, load
+from meshward.spiffe.ids import SpiffeId, parse
+
+LONGEST = timedelta(hours=24)
+_SHORTEST = timedelta(seconds=30)
+_RETRY = 30.0  # seconds
+
+
+def command(
+    name: Annotated[str, Parameter(help="A workload of the running policy.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The directory for svid.pem, key.pem, chain.pem and bundle.pem.")],
+    ttl: Annotated[str, Parameter(help="How long it is valid: 30s to 24h.")] = "1h",
+    renew: Annotated[bool, Parameter(negative="", help="Stay, and issue anew at half of its life.")] = False,
+    state: State = DEFAULT_STATE,
+    json: Json = False,
+) -> None:
+    """Issue NAME's SVID from the instance's own authority; each file is 0600 and replaced by a rename.
+
+    Only the instance's owner can: whoever holds the key is the workload. Run it again, or with --renew, before it
+    ends; clients read the new files at their next connection. `svid.pem` holds key and chain in one file, so a reader
+    never sees a key without its certificate; `bundle.pem` is what to trust the edge by.
+    """
+
+    def run() -> Exit:
+        life = _life(ttl)
+        credential = _issue(name, out, life, state)
+        _say(name, credential, out, as_json=json)
+        while renew:
+            time.sleep(life.total_seconds() / 2)
+            credential = _renewed(name, out, life, state, credential)
+            _say(name, credential, out, as_json=json)
+        return Exit.OK
+
+    guarded(run, as_json=json)
+
+
+def _issue(name: str, out: Path, life: timedelta, state: Path) -> Credential:
+    _require_owner(state)
+    spiffe_id = _spiffe_id(name, state)
+    authority = load(state / "ca", spiffe_id.trust_domain)
+    credential = authority.issue(spiffe_id, None, datetime.now(UTC), life)
+    _write(_directory(out), credential, authority)
+    return credential
+
+
+def _renewed(name: str, out: Path, life: timedelta, state: Path, last: Credential) -> Credential:
+    """A new one. What is only out of order for now is tried again as long as the `last` one is valid."""
+    while True:
+        try:
+            return _issue(name, out, life, state)
+        except (OSError, MeshwardError) as error:
+            fault = error if isinstance(error, MeshwardError) else _unwritable(out, error)
+            left = (last.not_after - datetime.now(UTC)).total_seconds()
+            if fault.exit_code == Exit.USAGE or left <= 0:
+                raise fault from None
+            fail(fault)
+            time.sleep(min(_RETRY, max(left, 0.0)))
+
+
+def _require_owner(state: Path) -> None:
+    try:
+        owner = state.stat().st_uid
+    except FileNotFoundError:
+        raise MeshwardError(
+            "MW2040",
+            f"there is no instance in `{state}`",
+            "Start one with `meshward up POLICY`, or name its directory with --state.",
+            exit_code=Exit.USAGE,
+        ) from None
+    if owner != os.geteuid():
+        raise MeshwardError(
+            "MW2041",
+            f"`{state}` belongs to uid {owner}, and only its owner may issue SVIDs (you are uid {os.geteuid()})",
+            "Ask whoever runs the instance.",
+            exit_code=Exit.UNSAFE,
+        )
+
+
+def _spiffe_id(name: str, state: Path) -> SpiffeId:
+    """What the running policy calls `name`. A part of meshward itself never is a workload."""
+    plan = resolve(read_policy(state / "policy.json").policy)
+    if name not in plan.workloads:
+        raise MeshwardError(
+            "MW2042",
+            f"the running policy has no workload `{name}`",
+            f"Workloads: {', '.join(sorted(plan.workloads)) or 'none'}.",
+            exit_code=Exit.USAGE,
+        )
+    spiffe_id = parse(plan.workloads[name])
+    if spiffe_id.is_reserved:
+        raise MeshwardError(
+            "MW2043",
+            f"`{spiffe_id}` is a part of meshward",
+            "Give the workload another id.",
+            exit_code=Exit.UNSAFE,
+        )
+    return spiffe_id
+
+
+def _life(ttl: str) -> timedelta:
+    try:
+        life = timedelta(seconds=parse_duration(ttl))
+    except Unreadable as error:
+        raise _usage(f"--ttl: {error.cause}") from None
+    if not _SHORTEST <= life <= LONGEST:
+        raise _usage(f"--ttl {ttl} is not between 30s and 24h")
+    return life
+
+
+def _directory(path: Path) -> Path:
+    """`path`, made 0700 or found: a directory of ours into which nobody else can write."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    if not private:
+        raise MeshwardError(
+            "MW2044",
+            f"`{path}` is no directory of yours, or others can write into it",
+            "Name one that only you can write to.",
+            exit_code=Exit.UNSAFE,
+        )
+    return path
+
+
+def _write(directory: Path, credential: Credential, authority: Authority) -> None:
+    """The bundle first: who has the new certificate can already verify the edge."""
+    write_atomic(directory / "bundle.pem", authority.root_pem)
+    write_atomic(directory / "svid.pem", credential.key_and_chain().reveal())
+    write_atomic(directory / "key.pem", credential.key.reveal())
+    write_atomic(directory / "chain.pem", credential.chain)
+
+
+def _say(name: str, credential: Credential, out: Path, *, as_json: bool) -> None:
+    files = {what: str(out / f"{what}.pem") for what in ("svid", "key", "chain", "bundle")}
+    end = credential.not_after.isoformat().replace("+00:00", "Z")
+    if as_json:
+        print_json(
+            {"ok": True, "workload": name, "serial": credential.serial, "not_after": end, "files": files}
+        )
+        return
+    stdout().print(Text(f"{name}: serial {credential.serial}, valid until {end}, in {out}"))
+    stderr().print(Text(f"  curl --cert {files['svid']} --cacert {files['bundle']} ...", style="dim"))
+
+
+def _unwritable(path: Path, error: OSError) -> MeshwardError:
+    return MeshwardError(
+        "MW2045", f"`{path}` cannot be written ({error.strerror})", "Name another directory."
+    )
+
+
+def _usage(message: str) -> MeshwardError:
+    return MeshwardError("MW0905", message, "See `meshward svid --help`.", exit_code=Exit.USAGE)

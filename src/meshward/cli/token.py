@@ -1,0 +1,37 @@
+"""meshward token: a fresh token for scripts, and nothing else, on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from meshward.cli.options import DEFAULT_STATE, EdgeUrl, State
+from meshward.cli.output import guarded
+from meshward.kit.errors import Exit
+from meshward.login.keep import own_keep
+from meshward.login.session import choose, fresh
+
+
+def command(
+    *,
+    edge: EdgeUrl = None,
+    header: Annotated[
+        bool, Parameter(negative="", help="As a header line, for `curl -H @-`: no token among arguments.")
+    ] = False,
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Print the login's token, refreshed if it holds for less than a minute.
+
+    Exits 2 if nobody is signed in, 10 if the login is over.
+    """
+
+    def run() -> Exit:
+        keep = own_keep()
+        login = fresh(keep, choose(keep, edge, state, os.environ))
+        sys.stdout.write(f"{'Authorization: Bearer ' if header else ''}{login.token.reveal()}\n")
+        return Exit.OK
+
+    guarded(run)

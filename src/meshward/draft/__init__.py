@@ -1,0 +1,1 @@
+"""A first policy from two URLs: an issuer's and a model server's."""

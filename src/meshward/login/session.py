@@ -1,0 +1,183 @@
+"""A login's life: made once by a person, kept, refreshed when its token is nearly over, forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from meshward.kit.clock import Clock, system_clock
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.wellknown import WHOAMI
+from meshward.login import browser, device
+from meshward.login.edge import VARIABLE, find, origin
+from meshward.login.keep import Keep, Login, renewed
+from meshward.login.provider import Provider, discover
+from meshward.login.target import Target
+from meshward.login.terminal import Terminal
+from meshward.login.tokens import Tokens, bearer_of, check_identity, read_tokens
+from meshward.login.wire import Reply, Wire, printable
+
+FRESH = 60  # seconds that a token must still hold to be given out without a look for a newer one
+
+
+def sign_in(
+    target: Target, scope: str | None, redirect: str | None, terminal: Terminal, clock: Clock = system_clock
+) -> Login:
+    """A new login, by device flow where the issuer has it, else by the browser. Raises MeshwardError."""
+    wire = Wire()
+    provider = discover(target.issuer, wire)
+    asked = scope or provider.scope
+    nonce = None
+    if provider.device is not None and redirect is None:
+        tokens = device.sign_in(wire, provider, target.client, asked, terminal)
+    elif provider.authorization is not None:
+        tokens, nonce = browser.sign_in(wire, provider, target.client, asked, redirect, terminal)
+    else:
+        raise MeshwardError(
+            "MW2106",
+            f"`{printable(target.issuer)}` has neither a device flow nor an authorization endpoint",
+            "Ask its operators how programs of people sign in.",
+        )
+    check_identity(tokens, provider.issuer, target.client, nonce, clock())
+    return _made(target, provider, tokens, clock())
+
+
+def _made(target: Target, provider: Provider, tokens: Tokens, now: float) -> Login:
+    bearer = bearer_of(tokens, now)
+    return Login(
+        name=target.name,
+        root=None if target.root is None else str(target.root),
+        issuer=provider.issuer,
+        client=target.client,
+        token_endpoint=provider.token,
+        revocation_endpoint=provider.revocation,
+        kind=bearer.kind,
+        expires_at=bearer.expires_at,
+        token=bearer.token,
+        refresh=tokens.refresh,
+    )
+
+
+def fresh(keep: Keep, name: str, clock: Clock = system_clock) -> Login:
+    """The login `name`, its token good for `FRESH` seconds where the issuer still gives one.
+
+    One process at a time refreshes; the others find what it got: a refresh token that is used twice ends
+    everybody's login at an issuer that rotates them (RFC 9700, 4.14). Raises MeshwardError: MW2111 without a
+    login, MW2112 for one that is over, MW2102 if it is over and the issuer is out of reach.
+    """
+    login = _kept(keep, name)
+    if login.expires_at - clock() >= FRESH:
+        return login
+    with keep.locked(name):
+        login = _kept(keep, name)
+        if login.expires_at - clock() >= FRESH:
+            return login
+        return _refreshed(keep, login, clock)
+
+
+def _refreshed(keep: Keep, login: Login, clock: Clock) -> Login:
+    """With the lock held. What still holds is better than nothing, whatever the issuer says."""
+    holds = login.expires_at > clock()
+    if login.refresh is None:
+        if holds:
+            return login
+        raise over(login, "it has ended, and the issuer gave nothing to refresh it with")
+    form = {"grant_type": "refresh_token", "refresh_token": login.refresh.reveal(), "client_id": login.client}
+    try:
+        reply = Wire().post(login.token_endpoint, form)
+        if reply.status != 200:
+            raise over(login, f"the issuer says {reply.said()}")
+        tokens = read_tokens(reply)
+        check_identity(tokens, login.issuer, login.client, None, clock())
+        bearer = bearer_of(tokens, clock())
+    except MeshwardError:
+        if holds:
+            return login
+        raise
+    renewal = renewed(login, bearer.kind, bearer.token, tokens.refresh, bearer.expires_at)
+    keep.save(renewal)
+    return renewal
+
+
+def forget(keep: Keep, name: str) -> str | None:
+    """Revoke at the issuer, where it can (RFC 7009), and forget. What the issuer would not do, as a sentence."""
+    with keep.locked(name):
+        login = _kept(keep, name)
+        problem = _revoke(login)
+        keep.forget(name)
+    return problem
+
+
+def _revoke(login: Login) -> str | None:
+    if login.revocation_endpoint is None:
+        return "The issuer cannot revoke: what it gave stays good until it ends by itself."
+    kind, token = ("refresh_token", login.refresh) if login.refresh else ("access_token", login.token)
+    form = {"token": token.reveal(), "token_type_hint": kind, "client_id": login.client}
+    try:
+        reply = Wire().post(login.revocation_endpoint, form)
+    except MeshwardError as error:
+        return f"The issuer could not be told: {error.message}."
+    return None if reply.status == 200 else f"The issuer did not revoke: {reply.said()}."
+
+
+def who_am_i(login: Login) -> Mapping[str, Any]:
+    """What the edge says of the login. Raises MeshwardError (MW2113) if it refuses."""
+    if login.name == login.issuer:
+        raise _missing("this login is for no edge in particular", "Sign in with `meshward login --edge URL`.")
+    wire = Wire(None if login.root is None else Path(login.root))
+    reply = wire.get(f"{login.name}{WHOAMI}", {"Authorization": f"Bearer {login.token.reveal()}"})
+    if reply.status != 200 or reply.text("identity") is None:
+        raise _stranger(login, reply)
+    return reply.body
+
+
+def choose(keep: Keep, edge: str | None, state: Path, env: Mapping[str, str]) -> str:
+    """Whose login is meant: of the edge (or issuer) as named, of this directory's instance, else the only one."""
+    names = keep.names()
+    if edge is not None and edge in names:
+        return edge
+    if edge is not None:
+        return origin(edge)
+    place = find(None, state, None, env)
+    if place is not None and (place.origin in names or VARIABLE in env or not names):
+        return place.origin
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise _missing("nobody is signed in here")
+    raise _missing(f"there are logins for {', '.join(names)}", "Choose one with --edge.")
+
+
+def _kept(keep: Keep, name: str) -> Login:
+    login = keep.load(name)
+    if login is None:
+        raise _missing(f"nobody is signed in for `{printable(name)}`")
+    return login
+
+
+def over(login: Login, why: str) -> MeshwardError:
+    return MeshwardError(
+        "MW2112",
+        f"the login for `{login.name}` is over: {why}",
+        "Sign in again with `meshward login`.",
+        exit_code=Exit.DENIED,
+    )
+
+
+def _missing(message: str, remedy: str = "Sign in with `meshward login`.") -> MeshwardError:
+    return MeshwardError("MW2111", message, remedy, exit_code=Exit.USAGE)
+
+
+def _stranger(login: Login, reply: Reply) -> MeshwardError:
+    denied = reply.status in (401, 403)
+    hint = (
+        "The audience of an ID token is the client: the policy's `audience` must list it, or the issuer must "
+    )
+    hint += "give a JWT as access token."
+    return MeshwardError(
+        "MW2113",
+        f"`{login.name}` does not know you: {reply.said()}",
+        hint if denied and login.kind == "id" else "Ask who runs it; `meshward login` signs in anew.",
+        exit_code=Exit.DENIED if denied else Exit.FAULT,
+    )

@@ -1,0 +1,50 @@
+"""For which edge somebody signs in, at which issuer, and as which client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.login.edge import choose, find, login_clients
+from meshward.login.wire import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`name`: of the login in the keep; `root`: the file of root certificates that vouch for the edge."""
+
+    name: str
+    root: Path | None
+    issuer: str
+    client: str
+
+
+def target_of(
+    edge: str | None,
+    issuer: str | None,
+    client: str | None,
+    cacert: Path | None,
+    state: Path,
+    env: Mapping[str, str],
+) -> Target:
+    """By what was given, else as the edge publishes it. Raises MeshwardError, MW2114 where neither is enough."""
+    place = find(edge, state, cacert, env)
+    if client is not None:
+        if issuer is None:
+            raise _unclear("--client needs --issuer, where it is registered")
+        return Target(place.origin if place else issuer, place.root if place else None, issuer, client)
+    if place is None:
+        raise _unclear("which edge?")
+    issuer, client = choose(login_clients(place, Wire(place.root)), issuer, place.origin)
+    return Target(place.origin, place.root, issuer, client)
+
+
+def _unclear(message: str) -> MeshwardError:
+    return MeshwardError(
+        "MW2114",
+        message,
+        "Give --edge URL (or $MESHWARD_EDGE), or --issuer URL --client ID, or --state of an instance here.",
+        exit_code=Exit.USAGE,
+    )

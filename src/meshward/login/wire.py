@@ -1,0 +1,148 @@
+"""How a login speaks to an edge and to an issuer: one JSON object at a time, and only with whom was asked.
+
+https, or plain http to this machine; no redirects, at most 1 MB, 5 s between two bytes and 10 s for a body.
+The environment's proxies count for https alone.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.oidc.strict import json_object
+from meshward.policy.urls import is_loopback
+
+MAX_DOCUMENT = 1_000_000  # bytes
+MAX_SILENCE = 5.0  # seconds
+MAX_SECONDS = 10.0
+_SHOWN = 200  # characters of what a server said
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: its status and its JSON object, empty where the answer was."""
+
+    status: int
+    body: Mapping[str, Any]
+
+    def text(self, name: str) -> str | None:
+        """The member `name` if it is a text that is not empty."""
+        value = self.body.get(name)
+        return value if isinstance(value, str) and value else None
+
+    def said(self) -> str:
+        """What the server says was wrong (RFC 6749, 5.2; or ours), fit for a terminal."""
+        words = [self.text("error"), self.text("error_description")]
+        return printable(": ".join(word for word in words if word)) or f"status {self.status}"
+
+
+class Wire:
+    """Speaks with whoever the certificates in `root` vouch for; without it, with whom this machine trusts."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._tls = trust(root)
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
+        """Raises MeshwardError: MW2101 for a URL that may not be asked, MW2102 for no proper answer."""
+        return self._ask("GET", url, headers=dict(headers or {}))
+
+    def post(self, url: str, form: Mapping[str, str]) -> Reply:
+        """Sends a form. Raises as `get` does."""
+        return self._ask("POST", url, data=dict(form))
+
+    def _ask(self, method: str, url: str, **request: Any) -> Reply:
+        target = checked(url)
+        try:
+            with (
+                httpx2.Client(
+                    verify=self._tls,
+                    trust_env=target.scheme == "https" and not is_loopback(target.host),
+                    follow_redirects=False,
+                    timeout=MAX_SILENCE,
+                    headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                ) as http,
+                http.stream(method, target, **request) as response,
+            ):
+                return Reply(response.status_code, _object(_read(response, url), url, response.status_code))
+        except httpx2.HTTPError as error:
+            raise _unanswered(url, _why(error)) from None
+
+
+def trust(root: Path | None) -> ssl.SSLContext:
+    """Certificates that vouch for a server: those in the file `root`, or this machine's own."""
+    try:
+        return ssl.create_default_context(cafile=root)
+    except (OSError, ssl.SSLError) as error:
+        raise MeshwardError(
+            "MW2103",
+            f"`{root}` holds no root certificate ({type(error).__name__})",
+            "Name a PEM file with --cacert; a local instance's is in the `ready` lines of `meshward up`.",
+            exit_code=Exit.USAGE,
+        ) from None
+
+
+def checked(url: str) -> httpx2.URL:
+    """`url` if a token may go there: https, or http to this machine. Raises MeshwardError (MW2101)."""
+    try:
+        target = httpx2.URL(url)
+    except (httpx2.InvalidURL, TypeError):
+        raise _refused(url, "is not a URL") from None
+    if target.scheme not in ("https", "http") or not target.host:
+        raise _refused(url, "is not an https URL")
+    if target.userinfo or target.fragment:
+        raise _refused(url, "has a user or a fragment")
+    if target.scheme == "http" and not is_loopback(target.host):
+        raise _refused(url, "is plain http to another machine")
+    return target
+
+
+def printable(text: str) -> str:
+    """`text` as one line that can do nothing to a terminal."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:_SHOWN])
+
+
+def _read(response: httpx2.Response, url: str) -> bytes:
+    end = time.monotonic() + MAX_SECONDS
+    body = bytearray()
+    for chunk in response.iter_raw():
+        body += chunk
+        if len(body) > MAX_DOCUMENT or time.monotonic() > end:
+            raise _unanswered(url, "its answer is too long or too slow")
+    return bytes(body)
+
+
+def _object(body: bytes, url: str, status: int) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        return json_object(body)
+    except ValueError:
+        raise _unanswered(url, f"status {status}, and not a JSON object") from None
+
+
+def _why(error: httpx2.HTTPError) -> str:
+    """TLS says itself what it misses; of everything else the kind is enough."""
+    text = str(error)
+    return printable(text) if "certificate" in text else type(error).__name__
+
+
+def _refused(url: str, why: str) -> MeshwardError:
+    return MeshwardError(
+        "MW2101", f"`{printable(str(url))}` {why}", "Use an https URL; http is for this machine alone."
+    )
+
+
+def _unanswered(url: str, why: str) -> MeshwardError:
+    remedy = "Look whether it runs and is spelled right. "
+    if "certificate" in why:
+        remedy += (
+            "Its certificate must be vouched for: give --cacert for an edge, SSL_CERT_FILE for an issuer."
+        )
+    return MeshwardError("MW2102", f"`{printable(url)}` did not answer well: {why}", remedy.strip())

@@ -1,0 +1,135 @@
+"""Where an instance runs and who each of its parts is: what does not change from one revision to the next."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from meshward.plan.ir import Plan
+from meshward.runtime import upstreams
+from meshward.runtime.components import Components
+from meshward.runtime.directories import Run, State, own_directory
+from meshward.runtime.identities import FIRST, LAST, Identity, assign_identities, starter
+from meshward.runtime.instance import Guarded
+from meshward.runtime.parts import Bench, Program, guard_part
+from meshward.runtime.process import ProcessSpec, can_execute_as
+
+_SOCKET_DIRECTORY = 0o2710
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a demo adds: servers that are started with the instance, by `<model>/<version>`, and further programs."""
+
+    servers: Mapping[str, Program] = field(default_factory=dict)
+    programs: Sequence[Program] = ()
+    idp_url: str | None = None
+    ports: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Identities are assigned when a part is first spoken of, and kept in STATE for ever."""
+
+    state: State
+    run: Run
+    components: Components
+    extra: Extras
+    sentence: str
+    python: Identity | None  # the starter, where no other user can reach this Python
+    known: MutableMapping[str, Identity] = field(default_factory=dict)
+
+    @property
+    def bench(self) -> Bench:
+        return Bench(self.state, self.run, self.components, self.known)
+
+    @property
+    def edge(self) -> Identity:
+        return self._of("edge")
+
+    @property
+    def decide(self) -> Identity:
+        return self._of_python("decide")
+
+    def of_program(self, program: Program) -> Identity:
+        return self._of_python(program.name)
+
+    def guard(self, plan: Plan, key: str, slot: int) -> Identity:
+        """Who the guard of `key` in `slot` runs as. Raises MeshwardError (MW3013) if it may not reach its server."""
+        program = self.extra.servers.get(key)
+        name = guard_name(key, slot)
+        identity = self._of_python(name) if program and program.sealed else self._of(name)
+        self.known[name] = upstreams.admitted(plan, key, identity, program is not None)
+        return self.known[name]
+
+    def guard_spec(self, key: str, slot: int) -> ProcessSpec:
+        """How the guard is run. Call `guard` before."""
+        program = self.extra.servers.get(key)
+        sealed = program if program and program.sealed else None
+        before = [program.name] if program and not program.sealed else []
+        return guard_part(self.bench, guard_name(key, slot), slot, sealed, before)
+
+    def guarded(self, plan: Plan, key: str, slot: int) -> Guarded:
+        """What `status` says of it."""
+        model, version = key.split("/")
+        deployed = {each.name: each for each in plan.models[model].versions}[version]
+        program = self.extra.servers.get(key)
+        reach = "sealed" if program and program.sealed else upstreams.reach(deployed.url, program is not None)
+        socket = str(self.run.guard_socket(slot))
+        return Guarded(model, version, f"{slot:02d}", deployed.dns_name, socket, deployed.url, reach)
+
+    def make_server_directory(self, key: str, slot: int) -> None:
+        """A folder for the socket of a server that we start: the server's, and its guard's to pass."""
+        program = self.extra.servers.get(key)
+        if program is None:
+            return
+        own_directory(self.run.path / "models", mode=0o711)
+        guard = self.known[guard_name(key, slot)]
+        owner = guard if program.sealed else self.of_program(program)
+        directory = self.run.model_dir(*key.split("/"))
+        own_directory(directory, uid=owner.uid, gid=guard.gid, mode=_SOCKET_DIRECTORY)
+
+    def _of(self, name: str) -> Identity:
+        if name not in self.known:
+            self.known[name] = assign_identities(self.state, [name]).of(name)
+        return self.known[name]
+
+    def _of_python(self, name: str) -> Identity:
+        if self.python is not None:
+            self.known[name] = self.python
+        return self._of(name)
+
+
+def machine(state: State, run: Run, components: Components, extra: Extras) -> Machine:
+    """This machine. Python parts whose interpreter another uid cannot reach stay with the starter."""
+    python = ["decide", *(program.name for program in (*extra.programs, *extra.servers.values()))]
+    assigned = assign_identities(state, ["edge", *python])
+    known = {name: assigned.of(name) for name in ("edge", *python)}
+    sentence, ours = assigned.sentence, None
+    if assigned.separate and not can_execute_as(
+        known["decide"], (sys.executable, "-c", "import meshward.edge")
+    ):
+        ours = starter()
+        known |= dict.fromkeys(python, ours)
+        sentence = f"nginx and Envoy run as users of their own; Python parts as you (uid {os.geteuid()}), " \
+            "because other users cannot reach this Python"  # fmt: skip
+    known["collector"] = starter()  # it reads every hop's private log
+    return Machine(state, run, components, extra, sentence, ours, known)
+
+
+def guard_name(key: str, slot: int) -> str:
+    """The slot makes it unique: (`a-b`, `c`) and (`a`, `b-c`) must not share an identity."""
+    return f"guard-{slot:02d}-{key.replace('/', '-')}"
+
+
+def reclaim(directory: Path, owner: Identity) -> None:
+    """Take a slot's directory over from the guard that had it before: only we can make entries beside it."""
+    if not directory.is_dir() or directory.is_symlink() or not FIRST <= directory.stat().st_uid <= LAST:
+        return
+    os.chown(directory, os.geteuid(), -1)
+    for file in directory.iterdir():
+        if file.is_file() and not file.is_symlink():
+            os.chown(file, owner.uid, owner.gid, follow_symlinks=False)

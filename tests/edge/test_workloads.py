@@ -1,0 +1,166 @@
+"""A client certificate is a workload of the policy, or a refusal: each check is attacked by one that passes all others."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from meshward.edge.workloads import AUTHORITIES, CertificateRefused, VerifiedWorkload, Workloads
+from meshward.spiffe import ca
+from meshward.spiffe.ca import Authority, load_or_create, make_issuing
+from meshward.spiffe.ids import SpiffeId
+
+DOMAIN = "mesh.test"
+SCORER = SpiffeId(DOMAIN, "/ns/jobs/sa/scorer")
+NAMED = {"scorer": str(SCORER)}
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return load_or_create(tmp_path / "ca", DOMAIN)
+
+
+@pytest.fixture
+def workloads(tmp_path: Path, authority: Authority) -> Workloads:
+    (tmp_path / AUTHORITIES).write_text(authority.with_intermediates("", now()))
+    return Workloads(tmp_path / AUTHORITIES, DOMAIN, NAMED)
+
+
+def leaf(authority: Authority, spiffe_id: SpiffeId = SCORER, **over: object) -> str:
+    """Only the leaf, as nginx hands it over."""
+    chain = authority.issue(spiffe_id, None, **({"now": now()} | over)).chain  # type: ignore[arg-type]
+    return chain[: chain.index("-----END") + len("-----END CERTIFICATE-----\n")]
+
+
+def reason(workloads: Workloads, certificate: str, verdict: str = "SUCCESS", at: float | None = None) -> str:
+    with pytest.raises(CertificateRefused) as refused:
+        workloads.verify(verdict, certificate, time.time() if at is None else at)
+    sentence = refused.value.sentence
+    assert sentence.isascii() and sentence.isprintable() and len(sentence) < 200 and '"' not in sentence
+    return refused.value.reason
+
+
+def test_a_named_workload(workloads: Workloads, authority: Authority) -> None:
+    found = workloads.verify("SUCCESS", leaf(authority, ttl=timedelta(minutes=5)), time.time())
+    assert isinstance(found, VerifiedWorkload) and found.name == "scorer"
+    assert 290 < found.expires_at - time.time() <= 300
+    assert len(found.thumbprint) == 43 and found.proof == {"x5t": found.thumbprint}
+
+
+@pytest.mark.parametrize("verdict", ["NONE", "", "FAILED:unable to verify the first certificate", "success", "SUCCESS "])
+def test_anything_but_success_is_refused(workloads: Workloads, authority: Authority, verdict: str) -> None:
+    assert reason(workloads, leaf(authority), verdict) == "certificate_refused"
+
+
+def test_who_is_no_workload(tmp_path: Path, workloads: Workloads, authority: Authority) -> None:
+    assert reason(workloads, leaf(authority, SpiffeId(DOMAIN, "/ns/jobs/sa/score"))) == "workload_unknown"
+    assert reason(workloads, leaf(authority, SpiffeId(DOMAIN, "/ns/jobs/sa/scorer/x"))) == "workload_unknown"
+    foreign = load_or_create(tmp_path / "foreign", "other.test")
+    assert reason(workloads, leaf(foreign, SpiffeId("other.test", "/ns/jobs/sa/scorer"))) == "certificate_refused"
+    same_names = load_or_create(tmp_path / "same", DOMAIN)
+    assert reason(workloads, leaf(same_names)) == "certificate_refused"
+
+
+@pytest.mark.parametrize("path", ["/edge", "/model/minilm", "/model", "/model/a/b"])
+def test_a_part_of_the_mesh_is_no_workload_even_if_the_policy_says_so(
+    tmp_path: Path, workloads: Workloads, authority: Authority, path: str
+) -> None:
+    own = SpiffeId(DOMAIN, path)
+    careless = Workloads(tmp_path / AUTHORITIES, DOMAIN, {"evil": str(own)})
+    assert reason(careless, leaf(authority, own)) == "certificate_refused"
+
+
+def test_the_edges_server_certificate_is_no_workload(workloads: Workloads, authority: Authority) -> None:
+    chain = authority.issue_web("models.test", now()).chain
+    assert reason(workloads, chain[: chain.index("-----END") + 26]) == "certificate_refused"
+
+
+def test_times(workloads: Workloads, authority: Authority) -> None:
+    """The connection may be older than that: each decision looks at the clock."""
+    certificate = leaf(authority, ttl=timedelta(minutes=5))
+    workloads.verify("SUCCESS", certificate, time.time() + 295)
+    assert reason(workloads, certificate, at=time.time() + 302) == "certificate_refused"
+    assert reason(workloads, certificate, at=time.time() - 120) == "certificate_refused"
+
+
+def test_what_is_not_one_certificate(workloads: Workloads, authority: Authority) -> None:
+    good = leaf(authority)
+    for text in ("", "x", good + good, good.replace("-----END CERTIFICATE-----", ""), good[:300] + good[340:]):
+        assert reason(workloads, text) == "certificate_refused", text[:40]
+
+
+def make(authority: Authority, names: list[x509.GeneralName], usages: list[x509.ObjectIdentifier], ca_too: bool = False) -> str:
+    key, signer = ec.generate_private_key(ec.SECP256R1()), authority._issuing
+    builder = (
+        ca._builder("", key.public_key(), signer, now(), now() + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=ca_too, path_length=None), critical=True)
+        .add_extension(ca._usage(leaf=not ca_too), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+    return ca._pem(builder.sign(signer.key, hashes.SHA256()))
+
+
+def test_names_and_usages(workloads: Workloads, authority: Authority) -> None:
+    """Signed by our own authority, as if it had been tricked (Consul CVE-2022-40716)."""
+    uri, other = x509.UniformResourceIdentifier(str(SCORER)), x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/x")
+    both = [ca._SERVER, ca._CLIENT]
+    assert workloads.verify("SUCCESS", make(authority, [uri], both), time.time()).name == "scorer"
+    for what, text in {
+        "two URIs": make(authority, [uri, other], both),
+        "the same URI twice": make(authority, [uri, uri], both),
+        "no URI": make(authority, [x509.DNSName("scorer")], both),
+        "for servers only": make(authority, [uri], [ca._SERVER]),
+        "an authority": make(authority, [uri], both, ca_too=True),
+        "another spelling": make(authority, [x509.UniformResourceIdentifier(f"SPIFFE://{DOMAIN}/ns/jobs/sa/scorer")], both),
+        "a dot": make(authority, [x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/ns/jobs/sa/./scorer")], both),
+    }.items():
+        assert reason(workloads, text) == "certificate_refused", what
+
+
+def test_a_new_intermediate_is_believed_at_once_and_the_old_one_until_its_end(
+    tmp_path: Path, workloads: Workloads, authority: Authority
+) -> None:
+    old = leaf(authority)
+    workloads.verify("SUCCESS", old, time.time())
+    root = ca._load(tmp_path / "ca", "root")
+    assert root is not None
+    successor = Authority(DOMAIN, authority.root, make_issuing(DOMAIN, root, now()))
+    new = leaf(successor)
+    assert reason(workloads, new) == "certificate_refused"
+    file = tmp_path / AUTHORITIES
+    beside = tmp_path / "beside"
+    beside.write_text(successor.with_intermediates(file.read_text(), now()))
+    beside.rename(file)
+    for certificate in (new, old):
+        assert workloads.verify("SUCCESS", certificate, time.time()).name == "scorer"
+    later = successor.with_intermediates(file.read_text(), now() + ca.ISSUING_TTL + timedelta(days=1))
+    assert later.count("BEGIN") == 2
+
+
+def test_authorities_of_another_root_are_not_taken_over(tmp_path: Path, authority: Authority) -> None:
+    foreign = load_or_create(tmp_path / "foreign", DOMAIN)
+    known = foreign.with_intermediates("", now())
+    assert authority.with_intermediates(known, now()) == authority.with_intermediates("", now())
+    assert authority.with_intermediates("junk", now()) == authority.with_intermediates("", now())
+
+
+@pytest.mark.parametrize("content", [None, "", "junk"])
+def test_without_authorities_nobody_is_known(tmp_path: Path, workloads: Workloads, authority: Authority, content: str | None) -> None:
+    """Our fault, not the caller's: an error, which nginx answers with 503."""
+    file = tmp_path / AUTHORITIES
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(OSError):
+        workloads.verify("SUCCESS", leaf(authority), time.time())

@@ -1,0 +1,192 @@
+"""gixy, and three checks of our own, over every shape of nginx.conf that the edge can have."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshward.targets.nginx.program import render
+from meshward.targets.nginx.settings import EdgeSettings
+from tests.hardening import lint
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "no rates": {"rates": ()},
+    "many rates": {"rates": tuple(f"{n}r/s" for n in range(1, 60))},
+    "IPv6 and one slot": {"listen_host": "::1", "slots": 1},
+    "large and slow": {"max_body": 64 << 20, "longest_timeout": 3600, "workers": 8, "slots": 100},
+    "an nginx without max_headers": {"max_headers": False},
+    "odd names": {"hostname": "default", "run_dir": "/run/m w/édge".replace("é", "e")},
+}
+
+# What gixy says of each of them, and why it stays. (check, what its finding names): why.
+HARMLESS = {
+    ("ssrf", "$mw_upstream"): "a map makes it of two digits: `slotNN`, or empty, which is refused",
+    ("weak_ssl_tls", "ECDHE+AESGCM:ECDHE+CHACHA20"): "all of them forward secret AEADs; gixy knows some names only",
+    ("hsts_header", "server"): "an API without pages, cookies or a plain-HTTP twin: there is nothing to downgrade to",
+    ("worker_rlimit_nofile_vs_connections", "worker_connections"): "the runtime raises the limit for every part",
+    ("missing_resolver", "$mw_upstream"): "all upstreams are unix sockets: no name is ever resolved",
+    ("http_splitting", "$mw_message"): "`like` in meshward.js: printable ASCII, or one of our own sentences",
+    ("http_splitting", "$mw_challenge"): "`challenge` in meshward.js: printable ASCII, or made of a host that is ours",
+    ("http_splitting", "$mw_retry"): "`retryAfter` in meshward.js: a whole number",
+    ("http_splitting", "$mw_model"): "encodeURIComponent",
+    ("http_splitting", "$mw_path"): "a piece of a request line that the gate found canonical: no `%`, no control",
+    ("http_splitting", "$mw_front"): "`m` or `v1`",
+    ("http_splitting", "$uri"): "behind the gate, where a path holds no `%`: decoded and raw are the same",
+    ("http_splitting", "$mw_upstream"): "two digits",
+    ("http_splitting", "$mw_target"): "the gate, and once more the map that makes $mw_upstream",
+    ("http_splitting", "$mw_sni"): "the map that makes $mw_upstream: lower case letters, digits, `.` and `-`",
+    ("http_splitting", "$mw_reqd"): "the map that makes $mw_upstream: 44 characters of base64",
+    ("nginx_cves", "CVE-2026-9256"): "in `rewrite`, of which there is none; and an nginx without the fix does not start",
+    ("nginx_cves", "CVE-2026-1642"): "upstreams are our own unix sockets; and an nginx without the fix does not start",
+}  # fmt: skip
+
+
+def _written(directory: Path, **changes: Any) -> Path:
+    """The program for a shape of settings, as files. gixy gets the oldest nginx there is: its worst opinion."""
+    settings = EdgeSettings(
+        **{
+            "listen_host": "127.0.0.1",
+            "listen_port": 8443,
+            "hostname": "models.test",
+            "run_dir": "/run/mw/edge",
+            "decision_socket": "/run/mw/decide.sock",
+            "cache_dir": "/dev/shm/mw/cache",
+            "guard_socket": "/run/mw/{slot}/guard.sock",
+            "root_bundle": "/run/mw/edge/certs/root.pem",
+            "rates": ("10r/s", "1r/m"),
+            **changes,
+        }
+    )
+    for name, data in render(settings).items():
+        (directory / name).write_bytes(data)
+    return directory / "nginx.conf"
+
+
+def _gixy(conf: Path) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "gixy", "-f", "json", "--nginx-version", "1.22.1", str(conf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("["), done.stderr
+    return json.loads(done.stdout)
+
+
+def _known(finding: dict[str, Any]) -> tuple[str, str] | None:
+    """The entry of HARMLESS that it is: the same check, and the very thing it names."""
+    said = finding["reason"] + finding["config"].replace("{", "").replace("}", "")
+    for entry in HARMLESS:
+        check, thing = entry
+        if finding["plugin"] == check and thing in (finding["reason"] if check == "http_splitting" else said):
+            return entry
+    return None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gixy_finds_nothing_that_is_not_explained(shape: str, tmp_path: Path) -> None:
+    found = _gixy(_written(tmp_path, **SHAPES[shape]))
+    assert [(f["plugin"], f["reason"], f["config"]) for f in found if _known(f) is None] == []
+
+
+def test_every_explanation_is_still_of_something(tmp_path: Path) -> None:
+    assert {_known(finding) for finding in _gixy(_written(tmp_path))} == set(HARMLESS)
+
+
+def test_gixy_is_awake(tmp_path: Path) -> None:
+    conf = _written(tmp_path)
+    hole = "server { location /i { alias /srv/images/; } add_header X-Bad $arg_x$uri; "
+    conf.write_text(conf.read_text().replace("server {\n        listen 127", hole + "\n        listen 127", 1))
+    assert hole in conf.read_text()
+    assert {f["plugin"] for f in _gixy(conf) if _known(f) is None} >= {"alias_traversal"}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_our_own_checks_find_nothing(shape: str, tmp_path: Path) -> None:
+    conf = _written(tmp_path, **SHAPES[shape])
+    script = conf.with_name("meshward.js").read_text()
+    assert list(lint.error_page_to_a_server(conf)) == []
+    assert list(lint.key_misses_an_input(conf, script)) == []
+    assert list(lint.stale_decision(conf)) == []
+
+
+def _with(conf: Path, after: str, line: str) -> Path:
+    """`conf` with `line` put in after the first line that holds `after`."""
+    text = conf.read_text()
+    assert after in text
+    head, found, tail = text.partition(after)
+    rest, newline, end = tail.partition("\n")
+    conf.write_text(head + found + rest + newline + line + "\n" + end)
+    return conf
+
+
+@pytest.mark.parametrize(
+    ("after", "line"),
+    [
+        ("location ^~ /m/ {", "error_page 500 = @go;"),
+        ("location ^~ /m/ {", "error_page 500 503 = @fallback;"),
+        ("location ^~ /m/ {", "error_page 500 https://elsewhere.test/;"),
+        ("location @v1 {", "error_page 503 = /v1/again;"),
+        ("location @go {", "error_page 502 = @v1;"),
+        ("location @go {", "error_page 502 = /.well-known/oauth-protected-resource;"),
+        ("default_server;", "error_page 500 = @go;"),
+        ("js_import mw", "error_page 500 = @go;"),
+        ("default_server;", "error_page 500 = @open; location @open { proxy_pass http://mw_decide; }"),
+        ("default_server;", "error_page 500 = /open/x; location /open/ { proxy_pass http://mw_decide; }"),
+    ],
+)
+def test_an_error_page_that_ends_at_a_server_is_found(tmp_path: Path, after: str, line: str) -> None:
+    assert list(lint.error_page_to_a_server(_with(_written(tmp_path), after, line)))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["$http_user_agent", "$ssl_client_fingerprint", "$args", "x-$http_host", "${cookie_tenant}", "$request_uri"],
+)
+def test_a_question_with_an_input_that_no_key_has_is_found(tmp_path: Path, sent: str) -> None:
+    conf = _with(_written(tmp_path), "location = /_decide {", f'proxy_set_header X-Mw-More "{sent}";')
+    assert list(lint.key_misses_an_input(conf, conf.with_name("meshward.js").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("dropped", "variable"),
+    [
+        ("v.mw_method, ", "mw_method"),
+        ("front, ", "mw_front"),
+        ("v.mw_model, ", "mw_model"),
+        ("v.mw_path, ", "mw_path"),
+        ("v.remote_addr, ", "remote_addr"),
+        ("hash.update(credential);", "http_authorization"),
+    ],
+)
+def test_a_key_that_lost_an_input_is_found(tmp_path: Path, dropped: str, variable: str) -> None:
+    conf = _written(tmp_path)
+    script = conf.with_name("meshward.js").read_text()
+    assert dropped in script
+    (found,) = lint.key_misses_an_input(conf, script.replace(dropped, "", 1))
+    assert f"`${variable}`" in found
+
+
+def test_a_key_of_the_token_alone_is_found(tmp_path: Path) -> None:
+    conf = _written(tmp_path)
+    text = conf.read_text()
+    assert text.count("proxy_cache_key $mw_key;") == 1
+    conf.write_text(text.replace("proxy_cache_key $mw_key;", "proxy_cache_key $http_authorization;"))
+    found = list(lint.key_misses_an_input(conf, conf.with_name("meshward.js").read_text()))
+    assert len(found) == 5, "method, model, path, front and address"
+
+
+@pytest.mark.parametrize(
+    ("after", "line"),
+    [
+        ("location = /_decide {", "proxy_cache_use_stale error timeout http_500;"),
+        ("location = /_decide {", "proxy_cache_use_stale updating;"),
+        ("location = /_decide {", "proxy_cache_background_update on;"),
+        ("default_server;", "proxy_cache_use_stale error;"),
+        ("js_import mw", "proxy_cache_use_stale error;"),
+    ],
+)
+def test_a_stale_decision_is_found(tmp_path: Path, after: str, line: str) -> None:
+    assert list(lint.stale_decision(_with(_written(tmp_path), after, line)))

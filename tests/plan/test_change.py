@@ -1,0 +1,195 @@
+"""Who gains, who loses, and what widens: read off two plans."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import pytest
+
+from meshward.plan.change import Change, compare
+from meshward.plan.holders import Book
+from meshward.plan.ir import Plan
+from meshward.plan.permissions import holdings
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import Policy
+
+BASE: dict[str, Any] = {
+    "version": 1,
+    "trust_domain": "one.test",
+    "issuers": {"corp": {"profile": "oidc", "issuer": "https://idp.test", "audience": "a"}},
+    "roles": {
+        "user": [{"issuer": "corp", "group": "users"}],
+        "boss": [{"issuer": "corp", "group": "bosses"}],
+    },
+    "servers": {"mine": {"infer": ["POST /run"], "manage": ["POST /stop"]}},
+    "models": {
+        name: {"versions": {"v1": {"server": "mine", "url": f"unix:/run/{name}.sock"}}} for name in ("m1", "m2")
+    },
+    "grants": [
+        {"id": "use", "roles": ["user"], "models": "all", "actions": ["infer"]},
+        {"id": "rule", "roles": ["boss"], "models": ["m1"], "actions": ["infer", "manage"]},
+    ],
+}
+
+
+def plan_of(policy: dict[str, Any]) -> Plan:
+    return resolve(Policy.model_validate(policy))
+
+
+def change(edit: Any, base: dict[str, Any] = BASE) -> Change:
+    policy = copy.deepcopy(base)
+    edit(policy)
+    return compare(plan_of(base), plan_of(policy))
+
+
+def held(entries: Any) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(each.role, each.permission, each.who) for each in entries]
+
+
+def test_the_same_policy_changes_nothing() -> None:
+    same = change(lambda policy: None)
+    assert same.is_empty and not (same.gained or same.lost or same.edits or same.widening)
+    assert same.lines() == ["Nothing changes."]
+
+
+def test_a_grant_gives_one_permission() -> None:
+    grant = {"id": "more", "roles": ["boss"], "models": ["m2"], "actions": ["infer"]}
+    found = change(lambda policy: policy["grants"].append(grant))
+    assert held(found.gained) == [("boss", "m2.infer", ("group bosses of corp",))]
+    assert found.lost == () and found.widening == ()
+    assert "+ boss gains m2.infer, by more (group bosses of corp)" in found.lines()
+    back = compare(plan_of({**BASE, "grants": [*BASE["grants"], grant]}), plan_of(BASE))
+    assert held(back.lost) == held(found.gained) and back.gained == ()
+
+
+def test_a_new_member_gains_all_that_its_role_holds() -> None:
+    found = change(lambda policy: policy["roles"]["boss"].append({"issuer": "corp", "group": "deputies"}))
+    assert held(found.gained) == [
+        ("boss", "m1.infer", ("group deputies of corp",)),
+        ("boss", "m1.manage", ("group deputies of corp",)),
+    ]
+    assert found.widening == ("boss gains m1.manage",)
+
+
+def test_a_role_by_another_name_gives_nobody_anything_new() -> None:
+    def rename(policy: dict[str, Any]) -> None:
+        policy["roles"]["person"] = policy["roles"].pop("user")
+        policy["grants"][0]["roles"] = ["person"]
+
+    found = change(rename)
+    assert {each.who for each in (*found.gained, *found.lost)} == {()}
+    assert any("nobody who did not hold it otherwise" in line for line in found.lines())
+
+
+def test_a_deny_takes_and_its_end_gives() -> None:
+    barred = {**BASE, "denies": [{"id": "no", "roles": ["user"], "models": ["m1"]}]}
+    found = compare(plan_of(BASE), plan_of(barred))
+    assert held(found.lost) == [("user", "m1.infer", ("group users of corp",))]
+    assert held(compare(plan_of(barred), plan_of(BASE)).gained) == held(found.lost)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("manage", lambda p: p["grants"][0]["actions"].append("manage")),
+        ("manage on one more model", lambda p: p["grants"][1]["models"].append("m2")),
+        ("a new issuer", lambda p: p["issuers"].update(x={"profile": "oidc", "issuer": "https://x", "audience": "a"})),
+        ("other keys", lambda p: p["issuers"]["corp"].update(jwks={"url": "https://idp.test/other"})),
+        ("one more audience", lambda p: p["issuers"]["corp"].update(audience=["a", "b"])),
+        ("a new trust domain", lambda p: p.update(trust_domain="two.test")),
+        ("a managing route for users", lambda p: p["servers"].update(mine={"infer": ["POST /run", "POST /stop"]})),
+    ],
+)  # fmt: skip
+def test_what_widens_is_marked(name: str, edit: Any) -> None:
+    found = change(edit)
+    assert found.widening, name
+    assert any(line.startswith("! widening: ") for line in found.lines())
+
+
+def _conditional() -> dict[str, Any]:
+    base = copy.deepcopy(BASE)
+    base["grants"][1]["when"] = {"from": ["10.0.0.0/8"]}
+    return base
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda p: p["grants"][1].pop("when"),
+        lambda p: p["grants"].append({**p["grants"].pop(), "id": "renamed", "when": None}),
+        lambda p: p["grants"][1].update(when={"from": ["0.0.0.0/0"]}),
+    ],
+)
+def test_manage_under_other_conditions_is_widening(edit: Any) -> None:
+    assert change(edit, _conditional()).widening
+
+
+def test_the_end_of_a_deny_of_manage_is_widening() -> None:
+    base = {**BASE, "denies": [{"id": "out", "subjects": [{"issuer": "corp", "subject": "x"}]}]}
+    assert compare(plan_of(base), plan_of(BASE)).widening
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda p: p["grants"][0].update(limits={"requests": "5/s"}),
+        lambda p: p["grants"].pop(),
+        lambda p: p["models"].pop("m2") and None,
+        lambda p: p["models"]["m1"].update(timeout="90s"),
+        lambda p: p["servers"]["mine"].update(infer=["POST /go"]),
+    ],
+)
+def test_what_does_not_widen_is_not_marked_but_said(edit: Any) -> None:
+    found = change(edit)
+    assert not found.is_empty and found.widening == () and (found.edits or found.lost)
+
+
+def test_weights_are_told() -> None:
+    base = copy.deepcopy(BASE)
+    base["models"]["m1"]["versions"]["v2"] = {"server": "mine", "url": "unix:/run/2.sock"}
+    base["models"]["m1"]["traffic"] = {"v1": 90, "v2": 10}
+    found = change(lambda policy: policy["models"]["m1"].update(traffic={"v1": 50, "v2": 50}), base)
+    assert [(edit.name, edit.sentence) for edit in found.edits] == [
+        ("m1/v1", "changed: weight (weight 90 -> 50)"),
+        ("m1/v2", "changed: weight (weight 10 -> 50)"),
+    ]
+
+
+def test_the_digest_names_the_change_and_what_it_stands_on() -> None:
+    def more(policy: dict[str, Any]) -> None:
+        policy["grants"].append({"id": "more", "roles": ["boss"], "models": ["m2"], "actions": ["infer"]})
+
+    other = {**copy.deepcopy(BASE), "models": {**BASE["models"], "m3": BASE["models"]["m1"]}}
+    assert change(more).digest == change(more).digest
+    assert len({change(more).digest, change(more, other).digest, change(lambda p: None).digest}) == 3
+
+
+def test_sets_and_holdings_mean_the_same() -> None:
+    policy = copy.deepcopy(BASE)
+    policy["denies"] = [
+        {"id": "no", "roles": ["user"], "models": ["m1"]},
+        {"id": "some", "subjects": [{"issuer": "corp", "subject": "x"}]},
+    ]
+    policy["grants"].append({**policy["grants"][0], "id": "shadow", "roles": ["boss"], "mode": "shadow"})
+    plan = plan_of(policy)
+    one = {(each.role, each.permission) for each in holdings(plan)}
+    other = {(role, f"{m}.{action}") for role, action, models in Book(plan).held() for m in models}
+    assert one == other
+
+
+def test_a_thousand_models_grants_and_fifty_roles_are_planned_in_time() -> None:
+    roles = {f"r{n}": [{"issuer": "corp", "group": f"g{n}"}] for n in range(50)}
+    models = {f"m{n}": {**BASE["models"]["m1"], "labels": {"n": str(n % 10)}} for n in range(1000)}
+    grants = [
+        {"id": f"g{n}", "roles": [f"r{n % 50}"], "models": {"labels": {"n": str(n % 10)}}, "actions": ["infer"]}
+        for n in range(1000)
+    ]
+    policy = {**BASE, "roles": roles, "models": models, "grants": grants}
+    more = {**policy, "grants": [*grants, {**grants[0], "id": "last", "actions": ["describe"]}]}
+    old = plan_of(policy)
+    began = time.process_time()
+    found = compare(old, plan_of(more))
+    assert time.process_time() - began <= 3.0
+    assert len(found.gained) == 100
