@@ -1,6 +1,6 @@
 """python -m bench [SCENARIO...] [--rounds N] [--peers-dir DIR]
 
-Scenarios: path, decisions, memory, peers; all of them without a name. Each writes its section of
+Scenarios: path, decisions, memory, hostile, peers; all of them without a name. Each writes its section of
 bench/RESULTS.md. Only `peers` needs a network, once, to install them.
 """
 
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench import decisions, memory, path, peers, report
+from bench import decisions, hostile, memory, path, peers, report
 from bench.processes import BenchError
 from bench.report import Section
 from meshward.runtime.directories import State, run_path
@@ -45,6 +45,7 @@ def _scenarios(peers_dir: Path) -> dict[str, Callable[[Path, int], Section]]:
         "path": path.measure,
         "decisions": decisions.measure,
         "memory": memory.measure,
+        "hostile": hostile.measure,
         "peers": partial(peers.measure, peers=peers_dir),
     }
 
@@ -54,7 +55,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="What identity costs here.")
     parser.add_argument("scenario", nargs="*", help=f"of {', '.join(names)}; all of them by default")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="alternated rounds of each load")
-    parser.add_argument("--peers-dir", type=Path, default=PEERS, help="where the peers are or will be installed")
+    parser.add_argument(
+        "--peers-dir", type=Path, default=PEERS, help="where the peers are or will be installed"
+    )
     options = parser.parse_args()
     if unknown := set(options.scenario) - set(names):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""The other side: the same chain of nginx, mTLS and Envoy over a unix socket, with identity, limits, digests and logs off.
+"""The other side: the same nginx, mTLS and Envoy over a unix socket; identity, limits, digests and logs off.
 
 Same TLS to the client, same keepalive and buffers, same certificates' kind, one worker each. Whatever is here is
 what the chain costs without meshward.
@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from meshward.runtime.components import find_components
-from meshward.spiffe.ca import Authority
-from meshward.spiffe.ids import SpiffeId
-from meshward.targets.envoy.files import command
 from tests.stack.running import eventually
 
 from bench.nginx import conf, nginx
 from bench.processes import accepts, free_port, running
 from bench.requests import HOSTNAME
+from meshward.runtime.components import find_components
+from meshward.spiffe.ca import Authority
+from meshward.spiffe.ids import SpiffeId
+from meshward.targets.envoy.files import command
 
 _API = "type.googleapis.com/envoy"
 _MANAGER = f"{_API}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -156,7 +156,8 @@ ssl_certificate web.pem; ssl_certificate_key web.pem; ssl_protocols TLSv1.2 TLSv
 ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20; ssl_session_tickets off; ssl_session_cache off;
 proxy_http_version 1.1; proxy_redirect off;
 proxy_buffering off; proxy_buffer_size 16k; proxy_buffers 4 16k; proxy_next_upstream off;
-proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off; proxy_ssl_certificate edge.pem; proxy_ssl_certificate_key edge.pem;
+proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off;
+proxy_ssl_certificate edge.pem; proxy_ssl_certificate_key edge.pem;
 proxy_ssl_trusted_certificate root.pem; proxy_ssl_verify on; proxy_ssl_verify_depth 2; proxy_ssl_server_name on;
 """
 

@@ -10,7 +10,7 @@ from tests.edge.mesh import Mesh, running
 
 from bench.figures import Verdict, middle, shown, spread
 from bench.processes import BenchError, cpu_ns
-from bench.report import Section, say, table
+from bench.report import Section, prose, say, table
 from bench.requests import TOKEN_SIZE
 
 REQUESTS, CONNECTIONS = 2000, 8  # of a round
@@ -36,9 +36,12 @@ def measure(directory: Path, rounds: int) -> Section:
     lines = [
         *table(["what", "target", "measured", "verdict"], [verdict.cells()]),
         "",
-        f"{shown(middle(each))} us of CPU each (+- {shown(spread(each))}, medians of {rounds} rounds of {REQUESTS});",
-        f"{shown(middle(rate))}/s by the clock, with {CONNECTIONS} connections and this load on the machine. One decision:",
-        f"a new ES256 token of {TOKEN_SIZE} bytes verified, decided, and an ES256 Transaction Token signed.",
+        *prose(
+            f"{shown(middle(each))} us of CPU each (+- {shown(spread(each))}, medians of {rounds} rounds of",
+            f"{REQUESTS}); {shown(middle(rate))}/s by the clock, with {CONNECTIONS} connections and this load on",
+            f"the machine. One decision: a new ES256 token of {TOKEN_SIZE} bytes verified, the request decided, an ES256",
+            "Transaction Token signed.",
+        ),
     ]
     return Section("decisions", "Cold decisions", lines)
 

@@ -9,15 +9,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from meshward.apply.hops import Owner, edge_settings, write_edge
-from meshward.runtime.components import find_components
-from meshward.runtime.identities import starter
-from meshward.targets.nginx.settings import EdgeSettings
-
 from bench.load import Target
 from bench.nginx import nginx
 from bench.processes import BenchError, Meter, accepts, free_port
 from bench.sides import Sides
+from meshward.apply.hops import Owner, edge_settings, write_edge
+from meshward.runtime.components import find_components
+from meshward.runtime.identities import starter
+from meshward.targets.nginx.settings import EdgeSettings
 
 EDGE = {
     "bare": "TLS in, mTLS out",
@@ -55,9 +54,11 @@ def without_log(program: Program) -> Program:
 
 
 def without_digests(program: Program) -> Program:
-    script, found = re.subn(r"v\.mw_reqd = size[^;]*;", "v.mw_reqd = EMPTY;", program.script)
+    """Without `await` the function that digests the prompt needs no promise either."""
+    script, found = re.subn(r"\n    if \(size\) \{\n.*?\n    \}", "", program.script, flags=re.DOTALL)
     if not found:
-        raise BenchError("meshward.js sets no `mw_reqd`: bring bench/edge_variants.py up to date")
+        raise BenchError("`go` in meshward.js digests nothing: bring bench/edge_variants.py up to date")
+    script = script.replace("async function go", "function go")
     return replace(program, script=script).edited(r"js_body_filter [^;]*;", "")
 
 
@@ -83,7 +84,8 @@ def without_decision(program: Program) -> Program:
 
 def without_key(program: Program) -> Program:
     program = replace(
-        program, conf=program.conf.replace(f"slot{program.slot}${{mw_target}}", f"slot{program.slot}/embed$is_args")
+        program,
+        conf=program.conf.replace(f"slot{program.slot}${{mw_target}}", f"slot{program.slot}/embed$is_args"),
     )
     return _in_front(program, r"if \(\$mw_key = \"\"\) \{[^}]*\}")
 
@@ -114,7 +116,7 @@ def edge_variants(both: Sides) -> Iterator[dict[str, Target]]:
                 if program
                 else full
             )
-            targets[name] = stack.enter_context(_variant(both, directory, settings, program))
+            targets[name] = stack.enter_context(_variant(both, directory, program))
         yield {"bare": both.bare} | dict(reversed(targets.items()))
 
 
@@ -143,7 +145,7 @@ def _program(both: Sides, settings: EdgeSettings) -> Program:
 
 
 @contextmanager
-def _variant(both: Sides, directory: Path, settings: EdgeSettings, program: Program) -> Iterator[Target]:
+def _variant(both: Sides, directory: Path, program: Program) -> Iterator[Target]:
     port = free_port()
     user = "user root;\n" if os.geteuid() == 0 else ""
     text = user + re.sub(r"listen 127\.0\.0\.1:\d+ ssl", f"listen 127.0.0.1:{port} ssl", program.conf)

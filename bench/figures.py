@@ -1,4 +1,4 @@
-"""The arithmetic: medians of alternated rounds, what one side costs more than the other, and whether that is within a target."""
+"""The arithmetic: medians of alternated rounds, what one side costs more than the other, is it within a target."""
 
 from __future__ import annotations
 

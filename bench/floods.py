@@ -191,7 +191,9 @@ async def headers(flood: Flood) -> Awaitable[None]:
     fitting = [f"X-{n}: {'a' * 300}" for n in range(90)]
     many = [f"X-{n}: a" for n in range(3000)]
     requests = [head("/m/mock/embed", *fitting) + b"\r\n", head("/m/mock/embed", *many) + b"\r\n"]
-    return _gather([_asking(flood, lambda n: requests[n % 8 == 0], HEADERS / 20, 2 + n % 10) for n in range(20)])
+    return _gather(
+        [_asking(flood, lambda n: requests[n % 8 == 0], HEADERS / 20, 2 + n % 10) for n in range(20)]
+    )
 
 
 async def kids(flood: Flood) -> Awaitable[None]:
@@ -202,7 +204,9 @@ async def kids(flood: Flood) -> Awaitable[None]:
         claimed = json.dumps({"alg": "ES256", "typ": "at+jwt", "kid": secrets.token_hex(8)}).encode()
         header = base64url(claimed)
         return (
-            head("/m/mock/embed", f"Authorization: Bearer {header}.{payload}.{signature}", "Content-Length: 0")
+            head(
+                "/m/mock/embed", f"Authorization: Bearer {header}.{payload}.{signature}", "Content-Length: 0"
+            )
             + b"\r\n"
         )
 
@@ -255,7 +259,9 @@ def files() -> int:
 
 async def main(kind: str, port: int) -> None:
     files()
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # an attacker does not work on the CPUs that serve,
+    os.sched_setscheduler(
+        0, os.SCHED_OTHER, os.sched_param(0)
+    )  # an attacker does not work on the CPUs that serve,
     os.setpriority(os.PRIO_PROCESS, 0, 10)  # so here it gets what they leave over
     flood = Flood(port, os.environ["BENCH_TOKEN"])
     going = asyncio.ensure_future(await KINDS[kind](flood))

@@ -12,6 +12,11 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from bench import requests
+from bench.bare import Lane, bare_edge, bare_guard, envoy, lane
+from bench.load import Target
+from bench.processes import BenchError, Meter
+from bench.sides import Sides
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import GuardIdentity, render
 from meshward.targets.envoy.listener import GuardSettings
@@ -19,12 +24,6 @@ from meshward.targets.envoy.projection import project
 from meshward.targets.envoy.wire import JWT_RESOURCE, LIMIT, RBAC
 from meshward.tokens.keys import load as load_keys
 from meshward.tokens.txn import Transaction, TransactionTokenMinter
-
-from bench import requests
-from bench.bare import Lane, bare_edge, bare_guard, envoy, lane
-from bench.load import Target
-from bench.processes import BenchError, Meter
-from bench.sides import Sides
 
 GUARD = {
     "bare": "mTLS in, one route, a unix socket out",
@@ -37,7 +36,7 @@ GUARD = {
 Json = dict[str, Any]
 
 
-def _manager(bootstrap: Json) -> Json:
+def _manager(bootstrap: Json) -> Any:
     return bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
 
 
@@ -69,7 +68,7 @@ def _drop_filter(bootstrap: Json, name: str) -> None:
 
 
 _DROPS: dict[str, Callable[[Json], None]] = {
-    "+ log": lambda bootstrap: None,
+    "+ log": lambda _: None,
     "+ limit": without_log,
     "+ rules": without_limit,
     "+ token": without_rules,
@@ -147,7 +146,7 @@ def _refresher(both: Sides, request: Any) -> Callable[[], None]:
         now = time.time()
         transaction = Transaction(
             subject="test:alice", permission="mock.infer", model="mock", action="infer", grant="science",
-            revision=1, roles=["scientist"], ath="a" * 43, client="tests", expires_at=int(now) + 600,
+            revision=1, roles=["scientist"], proof={"ath": "a" * 43}, client="tests", expires_at=int(now) + 600,
         )  # fmt: skip
         headers = {
             "Txn-Token": minter.mint(transaction, now).token.reveal(),

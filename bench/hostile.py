@@ -1,4 +1,4 @@
-"""Floods: what well-behaved clients wait while others misbehave, beside what they wait otherwise; and the edge's memory."""
+"""Floods: what well-behaved clients wait while others misbehave, and what they wait otherwise; the edge's memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.load import Target, unverified
 from bench.mock import Mock
 from bench.nginx import conf, nginx
 from bench.processes import BenchError, Meter, accepts, descendants, free_port, memory
-from bench.report import Section, say, table
+from bench.report import Section, prose, say, table
 from bench.whole import Whole, whole_instance
 
 RATE, SECONDS = 200, 1.5  # of the well-behaved clients, in a round
@@ -29,7 +29,7 @@ MOST, MEMORY = 2.0, 512  # times the p99 without a flood; megabytes
 LONG = 1_000_000  # bytes of the answer that slow readers ask for
 MEANINGS = {
     "slow headers": f"{floods.SLOW:,} requests whose headers never end, a line per second",
-    "slow bodies": f"{floods.BODIES:,} bodies below /v1 that stop at {floods.HELD / 1e6:.1f} MB, then a byte per second; no real token",
+    "slow bodies": f"{floods.BODIES:,} bodies below /v1 that stop at {floods.HELD / 1e6:.1f} MB, without a real token",
     "slow reads": f"{floods.READERS} answers of {LONG // 1_000_000} MB that nobody reads, with a good token",
     "idle": f"{floods.IDLE:,} idle keep-alive connections",
     "prompts": f"{floods.PROMPTS} prompts of 100 MB at once, half of them chunked, with a good token, 1 Gbit/s in all",
@@ -58,7 +58,9 @@ def measure(directory: Path, rounds: int) -> Section:
         mock = stack.enter_context(_mock(directory))
         whole = stack.enter_context(whole_instance(directory, mock))
         target = whole.target(directory, "mock", "/m/mock/embed", requests.prompt())
-        target = replace(target, meter=Meter({}))  # nginx' cache loader ends by itself, a minute from its start
+        target = replace(
+            target, meter=Meter({})
+        )  # nginx' cache loader ends by itself, a minute from its start
         _refuses_http2(whole.port)
         target.paced(RATE, 1)
         found = {kind: Found() for kind in floods.KINDS}
@@ -151,21 +153,35 @@ def _add(found: Found, kind: str, result: dict[str, Any]) -> None:
 
 
 def _lines(found: dict[str, Found], rounds: int, how: str) -> list[str]:
+    most = max(size for each in found.values() for size in each.memory)
     verdicts = [
         *(Verdict(f"p99, {kind}", ratio(each.loud, each.quiet), MOST, "x") for kind, each in found.items()),
-        Verdict("the edge (all of nginx), PSS, at its most", max(m for f in found.values() for m in f.memory), MEMORY, "MB"),
-    ]  # fmt: skip
-    head = ["flood", "what it is", "p99 without", "+-", "p99 with", "+-", "edge MB", "open", "what the flood got"]
+        Verdict("the edge (all of nginx), PSS, at its most", most, MEMORY, "MB"),
+    ]
+    head = [
+        "flood",
+        "what it is",
+        "p99 without",
+        "+-",
+        "p99 with",
+        "+-",
+        "edge MB",
+        "open",
+        "what the flood got",
+    ]
     return [
         *table(["what", "target", "measured", "verdict"], [verdict.cells() for verdict in verdicts]),
         "",
         *table(head, [_row(kind, each) for kind, each in found.items()]),
         "",
-        f"p99 in milliseconds of clients that send {RATE} requests per second over 16 connections for {SECONDS:g} s, medians of {rounds} rounds,",
-        "each without the flood and then with it; the idle connections are opened once, after their rounds without. `open` is how many of",
-        "its connections the flood still held at the end. One nginx worker. Well-behaved clients, model and instance share this machine,",
-        f"{how}; so does the flood's client, at nice 10 and from addresses of its own. HTTP/2 is not offered: to a client that asks",
-        "for `h2` (ALPN) the edge speaks HTTP/1.1 all the same, so there are no streams to reset.",
+        *prose(
+            f"p99 in milliseconds of clients that send {RATE} requests per second over 16 connections for",
+            f"{SECONDS:g} s, medians of {rounds} rounds, each without the flood and then with it; the idle connections",
+            "are opened once, after their rounds without. `open` is how many of its connections the flood still held",
+            "at the end. One nginx worker. Well-behaved clients, model and instance share this machine,",
+            f"{how}; so does the flood's client, at nice 10 and from addresses of its own.",
+            "HTTP/2 is not offered: who asks for `h2` (ALPN) gets HTTP/1.1, so there are no streams to reset.",
+        ),
     ]
 
 

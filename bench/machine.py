@@ -30,6 +30,6 @@ def moment() -> str:
 
 def _cpu() -> str:
     text = Path("/proc/cpuinfo").read_text()
-    fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.+)$", text, re.MULTILINE))
+    fields: dict[str, str] = dict(re.findall(r"^(model name|cpu family|model)\s*: (.+)$", text, re.MULTILINE))
     family = f" (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else ""
     return fields.get("model name", platform.machine()) + family

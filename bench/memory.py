@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from meshward.demo.accounts import token_for
-from meshward.runtime.instance import load_instance
-
 from bench import requests
 from bench.figures import Verdict, shown
 from bench.load import once
 from bench.processes import BenchError, Memory, descendants, free_port, memory, running
-from bench.report import Section, table
+from bench.report import Section, prose, table
+from meshward.demo.accounts import token_for
+from meshward.runtime.instance import load_instance
 
 REQUESTS = 20
 
@@ -29,7 +28,9 @@ def measure(directory: Path, rounds: int) -> Section:  # noqa: ARG001  memory ne
         status = json.loads((state / "status.json").read_text())
         whole = memory(descendants(up.pid))
         held = {part["name"]: memory(descendants(part["pid"])) for part in status["parts"] if part["pid"]}
-        guards = {name: memory(_envoys(pid)) for name, pid in _pids(status).items() if name.startswith("guard-")}
+        guards = {
+            name: memory(_envoys(pid)) for name, pid in _pids(status).items() if name.startswith("guard-")
+        }
         held["supervisor"] = memory([up.pid])
     return Section("memory", "Memory of the demo", _lines(whole, held, guards))
 
@@ -64,12 +65,18 @@ def _lines(whole: Memory, held: dict[str, Memory], guards: dict[str, Memory]) ->
         Verdict("the whole demo with its models, PSS", whole.pss, 500, "MB"),
     ]
     rows = [[name, shown(each.pss), shown(each.private)] for name, each in sorted(held.items())]
-    rows += [[f"{name}, Envoy alone", shown(each.pss), shown(each.private)] for name, each in sorted(guards.items())]
+    rows += [
+        [f"{name}, Envoy alone", shown(each.pss), shown(each.private)]
+        for name, each in sorted(guards.items())
+    ]
     return [
         *table(["what", "target", "measured", "verdict"], [verdict.cells() for verdict in verdicts]),
         "",
         *table(["part (with what runs in it)", "PSS MB", "private MB"], rows),
         "",
-        f"After the start and {REQUESTS} requests to the real model, from /proc/PID/smaps_rollup. PSS shares pages among those who map",
-        "them: each guard carries its part of one Envoy binary.",
+        *prose(
+            f"After the start and {REQUESTS} requests to the real model, from /proc/PID/smaps_rollup. PSS shares pages",
+            "among those who map them: each guard carries its part of one Envoy binary, and other Envoys on this",
+            "machine carry theirs.",
+        ),
     ]

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meshward.runtime.components import find_components
-
 from bench.processes import descendants, running, title, wait_for
+from meshward.runtime.components import find_components
 
 
 def conf(http: str) -> str:

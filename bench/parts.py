@@ -50,6 +50,6 @@ def _table(hop: str, ladder: Ladder, meanings: Mapping[str, str]) -> list[str]:
         [name, meanings[name], shown(added[name]), shown(middle(values)), shown(spread(values))]
         for name, values in ladder.items()
     ]
-    first, last = (middle(values) for values in (list(ladder.values())[0], list(ladder.values())[-1]))
-    whole = f"The {hop}, part by part (us per request, busy, +{shown(last - first)} in all):"
+    more = sum(added.values()) - next(iter(added.values()))
+    whole = f"The {hop}, part by part (us per request, busy, +{shown(more)} in all):"
     return [whole, "", *table([hop, "what it is", "adds", "so far", "+-"], rows)]

@@ -9,7 +9,7 @@ from bench.figures import Sample, Verdict, middle, more, ratio, shown, spread
 from bench.load import CONNECTIONS, Target
 from bench.nginx import workers
 from bench.parts import breakdown
-from bench.report import Section, say, table
+from bench.report import Section, prose, say, table
 from bench.sides import Sides, sides
 from bench.whole import PARTS
 
@@ -99,11 +99,17 @@ def _row(samples: list[Sample]) -> list[str]:
 
 
 def _notes(edge_workers: int, rounds: int) -> list[str]:
-    return [
-        f"Microseconds of CPU time (user and system, all threads) per request, medians of {rounds} alternated rounds; `+-` is",
-        "half the distance between the quartiles. `both` is edge and guard, which every request passes. `decide` decides",
-        "once per caller and 4 s; `collector` turns the two log lines into a record, off the path: both are beside the ratio, not in it.",
-        f"Both sides: {edge_workers} nginx worker and one Envoy worker, {CONNECTIONS} connections over TLS, a prompt and an answer of 1 KB,",
-        "the same request bytes with the same 800-byte token. The full side is an instance of `meshward up`, which runs as many nginx",
-        "workers as it sees CPUs: it is started on one CPU, and may use all once it runs. Load generator and model share the machine.",
-    ]
+    how = prose(
+        f"Microseconds of CPU time (user and system, all threads) per request, medians of {rounds} alternated rounds;",
+        "`+-` is half the distance between the quartiles. `both` is edge and guard, which every request passes.",
+        "`decide` decides once per caller and 4 s, `collector` makes a record of each request's two log lines, off its",
+        "path: both stand beside the sum, not in it.",
+    )
+    with_what = prose(
+        f"Both sides have {edge_workers} nginx worker and one Envoy worker, {CONNECTIONS} connections over TLS, a",
+        "prompt and an answer of 1 KB, and get the same bytes, an 800-byte token among them. The full side is an",
+        "instance of `meshward up`, which runs as many nginx workers as it sees CPUs: it is started on one CPU, and may",
+        "use all once it runs. Load generator and model share the machine; paced, each request wakes processes that",
+        "sleep.",
+    )
+    return [*how, "", *with_what]

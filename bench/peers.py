@@ -21,7 +21,7 @@ from bench.figures import Sample, middle, shown, spread
 from bench.load import CONNECTIONS, Target
 from bench.mock import Mock, mock_model
 from bench.processes import BenchError, Memory, Meter, accepts, descendants, free_port, memory, running
-from bench.report import Section, say, table
+from bench.report import Section, prose, say, table
 from bench.whole import whole_instance
 
 BUSY, PACED, PACE = 3, 4.0, 20  # seconds of a round, requests per second
@@ -32,7 +32,7 @@ _KEY = "sk-bench-static-key"  # LiteLLM's own; guards nothing
 
 @dataclass(frozen=True)
 class Contestant:
-    """A gateway to be measured. `run` starts it before a mock model and yields where to send what, and its processes."""
+    """A gateway. `run` starts it before a mock model and yields where to send what, and its processes."""
 
     name: str
     settings: str
@@ -54,14 +54,16 @@ def contestants(peers: Path) -> list[Contestant]:
         Contestant(
             "meshward",
             "`meshward up`, one nginx worker, one Envoy worker; decision service and collector counted too",
-            "TLS; signed token, its issuer, audience, time; role x model x action x route, at two hops; limit per person",
+            "TLS; the token's signature, issuer, audience, time; role x model x action x route at two hops; "
+            "a limit per person; a record of each request",
             "tokens counted, spend, retries, fallbacks, translation between providers",
             _meshward,
         ),
         Contestant(
             "LiteLLM",
-            "one worker, `--run_granian`, `LITELLM_MODE=PRODUCTION`, log level ERROR, local price list, no callbacks, no retries, "
-            "no database; `LITELLM_RUST=true`, which its rollout table keeps to other routes than this one",
+            "one worker, `--run_granian`, `LITELLM_MODE=PRODUCTION`, log level ERROR, local price list, "
+            "no callbacks, no retries, no database; "
+            "`LITELLM_RUST=true`, which its own rollout table keeps from this route",
             "one static key, the same for everybody; the model's name",
             "who is calling (people, roles, routes: with a database), TLS, limits, a record of each request",
             lambda directory, mock: _litellm(directory, mock, peers / "litellm"),
@@ -110,7 +112,16 @@ def _measured(each: Contestant, directory: Path, mock: Mock, rounds: int, peers:
 def _lines(
     everybody: list[Contestant], found: dict[str, Found], absent: dict[str, str], rounds: int
 ) -> list[str]:
-    head = ["gateway", "version", "CPU us/request, busy", "+-", "requests/s", f"CPU us/request at {PACE}/s", f"p50 ms at {PACE}/s", "PSS MB"]
+    head = [
+        "gateway",
+        "version",
+        "CPU us/request, busy",
+        "+-",
+        "requests/s",
+        f"CPU us/request at {PACE}/s",
+        f"p50 ms at {PACE}/s",
+        "PSS MB",
+    ]
     rows = [_row(each.name, found.get(each.name), absent.get(each.name, "")) for each in everybody]
     about = [[each.name, each.checks, each.leaves_out, each.settings] for each in everybody]
     return [
@@ -118,9 +129,12 @@ def _lines(
         "",
         *table(["gateway", "what it checks in this run", "what it does not", "settings"], about),
         "",
-        f"`POST {ROUTE}`, a prompt and an answer of 1 KB, the same mock model on 127.0.0.1, {CONNECTIONS} connections, medians of",
-        f"{rounds} rounds. CPU is user and system time of all processes of a gateway. meshward's clients come by TLS, the others' by plain",
-        "HTTP, and meshward alone gets an 800-byte token. The others translate between providers, which a mock of OpenAI's API does not need.",
+        *prose(
+            f"`POST {ROUTE}`, a prompt and an answer of 1 KB, the same mock model on 127.0.0.1, {CONNECTIONS}",
+            f"connections, medians of {rounds} rounds. CPU is user and system time of all processes of a gateway.",
+            "meshward's clients come by TLS and with an 800-byte token, the others' by plain HTTP, with a short key.",
+            "The others can translate between providers and count tokens, which this run does not need.",
+        ),
     ]
 
 
@@ -137,7 +151,11 @@ def _row(name: str, found: Found | None, why: str) -> list[str]:
 
 def _version(name: str, peers: Path) -> str:
     if name == "LiteLLM":
-        argv = [str(peers / "litellm/bin/python"), "-c", "import importlib.metadata as m; print(m.version('litellm'))"]
+        argv = [
+            str(peers / "litellm/bin/python"),
+            "-c",
+            "import importlib.metadata as m; print(m.version('litellm'))",
+        ]
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
     if name == "Portkey gateway":
         return str(json.loads((peers / "portkey" / _PORTKEY_HOME / "package.json").read_text())["version"])
@@ -149,21 +167,39 @@ def _version(name: str, peers: Path) -> str:
 @contextmanager
 def _meshward(directory: Path, mock: Mock) -> Iterator[tuple[Target, list[int]]]:
     with whole_instance(directory, mock) as whole:
-        yield whole.target(directory, "mock-tcp", ROUTE, requests.chat("mock-tcp")), list(whole.roots("mock-tcp").values())
+        yield (
+            whole.target(directory, "mock-tcp", ROUTE, requests.chat("mock-tcp")),
+            list(whole.roots("mock-tcp").values()),
+        )
 
 
 @contextmanager
 def _litellm(directory: Path, mock: Mock, home: Path) -> Iterator[tuple[Target, list[int]]]:
     if not (home / "bin" / "litellm").exists():
         _run([sys.executable, "-m", "venv", str(home)])
-        _run([str(home / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", LITELLM])
+        _run(
+            [
+                str(home / "bin/python"),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                LITELLM,
+            ]
+        )
     served = {"model": "openai/mock", "api_base": f"http://127.0.0.1:{mock.port}/v1", "api_key": "none"}
     config = directory / "litellm.yaml"  # JSON is YAML
     config.write_text(
         json.dumps(
             {
                 "model_list": [{"model_name": "mock", "litellm_params": served}],
-                "litellm_settings": {"callbacks": [], "num_retries": 0, "request_timeout": 30, "set_verbose": False},
+                "litellm_settings": {
+                    "callbacks": [],
+                    "num_retries": 0,
+                    "request_timeout": 30,
+                    "set_verbose": False,
+                },
                 "general_settings": {"master_key": _KEY, "disable_spend_logs": True},
             }
         )

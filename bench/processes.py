@@ -50,7 +50,9 @@ class Meter:
     """Reads the CPU time of groups of processes, each group a name and the root of its processes."""
 
     def __init__(self, roots: Mapping[str, int]) -> None:
-        self._pids = {name: [each for each in descendants(pid) if _lasts(each)] for name, pid in roots.items()}
+        self._pids = {
+            name: [each for each in descendants(pid) if _lasts(each)] for name, pid in roots.items()
+        }
 
     def read(self) -> dict[str, int]:
         """Nanoseconds by name. Raises BenchError if one of the processes has ended."""
@@ -103,7 +105,7 @@ def accepts(port: int) -> bool:
 def running(
     argv: Sequence[str], ready: Callable[[], object], log: Path, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`argv` from when `ready()` is true until the block ends. Raises BenchError with its log if it does not come up."""
+    """`argv`, from when `ready()` is true until the block ends. Raises BenchError with its log if that never comes."""
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options)
     try:

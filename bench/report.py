@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from bench.machine import description, moment
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _TITLE = """# Results
 
-Written by `python -m bench` (`make bench`), never by hand. Targets and what stands beside them are the design's; a number that
-is missed stands here as missed.
+Written by `python -m bench` (`make bench`), never by hand. Targets and what stands beside them are the design's;
+a number that is missed stands here as missed. Machines differ: read a figure beside its own section's machine
+and load.
 """
 
 
@@ -34,6 +36,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+def prose(*sentences: str) -> list[str]:
+    """A paragraph, broken into lines."""
+    return textwrap.wrap(" ".join(sentences), 116, break_long_words=False, break_on_hyphens=False)
 
 
 def say(line: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tests.stack.issuer import TestIssuer
 
@@ -14,8 +16,6 @@ HOSTNAME = "models.test"
 
 def token(issuer: TestIssuer) -> str:
     """A person's access token as an identity provider fills it: about TOKEN_SIZE characters, good for an hour."""
-    import time
-
     claims = {
         "exp": int(time.time()) + 3600,
         "scope": "openid profile email",
@@ -71,13 +71,13 @@ def completion() -> bytes:
         "usage": usage,
     }
 
-    def filled(value: dict, text: str) -> dict:
+    def filled(value: Any, text: str) -> Any:
         message = {"role": "assistant", "content": text}
         return value | {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
 
     return _padded(value, filled)
 
 
-def _padded(value, fill) -> bytes:
+def _padded(value: Any, fill: Callable[[Any, str], Any]) -> bytes:
     room = SIZE - len(json.dumps(fill(value, "")).encode())
     return json.dumps(fill(value, "word " * (room // 5))).encode()

@@ -7,14 +7,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.runtime.instance import Guarded
-
 from bench import requests
 from bench.bare import bare_edge, bare_guard, envoy, lane
 from bench.load import Target
 from bench.mock import Mock, mock_model
 from bench.processes import BenchError, Meter
 from bench.whole import Whole, whole_instance
+from meshward.runtime.instance import Guarded
 
 
 @dataclass(frozen=True)

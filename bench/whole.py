@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.stack import policies
+from tests.stack.issuer import TestIssuer
+
+from bench import requests
+from bench.load import Target
+from bench.mock import Mock
+from bench.processes import BenchError, Meter, free_port, running, wait_for, widen
 from meshward.audit.store import Records, Store
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
@@ -20,13 +27,6 @@ from meshward.runtime.directories import Run
 from meshward.runtime.instance import Instance, load_instance
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ca import load_or_create as load_authority
-from tests.stack import policies
-from tests.stack.issuer import TestIssuer
-
-from bench import requests
-from bench.load import Target
-from bench.mock import Mock
-from bench.processes import BenchError, Meter, free_port, running, wait_for, widen
 
 PARTS = ("edge", "guard", "decide", "collector")
 RATE = 100_000  # requests per second and identity: counted at both hops, never reached
@@ -95,7 +95,7 @@ def _policy(jwks: Path, port: int, mock: Mock) -> dict[str, Any]:
 
 @contextmanager
 def whole_instance(directory: Path, mock: Mock) -> Iterator[Whole]:
-    """`meshward up`, started where it sees one CPU (it runs as many nginx workers as it sees), then let loose on all."""
+    """`meshward up`, started where it sees one CPU (so with one nginx worker), then let loose on all."""
     issuer, port, state = TestIssuer(), free_port(), directory / "s"
     issuer.write_jwks(directory / "jwks.json")
     policy = directory / "policy.yaml"
@@ -140,4 +140,3 @@ def _whole(records: Records, rid: str) -> bool:
         and record.edge and record.edge.reqd and record.edge.resd
         for record in records.records(rid)
     )  # fmt: skip
-

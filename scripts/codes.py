@@ -33,6 +33,8 @@ _COMPUTED = {  # sentences that are put together at run time
     "MW0513": "Lint: an agent that can never act.",
     "MW0900": "Wrong usage of `explain`.",
     "MW0901": "Wrong usage of `up`.",
+    "MW0902": "Wrong usage of `revoke`.",
+    "MW0905": "Wrong usage of `svid`.",
     "MW1202": "What was asked for cannot be an edge of nginx.",
     "MW2101": "A URL to which no token may go, or that is no edge.",
     "MW2105": "Which issuer, or which client there, is not clear.",
@@ -42,6 +44,7 @@ _COMPUTED = {  # sentences that are put together at run time
     "MW2114": "Wrong usage of `login`.",
     "MW2122": "Something that `init` needs to know is missing or cannot be.",
     "MW3009": "A component has known holes.",
+    "MW3026": "Somebody else changed it first, or it is another change than the reviewed one.",
     "MW4001": "The records are damaged.",
     "MW4002": "The records were written in another format.",
 }

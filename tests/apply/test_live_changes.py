@@ -88,7 +88,9 @@ def load(stack: Stack, *targets: tuple[str, str]) -> Iterator[list[int]]:
             thread.join(20)
 
 
-def test_a_grant_opens_and_a_rollback_closes_with_the_next_request(stack: Stack, text: dict[str, Any]) -> None:
+def test_a_grant_opens_and_a_rollback_closes_with_the_next_request(
+    stack: Stack, text: dict[str, Any]
+) -> None:
     bob = stack.issuer.token("bob", ["sales"])
     before = stack.instance.revision
     assert statuses(stack, bob, "/m/m1/v1/public") == [403]
@@ -268,7 +270,9 @@ def test_only_the_owner_reaches_the_control_socket(stack: Stack) -> None:
     assert (socket.stat().st_mode & 0o777, stack.state.stat().st_mode & 0o777) == (0o600, 0o700)
     if os.geteuid() == 0:
         code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(socket)!r})"
-        done = subprocess.run(["/usr/bin/python3", "-c", code], user=61999, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["/usr/bin/python3", "-c", code], user=61999, capture_output=True, text=True, check=False
+        )
         assert "PermissionError" in done.stderr, done
 
 

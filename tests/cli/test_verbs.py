@@ -65,7 +65,16 @@ def test_explain_permits_and_denies() -> None:
         ("check", "/nonexistent.yaml"),
         ("check",),
         ("nonsense",),
-        ("up",),
+        ("up", "--state", "/nonexistent"),
+        ("up", "--watch", "--state", "/nonexistent"),
+        ("apply", "/nonexistent.yaml"),
+        ("plan", "/nonexistent.yaml"),
+        ("rollback", "1", "--state", "/nonexistent"),
+        ("rollback", "first"),
+        ("revoke", "--subject", "alice"),
+        ("revoke", "--subject", "a:b", "--token-id", "c"),
+        ("revoke", "--subject", "a:b", "--until", "tomorrow"),
+        ("revoke", "--until", "2030-01-01 00:00"),
         ("up", str(EXAMPLE), "--demo"),
         ("trace", "x", "--state", "/nonexistent"),
     ],
@@ -79,7 +88,7 @@ def test_wrong_usage_is_exit_2_with_a_sentence(arguments: tuple[str, ...]) -> No
 def test_up_refuses_by_name_what_it_does_not_enforce(tmp_path: Path) -> None:
     done = meshward("up", str(EXAMPLE), "--state", str(tmp_path / "s"))
     assert done.returncode == 4, done
-    for feature in ("agents", "credential", "tokens", "when", "on_request", "workload"):
+    for feature in ("agents", "credential", "tokens", "when.via", "on_request", "calls"):
         assert feature in done.stderr, (feature, done.stderr)
 
 

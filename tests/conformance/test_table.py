@@ -54,7 +54,10 @@ def test_the_edge_decides_as_the_definition_does(
     stack: Stack, plan: Plan, table: list[dict[str, str]], certificates: dict[str, Path]
 ) -> None:
     """Through nginx: what is permitted reaches the model once and unchanged; what is not never does."""
-    for row in _rows(plan):
+    rows = _rows(plan)
+    for verdict in (True, False):  # each condition opens something and closes something
+        assert {"tenant", "roamer", "guest", "robot", "job"} <= {r.person for r in rows if r.expected is verdict}
+    for row in rows:
         seen = _through_the_edge(stack, row, certificates)
         table.append(row.verdicts("edge", seen))
         assert seen == row.expected, row
@@ -114,7 +117,10 @@ RULES = st.lists(
     st.fixed_dictionaries(
         {
             "roles": st.lists(
-                st.sampled_from(["reader", "chatter", "admin", "tenant", "batch"]), min_size=1, max_size=2, unique=True
+                st.sampled_from(["reader", "chatter", "admin", "tenant", "batch"]),
+                min_size=1,
+                max_size=2,
+                unique=True,
             ),
             "models": st.one_of(
                 st.just("all"),

@@ -147,4 +147,6 @@ def allowed(plan: Plan, who: Identity, model: str, route: Route, at: int) -> boo
 def permissions(plan: Plan, who: Identity, model: str, at: int) -> list[str]:
     """The permissions that the edge would ever put into a token of `who` for `model`."""
     asked = ("infer", "describe", "observe", "manage")
-    return [f"{model}.{a}" for a in asked if isinstance(decide(plan, who, Request(model, a, at, SOURCE)), Permit)]
+    return [
+        f"{model}.{a}" for a in asked if isinstance(decide(plan, who, Request(model, a, at, SOURCE)), Permit)
+    ]

@@ -116,6 +116,55 @@ def test_status_names_every_part(demo: Demo) -> None:
         assert 0 not in {uids["edge"], uids["guard-00-minilm-v1"]}, uids
 
 
+def test_a_grant_for_bobs_group_opens_at_once_and_a_rollback_closes(demo: Demo, tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        done = meshward(*arguments, "--state", str(demo.state))
+        assert done.returncode == 0, done
+        return done
+
+    def bob_gets() -> str:
+        ask = [
+            "curl",
+            "-sS",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "--cacert",
+            str(demo.state / "root.pem"),
+        ]
+        ask += ["-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/json"]
+        url = json.loads((demo.state / "instance.json").read_text())["edge_url"]
+        return subprocess.run(
+            [*ask, "-d", '{"inputs":"hello"}', f"{url}/m/minilm/embed"], capture_output=True, text=True, check=True
+        ).stdout  # fmt: skip
+
+    token = subprocess.run(
+        [sys.executable, "-m", "meshward.demo.token", "bob", "--state", str(demo.state)],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    text = (demo.state / "demo" / "policy.yaml").read_text()
+    text = text.replace("roles:\n", "roles:\n  seller:\n    - {issuer: demo, group: sales}\n", 1)
+    grant = "grants:\n  - {id: sellers, roles: [seller], models: [minilm], actions: [infer]}\n"
+    text = text.replace("grants:\n", grant, 1)
+    changed = tmp_path / "policy.yaml"
+    changed.write_text(
+        "".join(line for line in text.splitlines(keepends=True) if "groups: [sales]" not in line)
+    )
+
+    assert bob_gets() == "403"
+    planned = run("plan", str(changed)).stdout
+    gains = [line for line in planned.splitlines() if line.startswith(("+", "-"))]
+    assert gains == ["+ seller gains minilm.infer, by sellers (group sales of demo)"], planned
+    run("apply", str(changed), "--reason", "a trial for sales")
+    assert bob_gets() == "200"
+    run("rollback", "1", "--reason", "the trial is over")
+    assert bob_gets() == "403"
+    history = run("history").stdout.splitlines()
+    assert history[0].split()[:2] == ["*", "3"], history
+    assert "the trial is over" in history[0] and "a trial for sales" in history[1], history
+
+
 def test_ctrl_c_leaves_nothing_behind(demo: Demo) -> None:
     """Last in this module: it ends the demo."""
     pids = [part["pid"] for part in json.loads((demo.state / "status.json").read_text())["parts"]]

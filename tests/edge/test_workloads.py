@@ -1,4 +1,4 @@
-"""A client certificate is a workload of the policy, or a refusal: each check is attacked by one that passes all others."""
+"""A client certificate is a workload of the policy, or refused: each check meets one that passes all others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_a_named_workload(workloads: Workloads, authority: Authority) -> None:
     assert len(found.thumbprint) == 43 and found.proof == {"x5t": found.thumbprint}
 
 
-@pytest.mark.parametrize("verdict", ["NONE", "", "FAILED:unable to verify the first certificate", "success", "SUCCESS "])
+@pytest.mark.parametrize(
+    "verdict", ["NONE", "", "FAILED:unable to verify the first certificate", "success", "SUCCESS "]
+)
 def test_anything_but_success_is_refused(workloads: Workloads, authority: Authority, verdict: str) -> None:
     assert reason(workloads, leaf(authority), verdict) == "certificate_refused"
 
@@ -66,7 +68,10 @@ def test_who_is_no_workload(tmp_path: Path, workloads: Workloads, authority: Aut
     assert reason(workloads, leaf(authority, SpiffeId(DOMAIN, "/ns/jobs/sa/score"))) == "workload_unknown"
     assert reason(workloads, leaf(authority, SpiffeId(DOMAIN, "/ns/jobs/sa/scorer/x"))) == "workload_unknown"
     foreign = load_or_create(tmp_path / "foreign", "other.test")
-    assert reason(workloads, leaf(foreign, SpiffeId("other.test", "/ns/jobs/sa/scorer"))) == "certificate_refused"
+    assert (
+        reason(workloads, leaf(foreign, SpiffeId("other.test", "/ns/jobs/sa/scorer")))
+        == "certificate_refused"
+    )
     same_names = load_or_create(tmp_path / "same", DOMAIN)
     assert reason(workloads, leaf(same_names)) == "certificate_refused"
 
@@ -95,11 +100,22 @@ def test_times(workloads: Workloads, authority: Authority) -> None:
 
 def test_what_is_not_one_certificate(workloads: Workloads, authority: Authority) -> None:
     good = leaf(authority)
-    for text in ("", "x", good + good, good.replace("-----END CERTIFICATE-----", ""), good[:300] + good[340:]):
+    for text in (
+        "",
+        "x",
+        good + good,
+        good.replace("-----END CERTIFICATE-----", ""),
+        good[:300] + good[340:],
+    ):
         assert reason(workloads, text) == "certificate_refused", text[:40]
 
 
-def make(authority: Authority, names: list[x509.GeneralName], usages: list[x509.ObjectIdentifier], ca_too: bool = False) -> str:
+def make(
+    authority: Authority,
+    names: list[x509.GeneralName],
+    usages: list[x509.ObjectIdentifier],
+    ca_too: bool = False,
+) -> str:
     key, signer = ec.generate_private_key(ec.SECP256R1()), authority._issuing
     builder = (
         ca._builder("", key.public_key(), signer, now(), now() + timedelta(hours=1))
@@ -113,7 +129,10 @@ def make(authority: Authority, names: list[x509.GeneralName], usages: list[x509.
 
 def test_names_and_usages(workloads: Workloads, authority: Authority) -> None:
     """Signed by our own authority, as if it had been tricked (Consul CVE-2022-40716)."""
-    uri, other = x509.UniformResourceIdentifier(str(SCORER)), x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/x")
+    uri, other = (
+        x509.UniformResourceIdentifier(str(SCORER)),
+        x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/x"),
+    )
     both = [ca._SERVER, ca._CLIENT]
     assert workloads.verify("SUCCESS", make(authority, [uri], both), time.time()).name == "scorer"
     for what, text in {
@@ -122,8 +141,12 @@ def test_names_and_usages(workloads: Workloads, authority: Authority) -> None:
         "no URI": make(authority, [x509.DNSName("scorer")], both),
         "for servers only": make(authority, [uri], [ca._SERVER]),
         "an authority": make(authority, [uri], both, ca_too=True),
-        "another spelling": make(authority, [x509.UniformResourceIdentifier(f"SPIFFE://{DOMAIN}/ns/jobs/sa/scorer")], both),
-        "a dot": make(authority, [x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/ns/jobs/sa/./scorer")], both),
+        "another spelling": make(
+            authority, [x509.UniformResourceIdentifier(f"SPIFFE://{DOMAIN}/ns/jobs/sa/scorer")], both
+        ),
+        "a dot": make(
+            authority, [x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/ns/jobs/sa/./scorer")], both
+        ),
     }.items():
         assert reason(workloads, text) == "certificate_refused", what
 
@@ -156,7 +179,9 @@ def test_authorities_of_another_root_are_not_taken_over(tmp_path: Path, authorit
 
 
 @pytest.mark.parametrize("content", [None, "", "junk"])
-def test_without_authorities_nobody_is_known(tmp_path: Path, workloads: Workloads, authority: Authority, content: str | None) -> None:
+def test_without_authorities_nobody_is_known(
+    tmp_path: Path, workloads: Workloads, authority: Authority, content: str | None
+) -> None:
     """Our fault, not the caller's: an error, which nginx answers with 503."""
     file = tmp_path / AUTHORITIES
     file.unlink()

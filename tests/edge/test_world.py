@@ -66,12 +66,10 @@ def test_two_issuers_with_one_url_are_refused(tmp_path: Path) -> None:
         world_of(tmp_path, change)
 
 
-def test_a_profile_that_cannot_be_verified_is_refused(tmp_path: Path) -> None:
-    def change(policy: dict[str, Any]) -> None:
-        policy["issuers"]["corp"]["profile"] = "okta"
-
+def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    issuer = world_of(tmp_path).plan.issuers["corp"]
     with pytest.raises(MeshwardError) as refusal:
-        world_of(tmp_path, change)
+        trusted(replace(issuer, profile="auth0"))  # type: ignore[arg-type]
     assert refusal.value.code == "MW2001"
 
 

@@ -1,4 +1,4 @@
-"""A hop that does not take its part: every hop goes back, the caller is told which one it was, and callers notice nothing."""
+"""A hop that does not take its part: every hop goes back, and whoever applied is told which one it was."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def shut(directory: Path) -> Iterator[None]:
         directory.chmod(mode)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="every part runs as one user: no file can be kept from a guard alone")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="every part runs as one user: no file can be kept from a guard alone"
+)
 def test_a_guard_that_cannot_read_its_rules(stack: Stack, text: dict[str, Any]) -> None:
     alice = stack.issuer.token("alice", ["users"])
     with load(stack, ("/m/m1/v1/public", alice), ("/m/m2/v1/public", alice)) as seen:
@@ -92,17 +94,23 @@ def test_a_guard_that_cannot_read_its_rules(stack: Stack, text: dict[str, Any]) 
 def test_a_guard_that_hangs(stack: Stack, text: dict[str, Any]) -> None:
     """Nobody can tell what a stopped process will do, so the edge permits only what both revisions permit."""
     guard = next(pid for name, pid in stack.processes().items() if "m2" in name)
+    boss = stack.issuer.token("boss", ["bosses"])
+    assert statuses(stack, boss, "/m/m1/v1/public") == [200]
+    changed = moved(text)
+    next(grant for grant in changed["grants"] if grant["id"] == "rule")["actions"] = ["manage"]
     os.kill(guard, signal.SIGSTOP)
     try:
-        error = refused(stack, moved(text))
+        error = refused(stack, changed)
         assert error.exit_code is Exit.HOP_REFUSED and error.code == "MW3022" and "m2/v1" in error.message
         sam, alice = stack.issuer.token("sam", ["sales"]), stack.issuer.token("alice", ["users"])
         assert statuses(stack, sam, "/m/m1/v1/public") == [403]
         assert statuses(stack, alice, "/m/m1/v1/public") == [200], "what both permit goes on"
+        assert statuses(stack, boss, "/m/m1/v1/public") == [403], "what the new one takes is closed first"
     finally:
         os.kill(guard, signal.SIGCONT)
     assert apply(stack, policy_of(text))["revision"], "the same policy, once more, settles it"
     runs_the_old(stack)
+    assert statuses(stack, boss, "/m/m1/v1/public") == [200]
 
 
 def test_a_decision_service_that_is_gone(stack: Stack, text: dict[str, Any]) -> None:
@@ -155,7 +163,9 @@ def test_a_half_written_policy(stack: Stack, text: dict[str, Any], cut: int, tmp
 def test_a_full_disk_under_state(stack: Stack, text: dict[str, Any], tmp_path: Path) -> None:
     """STATE/revisions on a disk of its own that is full: nothing can be recorded, so nothing is changed."""
     place = stack.state / "revisions"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "none", str(place)], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "none", str(place)], check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("not run: this container may not mount a tmpfs")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from meshward.kit.errors import MeshwardError
 from meshward.targets.nginx.program import render
 from meshward.targets.nginx.settings import EdgeSettings
 from tests.hardening import lint
@@ -37,13 +38,15 @@ HARMLESS = {
     ("http_splitting", "$mw_model"): "encodeURIComponent",
     ("http_splitting", "$mw_path"): "a piece of a request line that the gate found canonical: no `%`, no control",
     ("http_splitting", "$mw_front"): "`m` or `v1`",
+    ("http_splitting", "$ssl_client_verify"): "behind the gate, which passes NONE and SUCCESS alone",
+    ("http_splitting", "$ssl_client_escaped_cert"): "nginx escapes it, as its name says",
     ("http_splitting", "$uri"): "behind the gate, where a path holds no `%`: decoded and raw are the same",
     ("http_splitting", "$mw_upstream"): "two digits",
     ("http_splitting", "$mw_target"): "the gate, and once more the map that makes $mw_upstream",
     ("http_splitting", "$mw_sni"): "the map that makes $mw_upstream: lower case letters, digits, `.` and `-`",
     ("http_splitting", "$mw_reqd"): "the map that makes $mw_upstream: 44 characters of base64",
-    ("nginx_cves", "CVE-2026-9256"): "in `rewrite`, of which there is none; and an nginx without the fix does not start",
-    ("nginx_cves", "CVE-2026-1642"): "upstreams are our own unix sockets; and an nginx without the fix does not start",
+    ("nginx_cves", "CVE-2026-9256"): "in `rewrite`: there is none; and without the fix no nginx starts",
+    ("nginx_cves", "CVE-2026-1642"): "upstreams are our own sockets; and without the fix no nginx starts",
 }  # fmt: skip
 
 
@@ -98,7 +101,9 @@ def test_every_explanation_is_still_of_something(tmp_path: Path) -> None:
 def test_gixy_is_awake(tmp_path: Path) -> None:
     conf = _written(tmp_path)
     hole = "server { location /i { alias /srv/images/; } add_header X-Bad $arg_x$uri; "
-    conf.write_text(conf.read_text().replace("server {\n        listen 127", hole + "\n        listen 127", 1))
+    conf.write_text(
+        conf.read_text().replace("server {\n        listen 127", hole + "\n        listen 127", 1)
+    )
     assert hole in conf.read_text()
     assert {f["plugin"] for f in _gixy(conf) if _known(f) is None} >= {"alias_traversal"}
 
@@ -143,7 +148,14 @@ def test_an_error_page_that_ends_at_a_server_is_found(tmp_path: Path, after: str
 
 @pytest.mark.parametrize(
     "sent",
-    ["$http_user_agent", "$ssl_client_fingerprint", "$args", "x-$http_host", "${cookie_tenant}", "$request_uri"],
+    [
+        "$http_user_agent",
+        "$ssl_client_fingerprint",
+        "$args",
+        "x-$http_host",
+        "${cookie_tenant}",
+        "$request_uri",
+    ],
 )
 def test_a_question_with_an_input_that_no_key_has_is_found(tmp_path: Path, sent: str) -> None:
     conf = _with(_written(tmp_path), "location = /_decide {", f'proxy_set_header X-Mw-More "{sent}";')
@@ -157,7 +169,9 @@ def test_a_question_with_an_input_that_no_key_has_is_found(tmp_path: Path, sent:
         ("front, ", "mw_front"),
         ("v.mw_model, ", "mw_model"),
         ("v.mw_path, ", "mw_path"),
-        ("v.remote_addr, ", "remote_addr"),
+        ("v.remote_addr,", "remote_addr"),
+        ("v.ssl_client_verify, ", "ssl_client_verify"),
+        ("v.ssl_client_escaped_cert, ", "ssl_client_escaped_cert"),
         ("hash.update(credential);", "http_authorization"),
     ],
 )
@@ -175,7 +189,8 @@ def test_a_key_of_the_token_alone_is_found(tmp_path: Path) -> None:
     assert text.count("proxy_cache_key $mw_key;") == 1
     conf.write_text(text.replace("proxy_cache_key $mw_key;", "proxy_cache_key $http_authorization;"))
     found = list(lint.key_misses_an_input(conf, conf.with_name("meshward.js").read_text()))
-    assert len(found) == 5, "method, model, path, front and address"
+    named = {line.split("`$")[1].split("`")[0] for line in found}
+    assert named >= {"mw_method", "mw_model", "mw_path", "mw_front", "remote_addr"}
 
 
 @pytest.mark.parametrize(
@@ -190,3 +205,13 @@ def test_a_key_of_the_token_alone_is_found(tmp_path: Path) -> None:
 )
 def test_a_stale_decision_is_found(tmp_path: Path, after: str, line: str) -> None:
     assert list(lint.stale_decision(_with(_written(tmp_path), after, line)))
+
+
+def test_the_crowd_of_an_address_is_counted_before_a_body_is_read(tmp_path: Path) -> None:
+    places = {each.name: each for each in lint.locations(_written(tmp_path, open_per_address=7))}
+    for name in ("^~ /m/", "^~ /v1/"):
+        order = [d["directive"] for d in places[name].block]
+        assert places[name].own("limit_conn") == [["mw_open", "7"]]
+        assert order.index("limit_conn") < order.index("js_content")
+    with pytest.raises(MeshwardError):
+        _written(tmp_path, open_per_address=0)

@@ -93,7 +93,9 @@ def test_a_certificate_and_a_token_together_are_refused(stack: Stack, scorer: Pa
     stack.taken()
 
 
-def test_certificates_that_are_no_workloads(stack: Stack, inside: Inside, tmp_path: Path, scorer: Path) -> None:
+def test_certificates_that_are_no_workloads(
+    stack: Stack, inside: Inside, tmp_path: Path, scorer: Path
+) -> None:
     domain, now = stack.instance.trust_domain, datetime.now(UTC)
     own = SpiffeId(domain, "/ns/jobs/sa/scorer")
     other = load_or_create(tmp_path / "ca", domain)
@@ -101,7 +103,9 @@ def test_certificates_that_are_no_workloads(stack: Stack, inside: Inside, tmp_pa
     wrong = {
         "the edge's own": inside.svid("/edge"),
         "a guard's": inside.svid("/model/m1"),
-        "a guard's, with its name": inside.authority.issue(SpiffeId(domain, "/model/m1"), "v1.m1.models.test", now),
+        "a guard's, with its name": inside.authority.issue(
+            SpiffeId(domain, "/model/m1"), "v1.m1.models.test", now
+        ),
         "the edge's server certificate": inside.authority.issue_web("models.test", now),
         "no workload of the policy": inside.svid("/ns/jobs/sa/other"),
         "a longer name": inside.svid("/ns/jobs/sa/scorer/x"),

@@ -21,7 +21,7 @@ from meshward.login.keep import Keep, Login
 from meshward.login.provider import discover
 from meshward.login.session import forget, fresh, sign_in, who_am_i
 from meshward.login.target import Target, target_of
-from meshward.login.wire import MAX_DOCUMENT, Wire, checked
+from meshward.login.wire import MAX_DOCUMENT, Reply, Wire, checked
 from meshward.oidc.strict import encode
 from tests.login.conftest import Screen
 from tests.login.scripted import Answer, Asked, Scripted, answer, scripted
@@ -504,3 +504,17 @@ def test_what_was_given_decides_what_is_signed_in_for(issuer: Scripted, tmp_path
     refusal("MW2114", lambda: given(None, None, None))
     refusal("MW2114", lambda: given("https://e.test", None, "me"))
     refusal("MW2114", lambda: given(None, "https://a.test", None))
+
+
+def test_an_issuer_with_tls_leads_nowhere_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not to this machine either, where anybody may listen."""
+    document = {"issuer": "https://sso.test", "token_endpoint": "https://sso.test/t"}
+    for name in (
+        "token_endpoint",
+        "device_authorization_endpoint",
+        "authorization_endpoint",
+        "revocation_endpoint",
+    ):
+        reply = Reply(200, document | {name: "http://127.0.0.1:1/x"})
+        monkeypatch.setattr(Wire, "get", lambda *_, reply=reply: reply)
+        assert name in refusal("MW2106", lambda: discover("https://sso.test", Wire()))

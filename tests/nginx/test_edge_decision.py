@@ -332,7 +332,7 @@ def test_whoami_asks_anew_each_time_and_hands_on_no_header_of_the_clients(edge: 
     for token in ("ok1", "ok2", "ok1"):
         answer = edge.request("GET", place, token, X_Mw_Addr="1.2.3.4", X_Mw_Model="m", Cookie="a")
         assert (answer.status, answer.body) == (200, b"Bearer " + token.encode())
-    assert [r.line for r in edge.decision.received] == ["GET /whoami HTTP/1.1"] * 3
+    assert [r.line for r in edge.decision.received] == [f"GET {place} HTTP/1.1"] * 3
     for asked in edge.decision.received:
         assert asked.get("X-Mw-Addr") == "127.0.0.1"
         assert asked.get("X-Mw-Model") is None and asked.get("Cookie") is None

@@ -23,7 +23,9 @@ def by_certificate(request: Received) -> object:
     return permit(mw_facts=facts(sub=f"workload:{serial}", model="minilm"))
 
 
-def ask(edge: Edge, certificate: bytes | None, token: str | None = None, path: str = "/m/minilm/embed") -> Response:
+def ask(
+    edge: Edge, certificate: bytes | None, token: str | None = None, path: str = "/m/minilm/embed"
+) -> Response:
     with edge.client(certificate=certificate) as client:
         return client.request("POST", path, token, b'{"model":"minilm"}')
 
@@ -66,7 +68,12 @@ def test_a_certificate_and_a_token_are_told_from_either_alone(edge: Edge) -> Non
 
     edge.decision.answer = answer
     pem = edge.pki.leaf_pem(SCORER)
-    for certificate, token, status in ((pem, None, 200), (None, "ok", 200), (pem, "ok", 401), (pem, None, 200)):
+    for certificate, token, status in (
+        (pem, None, 200),
+        (None, "ok", 200),
+        (pem, "ok", 401),
+        (pem, None, 200),
+    ):
         assert ask(edge, certificate, token).status == status
     assert len(edge.decision.received) == 3
 
@@ -88,7 +95,9 @@ def test_another_authoritys_certificate_never_reaches_the_decision(edge: Edge) -
                     answer = ask(edge, pem, token, path)
                 assert answer is not None, (what, path)
                 assert answer.status == 401, (what, path, answer)
-                assert b"certificate_refused" in answer.body and "SVID" in (answer.get("X-Error-Message") or "")
+                assert b"certificate_refused" in answer.body and "SVID" in (
+                    answer.get("X-Error-Message") or ""
+                )
                 assert edge.line(answer.get("X-Request-Id"))["reason"] == "certificate_refused"
     assert edge.decision.received == [] and edge.seen() == []
 

@@ -55,9 +55,7 @@ class Shape:
     def token(self, header: dict[str, Any] | None = None, **over: Any) -> str:
         """The good token with claims replaced; None takes one away."""
         times = {"iss": self.url, "iat": NOW, "exp": NOW + self.life}
-        claims = {
-            name: value for name, value in (times | self.claims | over).items() if value is not None
-        }
+        claims = {name: value for name, value in (times | self.claims | over).items() if value is not None}
         head = {"alg": "RS256", "kid": "k1", **self.header} | (header or {})
         return rsa().sign(json.dumps(head).encode(), json.dumps(claims).encode())
 
@@ -87,7 +85,8 @@ OKTA_PERSON = Shape(
 OKTA_CLIENT = Shape(
     "okta", OKTA, {},
     {
-        "ver": 1, "jti": "AT.1", "aud": "api://models", "cid": "0oa9client7", "scp": ["models.use"], "sub": "0oa9client7",
+        "ver": 1, "jti": "AT.1", "aud": "api://models", "cid": "0oa9client7", "scp": ["models.use"],
+        "sub": "0oa9client7",
     },
     subject="0oa9client7", client="0oa9client7",
 )  # fmt: skip
@@ -123,7 +122,8 @@ ENTRA_V1 = Shape(
     "entra", V1, {"typ": "JWT", "x5t": "i6lGk3FZzxRcUb2C3nEQ7syHJlY"},
     {
         "aud": "api://models", "nbf": NOW, "acr": "1", "amr": ["pwd"], "appid": APPLICATION, "appidacr": "0",
-        "ipaddr": "203.0.113.9", "oid": PERSON, "scp": "models.use", "sub": "l3_roISQU222bULS9yi2k0XpqpOiMz5H3ZACo1GeXA",
+        "ipaddr": "203.0.113.9", "oid": PERSON, "scp": "models.use",
+        "sub": "l3_roISQU222bULS9yi2k0XpqpOiMz5H3ZACo1GeXA",
         "tid": TENANT, "unique_name": "ann@example.com", "uti": "FVsGxYXI30-TuikuuUoFAA", "ver": "1.0",
     },
     subject=f"{TENANT}:{PERSON}", client=APPLICATION,
@@ -149,10 +149,12 @@ KEYCLOAK = Shape(
 KUBERNETES = Shape(
     "kubernetes", CLUSTER, {},
     {
-        "aud": ["https://models.example.com"], "nbf": NOW, "jti": "ea28ed49", "sub": "system:serviceaccount:jobs:scorer",
+        "aud": ["https://models.example.com"], "nbf": NOW, "jti": "ea28ed49",
+        "sub": "system:serviceaccount:jobs:scorer",
         "kubernetes.io": {
             "namespace": "jobs", "node": {"name": "n", "uid": "1"}, "pod": {"name": "scorer-1", "uid": "2"},
-            "serviceaccount": {"name": "scorer", "uid": "14ee3fa4-a7e2-420f-9f9a-dbc4507c3798"}, "warnafter": NOW + 3607,
+            "serviceaccount": {"name": "scorer", "uid": "14ee3fa4-a7e2-420f-9f9a-dbc4507c3798"},
+            "warnafter": NOW + 3607,
         },
     },
     subject="system:serviceaccount:jobs:scorer", client=None, audiences=frozenset({"https://models.example.com"}),
@@ -161,7 +163,8 @@ ACTIONS = Shape(
     "github-actions", GITHUB, {"typ": "JWT", "x5t": "example-thumbprint"},
     {
         "jti": "example-id", "sub": "repo:octocat@123456/models@701233:environment:production", "nbf": NOW - 600,
-        "aud": "https://models.example.com", "environment": "production", "ref": "refs/heads/main", "sha": "example-sha",
+        "aud": "https://models.example.com", "environment": "production", "ref": "refs/heads/main",
+        "sha": "example-sha",
         "repository": "octocat/models", "repository_owner": "octocat", "repository_id": "701233",
         "repository_owner_id": "123456", "repository_visibility": "private", "actor_id": "12", "actor": "octocat",
         "run_id": "1", "runner_environment": "github-hosted", "event_name": "workflow_dispatch",

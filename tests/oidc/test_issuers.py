@@ -17,8 +17,10 @@ from meshward.oidc.known import ACCEPTED
 from meshward.oidc.profiles import load_profile
 from meshward.oidc.refusal import Reason, TokenRefused
 from meshward.oidc.verify import VerifiedToken
+from meshward.plan.enforced import not_yet_enforced
 from meshward.plan.ir import Issuer, Plan
 from meshward.plan.resolve import resolve
+from meshward.policy.parse import Source, parse
 from meshward.policy.schema import Policy, Profile
 from tests.oidc.issuer_shapes import (
     ACTIONS,
@@ -47,7 +49,8 @@ ROOT = Path(__file__).parents[2]
 def plan_of(**issuers: dict[str, Any]) -> Plan:
     model = {"versions": {"v1": {"server": "tei", "url": "unix:/run/m.sock"}}}
     policy = {
-        "version": 1, "trust_domain": "td.test", "edge": {}, "issuers": issuers, "models": {"m": model}, "grants": [], "roles": {},
+        "version": 1, "trust_domain": "td.test", "edge": {}, "issuers": issuers, "models": {"m": model},
+        "grants": [], "roles": {},
     }  # fmt: skip
     return resolve(Policy.model_validate(policy))
 
@@ -118,7 +121,10 @@ def issuer_of(shape: Shape) -> Issuer:
 
 @pytest.mark.parametrize(
     ("name", "person"),
-    [(name, name in ("okta", "cognito", "entra v2", "entra v1", "keycloak", "google id token")) for name in SHAPES],
+    [
+        (name, name in ("okta", "cognito", "entra v2", "entra v1", "keycloak", "google id token"))
+        for name in SHAPES
+    ],
 )
 def test_people_are_told_from_programs(name: str, person: bool) -> None:
     shape = SHAPES[name]
@@ -156,7 +162,10 @@ def test_okta_who_has_no_uid_must_be_a_client() -> None:
 
 def test_cognito_the_client_is_the_audience() -> None:
     assert refused(COGNITO_PERSON, COGNITO_PERSON.token(client_id="another")).reason == Reason.AUDIENCE
-    assert refused(COGNITO_PERSON, COGNITO_PERSON.token(client_id=["3n4b5urk1ft4fl3mg5e62d9ado"])).reason == Reason.AUDIENCE
+    assert (
+        refused(COGNITO_PERSON, COGNITO_PERSON.token(client_id=["3n4b5urk1ft4fl3mg5e62d9ado"])).reason
+        == Reason.AUDIENCE
+    )
     identity = COGNITO_PERSON.token(token_use="id", aud="3n4b5urk1ft4fl3mg5e62d9ado")
     assert "ID token" in refused(COGNITO_PERSON, identity).sentence
     without_client = COGNITO_PERSON.token(token_use="id", aud="3n4b5urk1ft4fl3mg5e62d9ado", client_id=None)
@@ -166,13 +175,22 @@ def test_cognito_the_client_is_the_audience() -> None:
 def test_cognito_an_audience_of_the_policy_must_hold_too() -> None:
     """RFC 8707: a client that asked with a resource gets `aud`."""
     shape = COGNITO_PERSON
-    bound = Shape(shape.profile, POOL, {}, shape.claims, shape.subject, shape.client, frozenset({"res"}), shape.clients)
+    bound = Shape(
+        shape.profile, POOL, {}, shape.claims, shape.subject, shape.client, frozenset({"res"}), shape.clients
+    )
     assert isinstance(bound.ask(shape.token(aud="res")), VerifiedToken)
     assert refused(bound, shape.token()).reason == Reason.AUDIENCE
 
 
 def test_cognito_derives_its_issuer_from_region_and_pool() -> None:
-    plan = plan_of(aws={"profile": "cognito", "region": "eu-west-1", "user_pool": "eu-west-1_AbCdEf123", "clients": ["c"]})
+    plan = plan_of(
+        aws={
+            "profile": "cognito",
+            "region": "eu-west-1",
+            "user_pool": "eu-west-1_AbCdEf123",
+            "clients": ["c"],
+        }
+    )
     assert trusted(plan.issuers["aws"]).url == POOL
 
 
@@ -181,12 +199,18 @@ def test_cognito_derives_its_issuer_from_region_and_pool() -> None:
 
 def test_entra_overage_is_named_as_what_it_is() -> None:
     for over in (
-        {"groups": None, "_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "https://graph"}}},
+        {
+            "groups": None,
+            "_claim_names": {"groups": "src1"},
+            "_claim_sources": {"src1": {"endpoint": "https://graph"}},
+        },
         {"groups": None, "hasgroups": True},
     ):
         refusal = refused(ENTRA_V2, ENTRA_V2.token(**over))
         assert refusal.reason == Reason.CLAIMS and "overage" in refusal.sentence
-        elsewhere = ENTRA_APP.ask(ENTRA_V2.token(**over))  # groups are read from /roles there: nothing is missing
+        elsewhere = ENTRA_APP.ask(
+            ENTRA_V2.token(**over)
+        )  # groups are read from /roles there: nothing is missing
         assert isinstance(elsewhere, VerifiedToken)
 
 
@@ -202,7 +226,9 @@ def test_entra_a_token_for_graph_is_named() -> None:
     assert "Graph" in refused(ENTRA_V2, ENTRA_V2.token({"nonce": "x"})).sentence
 
 
-@pytest.mark.parametrize("over", [{"oid": None}, {"tid": None}, {"oid": "x"}, {"tid": f"{TENANT}:"}, {"oid": 7}, {"ver": "3.0"}])
+@pytest.mark.parametrize(
+    "over", [{"oid": None}, {"tid": None}, {"oid": "x"}, {"tid": f"{TENANT}:"}, {"oid": 7}, {"ver": "3.0"}]
+)
 def test_entra_needs_tenant_and_object(over: dict[str, Any]) -> None:
     refused(ENTRA_V2, ENTRA_V2.token(**over))
 
@@ -217,7 +243,14 @@ def test_keycloak_the_account_audience_proves_nothing() -> None:
     careless = Shape("keycloak", KEYCLOAK.url, KEYCLOAK.header, claims, "", None, frozenset({"account"}))
     assert refused(careless, careless.token()).reason == Reason.AUDIENCE
     picky = Shape(
-        "keycloak", KEYCLOAK.url, KEYCLOAK.header, claims, "", None, frozenset({"account"}), frozenset({"meshward-cli"})
+        "keycloak",
+        KEYCLOAK.url,
+        KEYCLOAK.header,
+        claims,
+        "",
+        None,
+        frozenset({"account"}),
+        frozenset({"meshward-cli"}),
     )
     assert isinstance(picky.ask(picky.token()), VerifiedToken)
     assert refused(picky, picky.token(azp="another")).reason == Reason.AUDIENCE
@@ -241,7 +274,10 @@ def test_kubernetes_only_projected_tokens() -> None:
     for over in (legacy | {"iss": None}, {"aud": None}, {"exp": None}, {"kubernetes.io": None}):
         over = {name: value for name, value in over.items() if name != "iss"}
         assert "projected token" in refused(KUBERNETES, KUBERNETES.token(**over)).sentence, over
-    for name in ("kubernetes.io/serviceaccount/secret.name", "kubernetes.io/serviceaccount/service-account.name"):
+    for name in (
+        "kubernetes.io/serviceaccount/secret.name",
+        "kubernetes.io/serviceaccount/service-account.name",
+    ):
         assert refused(KUBERNETES, KUBERNETES.token(**{name: "x"})).reason == Reason.CLAIMS
 
 
@@ -251,7 +287,9 @@ def test_kubernetes_the_api_servers_audience_proves_nothing() -> None:
     assert refused(careless, careless.token(aud=[default])).reason == Reason.AUDIENCE
 
 
-@pytest.mark.parametrize("sub", ["scorer", "system:serviceaccount:jobs", "system:node:n", "system:serviceaccount:a:b:c"])
+@pytest.mark.parametrize(
+    "sub", ["scorer", "system:serviceaccount:jobs", "system:node:n", "system:serviceaccount:a:b:c"]
+)
 def test_kubernetes_only_service_accounts(sub: str) -> None:
     assert refused(KUBERNETES, KUBERNETES.token(sub=sub)).reason == Reason.SUBJECT
 
@@ -259,7 +297,15 @@ def test_kubernetes_only_service_accounts(sub: str) -> None:
 # --- github
 
 
-@pytest.mark.parametrize("over", [{"repository_id": None}, {"repository_id": 701233}, {"repository_id": "7\n"}, {"repository_owner_id": None}])
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"repository_id": None},
+        {"repository_id": 701233},
+        {"repository_id": "7\n"},
+        {"repository_owner_id": None},
+    ],
+)
 def test_github_needs_the_immutable_ids(over: dict[str, Any]) -> None:
     refused(ACTIONS, ACTIONS.token(**over))
 
@@ -289,7 +335,11 @@ def test_opaque_tokens_are_refused_by_name_and_not_echoed(token: str, word: str,
 
 
 def test_every_sentence_fits_into_an_answer() -> None:
-    for sentence in (*(text for *_, text in known._PREFIXES), *known._TYPES.values(), *known._MEMBERS.values()):
+    for sentence in (
+        *(text for *_, text in known._PREFIXES),
+        *known._TYPES.values(),
+        *known._MEMBERS.values(),
+    ):
         assert sentence.isascii() and sentence.isprintable() and len(sentence) <= 190, sentence
 
 
@@ -303,6 +353,25 @@ def test_every_profile_of_the_format_has_a_file_and_a_page_that_says_what_it_was
         page = (ROOT / "docs" / "issuers" / f"{name}.md").read_text()
         for heading in ("## The policy", "## The login client", "## Claims", "## Tried against"):
             assert heading in page, (name, heading)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_policies_of_its_page_are_policies(name: str) -> None:
+    page = (ROOT / "docs" / "issuers" / f"{name}.md").read_text()
+    blocks = [
+        text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if text.startswith("issuers:")
+    ]
+    assert blocks
+    for text in blocks:
+        roles = "" if "\nroles:" in text else "roles: {r: [{issuer: corp, group: g}]}\n"
+        rest = """version: 1
+trust_domain: td.test
+models: {m: {versions: {v1: {server: tei, url: "unix:/run/m.sock"}}}}
+grants: []
+"""
+        policy = parse([Source("page.yaml", f"{rest}{text}{roles}".encode())]).policy
+        assert [issuer.profile for issuer in policy.issuers.values()] == [name]
+        assert not_yet_enforced(policy) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

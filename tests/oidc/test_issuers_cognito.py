@@ -39,8 +39,15 @@ class Pool:
     tokens: dict[str, str]
 
     def issuer(self, **over: Any) -> Issuer:
-        given = {"profile": "cognito", "region": REGION, "user_pool": self.id, "clients": [self.client]} | over
-        given |= {"jwks": {"url": f"{self.url}/{self.id}/.well-known/jwks.json", "allow": ["http", "private"]}}
+        given = {
+            "profile": "cognito",
+            "region": REGION,
+            "user_pool": self.id,
+            "clients": [self.client],
+        } | over
+        given |= {
+            "jwks": {"url": f"{self.url}/{self.id}/.well-known/jwks.json", "allow": ["http", "private"]}
+        }
         text = f"""
 version: 1
 trust_domain: td.test
@@ -88,7 +95,9 @@ def _pool_of(api: Any, url: str) -> Pool:
         api.create_group(UserPoolId=pool, GroupName=group)
         api.admin_add_user_to_group(UserPoolId=pool, Username="ann", GroupName=group)
     login = api.initiate_auth(
-        ClientId=client, AuthFlow="USER_PASSWORD_AUTH", AuthParameters={"USERNAME": "ann", "PASSWORD": PASSWORD}
+        ClientId=client,
+        AuthFlow="USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": "ann", "PASSWORD": PASSWORD},
     )["AuthenticationResult"]
     sub = next(each["Value"] for each in made["Attributes"] if each["Name"] == "sub")
     return Pool(url, pool, client, sub, {"access": login["AccessToken"], "id": login["IdToken"]})

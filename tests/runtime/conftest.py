@@ -50,11 +50,16 @@ class Supervised:
     """A supervisor in a process of its own."""
 
     def __init__(
-        self, path: Path, parts: list[dict[str, Any]], timing: dict[str, float], env: dict[str, str]
+        self,
+        path: Path,
+        parts: list[dict[str, Any]],
+        timing: dict[str, float],
+        env: dict[str, str],
+        later: list[dict[str, Any]],
     ):
         self.state = State(path)
         script = Path(__file__).with_name("supervised.py")
-        wanted = json.dumps({"parts": parts, "timing": timing})
+        wanted = json.dumps({"parts": parts, "timing": timing, "later": later})
         self.process = subprocess.Popen(
             [sys.executable, str(script), str(path), wanted],
             stdout=subprocess.PIPE,
@@ -99,8 +104,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a supervisor over `parts`; whatever the test leaves is ended."""
     started: list[Supervised] = []
 
-    def run(*parts: dict[str, Any], env: dict[str, str] | None = None, **timing: float) -> Supervised:
-        started.append(Supervised(tmp_path / "state", list(parts), timing, env or {}))
+    def run(
+        *parts: dict[str, Any],
+        env: dict[str, str] | None = None,
+        later: list[dict[str, Any]] | None = None,
+        **timing: float,
+    ) -> Supervised:
+        started.append(Supervised(tmp_path / "state", list(parts), timing, env or {}, later or []))
         return started[-1]
 
     yield run

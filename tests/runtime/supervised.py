@@ -1,7 +1,8 @@
 """A supervisor of its own process, to be signalled and killed: `python supervised.py STATE JSON`.
 
-JSON is {"timing": {...}, "parts": [{"name", "argv", "ready", ...}]}; a part is ready when its file
-`ready` exists. Prints READY, and after a MeshwardError its code, message and remedy.
+JSON is {"timing": {...}, "parts": [{"name", "argv", "ready", ...}], "later": [...]}; a part is ready when its file
+`ready` exists. Prints READY, and after a MeshwardError its code, message and remedy. What is `later` comes after
+READY, in turn: {"add": part, "needed_by": [...]} or {"remove": name}.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main() -> int:
         with hold_lock(state):
             specs = [spec_of(part, state.log(part["name"])) for part in wanted["parts"]]
             timing = Timing(**wanted.get("timing", {}))
-            asyncio.run(supervise(state, specs, timing))
+            asyncio.run(supervise(state, specs, timing, wanted.get("later", [])))
             clean(state)
     except MeshwardError as error:
         say(json.dumps([error.code, error.message, error.remedy]))
@@ -42,9 +43,29 @@ def main() -> int:
     return 0
 
 
-async def supervise(state: Any, specs: list[ProcessSpec], timing: Timing) -> None:
+async def supervise(state: Any, specs: list[ProcessSpec], timing: Timing, later: list[Any]) -> None:
     supervisor = Supervisor(state, specs, notes=["a note"], progress=say, timing=timing)
-    await supervisor.run(lambda: say("READY"))
+    tasks = []
+
+    def ready() -> None:
+        say("READY")
+        tasks.append(asyncio.create_task(come_and_go(supervisor, state, later)))
+
+    await supervisor.run(ready)
+
+
+async def come_and_go(supervisor: Supervisor, state: Any, later: list[Any]) -> None:
+    for step in later:
+        if "add" in step:
+            name = step["add"]["name"]
+            try:
+                await supervisor.add(spec_of(step["add"], state.log(name)), step.get("needed_by", ()))
+                say(f"ADDED {name}")
+            except MeshwardError as error:
+                say(f"FAILED {name} {error.code}")
+        else:
+            await supervisor.remove(step["remove"])
+            say(f"REMOVED {step['remove']}")
 
 
 def spec_of(part: dict[str, Any], log: Path) -> ProcessSpec:

@@ -182,3 +182,20 @@ def test_cleaning_does_not_follow_links_out_of_the_run_directory(
         server.bind(str(tmp_path / "outside" / "s"))
     clean(state)
     assert (tmp_path / "outside" / "s").exists()
+
+
+def test_a_directory_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    """`--state /tmp` by root must not close /tmp to everybody."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "somebody's").touch()
+    with pytest.raises(MeshwardError, match="not empty"):
+        open_state(shared)
+    assert mode(shared) == 0o1777 and [path.name for path in shared.iterdir()] == ["somebody's"]
+
+
+def test_a_state_is_known_again(tmp_path: Path) -> None:
+    open_state(tmp_path / "state")
+    (tmp_path / "state" / "more").touch()
+    open_state(tmp_path / "state")

@@ -87,6 +87,16 @@ def test_a_part_has_no_terminal_no_stdin_no_core_and_no_new_privileges(tmp_path:
     assert session.strip() == pid
 
 
+def test_a_part_may_open_as_many_files_as_the_machine_allows(tmp_path: Path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))  # a shell's usual limit
+    try:
+        soft = output(spec(tmp_path, "/bin/sh", "-c", "ulimit -Sn"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert int(soft) == (min(before[1], 65_536) if before[1] != resource.RLIM_INFINITY else 65_536)
+
+
 def test_only_handed_descriptors_are_inherited(tmp_path: Path):
     leak = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(leak, True)

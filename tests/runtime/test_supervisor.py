@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshward.kit.errors import Exit
+from meshward.runtime.directories import open_state
 from meshward.runtime.leftovers import leftovers
 from meshward.runtime.part import LONGEST_PAUSE, pause_after
 from meshward.runtime.report import Phase
@@ -233,7 +234,8 @@ def test_logs_are_private_and_bounded(start: Start, tmp_path: Path):
 
 
 def test_a_status_file_that_cannot_be_written_stops_nothing(start: Start, tmp_path: Path):
-    (tmp_path / "state" / "status.json").mkdir(parents=True)
+    open_state(tmp_path / "state")
+    (tmp_path / "state" / "status.json").mkdir()
 
     run = start(sleeper("one", tmp_path)).until_ready()
 

@@ -24,6 +24,7 @@ from meshward.apply.ask import Asked, answer
 from meshward.apply.mesh import Mesh
 from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid
 from meshward.runtime.directories import State
+from meshward.runtime.instance import nothing_runs
 from meshward.runtime.lock import holder
 
 SOCKET = "control.sock"
@@ -61,7 +62,7 @@ def ask(state: Path, request: dict[str, Any], progress: Callable[[str], None]) -
     """
     place = State(state)
     if not place.path.is_dir() or holder(place) is None:
-        raise _nothing_runs(state)
+        raise nothing_runs(state)
     with socket.socket(socket.AF_UNIX) as connection, _within(place.path) as near:
         try:
             connection.connect(near)
@@ -147,15 +148,6 @@ def _failure(told: dict[str, Any]) -> MeshwardError:
     lines = "".join(f"\n    {each['code']}: {each['message']}" for each in told["problems"])
     message = f"{told['message']}{lines if len(told['problems']) > 1 else ''}"
     return MeshwardError(told["code"], message, told["remedy"], exit_code=Exit(told["exit"]))
-
-
-def _nothing_runs(state: Path) -> MeshwardError:
-    return MeshwardError(
-        "MW3001",
-        f"nothing runs in `{state}`",
-        "Start it with `meshward up POLICY` (or `make demo`), or name another directory with --state.",
-        exit_code=Exit.USAGE,
-    )
 
 
 def _deaf(state: Path, error: OSError) -> MeshwardError:

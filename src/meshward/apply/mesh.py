@@ -45,7 +45,7 @@ from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Document, to_json
 from meshward.policy.schema import Policy
-from meshward.runtime.bridge import Parts
+from meshward.runtime.bridge import Parts, refused
 from meshward.runtime.machine import Machine
 from meshward.runtime.ports import require_free
 from meshward.spiffe.ca import load_or_create as load_authority
@@ -278,8 +278,7 @@ class Mesh:
         if isinstance(error, MeshwardError):
             error.exit_code = Exit.HOP_REFUSED
             raise error
-        remedy = "The revision that was running runs on."
-        raise MeshwardError("MW3021", why, remedy, exit_code=Exit.HOP_REFUSED) from None
+        raise refused("this machine", why) from None
 
     def _write_down(self) -> None:
         """For people and for the next start. The revision is what its record says, whatever becomes of these."""

@@ -5,17 +5,22 @@ A guard sees its new SVID by the rename of a watched file; the edge by the renam
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from meshward.apply.hops import Owner
 from meshward.kit.canonical import canonical_json
+from meshward.kit.durable import opened_directory
 from meshward.plan.ir import Plan
 from meshward.runtime.directories import Run
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.resources import SVID, discovery_response, svid
+
+_ISSUED = re.compile(r"(web|edge)\.[0-9]+\.pem", re.ASCII)
 
 
 def renew_guards(
@@ -43,6 +48,7 @@ def renew_edge(plan: Plan, run: Run, authority: Authority, owner: Owner, generat
 
 def _discard(certs: Path, keep: Sequence[int]) -> None:
     kept = {f"{what}.{generation}.pem" for what in ("web", "edge") for generation in keep}
-    for file in certs.glob("*.*.pem"):
-        if file.name not in kept:
-            file.unlink()
+    with opened_directory(certs) as directory:  # the edge's uid could put a link in its place
+        for name in os.listdir(directory):
+            if _ISSUED.fullmatch(name) and name not in kept:
+                os.unlink(name, dir_fd=directory)

@@ -65,7 +65,7 @@ def _as(text: str) -> As:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "it"
         raise _usage(f"--as: `{key}`: {first['msg']}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _usage(f"--as is not JSON: {error}") from None
 
 

@@ -58,7 +58,7 @@ def command(
         flags = (issuer, model_url, client, audience, group, subject, claim, server, name, listen, hostname)
         draft = drawn(Given(*flags), ask, _say)
         text, findings = checked(draft, out)
-        write_atomic(out, text, 0o644)
+        write_atomic(out.resolve(), text, 0o644)
         _report(draft, out, findings, as_json=json)
         return Exit.OK
 

@@ -117,6 +117,12 @@ def fault(status: int, reason: str) -> Answer:
     return Answer(status, [(b"x-mw-reason", reason.encode()), _expires(0)])
 
 
+def blind() -> Answer:
+    """Records cannot be kept. As a refusal, for nginx passes on no reason of a 5xx; the client's status is 503."""
+    sentence = "Records of requests cannot be kept just now, so this one was refused. Operator: see meshward status."
+    return _refusal(503, "audit_blind", sentence, "", None, 0)
+
+
 def resource_of(origin: str, front: str, model: str) -> str:
     """The protected resource (RFC 9728) that a request was for; says nothing about whether it exists."""
     return f"{origin}/m/{model}" if front == "m" and is_name(model) else origin

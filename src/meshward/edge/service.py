@@ -132,7 +132,7 @@ class DecisionService:
         """1 can it be recorded, 2 who asks, 3 for which model and action, 4 may they, 5 the token."""
         world, trust = self.world, self.trust
         if world.plan.audit.on_blind == "block" and self._sight.is_blind(world.plan.audit.max_blind):
-            return answers.fault(503, "audit_blind")
+            return answers.blind()
         resource = answers.resource_of(world.live.origin, question.front, question.model)
         try:
             caller = await _caller(question, world, trust)

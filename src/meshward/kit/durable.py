@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def write_atomic(path: Path, data: bytes | str, mode: int = 0o600, gid: int | None = None) -> None:
-    """Replace `path` by `data`. Watchers that look for renames (Envoy, the edge's epoch) see it at once."""
+    """Replace `path` by `data`. Watchers that look for renames (Envoy, the edge's epoch) see it at once.
+
+    The directory is opened once and never through a link (OSError), and all else happens inside it: whoever may
+    rename it meanwhile cannot lead us, who may be root, to another place.
+    """
     payload = data.encode() if isinstance(data, str) else data
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            if gid is not None:
-                os.fchown(file.fileno(), -1, gid)
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+    temporary = f".{path.name}.{secrets.token_hex(6)}"
+    with opened_directory(path.parent) as directory:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=directory)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                if gid is not None:
+                    os.fchown(file.fileno(), -1, gid)
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)
+            raise
+        os.fsync(directory)
 
 
-def sync_directory(directory: Path) -> None:
-    """Make renames in `directory` survive a crash."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+@contextmanager
+def opened_directory(path: Path) -> Iterator[int]:
+    """A descriptor of the directory `path`. Raises OSError where its last component is a link."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 

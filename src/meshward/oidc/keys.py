@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from meshward.kit.clock import Clock
@@ -40,7 +41,7 @@ class IssuerKeys:
         self._clock = monotonic
         self._keys: Mapping[str, VerificationKey] = {}
         self._good_at: float | None = None
-        self._tried_at: float | None = None
+        self._asked_at: float | None = None  # when a request last caused a fetch
         self._failing = False
         self._fetching: asyncio.Task[None] | None = None
 
@@ -50,14 +51,14 @@ class IssuerKeys:
         return None if self._good_at is None else self._clock() - self._good_at
 
     async def find(self, kid: str) -> VerificationKey:
-        """See `verify.Keys`. Asks the issuer about a `kid` not seen before, within `MIN_INTERVAL`."""
+        """See `verify.Keys`. Asks the issuer about a `kid` not seen before, at most once in `MIN_INTERVAL`."""
         key = self._usable().get(kid)
-        if key is None and self._may_fetch():
-            await self._wait_for_fetch()
+        if key is None:
+            await self._look_again(kid)
             key = self._usable().get(kid)
         if key is not None:
             return key
-        if not self._usable():
+        if not self._usable() or self._running() is not None:  # it may be among those that are on their way
             raise KeysUnavailable(
                 "MW2005",
                 f"there are no usable keys of the issuer `{self.issuer.name}`",
@@ -73,8 +74,7 @@ class IssuerKeys:
         Before there was any key it tries every `EAGER` seconds: an issuer may start when we do.
         """
         while True:
-            if self.age is None or self._may_fetch():
-                await self._fetch()
+            await self._fetch()
             await asyncio.sleep(self._pause())
 
     def _pause(self) -> float:
@@ -86,25 +86,35 @@ class IssuerKeys:
         age = self.age
         return {} if age is None or age > self.issuer.keys.max_stale else self._keys
 
-    def _may_fetch(self) -> bool:
-        """Whether a fetch runs already, or the last one is long enough ago."""
-        if self._fetching is not None:
-            return True
-        return self._tried_at is None or self._clock() - self._tried_at >= MIN_INTERVAL
+    async def _look_again(self, kid: str) -> None:
+        """Wait for the fetch that runs, which may have begun too early, and then for one of our own if we may."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                if (running := self._running()) is not None:
+                    await asyncio.shield(running)
+                if kid not in self._usable() and self._may_ask():
+                    await asyncio.shield(self._fetch())
 
-    async def _wait_for_fetch(self) -> None:
-        await asyncio.wait([self._fetch()], timeout=PATIENCE)
+    def _may_ask(self) -> bool:
+        """Whether the last fetch that a request caused is long enough ago; then this one is the last.
+
+        What `keep_fresh` fetches does not count: a key that is new just after it need not wait.
+        """
+        now = self._clock()
+        if self._asked_at is not None and now - self._asked_at < MIN_INTERVAL:
+            return False
+        self._asked_at = now
+        return True
 
     def _fetch(self) -> asyncio.Task[None]:
         """The fetch that runs, or a new one: all who wait share it."""
-        if self._fetching is None:
-            self._tried_at = self._clock()
-            self._fetching = asyncio.create_task(self._replace())
-            self._fetching.add_done_callback(self._done)
-        return self._fetching
+        running = self._running()
+        if running is None:
+            running = self._fetching = asyncio.create_task(self._replace())
+        return running
 
-    def _done(self, _: asyncio.Task[None]) -> None:
-        self._fetching = None
+    def _running(self) -> asyncio.Task[None] | None:
+        return None if self._fetching is None or self._fetching.done() else self._fetching
 
     async def _replace(self) -> None:
         """A document that cannot be had, or has no usable key, never replaces a good one."""

@@ -23,7 +23,11 @@ _PREFIXES: tuple[tuple[str, Reason, str], ...] = (
     ),
     ("ghp_", Reason.OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
     ("gho_", Reason.OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
-    ("ghs_", Reason.OPAQUE, "This is a GitHub token, which is opaque: a workflow asks for an OIDC token instead."),
+    (
+        "ghs_",
+        Reason.OPAQUE,
+        "This is a GitHub token, which is opaque: a workflow asks for an OIDC token instead.",
+    ),
     ("github_pat_", Reason.OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
     ("sk-", Reason.OPAQUE, "This is a key of another model provider, sent by mistake; it was not kept."),
 )

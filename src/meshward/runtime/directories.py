@@ -94,7 +94,10 @@ class Run:
 def open_state(path: Path) -> State:
     """STATE at `path`, created or tightened to 0700. Raises MeshwardError if it is no directory of ours."""
     state = State(path)
+    if state.path.is_dir() and any(state.path.iterdir()) and not state.lock_file.exists():
+        raise _refused(state.path, "is not empty and no state of meshward's: it would be closed to others")
     own_directory(state.path, parents=True)
+    state.lock_file.touch(0o600)  # what tells a state from any other directory
     own_directory(state.logs)
     return state
 

@@ -44,11 +44,15 @@ def load_instance(state: Path) -> Instance:
     try:
         value = json.loads((state / FILE).read_text())
     except FileNotFoundError:
-        raise MeshwardError(
-            "MW3001",
-            f"nothing runs in `{state}`",
-            "Start it with `meshward up POLICY` (or `make demo`), or name another directory with --state.",
-            exit_code=Exit.USAGE,
-        ) from None
+        raise nothing_runs(state) from None
     guards = tuple(Guarded(**guard) for guard in value.pop("guards"))
     return Instance(guards=guards, **value)
+
+
+def nothing_runs(state: Path) -> MeshwardError:
+    return MeshwardError(
+        "MW3001",
+        f"nothing runs in `{state}`",
+        "Start it with `meshward up POLICY` (or `make demo`), or name another directory with --state.",
+        exit_code=Exit.USAGE,
+    )

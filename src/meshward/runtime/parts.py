@@ -12,7 +12,7 @@ from meshward.runtime.components import Components
 from meshward.runtime.directories import Run, State
 from meshward.runtime.identities import Identity
 from meshward.runtime.process import ProcessSpec, Ready
-from meshward.runtime.ready import http_ok, port_accepts, socket_accepts
+from meshward.runtime.ready import http_ok, socket_accepts, tls_accepts
 from meshward.runtime.seal import sealed_command
 from meshward.targets.envoy.files import command as guard_command
 
@@ -75,7 +75,7 @@ def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> 
         ),
         identity=bench.identities["edge"],
         log=bench.state.log("edge"),
-        ready=port_accepts(host, port),
+        ready=tls_accepts(host, port, bench.state.path / "root.pem"),
         stop_signal=signal.SIGTERM,
         death_signal=signal.SIGTERM,
         stale=(directory / "cold.sock",),

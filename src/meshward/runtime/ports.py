@@ -23,7 +23,10 @@ class Holder:
 
 def require_free(addresses: Iterable[tuple[str, int]]) -> None:
     """Raise MeshwardError for the first (address, port) that cannot be bound, naming who holds it."""
-    for host, port in addresses:
+    wanted = list(addresses)
+    for host, port in wanted:
+        if wanted.count((host, port)) > 1:
+            raise MeshwardError("MW3040", f"port {port} on {host} is wanted twice", "Give each part a port of its own.")
         try:
             _try_bind(host, port)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 
 from meshward.runtime.process import Ready
@@ -29,6 +30,23 @@ def socket_accepts(path: Path) -> Ready:
 def port_accepts(host: str, port: int) -> Ready:
     async def ask() -> bool:
         return await _answers(None, host=host, port=port)
+
+    return ask
+
+
+def tls_accepts(host: str, port: int, root: Path) -> Ready:
+    """Whoever listens there has a certificate under the PEM file `root`: it is ours, and not another's listener."""
+
+    async def ask() -> bool:
+        try:
+            context = ssl.create_default_context(cafile=root)
+            context.check_hostname = False  # the address is asked, not a name
+            async with asyncio.timeout(_TIMEOUT):
+                _, writer = await asyncio.open_connection(host, port, ssl=context)
+                writer.close()
+        except (OSError, TimeoutError):
+            return False
+        return True
 
     return ask
 

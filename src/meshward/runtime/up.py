@@ -97,6 +97,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
         try:
             require_free([(plan.edge.host, plan.edge.port), *extra.ports])
             place = machine(state, run, components, extra)
+            progress(f"note: {place.sentence}")
             mesh = _prepared(place, policy, plan, revision)
             instance = save_instance(place, mesh.standing)
             asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
@@ -132,7 +133,7 @@ def _revision(
     if starting.policy is None:
         if current is None:
             raise MeshwardError(
-                "MW0901",
+                "MW3030",
                 "no revision was accepted here yet",
                 "Give a POLICY, or --demo. See `meshward up --help`.",
                 exit_code=Exit.USAGE,

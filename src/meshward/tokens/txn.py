@@ -28,7 +28,9 @@ class Transaction:
     grant: str
     revision: int
     roles: Sequence[str]
-    proof: Mapping[str, str]  # the hash of the credential, by its kind: `ath` of a token, `x5t` of a certificate
+    proof: Mapping[
+        str, str
+    ]  # the hash of the credential, by its kind: `ath` of a token, `x5t` of a certificate
     client: str | None
     expires_at: int
 
@@ -77,8 +79,7 @@ def claims_of(transaction: Transaction, issued_at: int) -> dict[str, Any]:
             "rev": str(transaction.revision),
             "perm": {transaction.permission: "1"},
         },
-        "rctx": dict(transaction.proof)
-        | ({} if transaction.client is None else {"cid": transaction.client}),
+        "rctx": dict(transaction.proof) | ({} if transaction.client is None else {"cid": transaction.client}),
     }
 
 

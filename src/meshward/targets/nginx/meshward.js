@@ -285,7 +285,7 @@ function cause(v, code) {
         return [code === 500 ? 502 : code, 'guard_unavailable', 'The guard of this model did not answer. Try again.'];
     }
     if ((code === 401 || code === 403) && v.mw_cache) {               // asked, and refused: the decision's own words
-        return [Number(like(/^(400|401|403|404|429)$/, v.mw_d_status)) || code,
+        return [Number(like(/^(400|401|403|404|429|503)$/, v.mw_d_status)) || code,
             like(/^[a-z][a-z0-9_]{0,63}$/, v.mw_d_reason) || 'refused',
             like(/^[\x20-\x7e]{1,200}$/, v.mw_d_message) || 'The request was refused.'];
     }

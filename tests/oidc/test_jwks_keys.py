@@ -217,3 +217,92 @@ def test_keys_from_a_file(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(OSError):
         asyncio.run(document(place))
+
+
+def test_a_key_that_comes_back_is_accepted_again() -> None:
+    async def play(idp: Provider) -> None:
+        assert found(await idp.find("first"), "first")
+        idp.body, idp.now = idp.document(SECOND), idp.now + 10
+        assert found(await idp.find("second"), "second") and await idp.find("first") == Reason.KEY
+        idp.body, idp.now = idp.document(FIRST, SECOND), idp.now + 10
+        assert found(await idp.find("first"), "first") and found(await idp.find("second"), "second")
+
+    scene(play)
+
+
+def test_a_flood_of_unknown_kids_at_once_causes_one_fetch_in_ten_seconds() -> None:
+    async def play(idp: Provider) -> None:
+        await idp.find("first")
+        for _ in range(3):
+            idp.now += 10
+            before = idp.asked
+            answers = await asyncio.gather(*(idp.find(f"random{number}") for number in range(500)))
+            assert set(answers) == {Reason.KEY} and idp.asked == before + 1
+            assert found(await idp.find("first"), "first")
+
+    scene(play)
+
+
+def test_each_issuer_has_its_own_fetches() -> None:
+    """A flood at one does not keep another's new key out."""
+
+    async def play(idp: Provider) -> None:
+        other = Provider()
+        for each in (idp, other):
+            await each.find("first")
+            each.now += 10
+        for number in range(100):
+            await idp.find(f"random{number}")
+        other.body = other.document(FIRST, SECOND)
+        assert found(await other.find("second"), "second")
+
+    scene(play)
+
+
+def test_a_rotation_right_after_a_scheduled_fetch_refuses_nobody() -> None:
+    """Tokens by the old key and by the new one, from the moment at which the issuer signs by the new one."""
+
+    async def play(idp: Provider) -> None:
+        fresh = asyncio.create_task(idp.keys.keep_fresh())
+        while idp.keys.age is None:
+            await asyncio.sleep(0)
+        idp.now += 0.001
+        idp.body = idp.document(FIRST, SECOND)
+        for kid in ("first", "second", "first", "second"):
+            assert found(await idp.find(kid), kid)
+        assert idp.asked == 2
+        fresh.cancel()
+
+    scene(play)
+
+
+def test_a_rotation_under_a_flood_is_seen_within_ten_seconds_and_old_tokens_never_wait() -> None:
+    async def play(idp: Provider) -> None:
+        await idp.find("first")
+        rotated = idp.now
+        idp.body = idp.document(FIRST, SECOND)
+        while not found(await idp.find("second"), "second"):
+            assert await idp.find("random") == Reason.KEY
+            assert found(await idp.find("first"), "first")
+            idp.now += 0.25
+        assert idp.now - rotated <= 10
+        assert idp.asked == 2
+
+    scene(play)
+
+
+def test_while_a_slow_fetch_runs_an_unknown_kid_is_not_called_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be in what is on its way: the caller is told to try again, not to sign in again."""
+
+    async def play(idp: Provider) -> None:
+        await idp.find("first")
+        idp.now += 10
+        idp.gate, idp.body = asyncio.Event(), idp.document(FIRST, SECOND)
+        assert await idp.find("second") == "MW2005"
+        assert found(await idp.find("first"), "first")
+        idp.gate.set()
+        while not found(await idp.find("second"), "second"):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(keys_module, "PATIENCE", 0.01)
+    scene(play)

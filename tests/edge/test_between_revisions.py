@@ -1,0 +1,128 @@
+"""Between two revisions a permit must hold under both; files of two revisions are no world; the revoked stay out."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshward.decide.decide import decide
+from meshward.decide.types import Denial, Identity, Permit, Request
+from meshward.edge.live import save_text
+from meshward.edge.narrow import narrowed
+from meshward.edge.revoked import FILE, Revoked, load_revoked
+from meshward.edge.revoked import save_text as revoked_text
+from meshward.edge.world import load
+from meshward.kit.errors import MeshwardError
+from meshward.plan.ir import Plan, Route
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import Policy
+from meshward.tokens.keys import load_or_create
+from tests.edge.mesh import LIVE, POLICY
+
+ROUTE = Route("POST", "/embed")
+SCIENTIST = Identity(issuer="corp", subject="a", groups=("science",))
+ASKED = Request(model="minilm", action="infer", at=1_800_000_000)
+
+
+def plan_of(edit: Any = None) -> Plan:
+    policy = copy.deepcopy(POLICY)
+    if edit is not None:
+        edit(policy)
+    return resolve(Policy.model_validate(policy))
+
+
+def under_both(edit: Any, identity: Identity = SCIENTIST, route: Route = ROUTE) -> Permit | Denial:
+    now = plan_of()
+    permit = decide(now, identity, ASKED)
+    assert isinstance(permit, Permit)
+    return narrowed(permit, now, plan_of(edit), identity, ASKED, route)
+
+
+def test_what_both_permit_goes_on_unchanged() -> None:
+    found = under_both(lambda policy: policy["grants"].append({**policy["grants"][0], "id": "more"}))
+    assert found == decide(plan_of(), SCIENTIST, ASKED)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda p: p["grants"].pop(0),
+        lambda p: p["roles"].update(scientist=[{"issuer": "corp", "group": "others"}]),
+        lambda p: p.update(denies=[{"id": "no", "roles": ["scientist"]}]),
+        lambda p: p["servers"].update(mine={"manage": ["POST /embed"], "infer": ["POST /v1/embeddings"]}),
+        lambda p: p["servers"].update(mine={"infer": ["POST /v1/embeddings"]}),
+        lambda p: p["issuers"]["corp"].update(audience="other"),
+        lambda p: p["models"].pop("minilm") and p["grants"].pop(0),
+    ],
+)
+def test_what_the_next_revision_takes_is_closed_already(edit: Any) -> None:
+    found = under_both(edit)
+    assert isinstance(found, Denial) and found.holds_until == ASKED.at, "it must not be kept"
+
+
+def test_a_permit_holds_no_longer_than_under_either() -> None:
+    found = under_both(lambda policy: policy["grants"][0].update(expires="2030-01-01"))
+    assert isinstance(found, Permit) and found.holds_until is not None
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    load_or_create(tmp_path / "keys")
+    return tmp_path
+
+
+def write(directory: Path, live: Any, policy: Any, following: Any = None) -> None:
+    (directory / "live.json").write_text(save_text(live))
+    (directory / "policy.json").write_text(json.dumps(policy))
+    if following is not None:
+        (directory / "next.json").write_text(json.dumps(following))
+
+
+def other() -> dict[str, Any]:
+    changed = copy.deepcopy(POLICY)
+    changed["grants"].pop()
+    return changed
+
+
+def test_files_of_two_revisions_are_refused(directory: Path) -> None:
+    mine, theirs = plan_of().digest, resolve(Policy.model_validate(other())).digest
+    write(directory, replace(LIVE, policy=mine, until=theirs), POLICY, other())
+    world = load(directory)
+    assert world.next is not None and world.next.digest == theirs
+    for live, policy, following in (
+        (replace(LIVE, policy=theirs), POLICY, None),
+        (replace(LIVE, policy=mine, until=theirs), POLICY, POLICY),
+        (replace(LIVE, policy=mine, until=mine), POLICY, other()),
+    ):
+        write(directory, live, policy, following)
+        with pytest.raises(MeshwardError) as refusal:
+            load(directory)
+        assert refusal.value.code == "MW2031"
+    (directory / "next.json").unlink()
+    write(directory, replace(LIVE, policy=mine, until=theirs), POLICY)
+    with pytest.raises(MeshwardError):
+        load(directory)
+
+
+def test_revocations_end_when_they_say() -> None:
+    revoked = Revoked({"corp:a": None, "corp:b": 100}, {"t": 100})
+    assert revoked.hits("corp:a", None, 10**10) and revoked.hits("corp:b", None, 99.9)
+    assert not revoked.hits("corp:b", None, 100) and not revoked.hits("corp:c", None, 0)
+    assert revoked.hits("corp:c", "t", 99) and not revoked.hits("corp:c", ["t"], 99)
+    assert revoked.standing(100) == Revoked({"corp:a": None}, {})
+
+
+def test_damaged_revocations_stop_the_service(directory: Path) -> None:
+    assert load_revoked(directory) == Revoked()
+    (directory / FILE).write_text(revoked_text(Revoked({"corp:a": 5}, {"t": None})))
+    assert load_revoked(directory) == Revoked({"corp:a": 5}, {"t": None})
+    write(directory, LIVE, POLICY)
+    for broken in ("", "{", "[]", '{"subjects": []}', '{"subjects": {"a": "x"}}', '{"more": {}}'):
+        (directory / FILE).write_text(broken)
+        with pytest.raises(MeshwardError):
+            load(directory)

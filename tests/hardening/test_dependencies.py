@@ -1,0 +1,149 @@
+"""What the edge depends on goes away, hangs or is stormed: nothing opens, nothing old is used for long (K10-K14)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.hardening.conftest import KeyServer
+from tests.stack.faultproxy import before
+from tests.stack.issuer import TestIssuer
+from tests.stack.live import raise_epoch
+from tests.stack.running import Stack, eventually
+
+PUBLIC = "/m/m.1/v1/public"
+TTL = 10.0  # seconds for which a decision may be kept at the very most
+INTERVAL = 10.0  # seconds between two fetches of keys that requests can cause
+
+
+def test_k10_without_the_decision_service_a_permit_ends_with_its_time(stack: Stack, ann: str) -> None:
+    """Dead, and nobody there to start it again: what was decided holds for seconds, all else is refused."""
+    eve = stack.issuer.token("eve", ["others"])
+    assert stack.call("GET", PUBLIC, ann).status == 200
+    dead = stack.processes()["decide"]
+    os.kill(stack.process.pid, signal.SIGSTOP)  # the supervisor
+    try:
+        os.kill(dead, signal.SIGKILL)
+        died = time.monotonic()
+        others = (
+            ("GET", PUBLIC, eve),
+            ("POST", PUBLIC, ann),
+            ("GET", "/m/mx1/v1/public", ann),
+            ("GET", PUBLIC, None),
+        )
+        assert [stack.call(*other).status for other in others] == [503] * 4
+        statuses = [200]
+        while statuses[-1] == 200:
+            assert time.monotonic() < died + TTL, "an old permit is still used"
+            statuses.append(stack.call("GET", PUBLIC, ann).status)
+        assert statuses[-1] == 503
+        assert stack.call("GET", PUBLIC, ann).status == 503
+    finally:
+        os.kill(stack.process.pid, signal.SIGCONT)
+    eventually(lambda: stack.call("GET", PUBLIC, ann).status == 200, 20, "the decision service's return")
+    assert {each.target for each in stack.taken()} == {"/v1/public"}
+
+
+def test_k11_a_slow_decision_refuses_and_holds_up_nobody_else(stack: Stack, ann: str) -> None:
+    assert stack.call("GET", PUBLIC, ann).status == 200
+    with before(stack.run / "decide" / "decide.sock") as proxy:
+        time.sleep(
+            4.5
+        )  # the edge keeps connections that are not the proxy's for four idle seconds, and shows none
+        for mode in ("delay 5000", "blackhole", "refuse"):
+            proxy.mode = "pass"
+            eventually(
+                lambda: stack.call("GET", PUBLIC, ann).status == 200, what=f"decisions before `{mode}`"
+            )
+            stack.taken()
+            proxy.mode = mode
+            _refused_in_time(stack, mode)
+            assert stack.taken() == [], mode
+            warm = stack.call("GET", PUBLIC, ann)
+            assert warm.status in (200, 503) and len(stack.taken()) == (warm.status == 200), mode
+    eventually(lambda: stack.call("GET", PUBLIC, ann).status == 200, what="decisions")
+
+
+def _refused_in_time(stack: Stack, mode: str) -> None:
+    """Four callers at once about whom nothing is decided yet."""
+    began = time.monotonic()
+    tokens = [stack.issuer.token(secrets.token_hex(4), ["team.io"]) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        statuses = list(pool.map(lambda token: stack.call("GET", PUBLIC, token).status, tokens))
+    assert statuses == [503] * 4, mode
+    assert time.monotonic() - began < 4, f"{mode}: refused later than the edge waits for a decision"
+
+
+def test_k12_known_keys_outlive_the_issuers_outage_and_unknown_ones_are_refused(
+    stack: Stack, remote: KeyServer
+) -> None:
+    token = remote.token("rae")
+    eventually(lambda: stack.call("GET", PUBLIC, token).status == 200, what="the remote issuer's keys")
+    for mode in ("refuse", "blackhole"):
+        remote.proxy.mode = mode
+        try:
+            raise_epoch(stack)
+            assert stack.call("GET", PUBLIC, remote.token("rae")).status == 200, mode
+            unknown = remote.token("rae", kid=secrets.token_hex(8), signer=TestIssuer())
+            began = time.monotonic()
+            assert stack.call("GET", PUBLIC, unknown).status == 401, mode
+            assert time.monotonic() - began < 3, "an outage holds nobody up"
+        finally:
+            remote.proxy.mode = "pass"
+
+
+def test_k13_a_new_key_is_taken_within_ten_seconds_and_no_good_request_is_refused(
+    stack: Stack, remote: KeyServer
+) -> None:
+    second = TestIssuer()
+    old, new = remote.token("rae"), remote.token("rae", kid="second", signer=second)
+    assert stack.call("GET", PUBLIC, new).status == 401
+    remote.publish(first=remote.signer, second=second)
+    began, asked = time.monotonic(), remote.asked
+    while stack.call("GET", PUBLIC, new).status != 200:
+        assert time.monotonic() - began < INTERVAL + 1, "the new key is still refused"
+        assert stack.call("GET", PUBLIC, old).status == 200
+        time.sleep(0.2)  # the pace of a client that tries again
+    assert remote.asked - asked <= 1
+    assert stack.call("GET", PUBLIC, old).status == 200
+
+
+def test_k14_a_thousand_tokens_with_random_keys_cause_one_fetch(
+    stack: Stack, remote: KeyServer, ann: str
+) -> None:
+    """From an address of their own, as many as the edge lets through: the issuer is asked once, ann is served."""
+    stranger = TestIssuer()
+    tokens = [remote.token("x", kid=secrets.token_hex(8), signer=stranger) for _ in range(1000)]
+    asked, began = remote.asked, time.monotonic()
+    good, bad = [], Counter[str]()
+    with ThreadPoolExecutor(4) as pool:
+        flood = [pool.submit(_flood, stack, tokens[n::4], f"127.0.0.{n + 2}") for n in range(4)]
+        while not all(each.done() for each in flood):
+            good.append(stack.call("GET", PUBLIC, ann).status)
+        for each in flood:
+            bad += each.result()
+    elapsed = time.monotonic() - began
+    assert set(good) == {200} and len(good) >= 3
+    assert sum(bad.values()) == 1000 and set(bad) <= {"401", "429"} and bad["401"] >= 400, bad
+    assert remote.asked - asked <= 1 + elapsed // INTERVAL
+
+
+def _flood(stack: Stack, tokens: list[str], source: str) -> Counter[str]:
+    """Each token in a request, all of them on one connection."""
+    statuses: Counter[str] = Counter()
+    plain = socket.create_connection(("127.0.0.1", stack.port), timeout=20, source_address=(source, 0))
+    with stack.tls().wrap_socket(plain, server_hostname=stack.hostname) as tls, tls.makefile("rb") as stream:
+        for token in tokens:
+            head = f"GET {PUBLIC} HTTP/1.1\r\nHost: {stack.hostname}\r\nAuthorization: Bearer {token}\r\n\r\n"
+            tls.sendall(head.encode())
+            statuses[stream.readline().split()[1].decode()] += 1
+            length = 0
+            while (line := stream.readline().lower()) != b"\r\n":
+                length = int(line.split(b":")[1]) if line.startswith(b"content-length:") else length
+            stream.read(length)
+    return statuses
