@@ -39,8 +39,8 @@ def measure(directory: Path, rounds: int) -> Section:
         *prose(
             f"{shown(middle(each))} us of CPU each (+- {shown(spread(each))}, medians of {rounds} rounds of",
             f"{REQUESTS}); {shown(middle(rate))}/s by the clock, with {CONNECTIONS} connections and this load on",
-            f"the machine. One decision: a new ES256 token of {TOKEN_SIZE} bytes verified, the request decided, an ES256",
-            "Transaction Token signed.",
+            f"the machine. One decision: a new ES256 token of {TOKEN_SIZE} bytes verified, the request decided, an",
+            "ES256 Transaction Token signed.",
         ),
     ]
     return Section("decisions", "Cold decisions", lines)

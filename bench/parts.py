@@ -15,41 +15,63 @@ from bench.load import Target
 from bench.report import say, table
 from bench.sides import Sides
 
-SECONDS = 1  # of a round
+SECONDS, PACE, PACED = 1, 200, 1.0  # of a round
 Ladder = Mapping[str, Sequence[float]]
+Load = Callable[[Target], float]
 
 
 def breakdown(both: Sides, rounds: int) -> list[str]:
-    """Both hops' tables."""
+    """Both hops' tables: busy with one round less than `rounds`, paced with two."""
     with ExitStack() as stack:
-        edge = _climb("edge", stack.enter_context(edge_variants(both)), rounds)
+        edge = _climbs("edge", stack.enter_context(edge_variants(both)), rounds)
     with ExitStack() as stack:
         variants, refresh = stack.enter_context(guard_variants(both))
-        guard = _climb("guard", variants, rounds, refresh)
-    return [*_table("edge", edge, EDGE), "", *_table("guard", guard, GUARD)]
+        guard = _climbs("guard", variants, rounds, refresh)
+    return [*_table("edge", *edge, EDGE), "", *_table("guard", *guard, GUARD)]
+
+
+def _climbs(
+    hop: str, targets: Mapping[str, Target], rounds: int, before: Callable[[], None] = lambda: None
+) -> tuple[Ladder, Ladder]:
+    def busy(target: Target) -> float:
+        return target.busy(SECONDS).total(hop)
+
+    def paced(target: Target) -> float:
+        return target.paced(PACE, PACED).total(hop)
+
+    before()
+    for target in targets.values():
+        busy(target)  # warms up
+    return _climb(f"{hop}, busy", targets, max(1, rounds - 1), busy, before), _climb(
+        f"{hop}, paced", targets, min(2, rounds), paced, before
+    )
 
 
 def _climb(
-    hop: str, targets: Mapping[str, Target], rounds: int, before: Callable[[], None] = lambda: None
+    what: str, targets: Mapping[str, Target], rounds: int, load: Load, before: Callable[[], None]
 ) -> Ladder:
-    """CPU time per request of `hop` for each variant, in turn; the order swapped every round."""
+    """CPU time per request for each variant, in turn; the order swapped every round."""
     found: dict[str, list[float]] = {name: [] for name in targets}
-    for number in range(-1, rounds):  # the first round warms up
+    names = list(targets)
+    for number in range(rounds):
         before()
-        for name in sorted(targets, key=list(targets).index, reverse=bool(number % 2)):
-            used = targets[name].busy(SECONDS).total(hop)
-            if number >= 0:
-                found[name].append(used)
-        say(f"path, parts of the {hop} {number + 1}/{rounds}")
+        for name in names[:: -1 if number % 2 else 1]:
+            found[name].append(load(targets[name]))
+        say(f"path, parts of the {what} {number + 1}/{rounds}")
     return found
 
 
-def _table(hop: str, ladder: Ladder, meanings: Mapping[str, str]) -> list[str]:
-    added = steps(ladder)
+def _table(hop: str, busy: Ladder, paced: Ladder, meanings: Mapping[str, str]) -> list[str]:
+    added, added_paced = steps(busy), steps(paced)
     rows = [
-        [name, meanings[name], shown(added[name]), shown(middle(values)), shown(spread(values))]
-        for name, values in ladder.items()
-    ]
-    more = sum(added.values()) - next(iter(added.values()))
-    whole = f"The {hop}, part by part (us per request, busy, +{shown(more)} in all):"
-    return [whole, "", *table([hop, "what it is", "adds", "so far", "+-"], rows)]
+        [
+            name, meanings[name], shown(added[name]), shown(middle(values)), shown(spread(values)),
+            shown(added_paced[name]), shown(middle(paced[name])), shown(spread(paced[name])),
+        ]
+        for name, values in busy.items()
+    ]  # fmt: skip
+    more, more_paced = (sum(each.values()) - next(iter(each.values())) for each in (added, added_paced))
+    paced_at = f"paced {PACE}/s"
+    whole = f"The {hop}, part by part (us per request; in all +{shown(more)} busy, +{shown(more_paced)} {paced_at}):"
+    head = [hop, "what it is", "busy: adds", "so far", "+-", f"{paced_at}: adds", "so far", "+-"]
+    return [whole, "", *table(head, rows)]

@@ -19,6 +19,7 @@ from pathlib import Path
 from bench import requests
 from bench.figures import Sample, middle, shown, spread
 from bench.load import CONNECTIONS, Target
+from bench.machine import served_first
 from bench.mock import Mock, mock_model
 from bench.processes import BenchError, Memory, Meter, accepts, descendants, free_port, memory, running
 from bench.report import Section, prose, say, table
@@ -83,14 +84,16 @@ def measure(directory: Path, rounds: int, peers: Path) -> Section:
     found: dict[str, Found] = {}
     absent: dict[str, str] = {}
     everybody = contestants(peers)
-    with mock_model(directory) as mock:
+    with served_first() as how, mock_model(directory) as mock:
         for each in everybody:
             try:
                 found[each.name] = _measured(each, directory, mock, rounds, peers)
             except (BenchError, OSError, subprocess.SubprocessError) as error:
                 absent[each.name] = str(error).strip().splitlines()[0][:200]
                 say(f"peers, {each.name}: {error}")
-    return Section("peers", "Beside other gateways", _lines(everybody, found, absent, rounds))
+    return Section(
+        "peers", "Beside other gateways", _lines(everybody, found, absent, f"{rounds} rounds, {how}")
+    )
 
 
 def _measured(each: Contestant, directory: Path, mock: Mock, rounds: int, peers: Path) -> Found:
@@ -110,7 +113,7 @@ def _measured(each: Contestant, directory: Path, mock: Mock, rounds: int, peers:
 
 
 def _lines(
-    everybody: list[Contestant], found: dict[str, Found], absent: dict[str, str], rounds: int
+    everybody: list[Contestant], found: dict[str, Found], absent: dict[str, str], how: str
 ) -> list[str]:
     head = [
         "gateway",
@@ -131,7 +134,7 @@ def _lines(
         "",
         *prose(
             f"`POST {ROUTE}`, a prompt and an answer of 1 KB, the same mock model on 127.0.0.1, {CONNECTIONS}",
-            f"connections, medians of {rounds} rounds. CPU is user and system time of all processes of a gateway.",
+            f"connections, medians of {how}. CPU is user and system time of all processes of a gateway.",
             "meshward's clients come by TLS and with an 800-byte token, the others' by plain HTTP, with a short key.",
             "The others can translate between providers and count tokens, which this run does not need.",
         ),

@@ -56,7 +56,9 @@ def test_the_edge_decides_as_the_definition_does(
     """Through nginx: what is permitted reaches the model once and unchanged; what is not never does."""
     rows = _rows(plan)
     for verdict in (True, False):  # each condition opens something and closes something
-        assert {"tenant", "roamer", "guest", "robot", "job"} <= {r.person for r in rows if r.expected is verdict}
+        assert {"tenant", "roamer", "guest", "robot", "job"} <= {
+            r.person for r in rows if r.expected is verdict
+        }
     for row in rows:
         seen = _through_the_edge(stack, row, certificates)
         table.append(row.verdicts("edge", seen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from meshward.apply.hops import Owner, write_authorities
 from meshward.edge.workloads import AUTHORITIES, CertificateRefused, VerifiedWorkload, Workloads
+from meshward.runtime.directories import Run
+from meshward.runtime.identities import starter
 from meshward.spiffe import ca
 from meshward.spiffe.ca import Authority, load_or_create, make_issuing
 from meshward.spiffe.ids import SpiffeId
@@ -189,3 +193,20 @@ def test_without_authorities_nobody_is_known(
         file.write_text(content)
     with pytest.raises(OSError):
         workloads.verify("SUCCESS", leaf(authority), time.time())
+
+
+def test_the_authorities_are_written_for_the_service_and_keep_the_earlier_ones(tmp_path: Path) -> None:
+    run, owner = Run(tmp_path), Owner(starter())
+    run.decide_dir.mkdir()
+    file = run.decide_dir / AUTHORITIES
+    first = load_or_create(tmp_path / "ca", DOMAIN)
+    write_authorities(first, run, owner)
+    before = file.stat()
+    assert stat.S_IMODE(before.st_mode) == 0o600 and file.read_text().count("BEGIN") == 2
+    write_authorities(first, run, owner)
+    assert file.stat().st_ino == before.st_ino, "written though nothing changed"
+    (tmp_path / "ca" / "issuing.pem").unlink()
+    write_authorities(load_or_create(tmp_path / "ca", DOMAIN), run, owner)
+    assert file.read_text().count("BEGIN") == 3
+    workloads = Workloads(file, DOMAIN, NAMED)
+    assert workloads.verify("SUCCESS", leaf(first), time.time()).name == "scorer"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,15 +18,17 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.revisions import ACCEPTED, INTERRUPTED, REFUSED, Revisions
+from meshward.apply.revisions import ACCEPTED, INTERRUPTED, REFUSED, STAGED, Revisions
 from meshward.kit.errors import MeshwardError
 from meshward.plan.resolve import resolve
+from meshward.policy.schema import Policy
 from tests.hostile.conftest import write_hostile
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
 from tests.stack.recorder import Recorder
 from tests.stack.running import SERVERS_GID, Stack, eventually, running
 
+SWITCH = 0.3  # seconds; a guard starts in them
 LATE = 1.6  # of an apply's own time: some kills come when it is done
 TIMES, LONG = 12, 200
 
@@ -91,15 +94,20 @@ def test_it_comes_back_on_one_whole_revision(stack: Stack, request: pytest.Fixtu
     policies = {name: policy_of(text) for name, text in (("old", first), ("new", other(first, server.path)))}
     digests = {resolve(policy).digest: name for name, policy in policies.items()}
     revisions, runs, came = Revisions(stack.state), "old", {"old": 0, "new": 0}
-    took = [apply(stack, policies[name], allow=["widening"])["seconds"] for name in ("new", "old")]
-    window = LATE * max(took)
+    window = LATE * max(_seconds(stack, policies[name]) for name in ("new", "old"))
     times = LONG if request.config.getoption("--long") else TIMES
     chance, interrupted = random.Random(6), 0
     for turn in range(times):
         aims = "new" if runs == "old" else "old"
         wish = threading.Thread(target=_try, args=(stack, policies[aims]), daemon=True)
         wish.start()
-        wish.join((turn + chance.random()) / times * window)
+        if turn % 2:  # while it switches: behind its record, before it is accepted
+            eventually(
+                lambda w=wish: not w.is_alive() or revisions.all()[-1].status == STAGED, what="the record"
+            )
+            wish.join(chance.uniform(0, SWITCH))
+        else:
+            wish.join((turn + chance.random()) / times * window)
         os.kill(stack.process.pid, signal.SIGKILL)
         stack.process.wait(10)
         wish.join(20)
@@ -116,6 +124,12 @@ def test_it_comes_back_on_one_whole_revision(stack: Stack, request: pytest.Fixtu
     server.close()
 
 
-def _try(stack: Stack, policy: Any) -> None:
+def _seconds(stack: Stack, policy: Policy) -> float:
+    began = time.monotonic()
+    apply(stack, policy, allow=["widening"])
+    return time.monotonic() - began
+
+
+def _try(stack: Stack, policy: Policy) -> None:
     with suppress(MeshwardError, OSError):
         apply(stack, policy, allow=["widening"])

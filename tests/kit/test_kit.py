@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from meshward.kit.canonical import canonical_json, digest
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem, Where
@@ -86,7 +86,7 @@ def test_a_link_in_place_of_the_file_is_replaced(tmp_path: Path) -> None:
 def test_a_private_directory_is_tightened(tmp_path: Path) -> None:
     directory = tmp_path / "d"
     directory.mkdir(mode=0o755)
-    os.chmod(directory, 0o755)
+    directory.chmod(0o755)
     assert private_directory(directory).stat().st_mode & 0o777 == 0o700
 
 

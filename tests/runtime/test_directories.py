@@ -199,3 +199,14 @@ def test_a_state_is_known_again(tmp_path: Path) -> None:
     open_state(tmp_path / "state")
     (tmp_path / "state" / "more").touch()
     open_state(tmp_path / "state")
+
+
+def test_cleaning_takes_private_keys_and_leaves_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "ROOT_RUN", tmp_path / "lib")
+    state = State(tmp_path / "s")
+    edge = run_path(state) / "edge"
+    (edge / "certs").mkdir(parents=True)
+    for name in ("certs/web.1.pem", "certs/edge.1.pem", "svid.json", "access.log", "nginx.conf"):
+        (edge / name).write_text("x")
+    clean(state)
+    assert sorted(path.name for path in edge.rglob("*") if path.is_file()) == ["access.log", "nginx.conf"]

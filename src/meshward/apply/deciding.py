@@ -9,13 +9,13 @@ from typing import Any
 import httpx2
 
 from meshward.apply.hops import Owner, write_revoked, write_rules
+from meshward.apply.local import local_client
 from meshward.apply.standing import Standing
 from meshward.edge.revoked import Revoked
 from meshward.runtime.bridge import Parts, refused
 from meshward.runtime.machine import Machine
 
 _HOP = "the decision service"
-_TIMEOUT = 2.0  # seconds
 
 
 class Deciding:
@@ -71,9 +71,8 @@ class Deciding:
         return epoch
 
     def _health(self) -> dict[str, Any]:
-        transport = httpx2.HTTPTransport(uds=str(self._machine.run.decide_socket))
         try:
-            with httpx2.Client(transport=transport, base_url="http://decide", timeout=_TIMEOUT) as client:
+            with local_client(str(self._machine.run.decide_socket)) as client:
                 value = json.loads(client.get("/healthz").content)
         except (httpx2.HTTPError, ValueError):
             return {}

@@ -11,6 +11,7 @@ import httpx2
 
 from meshward.apply.hops import Owner, write_guard
 from meshward.apply.judges import judge_guard
+from meshward.apply.local import local_client
 from meshward.apply.standing import Guard, Standing
 from meshward.runtime.bridge import Parts
 from meshward.runtime.machine import Machine, guard_name
@@ -22,7 +23,6 @@ from meshward.targets.envoy.projection import GuardView, project
 from meshward.targets.envoy.readback import DUMP_PATHS, STATS_PATH, Report, differences, read_report
 from meshward.tokens.keys import SigningKeys
 
-_TIMEOUT = 2.0  # seconds
 _JUDGES = 2  # at a time
 _BUSY = "http.guard.downstream_rq_active"
 
@@ -35,7 +35,7 @@ class GuardAdmin:
 
     def report(self) -> Report:
         """What the guard says. Raises httpx2.HTTPError, or ValueError for an answer that is not Envoy's."""
-        with self._client() as client:
+        with local_client(self._socket) as client:
             dumps = {kind: _get(client, path) for kind, path in DUMP_PATHS.items()}
             return read_report(_get(client, STATS_PATH), dumps)
 
@@ -53,14 +53,10 @@ class GuardAdmin:
     def is_busy(self) -> bool:
         """Whether requests are on their way through it. One that does not answer has none."""
         try:
-            with self._client() as client:
+            with local_client(self._socket) as client:
                 return not _get(client, f"/stats?filter=^{_BUSY}$").strip().endswith(": 0")
         except (httpx2.HTTPError, ValueError):
             return False
-
-    def _client(self) -> httpx2.Client:
-        transport = httpx2.HTTPTransport(uds=self._socket)
-        return httpx2.Client(transport=transport, base_url="http://guard", timeout=_TIMEOUT)
 
 
 def _get(client: httpx2.Client, path: str) -> str:

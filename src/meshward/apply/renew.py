@@ -49,6 +49,6 @@ def renew_edge(plan: Plan, run: Run, authority: Authority, owner: Owner, generat
 def _discard(certs: Path, keep: Sequence[int]) -> None:
     kept = {f"{what}.{generation}.pem" for what in ("web", "edge") for generation in keep}
     with opened_directory(certs) as directory:  # the edge's uid could put a link in its place
-        for name in os.listdir(directory):
+        for name in os.listdir(directory):  # noqa: PTH208  by the descriptor, not by the path
             if _ISSUED.fullmatch(name) and name not in kept:
                 os.unlink(name, dir_fd=directory)

@@ -26,7 +26,7 @@ from meshward.edge.revoked import Revoked
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.bridge import Parts
 from meshward.runtime.machine import Machine
-from meshward.runtime.ready import port_accepts
+from meshward.runtime.ready import tls_accepts
 from meshward.targets.envoy.files import GuardFiles
 from meshward.targets.nginx.settings import EdgeSettings
 
@@ -110,7 +110,8 @@ class Switcher:
         if switch.reloads:
             say("reloading nginx")
             edge = to.standing.plan.edge
-            self._parts.respecify("edge", ready=port_accepts(edge.host, edge.port))
+            root = self._machine.state.path / "root.pem"
+            self._parts.respecify("edge", ready=tls_accepts(edge.host, edge.port, root))
             self._program.switch(to.settings, self._parts)
 
     def _try(self, lacking: list[str], step: Callable[[], object]) -> None:

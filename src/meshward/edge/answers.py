@@ -119,7 +119,9 @@ def fault(status: int, reason: str) -> Answer:
 
 def blind() -> Answer:
     """Records cannot be kept. As a refusal, for nginx passes on no reason of a 5xx; the client's status is 503."""
-    sentence = "Records of requests cannot be kept just now, so this one was refused. Operator: see meshward status."
+    sentence = (
+        "Records of requests cannot be kept just now, so this one was refused. Operator: see meshward status."
+    )
     return _refusal(503, "audit_blind", sentence, "", None, 0)
 
 

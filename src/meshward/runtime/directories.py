@@ -25,6 +25,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108  checked for its owner below
 _STATE_RUN_LIMIT = 60  # bytes; leaves room for the longest socket path under RUN
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)  # what needs no quoting in any part's configuration
 _MODEL_NAME_LIMIT = 16
+_HOLDS_A_KEY = re.compile(r".*\.pem|svid\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,10 @@ def socket_path(path: Path) -> Path:
 
 
 def clean(state: State) -> None:
-    """Remove what must not outlive an instance: the decision cache in memory, and every socket under RUN."""
+    """Remove what must not outlive an instance: the decision cache in memory; sockets and private keys under RUN.
+
+    Logs stay: they may hold lines that no record covers yet. Keys are made or handed out anew at each start.
+    """
     _remove_tree(shm_path(state))
     root = run_path(state)
     if not root.is_dir() or root.is_symlink():
@@ -179,7 +183,8 @@ def clean(state: State) -> None:
     # By directory descriptors: other uids own some of these directories and could swap one for a link.
     for _, _, names, directory in os.fwalk(root):
         for name in names:
-            if stat.S_ISSOCK(os.lstat(name, dir_fd=directory).st_mode):
+            found = os.lstat(name, dir_fd=directory).st_mode
+            if stat.S_ISSOCK(found) or (stat.S_ISREG(found) and _HOLDS_A_KEY.fullmatch(name)):
                 os.unlink(name, dir_fd=directory)
 
 

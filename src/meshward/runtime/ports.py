@@ -26,7 +26,9 @@ def require_free(addresses: Iterable[tuple[str, int]]) -> None:
     wanted = list(addresses)
     for host, port in wanted:
         if wanted.count((host, port)) > 1:
-            raise MeshwardError("MW3040", f"port {port} on {host} is wanted twice", "Give each part a port of its own.")
+            raise MeshwardError(
+                "MW3040", f"port {port} on {host} is wanted twice", "Give each part a port of its own."
+            )
         try:
             _try_bind(host, port)
         except OSError as error:

@@ -27,13 +27,6 @@ def socket_accepts(path: Path) -> Ready:
     return ask
 
 
-def port_accepts(host: str, port: int) -> Ready:
-    async def ask() -> bool:
-        return await _answers(None, host=host, port=port)
-
-    return ask
-
-
 def tls_accepts(host: str, port: int, root: Path) -> Ready:
     """Whoever listens there has a certificate under the PEM file `root`: it is ours, and not another's listener."""
 

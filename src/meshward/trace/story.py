@@ -182,7 +182,9 @@ def _edge(edge: EdgeLine | None) -> Mapping[str, str]:
         "request": f"{edge.method} {edge.path}",
         "model": edge.model,
         "status": edge.status,
-        "decision": {"HIT": "from the cache", "MISS": "fresh", "EXPIRED": "fresh"}.get(edge.cache, edge.cache),
+        "decision": {"HIT": "from the cache", "MISS": "fresh", "EXPIRED": "fresh"}.get(
+            edge.cache, edge.cache
+        ),
         "sent to": edge.guard,
         "took": f"{seconds(edge.dur) * 1000:.0f} ms",
         "bytes": f"{number(edge.bytes_in)} in, {number(edge.bytes)} out",

@@ -34,7 +34,9 @@ _REFUSALS = (
     ),
     # A filter whose configuration has not arrived answers 500: nothing that a client did.
     _Refusal(500, "guard_unavailable", "The guard is not ready: try again shortly.", answer_with=503),
-    _Refusal(502, "model_answer_invalid", "The model server's answer is no valid HTTP and was not passed on."),
+    _Refusal(
+        502, "model_answer_invalid", "The model server's answer is no valid HTTP and was not passed on."
+    ),
     _Refusal(503, "guard_unavailable", "The model server does not answer: try again shortly."),
     _Refusal(504, "guard_timeout", "The model server was silent for longer than this model's timeout."),
     _Refusal(400, "guard_refused", "The guard refused a request that it cannot accept.", exactly=False),

@@ -54,7 +54,7 @@ class GuardView:
 
 
 def project(plan: Plan, model: str, version: str, revoked: Sequence[str] = ()) -> GuardView:
-    """The guard of `version` of `model`, closed to the subjects `revoked`. Raises KeyError where the plan has no such version."""
+    """The guard of `version` of `model`, closed to the subjects `revoked`. Raises KeyError for an unknown version."""
     entry = plan.models[model]
     deployed = {each.name: each for each in entry.versions}[version]
     routes = (
