@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from edge_harness import Answer, Edge, Received, permit, refusal, running
 
@@ -44,6 +46,7 @@ _THROWS = {
     "cut": {503},
     "go": {503},
     "pick": {503},
+    "send": {503},
     "refuse": {200},
     "v1": {200, 503},
     "outer": {200, 503},
@@ -61,6 +64,14 @@ def test_a_function_that_throws_opens_nothing(name: str) -> None:
         assert set(_attack(edge)) == _THROWS[name]
         for line in edge.lines():
             assert line["status"] in ("200", "503", "403", "401"), line
+
+
+def test_the_digest_of_a_large_body_that_throws_opens_nothing() -> None:
+    """It throws in a promise, after the permit."""
+    with running(_broken("digested", "throw new Error('x');")) as edge:  # type: ignore[arg-type]
+        large = json.dumps({"model": "minilm", "inputs": "x" * 20_000}).encode()
+        assert edge.request("POST", "/m/minilm/a", "ok", body=large).status == 503
+        assert edge.seen() == []
 
 
 _LIES = {

@@ -88,7 +88,9 @@ def test_headers_that_are_not_printable_do_not_go_on(edge: Edge) -> None:
     assert names == {"Host", "Txn-Token", "X-Request-Id", "Content-Digest", "Accept-Encoding"}
 
 
-@pytest.mark.parametrize("body", [b"", b"x", b"\x00\xff\xfe" * 100, b"a" * 200_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"x", b"\x00\xff\xfe" * 100, b"a" * 16_384, b"a" * 16_385, b"a" * 200_000]
+)
 def test_a_body_and_its_digest(edge: Edge, body: bytes) -> None:
     answer = edge.request("POST", "/m/minilm/a", body=body)
     (request,) = edge.seen()
