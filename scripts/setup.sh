@@ -57,8 +57,11 @@ provider=tests/oidc_provider
 if [ "$wanted" = dev ] && ! cmp -s "$provider/package.json" "$provider/node_modules/.installed"; then
   if command -v npm >/dev/null 2>&1; then
     say "installing oidc-provider for the tests"
-    npm install --prefix "$provider" --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
-    cp "$provider/package.json" "$provider/node_modules/.installed"
+    if npm install --prefix "$provider" --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel error \
+      --fetch-retries 1 --fetch-timeout 60000 >/dev/null
+    then cp "$provider/package.json" "$provider/node_modules/.installed"
+    else say "npm could not install oidc-provider: tests that need it will not run"
+    fi
   else say "npm is not here: tests that need oidc-provider will not run"
   fi
 fi

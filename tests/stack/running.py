@@ -166,9 +166,10 @@ def running(directory: Path, write_policy: Callable[[Path, int, Path], dict[str,
         eventually(lambda: _up(stack), START_WITHIN, f"the instance\n{(directory / 'up.log').read_text()}")
         yield stack
     finally:
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGTERM)
-        process.wait(30)
+        for started in {process, stack.process}:  # a test may have started it again
+            if started.poll() is None:
+                os.kill(started.pid, signal.SIGTERM)
+            started.wait(30)
         for model in models.values():
             model.close()
 
