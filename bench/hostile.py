@@ -18,6 +18,7 @@ from tests.stack.running import SERVERS_GID
 from bench import floods, requests
 from bench.figures import Verdict, middle, ratio, shown, spread
 from bench.load import Target, unverified
+from bench.machine import served_first
 from bench.mock import Mock
 from bench.nginx import conf, nginx
 from bench.processes import BenchError, Meter, accepts, descendants, free_port, memory
@@ -54,7 +55,7 @@ class Found:
 
 def measure(directory: Path, rounds: int) -> Section:
     with ExitStack() as stack:
-        how = stack.enter_context(_first())
+        how = stack.enter_context(served_first())
         mock = stack.enter_context(_mock(directory))
         whole = stack.enter_context(whole_instance(directory, mock))
         target = whole.target(directory, "mock", "/m/mock/embed", requests.prompt())
@@ -71,23 +72,6 @@ def measure(directory: Path, rounds: int) -> Section:
         _alternate("idle", found["idle"], whole, target, rounds)
         say(f"hostile, idle: {found['idle'].last()}")
     return Section("hostile", "Floods", _lines(found, rounds, how))
-
-
-@contextmanager
-def _first() -> Iterator[str]:
-    """What is started here runs before everything else on this machine, if that is allowed: how it then runs, in words.
-
-    At the 99th percentile a client waits for a CPU rather than for us, and the flood's client alone would show that.
-    """
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        yield "with the others' share of the CPUs"
-        return
-    try:
-        yield "with real-time priority"
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextmanager

@@ -34,7 +34,8 @@ def moment() -> str:
 def served_first() -> Iterator[str]:
     """What is started here runs before everything else on this machine, if that is allowed; how it runs, in words.
 
-    Where others compute too, a preempted process finds its caches cold, and that would be measured instead.
+    Where others compute too, a preempted process finds its caches cold, and at the 99th percentile a client waits
+    for a CPU rather than for us: that would be measured instead.
     """
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
@@ -42,7 +43,7 @@ def served_first() -> Iterator[str]:
         yield "with no more than its share of the CPUs"
         return
     try:
-        yield "with real-time priority, so that others on this machine disturb it less"
+        yield "with real-time priority"
     finally:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from meshward.apply.control import SOCKET, user_name
 from meshward.kit.errors import Exit, MeshwardError
 from tests.hostile.conftest import write_hostile
 from tests.stack.live import apply, policy_of
+from tests.stack.load import at_work
 from tests.stack.recorder import Recorder
 from tests.stack.running import SERVERS_GID, Stack, eventually, running
 
@@ -77,15 +79,8 @@ def load(stack: Stack, *targets: tuple[str, str]) -> Iterator[list[int]]:
             except Exception:
                 seen.append(-1)
 
-    threads = [threading.Thread(target=call, args=target, daemon=True) for target in targets]
-    for thread in threads:
-        thread.start()
-    try:
+    with at_work(stop, *(partial(call, *target) for target in targets)):
         yield seen
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(20)
 
 
 def test_a_grant_opens_and_a_rollback_closes_with_the_next_request(

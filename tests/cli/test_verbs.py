@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.stack.command import meshward
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "policy.yaml"
-
-
-def meshward(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "meshward", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def explain(groups: list[str], *more: str) -> subprocess.CompletedProcess[str]:

@@ -13,20 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.stack.command import meshward
 from tests.stack.running import eventually, free_port
 
 READY_WITHIN = 10.0  # seconds, promised on an idle machine; the tests allow for a busy one
 BUSY = 4
-
-
-def meshward(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "meshward", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 class Demo:

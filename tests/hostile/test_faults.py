@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack.live import raise_epoch
+from tests.stack.load import at_work
 from tests.stack.running import Stack, eventually
 
 BACK_WITHIN = 20.0
@@ -42,15 +43,8 @@ def under_load(stack: Stack) -> Iterator[Seen]:
             _ask(seen.evil, stack, "/m/m1/v1/secret", alice)
             _ask(seen.evil, stack, "/m/m2/v1/public", None)
 
-    threads = [threading.Thread(target=work, daemon=True) for work in (good, good, evil)]
-    for thread in threads:
-        thread.start()
-    try:
+    with at_work(stop, good, good, evil):
         yield seen
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(20)
 
 
 def _ask(into: list[int], stack: Stack, path: str, token: str | None) -> None:

@@ -232,7 +232,3 @@ class Plan:
     agents: Mapping[str, Agent]
     audit: Audit
     digest: str  # of the policy's canonical content; names the revision's content
-
-    def model_called(self, name: str) -> Model | None:
-        """The model that a client's `model` value means, by name or alias."""
-        return self.models.get(self.aliases.get(name, name))
