@@ -20,8 +20,9 @@ from typing import Any
 
 import structlog
 
-from meshward.apply.ask import Asked, answer
+from meshward.apply.ask import answer
 from meshward.apply.mesh import Mesh
+from meshward.apply.verbs.request import Asker
 from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid
 from meshward.runtime.directories import State
 from meshward.runtime.instance import nothing_runs
@@ -95,16 +96,18 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, me
             line = json.dumps({kind: value}).encode() + b"\n"
             loop.call_soon_threadsafe(lambda: None if writer.is_closing() else writer.write(line))
 
-    asked = Asked(json.loads(await reader.readline()), _author(writer), lambda line: send("progress", line))
-    kind, value = await asyncio.to_thread(_told, asked, mesh)
+    request = json.loads(await reader.readline())
+    asker = Asker(_author(writer), lambda line: send("progress", line))
+    kind, value = await asyncio.to_thread(told, request, asker, mesh)
     send(kind, value)
     await asyncio.sleep(0)
     await writer.drain()
 
 
-def _told(asked: Asked, mesh: Mesh) -> tuple[str, dict[str, Any]]:
+def told(request: dict[str, Any], asker: Asker, mesh: Mesh) -> tuple[str, dict[str, Any]]:
+    """`done` or `failed`, and what there is to say of it. Never raises."""
     try:
-        return "done", answer(asked, mesh)
+        return "done", answer(request, asker, mesh)
     except MeshwardError as error:
         problems = [p.as_json() for p in error.problems] if isinstance(error, PolicyInvalid) else []
         told = {"code": error.code, "message": error.message, "remedy": error.remedy}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from meshward.apply.hops import Owner
+from meshward.apply.mesh import Mesh
 from meshward.kit.canonical import canonical_json
 from meshward.kit.durable import opened_directory
 from meshward.plan.ir import Plan
@@ -21,6 +22,18 @@ from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.resources import SVID, discovery_response, svid
 
 _ISSUED = re.compile(r"(web|edge)\.[0-9]+\.pem", re.ASCII)
+
+
+def renew(mesh: Mesh) -> int:
+    """New certificates for every hop; returns their generation. Raises OSError, MeshwardError."""
+    with mesh.turn():
+        machine, standing, authority = mesh.machine, mesh.standing, mesh.issue().authority
+        owners = {slot: Owner(machine.guard(standing.plan, key, slot)) for key, slot in standing.guards()}
+        renew_guards(standing.plan, standing.slots, machine.run, authority, owners)
+        mesh.book = mesh.book.renewed()
+        renew_edge(standing.plan, machine.run, authority, Owner(machine.edge), mesh.book.generation)
+        mesh.book.save(machine.state.path)
+        return mesh.book.generation
 
 
 def renew_guards(

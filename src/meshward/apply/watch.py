@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.apply.mesh import Mesh, Wish
+from meshward.apply.mesh import Mesh
 from meshward.apply.sources import read_policy
+from meshward.apply.transaction import Wish, apply
 from meshward.kit.errors import MeshwardError, PolicyInvalid
 
 _EVERY = 0.5  # seconds
@@ -58,7 +59,7 @@ async def _settled(watched: Watched, seen: Sight) -> Sight:
 def _apply(watched: Watched, mesh: Mesh, author: str, say: Say) -> None:
     try:
         wish = Wish(author, f"{watched.path} changed")
-        outcome = mesh.apply(read_policy(watched.path), wish, say)
+        outcome = apply(mesh, read_policy(watched.path), wish, say)
     except PolicyInvalid as error:
         for problem in error.problems:
             say(f"{problem.where or watched.path}: {problem.severity} {problem.code}: {problem.message}")

@@ -10,11 +10,11 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from meshward.apply.accept import accept
-from meshward.apply.control import ask
 from meshward.apply.revisions import Revisions
 from meshward.apply.sources import read_policy
+from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, State
-from meshward.cli.output import guarded, print_json, print_problems, stderr, stdout
+from meshward.cli.output import guarded, print_json, print_problems, stdout
 from meshward.kit.errors import Exit
 from meshward.policy.parse import to_json
 
@@ -48,7 +48,7 @@ def command(
         document = read_policy(policy)
         print_problems(accept(document, int(time.time())))
         request = {"do": "apply", "policy": to_json(document.policy), "plan": plan}
-        done = ask(state, {**request, "base": base, "reason": reason, "allow": list(allow)}, _progress)
+        done = ask_instance(state, {**request, "base": base, "reason": reason, "allow": list(allow)})
         return tell(done, as_json=json)
 
     guarded(run, as_json=json)
@@ -73,7 +73,3 @@ def tell(done: dict[str, Any], *, as_json: bool) -> Exit:
     text = f"revision {done['revision']} is live at every hop ({done['seconds'] * 1000:.0f} ms)"
     console.print(Text(text, style="bold green"))
     return Exit.OK
-
-
-def _progress(line: str) -> None:
-    stderr().print(Text(f"... {line}", style="dim"))

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from meshward.apply.control import ask
+from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, State
-from meshward.cli.output import guarded, print_json, stderr, stdout
+from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.policy.values import parse_instant
 
@@ -39,7 +38,7 @@ def command(
         if subject is not None and not all(subject.partition(":")):
             raise _usage("a subject is spelled `<issuer's name>:<subject>`")
         request = {"do": "revoke", "subject": subject, "token_id": token_id, "until": _seconds(until)}
-        done = ask(state, request, lambda line: stderr().print(Text(f"... {line}", style="dim")))
+        done = ask_instance(state, request)
         if json:
             print_json({"ok": True, **done})
         else:

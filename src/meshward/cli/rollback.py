@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
-from meshward.apply.control import ask
 from meshward.cli.apply import Allow, Reason, base_of, tell
+from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, State
-from meshward.cli.output import guarded, stderr
+from meshward.cli.output import guarded
 from meshward.kit.errors import Exit
 
 
@@ -30,11 +29,7 @@ def command(
 
     def run() -> Exit:
         request = {"do": "rollback", "revision": revision, "base": base_of(state), "reason": reason}
-        done = ask(
-            state,
-            {**request, "allow": list(allow)},
-            lambda line: stderr().print(Text(f"... {line}", style="dim")),
-        )
+        done = ask_instance(state, {**request, "allow": list(allow)})
         return tell(done, as_json=json)
 
     guarded(run, as_json=json)

@@ -26,6 +26,7 @@ from meshward.apply.hops import Owner, edge_settings, write_authorities, write_d
 from meshward.apply.judges import judge_edge
 from meshward.apply.mesh import Mesh
 from meshward.apply.program import save_facts
+from meshward.apply.renew import renew
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocations import load_revocations
@@ -235,7 +236,7 @@ async def _renew(mesh: Mesh) -> None:
     while True:
         await asyncio.sleep(pause)
         try:
-            generation = await asyncio.to_thread(mesh.renew)
+            generation = await asyncio.to_thread(renew, mesh)
             log.info("certificates_renewed", generation=generation)
             pause = RENEW_EVERY
         except (OSError, MeshwardError) as error:

@@ -1,0 +1,69 @@
+"""Everything that a change of policy needs, rendered and judged before the first hop is touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meshward.apply.mesh import Mesh
+from meshward.apply.program import Program, settings_for
+from meshward.apply.slots import assign_slots
+from meshward.apply.standing import Standing
+from meshward.apply.switching import Say, Side, Switch
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.plan.ir import Plan
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import Policy
+from meshward.runtime.ports import require_free
+from meshward.targets.nginx.settings import EdgeSettings
+
+
+def staged(mesh: Mesh, policy: Policy, number: int) -> Switch:
+    """The way from what stands to `policy` as revision `number`, and back. Raises MeshwardError, OSError."""
+    old, plan = mesh.standing, resolve(policy)
+    if plan.trust_domain != old.plan.trust_domain:
+        raise MeshwardError(
+            "MW3024",
+            f"the trust domain is {old.plan.trust_domain}, and cannot become {plan.trust_domain}",
+            "Every key here is of the old one: run the policy on a state directory of its own.",
+            exit_code=Exit.UNSAFE,
+        )
+    draft = Standing(policy, plan, number, old.slots)
+    kept = {key: slot for key, slot in old.slots.items() if _has(plan, key)}
+    kept = {key: slot for key, slot in kept.items() if not mesh.guards.must_be_another(old, draft, key)}
+    taken = (*old.slots.values(), *mesh.drains.slots())
+    return _rendered(mesh, replace(draft, slots=assign_slots(plan, kept, taken)))
+
+
+def validate(mesh: Mesh, switch: Switch, say: Say) -> None:
+    """Let Envoy and nginx judge what they would be given. Raises MeshwardError in their words."""
+    judged = {**switch.starts, **switch.new.files}
+    if judged:
+        say(f"Envoy judges {len(judged)} guard{'s' if len(judged) > 1 else ''}")
+    mesh.guards.judge(judged)
+    if switch.reloads:
+        say("nginx judges its program")
+        old, new = switch.old.settings, switch.new.settings
+        if (old.listen_host, old.listen_port) != (new.listen_host, new.listen_port):
+            require_free([(new.listen_host, new.listen_port)])
+        Program(mesh.machine).judge(new)
+
+
+def _rendered(mesh: Mesh, new: Standing) -> Switch:
+    old, issue = mesh.standing, mesh.issue()
+    starts = [guard for guard in new.guards() if guard not in old.guards()]
+    stays = [guard for guard in new.guards() if guard in old.guards()]
+    for key, slot in starts:
+        mesh.machine.guard(new.plan, key, slot)
+    changes = mesh.guards.changed(new, stays, issue)
+
+    def side(standing: Standing, settings: EdgeSettings) -> Side:
+        return Side(standing, settings, {g: mesh.guards.render(standing, g, issue) for g in changes})
+
+    stops = tuple(guard for guard in old.guards() if guard not in new.guards())
+    files = {guard: mesh.guards.render(new, guard, issue) for guard in starts}
+    return Switch(side(old, mesh.settings), side(new, settings_for(mesh.settings, new.plan)), files, stops)
+
+
+def _has(plan: Plan, key: str) -> bool:
+    model, version = key.split("/")
+    return model in plan.models and any(each.name == version for each in plan.models[model].versions)

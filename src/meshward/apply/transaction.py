@@ -1,0 +1,189 @@
+"""`apply`: from the revision that runs to another one, at every hop, or nothing.
+
+1. Take the turn. Whoever planned on another revision than the one that runs is refused (exit 3).
+2. Stage: compile the policy, refuse what could not be enforced, run its tests and laws; render every file.
+3. Compare: refuse another change than the reviewed one (exit 3), and one that widens without leave (exit 4).
+4. Validate: Envoy judges the static twin of each new or changed guard; nginx its program, if that changes.
+5. Record the revision as staged.
+6. Switch each hop, and read back from each process that it runs its new projection (`switching`).
+7. Record it as accepted: one rename, at which this machine changes its revision.
+8. Discard: guards that nobody is sent to any more end when their last request has.
+
+Up to 7, whatever goes wrong leads back to the old revision by the steps of 6 (exit 5). A process that is killed
+anywhere takes every hop with it; the next start writes all of them anew, from the accepted revision alone.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import structlog
+
+from meshward.apply.accept import accept
+from meshward.apply.hops import Owner
+from meshward.apply.mesh import Mesh, conflict
+from meshward.apply.program import save_facts
+from meshward.apply.renew import renew_edge
+from meshward.apply.report import save_instance
+from meshward.apply.revisions import STAGED, Revision
+from meshward.apply.staging import staged, validate
+from meshward.apply.switching import Say, Side, Switch
+from meshward.kit.durable import write_atomic
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.plan.change import Change, compare
+from meshward.plan.resolve import resolve
+from meshward.policy.parse import Document, to_json
+from meshward.policy.schema import Policy
+from meshward.runtime.bridge import refused
+
+WIDENING = "widening"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Who wants a policy applied, why, and on which terms. `base` is the revision that they planned on."""
+
+    author: str
+    reason: str = ""
+    base: int | None = None
+    allow: frozenset[str] = frozenset()
+    reviewed: str | None = None  # the digest of the change that was reviewed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`change` is None where the policy runs already."""
+
+    revision: int
+    change: Change | None
+    seconds: float
+
+
+def apply(mesh: Mesh, document: Document, wish: Wish, say: Say) -> Outcome:
+    """Make `document` what runs, at every hop, or change nothing. Raises MeshwardError as told above."""
+    began = time.monotonic()
+    with mesh.turn():  # 1
+        _require_base(mesh, wish)
+        accept(document, int(time.time()))  # 2
+        policy = document.policy
+        plan = resolve(policy)
+        if plan.digest == mesh.standing.plan.digest and not mesh.unsettled:
+            return Outcome(mesh.standing.revision, None, time.monotonic() - began)
+        change = compare(mesh.standing.plan, plan)  # 3
+        _require_reviewed(change, wish)
+        _require_leave(change, wish)
+        revision = _revision(mesh, plan.digest, wish)
+        switch = staged(mesh, policy, revision.number)
+        validate(mesh, switch, say)  # 4
+        _record(mesh, policy, revision)  # 5
+        _carry_out(mesh, switch, revision, say)  # 6, 7
+        for guard in switch.stops:  # 8
+            mesh.drains.begin(guard, mesh.parts)
+        mesh.note(wish.author, "apply", revision=str(revision.number), digest=plan.digest, reason=wish.reason)
+        return Outcome(revision.number, change, time.monotonic() - began)
+
+
+def _require_base(mesh: Mesh, wish: Wish) -> None:
+    if wish.base is not None and wish.base != mesh.standing.revision:
+        raise conflict(
+            f"revision {mesh.standing.revision} runs by now; this was planned on revision {wish.base}",
+            "`meshward history` names who changed it; `meshward plan` shows what yours would change now.",
+        )
+
+
+def _require_reviewed(change: Change, wish: Wish) -> None:
+    if wish.reviewed is not None and wish.reviewed != change.digest:
+        raise conflict(
+            f"this is another change ({change.digest[:12]}) than the reviewed one ({wish.reviewed[:12]})",
+            "`meshward plan` shows what it would change now.",
+        )
+
+
+def _require_leave(change: Change, wish: Wish) -> None:
+    if change.widening and WIDENING not in wish.allow:
+        raise MeshwardError(
+            "MW3025",
+            f"this widens access: {'; '.join(change.widening)}",
+            "If that is meant, apply it with `--allow widening`.",
+            exit_code=Exit.UNSAFE,
+        )
+
+
+def _revision(mesh: Mesh, digest: str, wish: Wish) -> Revision:
+    number = mesh.revisions.next_number(mesh.standing.revision)
+    return Revision(number, STAGED, digest, mesh.standing.revision, wish.author, time.time(), wish.reason)
+
+
+def _record(mesh: Mesh, policy: Policy, revision: Revision) -> None:
+    try:
+        mesh.revisions.stage(policy, revision)
+    except OSError as error:
+        raise _unrecorded(error) from None
+
+
+def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None:
+    switcher = mesh.switcher()
+    try:
+        _renamed(mesh, switch.new)
+        switcher.forward(switch, say)
+        try:
+            mesh.revisions.accept(revision)
+        except OSError as error:
+            raise _unrecorded(error) from None
+    except (MeshwardError, OSError) as error:
+        say("going back")
+        _renamed(mesh, switch.old)
+        _refuse(mesh, switcher.back(switch), revision, error)
+    mesh.standing, mesh.settings, mesh.unsettled = switch.new.standing, switch.new.settings, False
+    _write_down(mesh)
+
+
+def _renamed(mesh: Mesh, side: Side) -> None:
+    """Where the edge's host name changes, its certificate does."""
+    if side.standing.plan.edge.hostname != mesh.standing.plan.edge.hostname:
+        mesh.book = mesh.book.renewed()
+        edge = Owner(mesh.machine.edge)
+        renew_edge(side.standing.plan, mesh.machine.run, mesh.issue().authority, edge, mesh.book.generation)
+
+
+def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: MeshwardError | OSError) -> None:
+    why = error.message if isinstance(error, MeshwardError) else f"a file could not be written: {error}"
+    mesh.revisions.refuse(revision, why)
+    log.error("refused", revision=revision.number, why=why, lacking=lacking)
+    mesh.unsettled = bool(lacking)
+    if lacking:
+        raise MeshwardError(
+            "MW3022",
+            f"{why}; and the way back is not confirmed: {'; '.join(lacking)}",
+            "What both revisions permit goes on. `meshward status` names the part; mend it and apply again.",
+            exit_code=Exit.HOP_REFUSED,
+        ) from None
+    if isinstance(error, MeshwardError):
+        error.exit_code = Exit.HOP_REFUSED
+        raise error
+    raise refused("this machine", why) from None
+
+
+def _write_down(mesh: Mesh) -> None:
+    """For people and for the next start. The revision is what its record says, whatever becomes of these."""
+    machine, standing = mesh.machine, mesh.standing
+    book = mesh.book.accepting(standing.plan.digest, standing.slots)
+    mesh.book = replace(book, revision=standing.revision, generation=mesh.book.generation)
+    with suppress(OSError):
+        mesh.book.save(machine.state.path)
+        save_facts(machine.state.path, mesh.settings)
+        save_instance(machine, standing)
+        write_atomic(machine.state.path / "policy.json", to_json(standing.policy))
+
+
+def _unrecorded(error: OSError) -> MeshwardError:
+    return MeshwardError(
+        "MW3027",
+        f"the revision cannot be recorded: {error.strerror}",
+        "Make room in the state directory, and apply again.",
+        exit_code=Exit.HOP_REFUSED,
+    )
