@@ -1,6 +1,6 @@
 """python -m bench [SCENARIO...] [--rounds N] [--peers-dir DIR]
 
-Scenarios: path, decisions, memory, hostile, peers; all of them without a name. Each writes its section of
+Scenarios: path, decisions, memory, hostile, live, peers; all of them without a name. Each writes its section of
 bench/RESULTS.md. Only `peers` needs a network, once, to install them.
 """
 
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench import decisions, hostile, memory, path, peers, report
+from bench import decisions, hostile, live, memory, path, peers, report
 from bench.processes import BenchError
 from bench.report import Section
 from meshward.runtime.directories import State, run_path
@@ -46,6 +46,7 @@ def _scenarios(peers_dir: Path) -> dict[str, Callable[[Path, int], Section]]:
         "decisions": decisions.measure,
         "memory": memory.measure,
         "hostile": hostile.measure,
+        "live": live.measure,
         "peers": partial(peers.measure, peers=peers_dir),
     }
 

@@ -32,6 +32,14 @@ def program(plan: Plan) -> dict[str, bytes]:
     return dict(render(settings))
 
 
+def test_an_nginx_that_can_keep_idle_connections_through_a_reload_does() -> None:
+    """`keepalive_min_timeout`, since nginx 1.27.4; an older one would refuse its program for it."""
+    place = (Run(Path("/var/lib/mw")), Path("/dev/shm/mw"), "/usr/lib/nginx/modules/x.so", 1)
+    for version, has in (((1, 22, 1), False), ((1, 27, 3), False), ((1, 27, 4), True), ((1, 31), True)):
+        conf = render(edge_settings(plan_of(), *place, version))["nginx.conf"]
+        assert (b"keepalive_min_timeout" in conf) == has, version
+
+
 def test_two_policies_that_differ_in_every_text_have_one_program() -> None:
     """Invariant: nothing that a policy's author wrote is compiled into nginx.conf or the script."""
     one = plan_of()

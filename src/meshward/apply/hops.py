@@ -34,6 +34,7 @@ from meshward.tokens.keys import save as save_keys
 
 CONNECT = 0o2710  # the owner's; its group may pass, to a socket whose name it knows
 COLD_RATE, COLD_BURST = "500r/s", 1000  # undecided requests of one address: a quarter of a core at the most
+KEEPALIVE_MIN_TIMEOUT = (1, 27, 4)  # the nginx that first has it
 _SHARED = 0o640
 
 
@@ -56,8 +57,10 @@ class Owner:
         return own_directory(path, gid=self.identity.gid, mode=0o750)
 
 
-def edge_settings(plan: Plan, run: Run, cache: Path, module: str, workers: int) -> EdgeSettings:
-    """The edge's program for `plan`: what of it only a reload can change."""
+def edge_settings(
+    plan: Plan, run: Run, cache: Path, module: str, workers: int, nginx: tuple[int, ...] = ()
+) -> EdgeSettings:
+    """The edge's program for `plan`, as nginx of version `nginx` knows it: what of it only a reload can change."""
     models = plan.models.values()
     return EdgeSettings(
         listen_host=plan.edge.host,
@@ -76,6 +79,7 @@ def edge_settings(plan: Plan, run: Run, cache: Path, module: str, workers: int) 
         workers=workers,
         cold_rate=COLD_RATE,
         cold_burst=COLD_BURST,
+        keepalive_min_timeout=nginx >= KEEPALIVE_MIN_TIMEOUT,
     )
 
 

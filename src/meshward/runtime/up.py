@@ -60,6 +60,7 @@ from meshward.runtime.ports import require_free
 from meshward.runtime.process import ProcessSpec, open_log
 from meshward.runtime.ready import file_exists
 from meshward.runtime.supervisor import Supervisor
+from meshward.runtime.versions import numbers
 from meshward.spiffe.ca import SVID_TTL
 from meshward.spiffe.ca import load_or_create as load_authority
 from meshward.tokens.keys import load_or_create as load_keys
@@ -164,7 +165,8 @@ def _prepared(place: Machine, policy: Policy, plan: Plan, revision: Revision) ->
     keys, revoked = load_keys(state.path / "keys"), load_revocations(state.path).standing(time.time())
     cache = shm_directory(state, place.edge.uid, place.edge.gid)
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
-    settings = edge_settings(plan, run, cache, str(place.components.njs_module), workers)
+    module, nginx = str(place.components.njs_module), numbers(place.components.versions["nginx"])
+    settings = edge_settings(plan, run, cache, module, workers, nginx)
     write_edge(settings, authority, Owner(place.edge), str(book.generation), book.epoch)
     judge_edge(place.bench, run.edge_dir / "nginx.conf")
     mesh = Mesh(place, standing, settings, book)

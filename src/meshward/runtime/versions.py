@@ -65,8 +65,9 @@ def judge_envoy(build: Build) -> Finding | None:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """`1.30.7` as (1, 30, 7); empty where there is no version."""
-    return tuple(int(part) for part in version.split(".") if part.isdecimal())
+    """`1.30.7`, or `1.30.7-1~bookworm`, as (1, 30, 7); empty where there is no version."""
+    found = re.match(r"[0-9]+(\.[0-9]+)*", version, re.ASCII)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def _judge(name: str, build: Build, fixed: tuple[int, ...]) -> Finding | None:

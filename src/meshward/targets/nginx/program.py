@@ -129,6 +129,8 @@ def _hygiene(s: EdgeSettings) -> list[Directive]:
         simple("reset_timedout_connection", "on"),
         simple("keepalive_timeout", "75s"),
         simple("keepalive_requests", "10000"),
+        # A worker told to end closes idle connections at once, and a request on its way there is lost, unless:
+        *([simple("keepalive_min_timeout", "10s")] if s.keepalive_min_timeout else []),
         simple("large_client_header_buffers", "4", "8k"),
         # Equal, always: a body that nginx puts into a file cannot be digested (njs throws).
         simple("client_max_body_size", str(s.max_body)),

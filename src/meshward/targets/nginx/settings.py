@@ -39,6 +39,9 @@ class EdgeSettings:
     cold_rate: str = "100r/s"  # undecided requests per client address
     cold_burst: int = 200
     open_per_address: int = 200  # requests under way; times max_body, what one address can make the edge hold
+    keepalive_min_timeout: bool = (
+        False  # whether this nginx knows it (since 1.27.4): then a reload loses no request
+    )
     max_headers: bool = True  # whether this nginx knows the directive (Debian 12 since 1.22.1-9+deb12u8)
 
     def __post_init__(self) -> None:
