@@ -1,8 +1,7 @@
-"""An instance with twenty models at work: 300 requests per second of good traffic and 50 open streams."""
+"""An instance at work: good traffic of several callers to all of its models, and streams that nobody ends."""
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import subprocess
@@ -25,15 +24,27 @@ from bench.processes import BenchError, free_port, running
 from meshward.apply.control import ask
 from meshward.policy.parse import Source, parse, to_json
 
-MODELS, RATE, STREAMS, CALLERS = 20, 300, 50, 5
+CALLERS = 5
 SPLIT = "m00"  # the model with two versions
 SECRET = "BENCH_SECRET"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many models, requests per second, and open streams. `keyed`: the second version's guard sends a key."""
+
+    models: int
+    rate: int
+    streams: int
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
 class Busy:
     """A running instance and the process that loads it. `text` is the first policy, as data."""
 
+    directory: Path
+    size: Size
     state: Path
     port: int
     issuer: TestIssuer
@@ -54,6 +65,15 @@ class Busy:
         request = requests.post(f"/m/{model}/embed", requests.prompt(), {"Authorization": f"Bearer {token}"})
         return once(self.port, request)[0]
 
+    def url(self, number: int) -> str:
+        """Of the model number `number`; also of one more than the policy has."""
+        return _urls(self.directory, self.size)[number]
+
+    def pid(self, part: str) -> int:
+        """The process of the part whose name holds `part`; 0 while it has none."""
+        parts = json.loads((self.state / "status.json").read_text())["parts"]
+        return next((each["pid"] or 0 for each in parts if part in each["name"]), 0)
+
     def mark(self) -> dict[str, Any]:
         """What the load saw since the last time (`mixed.Seen`)."""
         assert self.client.stdin and self.client.stdout
@@ -67,40 +87,42 @@ class Busy:
 
 
 @contextmanager
-def busy(directory: Path) -> Iterator[Busy]:
+def busy(directory: Path, size: Size) -> Iterator[Busy]:
     """All of it, once every stream is open and nothing fails."""
     issuer, port, state = TestIssuer(), free_port(), directory / "s"
     issuer.write_jwks(directory / "jwks.json")
-    text = policy(directory, port)
+    text = policy(directory, port, size)
     (directory / "policy.yaml").write_text(json.dumps(text))
     log, models = directory / "up.log", directory / "models.log"
     argv = [sys.executable, "-m", "meshward", "up", str(directory / "policy.yaml"), "--state", str(state)]
     gid = str(SERVERS_GID) if os.geteuid() == 0 else "-"
-    sockets = [url.removeprefix("unix:") for url in _urls(directory)]
+    sockets = [url.removeprefix("unix:") for url in _urls(directory, size)]
     model = [sys.executable, "-m", "bench.streaming", gid, *sockets]
     environment = {**os.environ, SECRET: "a-secret-of-the-bench"}
     with (
         running(model, lambda: "serving" in models.read_text(), models),
         running(argv, lambda: "ready: " in log.read_text(), log, env=environment),
-        _loaded(_job(port, issuer)) as client,
+        _loaded(_job(port, issuer, size)) as client,
     ):
-        found = Busy(state, port, issuer, text, client)
+        found = Busy(directory, size, state, port, issuer, text, client)
         _settle(found)
         yield found
 
 
-def policy(directory: Path, port: int) -> dict[str, Any]:
-    """Twenty models, of which the first has two versions; users may use all, sales none, at a limit never met."""
-    urls = _urls(directory)
+def policy(directory: Path, port: int, size: Size) -> dict[str, Any]:
+    """The first model has two versions; users may use all, sales none, at a limit never met."""
+    urls = _urls(directory, size)
     models = {
         f"m{number:02d}": {"versions": {"v1": {"server": "mock", "url": url}}}
-        for number, url in enumerate(urls[:MODELS])
+        for number, url in enumerate(urls[: size.models])
     }
-    models[SPLIT]["versions"]["v2"] = {"server": "mock", "url": urls[MODELS + 1], "credential": "bench"}
+    models[SPLIT]["versions"]["v2"] = {"server": "mock", "url": urls[size.models + 1]}
+    if size.keyed:
+        models[SPLIT]["versions"]["v2"]["credential"] = "bench"
     models[SPLIT]["traffic"] = {"v1": 90, "v2": 10}
     limits = [{"requests": "50000/s"}, {"requests": "40000/s"}]
     return policies.base(directory / "jwks.json", port) | {
-        "credentials": {"bench": {"from": "env", "name": SECRET}},
+        "credentials": {"bench": {"from": "env", "name": SECRET}} if size.keyed else {},
         "servers": {"mock": {"infer": ["POST /embed", "POST /v1/chat/completions"]}},
         "models": models,
         "roles": {"user": _group("users"), "sales": _group("sales")},
@@ -111,27 +133,21 @@ def policy(directory: Path, port: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def another_model(text: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """`text` with one model more."""
-    more = copy.deepcopy(text)
-    more["models"][f"m{MODELS}"] = {"versions": {"v1": {"server": "mock", "url": _urls(directory)[MODELS]}}}
-    return more
-
-
-def _urls(directory: Path) -> list[str]:
-    return [f"unix:{directory}/{number:02d}.sock" for number in range(MODELS + 2)]
+def _urls(directory: Path, size: Size) -> list[str]:
+    """One for each model, one more, and one for the second version of the first."""
+    return [f"unix:{directory}/{number:02d}.sock" for number in range(size.models + 2)]
 
 
 def _group(name: str) -> list[dict[str, str]]:
     return [{"issuer": "test", "group": name}]
 
 
-def _job(port: int, issuer: TestIssuer) -> Job:
+def _job(port: int, issuer: TestIssuer, size: Size) -> Job:
     hour = int(time.time()) + 3600
     tokens = [issuer.token(f"caller{number}", ["users"], exp=hour) for number in range(CALLERS)]
-    names = [f"m{number:02d}" for number in range(MODELS)]
-    streams = [f"/m/{names[number % MODELS]}/v1/chat/completions" for number in range(STREAMS)]
-    return Job(port, RATE, tokens, [f"/m/{name}/embed" for name in names], streams)
+    names = [f"m{number:02d}" for number in range(size.models)]
+    streams = [f"/m/{names[number % size.models]}/v1/chat/completions" for number in range(size.streams)]
+    return Job(port, size.rate, tokens, [f"/m/{name}/embed" for name in names], streams)
 
 
 @contextmanager
@@ -150,7 +166,7 @@ def _loaded(job: Job) -> Iterator[subprocess.Popen[str]]:
 def _settle(found: Busy) -> None:
     """Until all streams are open; nothing may have failed by then."""
     deadline = time.monotonic() + 30
-    while (seen := found.mark())["open"] < STREAMS:
+    while (seen := found.mark())["open"] < found.size.streams:
         if seen["failed"] or time.monotonic() > deadline:
             raise BenchError(f"the load is not served: {seen}")
         time.sleep(0.5)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.busy import MODELS, RATE, SPLIT, STREAMS, Busy, another_model, busy
+from bench.busy import SPLIT, Busy, Size, busy
 from bench.figures import Verdict, middle, shown
 from bench.processes import BenchError
 from bench.report import Section, prose, say, table
 from bench.scale import scale
 
+SIZE = Size(models=20, rate=300, streams=50, keyed=True)
 APPLIES, STEPS, ROTATIONS, RELOADS = 100, 20, 20, 5
 KEYS = ("svids", "ca", "signing-key", "edge-certificate", "credential")
 
@@ -57,8 +58,8 @@ class Phase:
 
 
 def measure(directory: Path, rounds: int) -> Section:
-    with busy(directory) as instance:
-        phases = [_applies(instance, directory), _steps(instance), *(_rotations(instance, k) for k in KEYS)]
+    with busy(directory, SIZE) as instance:
+        phases = [_applies(instance), _steps(instance), *(_rotations(instance, k) for k in KEYS)]
         reloads = _reloads(instance)
     applied = phases[0]
     verdicts = [
@@ -75,13 +76,13 @@ def measure(directory: Path, rounds: int) -> Section:
         *table(head, [phase.cells() for phase in (*phases, reloads)]),
         "",
         *prose(
-            f"{MODELS} models ({MODELS + 1} guards) under {RATE} requests/s of 5 callers to all of them over 16",
-            f"connections, beside {STREAMS} open streams with an event each 0.5 s. Times are by the clock, from the",
-            "question to the instance until the first answer under the new rules (applies) or until every hop has",
-            "reported (the others). Applies: four of five change who may do what, one of five the routes at guards,",
-            "and four times a model comes or goes with its guard. The last row is apart: what only a reload of nginx",
-            f"can change (here a new rate, and the root's bundle). Of its failures {reloads.closed} were requests on a",
-            "kept connection that nginx closed just then, which clients with retries send again.",
+            f"{SIZE.models} models ({SIZE.models + 1} guards) under {SIZE.rate} requests/s of 5 callers to all,",
+            f"over 16 connections, beside {SIZE.streams} open streams with an event each 0.5 s. Times are by the",
+            "clock, from the question to the instance until the first answer under the new rules (applies) or until",
+            "every hop has reported (the others). Each apply changes who may do what; ten of them change the routes",
+            "at every guard as well, and four times a model comes with its guard, and goes. The last row is apart:",
+            f"what only a reload of nginx can change, here a new rate. Of its failures {reloads.closed} were requests",
+            "on a kept connection that nginx closed just then, which clients with retries send again.",
         ),
         "",
         *prose(
@@ -106,9 +107,9 @@ def _phase(instance: Busy, what: str, changes: list[Callable[[], float]]) -> Pha
     return phase
 
 
-def _applies(instance: Busy, directory: Path) -> Phase:
+def _applies(instance: Busy) -> Phase:
     def change(number: int) -> float:
-        text = _changed(instance.text, number, directory)
+        text = _changed(instance, number)
         gains = number % 2 == 1
         began = time.monotonic()
         instance.apply(text)
@@ -123,14 +124,18 @@ def _applies(instance: Busy, directory: Path) -> Phase:
     return phase
 
 
-def _changed(text: dict[str, Any], number: int, directory: Path) -> dict[str, Any]:
+def _changed(instance: Busy, number: int) -> dict[str, Any]:
     """The policy of apply `number`: sales gain and lose in turn; sometimes guards and models change as well."""
-    changed = copy.deepcopy(text)
+    changed = copy.deepcopy(instance.text)
     if number % 2:
         changed["grants"].append({"id": "sales", "roles": ["sales"], "models": ["m01"], "actions": ["infer"]})
-    if number % 10 in (4, 5):  # applied, and taken back by the one after
-        changed["servers"]["mock"]["describe"] = ["GET /info"]
-    return another_model(changed, directory) if number % 50 in (20, 21) else changed
+    if number % 20 == 5:
+        changed["servers"]["mock"]["describe"] = ["GET /info"]  # at every guard, until the next apply
+    if number % 25 == 10:
+        changed["models"]["more"] = {
+            "versions": {"v1": {"server": "mock", "url": instance.url(instance.size.models)}}
+        }
+    return changed
 
 
 def _steps(instance: Busy) -> Phase:

@@ -94,17 +94,17 @@ class Load:
         """One request; returns the connection, if it can be used again."""
         began = asyncio.get_running_loop().time()
         self.seen.requests += 1
-        kept = link is not None
+        kept, path = link is not None, self.job.paths[turn % len(self.job.paths)]
         try:
             link = link or await Link.open(self.job.port)
-            status, stays = await link.post(self._request(self.job.paths[turn % len(self.job.paths)], turn))
+            status, stays = await link.post(self._request(path, turn))
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-            self.seen.fail(type(error).__name__)
+            self.seen.fail(f"{type(error).__name__} {path}")
             self.seen.closed += kept
             return None
         self.seen.latencies.append((asyncio.get_running_loop().time() - began) * 1e3)
         if status != 200:
-            self.seen.fail(str(status))
+            self.seen.fail(f"{status} {path}")
         if not stays:
             link.writer.close()
         return link if stays else None
@@ -122,7 +122,7 @@ class Load:
                     expected += 1
                     self.running.add(number)
             except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-                self.seen.why[f"stream: {type(error).__name__}"] += 1
+                self.seen.why[f"stream {type(error).__name__} {path}"] += 1
             self.running.discard(number)
             self.seen.cut += 1
             await asyncio.sleep(0.2)

@@ -1,0 +1,54 @@
+"""A disk that fills under load (K04): nobody is served without a record, and it mends itself when there is room."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench.busy import Busy, busy
+
+from meshward.runtime.directories import State, run_path
+from tests.fault.conftest import SIZE, Watch
+from tests.stack.running import eventually
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="not run: a disk that can be filled is a small tmpfs, which only root can mount"
+)
+
+
+@pytest.fixture(scope="module")
+def work(short_dir: Path) -> Iterator[Busy]:
+    """RUN, with all logs, on 64 MB of its own."""
+    place = run_path(State(short_dir / "s"))
+    place.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=711", "none", str(place)], check=False
+    )
+    if done.returncode != 0:
+        pytest.skip("not run: this container may not mount a tmpfs")
+    try:
+        with busy(short_dir, SIZE) as instance:
+            yield instance
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_closes_the_gateway_and_room_opens_it(work: Busy, watch: Watch) -> None:
+    ballast = run_path(State(work.state)) / "ballast"
+    with ballast.open("wb") as file:
+        try:
+            while True:
+                file.write(b"x" * 65536)
+                file.flush()
+        except OSError:
+            pass
+    full = time.monotonic()
+    eventually(lambda: work.status("alice", "users", "m01") == 503, 25, "a refusal")
+    assert time.monotonic() - full < 20, "more than max_blind and the decisions that were kept"
+    assert watch.seen()["cut"] == 0
+    ballast.unlink()
+    watch.well(within=20)
