@@ -45,6 +45,9 @@ _COMPUTED = {  # sentences that are put together at run time
     "MW2122": "Something that `init` needs to know is missing or cannot be.",
     "MW3009": "A component has known holes.",
     "MW3026": "Somebody else changed it first, or it is another change than the reviewed one.",
+    "MW3061": "A credential that cannot be rotated, or not in this way.",
+    "MW3072": "Whoever asks lacks the operators' right that it takes.",
+    "MW3073": "Whoever asks was revoked, or their token.",
     "MW4001": "The records are damaged.",
     "MW4002": "The records were written in another format.",
 }

@@ -1,25 +1,21 @@
-"""Certificates are issued anew under load: no request fails, and older files go."""
+"""What is due is replaced by itself, under load: no request fails, and older files go."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from meshward.apply.book import load_book
-from meshward.apply.hops import Owner
-from meshward.apply.renew import renew_edge, renew_guards
-from meshward.apply.sources import read_policy
-from meshward.plan.resolve import resolve
-from meshward.runtime.directories import Run
-from meshward.runtime.identities import Identity
-from meshward.spiffe.ca import load_or_create
+from meshward.kit.durable import write_atomic
+from meshward.tokens.keys import POINTER, RETIRED_FOR, load
 from tests.hostile.conftest import write_hostile
+from tests.stack.load import at_work
 from tests.stack.running import Stack, eventually, running
 
-ROUNDS = 8
+WITHIN = 75  # seconds: the schedule looks every 30
 
 
 @pytest.fixture(scope="module")
@@ -28,36 +24,41 @@ def stack(short_dir: Path) -> Iterator[Stack]:
         yield started
 
 
-def _owner_of(path: Path) -> Owner:
-    stat = path.stat()
-    return Owner(Identity(stat.st_gid, stat.st_gid))
+def test_a_signing_key_of_yesterday_is_replaced_and_its_public_half_forgotten_in_the_end(
+    stack: Stack,
+) -> None:
+    token, statuses, stop = stack.issuer.token("alice", ["users"]), list[int](), threading.Event()
 
-
-def test_renewal_costs_no_request(stack: Stack) -> None:
-    plan = resolve(read_policy(stack.policy).policy)
-    run, book = Run(stack.run), load_book(stack.state)
-    authority = load_or_create(stack.state / "ca", plan.trust_domain)
-    edge = _owner_of(run.edge_dir / "generation")
-    guards = {slot: _owner_of(run.guard_dir(slot) / "xds") for slot in book.slots.values()}
-    statuses: list[int] = []
-    stop = threading.Event()
-    token = stack.issuer.token("alice", ["users"])
-
-    def ask() -> None:
+    def call() -> None:
         while not stop.is_set():
             statuses.append(stack.call("GET", "/m/m1/v1/public", token).status)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    try:
-        for step in range(1, ROUNDS + 1):
-            before = len(statuses)
-            renew_guards(plan, book.slots, run, authority, guards)
-            renew_edge(plan, run, authority, edge, book.generation + step)
-            eventually(lambda before=before: len(statuses) > before + 3, what="traffic after a renewal")
-    finally:
-        stop.set()
-        thread.join(20)
-    assert set(statuses) == {200}, statuses
-    kept = sorted(file.name for file in (run.edge_dir / "certs").glob("web.*.pem"))
-    assert kept == sorted(f"web.{book.generation + step}.pem" for step in (ROUNDS - 1, ROUNDS))
+    directory = stack.state / "keys"
+    before = load(directory)
+    with at_work(stop, call):
+        age(directory, since=before.since - 2 * 86400)
+        eventually(lambda: load(directory).current.kid == before.next.kid, WITHIN, "the next key")
+        keys = [guard / "xds" / "ecds-jwt.json" for guard in (stack.run / "guards").iterdir()]
+        assert all(before.current.kid in file.read_text() for file in keys), "its tokens live"
+        named = json.loads((directory / POINTER).read_text())
+        retired = [{**each, "at": each["at"] - RETIRED_FOR - 1} for each in named["previous"]]
+        write_atomic(directory / POINTER, json.dumps({**named, "previous": retired}))
+        eventually(
+            lambda: not any(before.current.kid in file.read_text() for file in keys), WITHIN, "its end"
+        )
+    assert len(statuses) > 20 and set(statuses) == {200}
+
+
+def age(directory: Path, since: float) -> None:
+    named = json.loads((directory / POINTER).read_text())
+    write_atomic(directory / POINTER, json.dumps({**named, "since": since}))
+
+
+def test_of_the_edges_certificates_two_generations_stay(stack: Stack) -> None:
+    from meshward.apply.control import ask
+
+    for _ in range(4):
+        ask(stack.state, {"do": "rotate", "what": "edge-certificate"}, lambda _: None)
+    generation = int((stack.run / "edge" / "generation").read_text())
+    kept = {file.name for file in (stack.run / "edge" / "certs").glob("web.*.pem")}
+    assert kept == {f"web.{generation}.pem", f"web.{generation - 1}.pem"}

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,22 +17,29 @@ from meshward.decide.types import Denial, Identity, Permit
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Caller
 from meshward.edge.live import Live, load_text, save_text
+from meshward.edge.revoked import Revoked, edge_text
 from meshward.edge.sight import AuditSight
 from meshward.kit.errors import MeshwardError
 from meshward.oidc import verify
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Limits, Rate
-from tests.edge.mesh import LIVE
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import Policy
+from meshward.tokens.keys import make_key
+from meshward.tokens.txn import Transaction, TransactionTokenMinter
+from tests.edge.mesh import LIVE, POLICY
 
 NOW = 1_800_000_000.25
 
 
-def caller(expires_in: float = 3600, subject: str = "alice", **attributes: str) -> Caller:
+def caller(
+    expires_in: float = 3600, subject: str = "alice", jti: str | None = None, **attributes: str
+) -> Caller:
     token = VerifiedToken(
         issuer="corp",
         subject=subject,
         client=None,
-        claims={},
+        claims={} if jti is None else {"jti": jti},
         issued_at=int(NOW),
         expires_at=int(NOW + expires_in),
         ath="hash",
@@ -144,6 +152,41 @@ def test_roles_fit_into_a_header_and_none_is_lost_silently(roles: list[str]) -> 
     assert sum(map(len, shown)) <= 1010
     if shown != roles:
         assert shown[-1] == f"+{len(roles) - len(shown) + 1}" and shown[:-1] == roles[: len(shown) - 1]
+
+
+# --- what ends an answer
+
+
+def permitted(who: Caller, on_expiry: str = "finish") -> dict[str, str]:
+    model = resolve(Policy.model_validate(POLICY)).models["minilm"]
+    asked = Transaction("corp:alice", "m.infer", "m", "infer", "g", 7, ["r"], {}, None, who.token.expires_at)
+    minter = TransactionTokenMinter(make_key(), issuer="https://e", audience="td.test", workload="w")
+    minted, chosen = minter.mint(asked, NOW), replace(model, on_expiry=on_expiry)
+    return headers(answers.permitted(who, permit(), minted, b"1|1 00 x", chosen, "infer", NOW))
+
+
+def test_an_answer_can_be_ended_by_all_whom_it_is_for() -> None:
+    alice = caller()
+    agents = replace(alice, identity=replace(alice.identity, actors=("helper", "planner")))
+    asked = (alice, agents, caller(jti="one"))
+    alone, acting, named = (permitted(each)["x-mw-ties"].split(" ") for each in asked)
+    assert len(alone) == 1 and acting[0] == alone[0] and named[0] == alone[0]
+    for revoked, hit in (
+        (Revoked({"corp:alice": None}), (alone, acting, named)),
+        (Revoked(agents={"planner": None}), (acting,)),
+        (Revoked(agents={"helper": None}), (acting,)),
+        (Revoked(tokens={"one": None}), (named,)),
+        (Revoked({"one": None, "helper": None}, {"corp:alice": None}, {"corp:alice": None, "one": None}), ()),
+    ):
+        listed = edge_text(revoked)
+        assert [any(tie in listed for tie in each) for each in (alone, acting, named)] == [
+            each in hit for each in (alone, acting, named)
+        ], revoked
+
+
+def test_an_answer_ends_with_its_token_only_where_the_model_says_so() -> None:
+    assert "x-mw-ends" not in permitted(caller())
+    assert permitted(caller(), "cut")["x-mw-ends"] == str(int(NOW + 3600))
 
 
 # --- refusals

@@ -14,7 +14,7 @@ from meshward.decide.decide import decide
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge.live import save_text
 from meshward.edge.narrow import narrowed
-from meshward.edge.revoked import FILE, Revoked, load_revoked
+from meshward.edge.revoked import FILE, Revoked, edge_text, load_revoked, ties
 from meshward.edge.revoked import save_text as revoked_text
 from meshward.edge.world import load
 from meshward.kit.errors import MeshwardError
@@ -110,19 +110,41 @@ def test_files_of_two_revisions_are_refused(directory: Path) -> None:
 
 
 def test_revocations_end_when_they_say() -> None:
-    revoked = Revoked({"corp:a": None, "corp:b": 100}, {"t": 100})
-    assert revoked.hits("corp:a", None, 10**10) and revoked.hits("corp:b", None, 99.9)
-    assert not revoked.hits("corp:b", None, 100) and not revoked.hits("corp:c", None, 0)
-    assert revoked.hits("corp:c", "t", 99) and not revoked.hits("corp:c", ["t"], 99)
-    assert revoked.standing(100) == Revoked({"corp:a": None}, {})
+    a, b, c = (Identity("corp", name) for name in "abc")
+    revoked = Revoked({"corp:a": None, "corp:b": 100}, {"t": 100}, {"helper": 100})
+    assert revoked.hits(a, None, 10**10) and revoked.hits(b, None, 99.9)
+    assert not revoked.hits(b, None, 100) and not revoked.hits(c, None, 0)
+    assert revoked.hits(c, "t", 99) and not revoked.hits(c, ["t"], 99)
+    for chain in (("helper",), ("other", "helper"), ("other", "third", "helper")):
+        acting = replace(c, actors=chain)
+        assert revoked.hits(acting, None, 99) and not revoked.hits(acting, None, 100), chain
+    assert not revoked.hits(replace(c, actors=("other", "corp:a", "t")), None, 0), "names are of a kind"
+    assert revoked.standing(100) == Revoked({"corp:a": None})
+
+
+def test_the_edge_is_told_by_ties_that_name_nobody() -> None:
+    caller = Identity("corp", "a", actors=("helper", "other"))
+    own = ties(caller, "t")
+    assert len(set(own)) == 4 and ties(caller, None) == [own[0], *own[2:]]
+    told = edge_text(Revoked({"corp:a": None}, {"t": 100}, {"other": 10**12, "helper": 0}))
+    lines = dict(line.split(" ") for line in told.splitlines()[:-1])
+    untils = [lines[tie] for tie in own]
+    assert untils == ["0000000000", "0000000100", "0000000001", "9999999999"], (
+        "0 is for ever, a past one is not"
+    )
+    assert told.endswith("end\n") and len(told) == 4 * 44 + 4
+    assert not any(name in told for name in ("corp", "helper", "other"))
+    assert edge_text(Revoked()) == "end\n"
 
 
 def test_damaged_revocations_stop_the_service(directory: Path) -> None:
     assert load_revoked(directory) == Revoked()
     (directory / FILE).write_text(revoked_text(Revoked({"corp:a": 5}, {"t": None})))
     assert load_revoked(directory) == Revoked({"corp:a": 5}, {"t": None})
+    (directory / FILE).write_text('{"subjects": {"corp:a": 5}, "tokens": {}}')
+    assert load_revoked(directory) == Revoked({"corp:a": 5}), "as written before agents could be revoked"
     write(directory, LIVE, POLICY)
-    for broken in ("", "{", "[]", '{"subjects": []}', '{"subjects": {"a": "x"}}', '{"more": {}}'):
+    for broken in ("", "{", "[]", '{"subjects": []}', '{"agents": {"a": "x"}}', '{"more": {}}'):
         (directory / FILE).write_text(broken)
         with pytest.raises(MeshwardError):
             load(directory)

@@ -16,9 +16,10 @@ from meshward.apply.hops import Owner, write_authorities
 from meshward.edge.workloads import AUTHORITIES, CertificateRefused, VerifiedWorkload, Workloads
 from meshward.runtime.directories import Run
 from meshward.runtime.identities import starter
-from meshward.spiffe import ca
-from meshward.spiffe.ca import Authority, load_or_create, make_issuing
+from meshward.spiffe import certificates as ca
+from meshward.spiffe.ca import Authority, load, load_or_create
 from meshward.spiffe.ids import SpiffeId
+from meshward.spiffe.keep import Keep
 
 DOMAIN = "mesh.test"
 SCORER = SpiffeId(DOMAIN, "/ns/jobs/sa/scorer")
@@ -36,7 +37,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def workloads(tmp_path: Path, authority: Authority) -> Workloads:
-    (tmp_path / AUTHORITIES).write_text(authority.with_intermediates("", now()))
+    (tmp_path / AUTHORITIES).write_text(authority.authorities_pem)
     return Workloads(tmp_path / AUTHORITIES, DOMAIN, NAMED)
 
 
@@ -120,7 +121,7 @@ def make(
     usages: list[x509.ObjectIdentifier],
     ca_too: bool = False,
 ) -> str:
-    key, signer = ec.generate_private_key(ec.SECP256R1()), authority._issuing
+    key, signer = ec.generate_private_key(ec.SECP256R1()), authority.issuing
     builder = (
         ca._builder("", key.public_key(), signer, now(), now() + timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=ca_too, path_length=None), critical=True)
@@ -128,7 +129,7 @@ def make(
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
     )
-    return ca._pem(builder.sign(signer.key, hashes.SHA256()))
+    return ca.pem_of(builder.sign(signer.key, hashes.SHA256()))
 
 
 def test_names_and_usages(workloads: Workloads, authority: Authority) -> None:
@@ -137,13 +138,13 @@ def test_names_and_usages(workloads: Workloads, authority: Authority) -> None:
         x509.UniformResourceIdentifier(str(SCORER)),
         x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/x"),
     )
-    both = [ca._SERVER, ca._CLIENT]
+    both = [ca.SERVER, ca.CLIENT]
     assert workloads.verify("SUCCESS", make(authority, [uri], both), time.time()).name == "scorer"
     for what, text in {
         "two URIs": make(authority, [uri, other], both),
         "the same URI twice": make(authority, [uri, uri], both),
         "no URI": make(authority, [x509.DNSName("scorer")], both),
-        "for servers only": make(authority, [uri], [ca._SERVER]),
+        "for servers only": make(authority, [uri], [ca.SERVER]),
         "an authority": make(authority, [uri], both, ca_too=True),
         "another spelling": make(
             authority, [x509.UniformResourceIdentifier(f"SPIFFE://{DOMAIN}/ns/jobs/sa/scorer")], both
@@ -160,26 +161,37 @@ def test_a_new_intermediate_is_believed_at_once_and_the_old_one_until_its_end(
 ) -> None:
     old = leaf(authority)
     workloads.verify("SUCCESS", old, time.time())
-    root = ca._load(tmp_path / "ca", "root")
-    assert root is not None
-    successor = Authority(DOMAIN, authority.root, make_issuing(DOMAIN, root, now()))
+    Keep(tmp_path / "ca", DOMAIN).reissue(now())
+    successor = load(tmp_path / "ca", DOMAIN)
     new = leaf(successor)
     assert reason(workloads, new) == "certificate_refused"
-    file = tmp_path / AUTHORITIES
-    beside = tmp_path / "beside"
-    beside.write_text(successor.with_intermediates(file.read_text(), now()))
-    beside.rename(file)
+    replace_authorities(tmp_path, successor)
     for certificate in (new, old):
         assert workloads.verify("SUCCESS", certificate, time.time()).name == "scorer"
-    later = successor.with_intermediates(file.read_text(), now() + ca.ISSUING_TTL + timedelta(days=1))
-    assert later.count("BEGIN") == 2
 
 
-def test_authorities_of_another_root_are_not_taken_over(tmp_path: Path, authority: Authority) -> None:
-    foreign = load_or_create(tmp_path / "foreign", DOMAIN)
-    known = foreign.with_intermediates("", now())
-    assert authority.with_intermediates(known, now()) == authority.with_intermediates("", now())
-    assert authority.with_intermediates("junk", now()) == authority.with_intermediates("", now())
+def test_while_a_root_is_replaced_both_are_believed_and_then_the_new_one_alone(
+    tmp_path: Path, workloads: Workloads, authority: Authority
+) -> None:
+    keep, old = Keep(tmp_path / "ca", DOMAIN), leaf(authority)
+    keep.announce(now(), timedelta(hours=24))
+    keep.use(now())
+    both = load(tmp_path / "ca", DOMAIN)
+    new = leaf(both)
+    assert reason(workloads, new) == "certificate_refused"
+    replace_authorities(tmp_path, both)
+    for certificate in (new, old):
+        assert workloads.verify("SUCCESS", certificate, time.time()).name == "scorer"
+    keep.finish()
+    replace_authorities(tmp_path, load(tmp_path / "ca", DOMAIN))
+    assert workloads.verify("SUCCESS", new, time.time()).name == "scorer"
+    assert reason(workloads, old) == "certificate_refused"
+
+
+def replace_authorities(directory: Path, authority: Authority) -> None:
+    beside = directory / "beside"
+    beside.write_text(authority.authorities_pem)
+    beside.rename(directory / AUTHORITIES)
 
 
 @pytest.mark.parametrize("content", [None, "", "junk"])
@@ -205,7 +217,7 @@ def test_the_authorities_are_written_for_the_service_and_keep_the_earlier_ones(t
     assert stat.S_IMODE(before.st_mode) == 0o600 and file.read_text().count("BEGIN") == 2
     write_authorities(first, run, owner)
     assert file.stat().st_ino == before.st_ino, "written though nothing changed"
-    (tmp_path / "ca" / "issuing.pem").unlink()
+    Keep(tmp_path / "ca", DOMAIN).reissue(now())
     write_authorities(load_or_create(tmp_path / "ca", DOMAIN), run, owner)
     assert file.read_text().count("BEGIN") == 3
     workloads = Workloads(file, DOMAIN, NAMED)

@@ -28,6 +28,7 @@ from meshward.kit.secret import Secret
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute, GuardView, Net
+from meshward.targets.envoy.resources import SentKey
 
 EDGE = "spiffe://td.test/edge"
 HOST = "v1.m-1.td.test"
@@ -92,10 +93,11 @@ class Seen:
 
 
 class Model:
-    """A model server on a unix socket that records."""
+    """A model server that records, on the unix socket `path`, or on a port of this machine."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str | None) -> None:
+        self.path = path or ""
+        self.statuses: dict[str, int] = {}  # by target; else 200
         self.seen: list[Seen] = []
         self.answer_headers: list[tuple[str, str]] = []
         self.streaming = threading.Event()  # set: an answer pauses after its first chunk until cleared
@@ -115,7 +117,7 @@ class Model:
                     return
                 while outer.mute.is_set():
                     time.sleep(0.01)
-                self.send_response_only(200)
+                self.send_response_only(outer.statuses.get(self.path, 200))
                 for name, value in outer.answer_headers:
                     self.send_header(name, value)
                 self.send_header("transfer-encoding", "chunked")
@@ -134,13 +136,24 @@ class Model:
             def log_message(self, *args: object) -> None:
                 pass
 
-        class Server(socketserver.ThreadingUnixStreamServer):
+        class Quiet(socketserver.ThreadingMixIn):
             daemon_threads = True
 
             def handle_error(self, request: object, client_address: object) -> None:
                 pass
 
-        self._server = Server(path, Handler)
+        class UnixServer(Quiet, socketserver.UnixStreamServer):
+            pass
+
+        class TcpServer(Quiet, socketserver.TCPServer):
+            pass
+
+        self._server: socketserver.BaseServer
+        if path is None:
+            server = TcpServer(("127.0.0.1", 0), Handler)
+            self._server, self.url = server, f"http://127.0.0.1:{server.server_address[1]}"
+        else:
+            self._server, self.url = UnixServer(path, Handler), f"unix:{path}"
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         ).start()
@@ -244,7 +257,7 @@ class Guard:
 
     def render(self, **changes: object) -> GuardFiles:
         """Files for this guard with some of `view`, or of `identity`'s parts, changed."""
-        own = {"chain", "key", "bundle", "token_keys"}
+        own = {"chain", "key", "bundle", "token_keys", "sent"}
         identity = dataclasses.replace(
             self.identity,
             **{key: value for key, value in changes.items() if key in own},  # type: ignore[arg-type]
@@ -302,16 +315,21 @@ def _read_body(file: object, headers: dict[str, str]) -> bytes:
 
 @contextlib.contextmanager
 def running(
-    settings_changes: dict[str, object] | None = None, broken: str | None = None, **changes: object
+    settings_changes: dict[str, object] | None = None,
+    broken: str | None = None,
+    sent: SentKey | None = None,
+    model: Model | None = None,
+    **changes: object,
 ) -> Iterator[Guard]:
-    """A guard on files of its own, gone afterwards. `broken` names a watched file to start without."""
+    """A guard on files of its own, gone afterwards. `broken` names a watched file to start without; `sent`: its key."""
     directory = Path(tempfile.mkdtemp(prefix="mwg-"))
-    model = Model(str(directory / "model.sock"))
+    model = model or Model(str(directory / "model.sock"))
     authority, signer = Authority(), Signer()
-    guarded = view(**{"upstream": f"unix:{model.path}"} | changes)  # type: ignore[arg-type]
+    changes = {"upstream": model.url, "credential": sent is not None} | changes
+    guarded = view(**changes)  # type: ignore[arg-type]
     settings = GuardSettings(str(directory), **(settings_changes or {}))  # type: ignore[arg-type]
     own = authority.issue(guarded.spiffe_id, dns=guarded.dns_name)
-    identity = GuardIdentity(own.chain, Secret(own.key), authority.bundle, (signer.jwk,))
+    identity = GuardIdentity(own.chain, Secret(own.key), authority.bundle, (signer.jwk,), sent)
     files = render(guarded, settings, identity)
     place(directory, files)
     if broken:

@@ -19,6 +19,7 @@ from meshward.kit.secret import Secret
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, render, validate_command
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute
+from meshward.targets.envoy.twins import together
 
 
 def test_rules_are_enforced_on_an_open_connection() -> None:
@@ -200,11 +201,11 @@ def _attempts(guard: Guard, name: str) -> int:
 # --- the static twin, judged by the vendor before anything is switched ---
 
 
-def files() -> GuardFiles:
+def files(directory: str = "/run/guard") -> GuardFiles:
     authority, guarded = Authority(), view("unix:/run/m.sock")
     own = authority.issue(guarded.spiffe_id, dns=guarded.dns_name)
     identity = GuardIdentity(own.chain, Secret(own.key), authority.bundle, (Signer().jwk,))
-    return render(guarded, GuardSettings("/run/guard"), identity)
+    return render(guarded, GuardSettings(directory), identity)
 
 
 def judged(twin: bytes, tmp_path: Path) -> bool:
@@ -254,3 +255,16 @@ def test_a_twin_with_another_certificates_key_is_refused(tmp_path: Path) -> None
     own, other = authority.issue(guarded.spiffe_id, dns=guarded.dns_name), authority.issue(EDGE)
     identity = GuardIdentity(own.chain, Secret(other.key), authority.bundle, (Signer().jwk,))
     assert not judged(render(guarded, GuardSettings("/run/guard"), identity).twin, tmp_path)
+
+
+def test_many_twins_are_judged_in_one_go_and_one_spoils_all(tmp_path: Path) -> None:
+    several = [files(f"/run/{number}").twin for number in range(3)]
+    one = json.loads(together(several))
+    names = [each["name"] for each in one["static_resources"]["listeners"]]
+    assert len(set(names)) == len(names) == 3
+    assert judged(together(several), tmp_path)
+    for place in range(3):
+        for case, (right, wrong) in MISTYPED.items():
+            if case != "unknown cluster":  # it is known in the others
+                spoiled = [*several[:place], several[place].replace(right, wrong), *several[place + 1 :]]
+                assert not judged(together(spoiled), tmp_path), (case, place)

@@ -87,6 +87,24 @@ def test_only_what_concerns_this_model_and_is_enforced_is_in_it() -> None:
     assert project(some, "m", "v1") == project(plan(), "m", "v1")
 
 
+def test_health_is_asked_only_where_there_is_something_to_choose() -> None:
+    two, no_route = project(plan(), "m", "v1"), version("v1", health=None, replicas=("unix:/r.sock",))
+    assert two.health == "/health" and two.upstreams == ("unix:/run/v1.sock",)
+    for versions, health, servers in (
+        ((version("v1"),), None, 1),
+        ((version("v1", replicas=("unix:/r.sock",)),), "/health", 2),
+        ((no_route, version("v2")), None, 2),
+    ):
+        models = {"m": dataclasses.replace(plan().models["m"], versions=versions)}
+        projected = project(dataclasses.replace(plan(), models=models), "m", "v1")
+        assert (projected.health, len(projected.upstreams)) == (health, servers)
+
+
+def test_one_server_without_alternative_is_rendered_as_plainly_as_ever() -> None:
+    cluster = json.loads(rendered().xds["cds"])["resources"][0]
+    assert not {"health_checks", "outlier_detection", "lb_policy", "common_lb_config"} & cluster.keys()
+
+
 def test_an_unknown_version_is_an_error() -> None:
     with pytest.raises(KeyError):
         project(plan(), "m", "v3")

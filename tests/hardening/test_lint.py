@@ -59,6 +59,7 @@ def _written(directory: Path, **changes: Any) -> Path:
             "hostname": "models.test",
             "run_dir": "/run/mw/edge",
             "decision_socket": "/run/mw/decide.sock",
+            "control_socket": "/run/mw/control.sock",
             "cache_dir": "/dev/shm/mw/cache",
             "guard_socket": "/run/mw/{slot}/guard.sock",
             "root_bundle": "/run/mw/edge/certs/root.pem",

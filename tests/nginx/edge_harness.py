@@ -35,6 +35,7 @@ from meshward.targets.nginx.settings import EdgeSettings
 HOST = "models.test"
 DOMAIN = "td.test"
 EDGE_UID = 61190
+TIE = "ab" * 16  # by which a permitted caller's answers can be ended
 GUARDS = {0: f"v1.minilm.{DOMAIN}", 1: f"v2.minilm.{DOMAIN}"}
 
 
@@ -191,6 +192,7 @@ def permit(**changes: str) -> Answer:
         "X-Mw-Limit": "",
         "X-Mw-Bucket": "0" * 32,
         "X-Mw-Txn-Token": "h." + secrets.token_hex(8) + ".s",
+        "X-Mw-Ties": TIE,
         "X-Mw-Facts": facts(sub="okta:ann", model="minilm"),
         "X-Accel-Expires": "30",
     }
@@ -379,6 +381,7 @@ class Edge:
                 "hostname": HOST,
                 "run_dir": str(self.run),
                 "decision_socket": str(self.base / "decide.sock"),
+                "control_socket": str(self.base / "control.sock"),
                 "cache_dir": str(self.cache / "c"),
                 "guard_socket": str(self.base / "{slot}.sock"),
                 "root_bundle": str(self.run / "certs/root.pem"),
@@ -401,6 +404,7 @@ class Edge:
             text = script(data.decode()) if name == "meshward.js" else data.decode()
             self.put(name, text)
         self.put("certs/root.pem", self.pki.root_pem)
+        self.put("revoked", "end\n")
         self.rotate()
         self.bump()
 
@@ -417,6 +421,10 @@ class Edge:
         """A new epoch, as after an accepted revision."""
         self.epoch += 1
         self.put("epoch", content if content is not None else f"{self.epoch}\n")
+
+    def revoke(self, *ties: str, until: int = 0) -> None:
+        """From now on these, and no others."""
+        self.put("revoked", "".join(f"{tie} {until:010d}\n" for tie in ties) + "end\n")
 
     def rotate(self) -> None:
         """New certificates of a new intermediate: complete files first, then the pointer."""
@@ -463,6 +471,7 @@ class Edge:
             server.received.clear()
             server.answer = lambda _: Answer(200, {"Content-Type": "application/json"}, b'{"ok":true}')
         self.decision.answer = by_token
+        self.revoke()
         self.bump()
 
     @property

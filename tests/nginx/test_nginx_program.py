@@ -25,6 +25,7 @@ def _settings(directory: Path, **changes: Any) -> EdgeSettings:
             "hostname": "models.test",
             "run_dir": str(directory),
             "decision_socket": "/run/mw/decide.sock",
+            "control_socket": "/run/mw/control.sock",
             "cache_dir": f"{directory}/cache",
             "guard_socket": "/run/mw/{slot}/guard.sock",
             "root_bundle": f"{directory}/root.pem",
@@ -106,7 +107,7 @@ def test_every_location_from_outside_begins_with_the_whole_gate(tmp_path: Path) 
         d for d in outer["block"] if d["directive"] == "location" and not d["args"][0].startswith("@")
     ]
     open_ones = [d["block"] for d in locations if d["block"][0]["directive"] != "internal"]
-    assert len(open_ones) == 6
+    assert len(open_ones) == 7
     for inner in open_ones:
         checked = [d["args"][0].strip("($") for d in inner[:7]]
         assert checked == [
@@ -129,7 +130,16 @@ def test_every_way_to_a_guard_passes_a_decision(tmp_path: Path) -> None:
         " ".join(x["args"]) for x in locations if any(d["directive"] == "proxy_pass" for d in x["block"])
     ]
     metadata, whoami = "/.well-known/oauth-protected-resource", "= /.well-known/meshward/whoami"
-    assert proxying == ["= /_decide", f"= {metadata}", f"^~ {metadata}/m/", whoami, "@go", "= /decide"]
+    control = "= /.meshward/control"
+    assert proxying == [
+        "= /_decide",
+        f"= {metadata}",
+        f"^~ {metadata}/m/",
+        whoami,
+        control,
+        "@go",
+        "= /decide",
+    ]
     for location in locations:
         runs_go = any(d["directive"] == "js_content" and d["args"] == ["mw.go"] for d in location["block"])
         asks = [d["args"] for d in location["block"] if d["directive"] == "auth_request"]
@@ -137,8 +147,13 @@ def test_every_way_to_a_guard_passes_a_decision(tmp_path: Path) -> None:
 
 
 def test_a_body_can_never_be_put_into_a_file(tmp_path: Path) -> None:
-    sizes = {d["directive"]: d["args"] for _, d in _parse(tmp_path) if d["directive"].startswith("client_")}
-    assert sizes["client_max_body_size"] == sizes["client_body_buffer_size"]
+    sizes: dict[tuple[str, ...], dict[str, Any]] = {}
+    for inside, d in _parse(tmp_path):
+        if d["directive"] in ("client_max_body_size", "client_body_buffer_size"):
+            sizes.setdefault(inside, {})[d["directive"]] = d["args"]
+    assert len(sizes) == 2
+    for each in sizes.values():
+        assert each["client_max_body_size"] == each["client_body_buffer_size"]
 
 
 def test_bursts_make_a_token_bucket(tmp_path: Path) -> None:

@@ -199,3 +199,51 @@ def test_a_thousand_models_grants_and_fifty_roles_are_planned_in_time() -> None:
     found = compare(old, plan_of(more))
     assert time.process_time() - began <= 3.0
     assert len(found.gained) == 100
+
+
+SECRET: dict[str, Any] = {
+    **BASE,
+    "credentials": {"hf": {"from": "file", "path": "/k"}, "other": {"from": "env", "name": "OTHER"}},
+    "models": {
+        name: {"versions": {"v1": {"server": "mine", "url": f"unix:/run/{name}.sock", "credential": "hf"}}}
+        for name in ("m1", "m2")
+    },
+}
+
+
+def replica(policy: dict[str, Any], model: str, url: str) -> None:
+    policy["models"][model]["versions"]["v1"]["replicas"] = [url]
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentences"),
+    [
+        (lambda p: replica(p, "m1", "unix:/run/m2.sock"), []),  # it gets that secret already
+        (
+            lambda p: replica(p, "m1", "unix:/run/x.sock"),
+            ["the secret hf, from file /k, is sent to unix:/run/x.sock"],
+        ),
+        (
+            lambda p: p["models"]["m1"]["versions"]["v1"].update(credential="other"),
+            ["the secret other, from env OTHER, is sent to unix:/run/m1.sock"],
+        ),
+        (
+            lambda p: p["credentials"].update(hf={"from": "command", "command": ["/bin/get", "s3cret"]}),
+            [
+                f"the secret hf, from command /bin/get, is sent to unix:/run/{name}.sock"
+                for name in ("m1", "m2")
+            ],
+        ),
+        (lambda p: p["models"]["m1"]["versions"]["v1"].update(credential="generated"), []),
+        (lambda p: p["models"]["m1"]["versions"]["v1"].pop("credential"), []),
+    ],
+)
+def test_a_secret_that_goes_somewhere_new_is_widening(edit: Any, sentences: list[str]) -> None:
+    found = change(edit, SECRET)
+    assert list(found.widening) == sentences and not found.is_empty
+    assert "s3cret" not in " ".join(found.lines())
+
+
+def test_servers_that_come_and_go_are_named() -> None:
+    lines = change(lambda p: replica(p, "m1", "unix:/run/x.sock")).lines()
+    assert "~ version m1/v1: changed: replicas (+unix:/run/x.sock)" in lines

@@ -67,16 +67,15 @@ HOSTED = {"server": "inference-endpoint", "url": "https://x.endpoints.huggingfac
 AGENT = {"credential": {"workload": "w"}, "acts_for": ["r"], "models": "all", "actions": ["infer"]}
 REFUSED = [
     ("agents", {"a": AGENT}, "agents"),
-    ("operators", {"apply": ["r"]}, "operators"),
-    ("credentials", {"c": {"from": "env", "name": "C"}}, "credentials"),
-    ("edge.certificate", {"from": "files", "path": "certs"}, "edge.certificate.from"),
+    ("operators", {"audit": ["r"]}, "operators.audit"),
+    ("operators", {"open": ["r"]}, "operators.open"),
+    ("operators", {"erase": ["r"]}, "operators.erase"),
     ("edge.trusted_proxies", ["10.0.0.0/24"], "edge.trusted_proxies"),
     ("models.m.versions.v1", HOSTED, "models.m.versions.v1.server"),
     ("models.m.versions.v1", HOSTED, "models.m.versions.v1.url"),
-    ("models.m.versions.v1.credential", "generated", "models.m.versions.v1.credential"),
+    ("models.m.versions.v1.replicas", ["https://x.example.com"], "models.m.versions.v1.replicas"),
     ("models.m.versions.v1.model", "Org/Name", "models.m.versions.v1.model"),
     ("models.m.cache", {"ttl": "1m"}, "models.m.cache"),
-    ("models.m.on_expiry", "cut", "models.m.on_expiry"),
     ("models.m.audit", {"capture": "sealed"}, "models.m.audit.capture"),
     ("models.m.calls", ["m"], "models.m.calls"),
     ("grants", [GRANT | {"when": {"via": ["m"]}}], "grants[g].when.via"),
@@ -125,5 +124,5 @@ def test_a_key_without_standing_is_refused(monkeypatch):
 def test_the_reference_policy_is_refused_feature_by_feature(shared_data, policy_at):
     problems = not_yet_enforced(policy_at(shared_data / "examples" / "policy.yaml"))
     named = " ".join(problem.message for problem in problems)
-    for word in ("agents", "credentials", "tokens", "when.via", "on_request", "calls", "sealed"):
+    for word in ("agents", "tokens", "when.via", "on_request", "calls", "sealed"):
         assert word in named

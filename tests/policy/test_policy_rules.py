@@ -249,6 +249,46 @@ def test_deleting_a_section_names_what_it_leaves_hanging():
         assert {problem.code for problem in refusals(without((section,)))} == {code}
 
 
+@pytest.mark.parametrize(
+    ("url", "replicas", "place"),
+    [
+        ("unix:/x.sock", ["unix:/y.sock", "unix:/x.sock"], 1),
+        ("http://127.0.0.1:80", ["http://localhost"], 0),
+        ("http://127.0.0.1:8083", ["http://127.0.0.1:8084", "http://127.0.0.1:8084/"], 1),
+        ("http://[::1]:8083", ["http://[0:0:0:0:0:0:0:1]:8083"], 0),
+    ],
+)
+def test_no_version_lists_a_server_twice(url, replicas, place):
+    version = {"server": "tei", "url": url, "replicas": replicas}
+    found = refusal(changed(("models", "minilm", "versions", "v1"), version))
+    assert found.code == "MW0031" and replicas[place] in found.message
+
+
+def test_at_most_sixteen_replicas():
+    several = [f"http://127.0.0.1:{port}" for port in range(9000, 9017)]
+    version = {"server": "tei", "url": "unix:/x.sock", "replicas": several}
+    policy = changed(("models", "minilm", "versions", "v1"), version)
+    assert refusal(policy).code == "MW0016"
+    assert (
+        refusals(changed(("models", "minilm", "versions", "v1"), version | {"replicas": several[:16]})) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "lints"),
+    [
+        ("http://10.0.0.7:8000", 1),
+        ("http://127.0.0.1:8000", 0),
+        ("http://[::1]:8000", 0),
+        ("unix:/x.sock", 0),
+    ],
+)
+def test_a_secret_in_clear_on_a_network_is_a_lint(url, lints):
+    version = {"server": "tei", "url": "unix:/y.sock", "replicas": [url], "credential": "generated"}
+    read_ = read(changed(("models", "minilm", "versions", "v1"), version))
+    assert [lint.code for lint in read_.lints] == ["MW0051"] * lints
+
+
 def test_a_law_about_nothing_is_a_lint():
     law = {"id": "n", "roles": ["staff"], "models": {"labels": {"data": "intrenal"}}}
     (lint,) = read(changed(("never", 0), law)).lints

@@ -39,7 +39,10 @@ class Inside:
         return self.authority.issue(SpiffeId(domain, path), None, datetime.now(UTC), ttl)
 
     def txn(self, permission: str, subject: str = "test:alice", **over: Any) -> str:
-        """A Transaction Token as the decision service would mint it; `key`, `audience`, `issuer`, `now` may differ."""
+        """A Transaction Token as the decision service would mint it.
+
+        `key`, `audience`, `issuer`, `now` may differ; `actors` are agents' names.
+        """
         model, _, action = permission.rpartition(".")
         now = over.pop("now", time.time())
         domain = self.stack.instance.trust_domain
@@ -52,6 +55,7 @@ class Inside:
         transaction = Transaction(
             subject=subject, permission=permission, model=over.pop("model", model), action=action, grant="g",
             revision=1, roles=["r"], proof={"ath": "a" * 43}, client=None, expires_at=int(now) + 600,
+            actors=over.pop("actors", ()),
         )  # fmt: skip
         assert not over, over
         return minter.mint(transaction, now).token.reveal()

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,38 @@ def plain_answer(request: Received, connection: socket.socket) -> None:
     body = json.dumps({"ok": True, "path": request.target}).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Answers in chunks: `piece(n)` for n from 0 to `count` - 1, one every `every` seconds."""
+
+    piece: Callable[[int], bytes]
+    count: int
+    every: float = 0.1
+    content_type: str = "text/event-stream"
+
+    def __call__(self, _: Received, connection: socket.socket) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {self.content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode())
+        for number in range(self.count):
+            piece = self.piece(number)
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+            time.sleep(self.every)
+        connection.sendall(b"0\r\n\r\n")
+
+
+def openai_event(number: int) -> bytes:
+    """A piece of a chat, as vLLM streams it."""
+    choice = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": None}
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return f"data: {json.dumps(chunk)}\n\n".encode()
+
+
+def tgi_event(number: int) -> bytes:
+    """A token, as TGI streams it."""
+    token = {"id": number, "text": f"{number} ", "logprob": 0.0, "special": False}
+    return f"data:{json.dumps({'index': number, 'token': token, 'generated_text': None})}\n\n".encode()
 
 
 def _read(stream: object) -> Received | None:

@@ -12,7 +12,19 @@ from joserfc.jwk import ECKey
 
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.jwk import parse_key
-from meshward.tokens.keys import POINTER, SigningKeys, load, load_or_create, make_key, save
+from meshward.tokens.keys import (
+    POINTER,
+    RETIRED_FOR,
+    SigningKeys,
+    load,
+    load_current,
+    load_or_create,
+    make_key,
+    save,
+    save_current,
+)
+
+NOW = 1_790_000_000
 
 
 def kids(keys: SigningKeys) -> list[str]:
@@ -27,11 +39,18 @@ def test_keys_are_made_once_and_are_private(tmp_path: Path) -> None:
     assert (tmp_path / "keys" / f"txn.{made.current.kid}.pem").exists()
 
 
-def test_a_copy_for_another_uid_is_its_groups_to_read(tmp_path: Path) -> None:
+def test_who_signs_is_given_one_key_for_its_group_to_read(tmp_path: Path) -> None:
     tmp_path.chmod(0o2700)
     groups = {os.getegid(), *os.getgroups()} if os.geteuid() else {61999}
     gid = max(groups)
-    save(tmp_path / "keys", load_or_create(tmp_path / "state"), gid=gid)
+    keys = load_or_create(tmp_path / "state")
+    save_current(tmp_path / "keys", keys.current, gid)
+    assert load_current(tmp_path / "keys").kid == keys.current.kid
+    files = {path.name for path in (tmp_path / "keys").iterdir()}
+    assert files == {POINTER, f"txn.{keys.current.kid}.pem"}
+    save_current(tmp_path / "keys", keys.next, gid)
+    assert load_current(tmp_path / "keys").kid == keys.next.kid
+    assert not (tmp_path / "keys" / f"txn.{keys.current.kid}.pem").exists()
     assert {path.stat().st_gid for path in (tmp_path / "keys", *(tmp_path / "keys").iterdir())} == {gid}
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o750
     assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "keys").iterdir()} == {0o640}
@@ -54,14 +73,46 @@ def test_a_key_does_not_print_itself() -> None:
 
 def test_rotation_announces_before_it_uses_and_keeps_what_it_used(tmp_path: Path) -> None:
     first = load_or_create(tmp_path)
-    second = first.advanced()
+    second = first.advanced(NOW)
     save(tmp_path, second)
-    assert load(tmp_path).current.kid == first.next.kid
-    assert kids(load(tmp_path)) == [first.next.kid, second.next.kid, first.current.kid]
-    third = second.advanced()
-    save(tmp_path, third)
-    assert first.current.kid not in kids(load(tmp_path))
-    assert not (tmp_path / f"txn.{first.current.kid}.pem").exists()
+    assert load(tmp_path) == second and load(tmp_path).since == NOW
+    assert second.current.kid == first.next.kid
+    assert kids(second) == [first.next.kid, second.next.kid, first.current.kid]
+    assert not (tmp_path / f"txn.{first.current.kid}.pem").exists(), (
+        "a key that signs no more is still a secret"
+    )
+
+
+def test_a_key_is_accepted_until_its_last_token_has_ended_however_often_keys_rotate() -> None:
+    keys = SigningKeys(make_key(), make_key())
+    signed = []
+    for second in range(20):
+        signed.append(keys.current.kid)
+        keys = keys.advanced(NOW + second)
+        assert set(signed) <= set(kids(keys)), second
+    later = keys.advanced(NOW + RETIRED_FOR)
+    assert signed[0] not in kids(later) and set(signed[1:]) <= set(kids(later))
+    assert kids(later.pruned(NOW + 2 * RETIRED_FOR + 20)) == [later.current.kid, later.next.kid]
+
+
+def test_a_clock_that_is_set_back_drops_no_key_early_and_keeps_none_for_ever() -> None:
+    keys = SigningKeys(make_key(), make_key()).advanced(NOW)
+    back = NOW - 86400
+    kept = keys.pruned(back)
+    assert kids(kept) == kids(keys)
+    assert len(kids(kept.pruned(back + RETIRED_FOR))) == 2
+
+
+def test_the_file_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    keys, before = load_or_create(tmp_path), make_key()
+    (tmp_path / f"txn.{before.kid}.pem").write_bytes(before.pem())
+    named = {"current": keys.current.kid, "next": keys.next.kid, "previous": before.kid}
+    (tmp_path / POINTER).write_text(json.dumps(named))
+    assert kids(load(tmp_path)) == [keys.current.kid, keys.next.kid, before.kid]
+    written = (tmp_path / POINTER).stat().st_mtime
+    assert load(tmp_path).previous[0].at == load(tmp_path).since == written
+    (tmp_path / POINTER).write_text(json.dumps({**named, "previous": None}))
+    assert load(tmp_path).previous == ()
 
 
 @pytest.mark.parametrize("harm", ["missing", "other key", "no pem", "pointer", "traversal", "public only"])

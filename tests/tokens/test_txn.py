@@ -62,6 +62,13 @@ def test_the_token_is_what_guards_and_the_draft_expect() -> None:
     }
 
 
+def test_the_actor_chain_is_nested_with_the_current_agent_outermost() -> None:
+    minted = MINTER.mint(dataclasses.replace(ASKED, actors=("planner", "searcher")), NOW)
+    agents = "spiffe://mesh.test/agent"
+    assert minted.claims["act"] == {"sub": f"{agents}/planner", "act": {"sub": f"{agents}/searcher"}}
+    assert minted.claims["sub"] == "corp:alice" and "act" not in MINTER.mint(ASKED, NOW).claims
+
+
 def test_only_the_hash_of_a_token_is_printed() -> None:
     minted = MINTER.mint(dataclasses.replace(ASKED, client=None), NOW)
     assert minted.token.reveal() not in repr(minted) and minted.token.reveal() not in json.dumps(

@@ -9,27 +9,56 @@ from pydantic import ValidationError
 
 from meshward.apply.mesh import Mesh
 from meshward.apply.verbs.apply import APPLY, ROLLBACK
-from meshward.apply.verbs.request import Asker, Verb
+from meshward.apply.verbs.history import HISTORY, POLICY
+from meshward.apply.verbs.request import Asker, Fields, Verb
 from meshward.apply.verbs.revoke import REVOKE
+from meshward.apply.verbs.rotate import ROTATE
+from meshward.apply.verbs.traffic import TRAFFIC
 from meshward.kit.errors import Exit, MeshwardError
 
 VERBS: Mapping[str, Verb] = {
     "apply": APPLY,
     "rollback": ROLLBACK,
+    "history": HISTORY,
+    "policy": POLICY,
     "revoke": REVOKE,
+    "traffic": TRAFFIC,
+    "rotate": ROTATE,
 }
 
 
 def answer(request: Mapping[str, Any], asker: Asker, mesh: Mesh) -> dict[str, Any]:
-    """Do what `request` asks. Raises MeshwardError."""
-    verb = VERBS.get(str(request.get("do")))
+    """Do what `request` asks, if its asker may. Whatever is refused, or would change something, is written down.
+
+    Raises MeshwardError.
+    """
+    did = str(request.get("do"))
+    try:
+        verb = _verb(did)
+        asker.may(verb.right)
+        given = _given(verb, request)
+    except MeshwardError as error:
+        mesh.changes.refused(asker.author, did if did in VERBS else "ask", error.code, asker.facts)
+        raise
+    if verb.reads(given):
+        return verb.do(given, asker, mesh)
+    asked = {**given.facts(), **asker.facts}
+    with mesh.changes.change(asker.author, did, asked, lambda: asker.may(verb.right)):
+        return verb.do(given, asker, mesh)
+
+
+def _verb(did: str) -> Verb:
+    verb = VERBS.get(did)
     if verb is None:
         raise misasked(f"it is none of {', '.join(VERBS)}")
+    return verb
+
+
+def _given(verb: Verb, request: Mapping[str, Any]) -> Fields:
     try:
-        fields = verb.fields.model_validate({k: v for k, v in request.items() if k != "do"})
+        return verb.fields.model_validate({name: value for name, value in request.items() if name != "do"})
     except ValidationError as error:
         raise misasked(f"{error.error_count()} fields are wrong") from None
-    return verb.do(fields, asker, mesh)
 
 
 def misasked(why: str) -> MeshwardError:

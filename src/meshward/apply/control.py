@@ -13,7 +13,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def ask(state: Path, request: dict[str, Any], progress: Callable[[str], None]) -
                     done: dict[str, Any] = told["done"]
                     return done
                 else:
-                    raise _failure(told["failed"])
+                    raise failure(told["failed"])
     raise MeshwardError(
         "MW3029",
         "the instance ended before it answered",
@@ -97,7 +97,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, me
             loop.call_soon_threadsafe(lambda: None if writer.is_closing() else writer.write(line))
 
     request = json.loads(await reader.readline())
-    asker = Asker(_author(writer), lambda line: send("progress", line))
+    asker = Asker(_author(writer), lambda line: send("progress", line), facts={"from": "here"})
     kind, value = await asyncio.to_thread(told, request, asker, mesh)
     send(kind, value)
     await asyncio.sleep(0)
@@ -147,7 +147,8 @@ def _within(directory: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _failure(told: dict[str, Any]) -> MeshwardError:
+def failure(told: Mapping[str, Any]) -> MeshwardError:
+    """What an instance says that it refused, as an error of the command that asked."""
     lines = "".join(f"\n    {each['code']}: {each['message']}" for each in told["problems"])
     message = f"{told['message']}{lines if len(told['problems']) > 1 else ''}"
     return MeshwardError(told["code"], message, told["remedy"], exit_code=Exit(told["exit"]))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 
-from meshward.apply.hops import Owner, write_revoked, write_rules
+from meshward.apply.hops import Owner, write_edge_revoked, write_revoked, write_rules
 from meshward.apply.local import local_client
 from meshward.apply.standing import Standing
+from meshward.edge.live import load_text, save_text
 from meshward.edge.revoked import Revoked
 from meshward.runtime.bridge import Parts, refused
 from meshward.runtime.machine import Machine
+from meshward.tokens.keys import SigningKeys, save_current
 
 _HOP = "the decision service"
 
@@ -35,14 +38,40 @@ class Deciding:
             "policy": standing.plan.digest,
             "revision": standing.revision,
             "until": following.plan.digest if following else "",
+            "ejected": sorted(standing.ejected),
         }
         return self._reload(expected, before, parts)
 
     def revoke(self, revoked: Revoked, parts: Parts) -> int:
-        """Refuse `revoked` from the next request on; returns the epoch. Raises MeshwardError."""
-        before = self._health()
-        write_revoked(revoked, self._machine.run, Owner(self._machine.decide))
+        """Refuse `revoked` from the next request on, and end their answers; returns the epoch. Raises MeshwardError.
+
+        nginx needs nobody's word to end answers, so that comes first.
+        """
+        before, run = self._health(), self._machine.run
+        write_edge_revoked(revoked, run.edge_dir, Owner(self._machine.edge))
+        write_revoked(revoked, run, Owner(self._machine.decide))
         return self._reload({"revoked": revoked.digest}, before, parts)
+
+    def rekey(self, keys: SigningKeys, parts: Parts) -> int:
+        """Sign with the current one of `keys` from the next decision on; returns the epoch. Raises MeshwardError."""
+        before = self._health()
+        gid = Owner(self._machine.decide).gid
+        save_current(self._machine.run.decide_dir / "keys", keys.current, gid)
+        return self._reload({"signs": keys.current.kid}, before, parts)
+
+    def signs(self) -> str | None:
+        """The id of the key that it signs with; None where it does not answer."""
+        return self._health().get("signs")
+
+    def eject(self, versions: frozenset[str], parts: Parts) -> int:
+        """Send nobody to `versions` (`live.Live.ejected`), whatever else is decided by; returns the epoch.
+
+        Raises MeshwardError, OSError.
+        """
+        before, file = self._health(), self._machine.run.decide_dir / "live.json"
+        live = replace(load_text(file.read_text()), ejected=tuple(sorted(versions)))
+        Owner(self._machine.decide).write(file, save_text(live))
+        return self._reload({"ejected": sorted(versions)}, before, parts)
 
     def _reload(self, expected: dict[str, Any], before: dict[str, Any], parts: Parts) -> int:
         parts.hang_up("decide")

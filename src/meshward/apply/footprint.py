@@ -13,6 +13,7 @@ from meshward.runtime.directories import Run, State, run_path
 from meshward.targets.envoy.files import bootstrap, changing
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import project
+from meshward.targets.envoy.wire import CREDENTIAL
 
 _DECISION = ("policy.json", "live.json")
 _ANY_KEY = ({"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "any", "x": "any", "y": "any"},)
@@ -79,7 +80,9 @@ def _guard_files(old: Plan | None, new: Plan, key: str, slot: int, run: Run) -> 
     if len({bootstrap(view, settings) for view in views}) > 1:
         return None
     before, after = (changing(view, settings, _ANY_KEY) for view in views)
-    return tuple(f"xds/{stem}.json" for stem in after if before[stem] != after[stem])
+    kept = {plan.secret_of(*key.split("/")) for plan in (old, new)}
+    stems = [stem for stem in after if before[stem] != after[stem]] + [CREDENTIAL] * (len(kept) - 1)
+    return tuple(f"xds/{stem}.json" for stem in stems)
 
 
 def _keys(plan: Plan) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,20 +10,24 @@ from datetime import UTC, datetime
 import httpx2
 
 from meshward.apply.hops import Owner, write_guard
-from meshward.apply.judges import judge_guard
+from meshward.apply.judges import judge_guards
+from meshward.apply.keyring import Keyring
 from meshward.apply.local import local_client
 from meshward.apply.standing import Guard, Standing
+from meshward.edge.revoked import Revoked
 from meshward.runtime.bridge import Parts
 from meshward.runtime.machine import Machine, guard_name
 from meshward.spiffe.ca import Authority, Credential
 from meshward.spiffe.ids import SpiffeId
+from meshward.targets.envoy.counts import CLUSTERS_PATH, COUNTS_PATH, Counts, read_counts, read_illness
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, bootstrap, changing, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardView, project
 from meshward.targets.envoy.readback import DUMP_PATHS, STATS_PATH, Report, differences, read_report
+from meshward.targets.envoy.wire import CREDENTIAL
 from meshward.tokens.keys import SigningKeys
 
-_JUDGES = 2  # at a time
+_AT_A_TIME = 4  # guards that are written and watched
 _BUSY = "http.guard.downstream_rq_active"
 
 
@@ -39,6 +43,14 @@ class GuardAdmin:
             dumps = {kind: _get(client, path) for kind, path in DUMP_PATHS.items()}
             return read_report(_get(client, STATS_PATH), dumps)
 
+    def refusals(self) -> Report | None:
+        """Of a report what counts before files are written; None where the guard does not answer."""
+        try:
+            with local_client(self._socket) as client:
+                return read_report(_get(client, STATS_PATH), {})
+        except (httpx2.HTTPError, ValueError):
+            return None
+
     def missing(self, expected: Mapping[str, str], before: Report | None = None) -> tuple[str, ...]:
         """What keeps the guard from running `expected` (digests by file stem), in sentences."""
         try:
@@ -49,6 +61,22 @@ class GuardAdmin:
     def is_live(self, expected: Mapping[str, str], before: Report | None = None) -> bool:
         """Whether the guard runs exactly `expected`, and has refused nothing since `before`."""
         return not self.missing(expected, before)
+
+    def counts(self) -> Counts | None:
+        """What became of its requests since it started. None: it does not answer."""
+        try:
+            with local_client(self._socket) as client:
+                return read_counts(_get(client, COUNTS_PATH))
+        except (httpx2.HTTPError, ValueError):
+            return None
+
+    def illness(self) -> str | None:
+        """Why nobody should be sent to it, in a sentence. None: a server behind it is healthy."""
+        try:
+            with local_client(self._socket) as client:
+                return read_illness(_get(client, CLUSTERS_PATH))
+        except (httpx2.HTTPError, ValueError):
+            return "its guard does not answer"
 
     def is_busy(self) -> bool:
         """Whether requests are on their way through it. One that does not answer has none."""
@@ -71,7 +99,7 @@ class Issue:
 
     authority: Authority
     keys: SigningKeys
-    revoked: tuple[str, ...]  # subjects
+    revoked: Revoked
 
 
 class Guards:
@@ -79,14 +107,16 @@ class Guards:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self.keyring = Keyring(machine.state.path)
         self._given: dict[Guard, Mapping[str, str]] = {}
 
     def render(self, standing: Standing, guard: Guard, issue: Issue) -> GuardFiles:
-        """Every file of `guard`, with an SVID of its own."""
+        """Every file of `guard`, with an SVID of its own. Raises MeshwardError where its servers' key cannot be had."""
         view = self._view(standing, guard, issue)
         svid = _svid(issue.authority, view)
         jwks = issue.keys.public_jwks()["keys"]
-        identity = GuardIdentity(svid.chain, svid.key, issue.authority.root_pem, jwks)
+        sent = self.keyring.sent(standing.plan, guard[0])
+        identity = GuardIdentity(svid.chain, svid.key, issue.authority.root_pem, jwks, sent)
         return render(view, self._settings(guard), identity)
 
     def write(self, guard: Guard, files: GuardFiles, owner: Owner) -> None:
@@ -97,12 +127,7 @@ class Guards:
 
     def judge(self, files: Mapping[Guard, GuardFiles]) -> None:
         """Raises MeshwardError (MW3012) with Envoy's own words."""
-        with ThreadPoolExecutor(_JUDGES) as pool:
-            judging = [
-                pool.submit(judge_guard, self._machine.bench, key, each) for (key, _), each in files.items()
-            ]
-        for each in judging:
-            each.result()
+        judge_guards(self._machine.bench, {key: each for (key, _), each in files.items()})
 
     def must_be_another(self, old: Standing, new: Standing, key: str) -> bool:
         """Whether `new` changes what a guard is started with, or who it runs as."""
@@ -110,7 +135,7 @@ class Guards:
         before = self._machine.known.get(guard_name(*guard))
         views = [self._view(each, guard, None) for each in (old, new)]
         same = len({bootstrap(view, self._settings(guard)) for view in views}) == 1
-        if not same or self._url(old, key) == self._url(new, key):
+        if not same or self._urls(old, key) == self._urls(new, key):
             return not same
         after = self._machine.guard(new.plan, *guard)
         if before is not None:
@@ -137,7 +162,7 @@ class Guards:
         refused may be read once more: that the old digests are both announced and loaded is proof.
         """
         given, admin = self._given.pop(guard, {}), self._admin(guard)
-        before = _report(admin)
+        before = admin.refusals()
         stems = [stem for stem in changing_stems(files) if back or given.get(stem) != files.versions[stem]]
         owner = Owner(self._machine.known[guard_name(*guard)])
         xds = self._machine.run.guard_dir(guard[1]) / "xds"
@@ -146,6 +171,29 @@ class Guards:
         expected = {stem: files.versions[stem] for stem in changing_stems(files)}
         parts.arrival(_name(guard), lambda: _missing(admin, expected, None if back else before))
         self._given[guard] = {**given, **expected}
+
+    def switch_all(self, files: Mapping[Guard, GuardFiles], parts: Parts) -> None:
+        """`switch`, several at a time; returns when none is under way any more. Raises MeshwardError: the first's."""
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            switching = [pool.submit(self.switch, guard, each, parts) for guard, each in files.items()]
+        for each in switching:
+            each.result()
+
+    def hand(self, guard: Guard, files: GuardFiles, stems: Sequence[str], parts: Parts) -> None:
+        """Give a running guard its SVID or the trust bundle, and wait until it runs them. Raises MeshwardError."""
+        given, admin = self._given.pop(guard, {}), self._admin(guard)
+        self._given[guard] = {stem: digest for stem, digest in given.items() if stem not in stems}
+        before = admin.refusals()
+        owner = Owner(self._machine.known[guard_name(*guard)])
+        for stem in stems:
+            owner.write(self._machine.run.guard_dir(guard[1]) / "xds" / f"{stem}.json", files.xds[stem])
+        expected = {stem: files.versions[stem] for stem in stems}
+        parts.arrival(_name(guard), lambda: _missing(admin, expected, before))
+        self._given[guard] = {**self._given[guard], **expected}
+
+    def runs(self, guard: Guard, expected: Mapping[str, str]) -> bool:
+        """Whether the guard was seen to run `expected` (digests by file stem)."""
+        return self._runs(guard, expected)
 
     def remove(self, guard: Guard, parts: Parts) -> None:
         """End it, and take its keys with it."""
@@ -157,23 +205,32 @@ class Guards:
     def is_busy(self, guard: Guard) -> bool:
         return self._admin(guard).is_busy()
 
+    def counts(self, guard: Guard) -> Counts | None:
+        return self._admin(guard).counts()
+
+    def illness(self, guard: Guard) -> str | None:
+        return self._admin(guard).illness()
+
     def _view(self, standing: Standing, guard: Guard, issue: Issue | None) -> GuardView:
         model, version = guard[0].split("/")
-        return project(standing.plan, model, version, issue.revoked if issue else ())
+        revoked = issue.revoked if issue else Revoked()
+        return project(standing.plan, model, version, tuple(revoked.subjects), tuple(revoked.agents))
 
     def _settings(self, guard: Guard) -> GuardSettings:
         return GuardSettings(str(self._machine.run.guard_dir(guard[1])))
 
     def _wanted(self, standing: Standing, guard: Guard, issue: Issue) -> Mapping[str, str]:
         view = self._view(standing, guard, issue)
-        return changing(view, self._settings(guard), issue.keys.public_jwks()["keys"])
+        wanted = changing(view, self._settings(guard), issue.keys.public_jwks()["keys"])
+        sent = self.keyring.sent(standing.plan, guard[0])
+        return wanted if sent is None else {**wanted, CREDENTIAL: sent.edition}
 
     def _runs(self, guard: Guard, digests: Mapping[str, str]) -> bool:
         given = self._given.get(guard, {})
         return all(given.get(stem) == digest for stem, digest in digests.items())
 
-    def _url(self, standing: Standing, key: str) -> str:
-        return self._view(standing, (key, 0), None).upstream
+    def _urls(self, standing: Standing, key: str) -> tuple[str, ...]:
+        return self._view(standing, (key, 0), None).upstreams
 
     def _admin(self, guard: Guard) -> GuardAdmin:
         return GuardAdmin(str(self._machine.run.guard_dir(guard[1]) / "admin.sock"))
@@ -190,13 +247,6 @@ def _missing(admin: GuardAdmin, expected: Mapping[str, str], before: Report | No
     except (httpx2.HTTPError, ValueError) as fault:
         return (f"the guard's admin socket does not answer: {type(fault).__name__}",)
     return differences(expected, now, before or now)
-
-
-def _report(admin: GuardAdmin) -> Report | None:
-    try:
-        return admin.report()
-    except (httpx2.HTTPError, ValueError):
-        return None
 
 
 def _svid(authority: Authority, view: GuardView) -> Credential:

@@ -13,8 +13,9 @@ from pathlib import Path
 from meshward.apply.slots import SLOTS
 from meshward.apply.standing import Standing
 from meshward.edge.live import save_text
+from meshward.edge.revoked import EDGE_FILE as EDGE_REVOKED
 from meshward.edge.revoked import FILE as REVOKED
-from meshward.edge.revoked import Revoked
+from meshward.edge.revoked import Revoked, edge_text
 from meshward.edge.revoked import save_text as revoked_text
 from meshward.edge.workloads import AUTHORITIES
 from meshward.kit.durable import write_atomic
@@ -29,8 +30,7 @@ from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import GuardFiles
 from meshward.targets.nginx.program import render as render_edge
 from meshward.targets.nginx.settings import EdgeSettings
-from meshward.tokens.keys import SigningKeys
-from meshward.tokens.keys import save as save_keys
+from meshward.tokens.keys import SigningKeys, save_current
 
 CONNECT = 0o2710  # the owner's; its group may pass, to a socket whose name it knows
 COLD_RATE, COLD_BURST = "500r/s", 1000  # undecided requests of one address: a quarter of a core at the most
@@ -68,6 +68,7 @@ def edge_settings(
         hostname=plan.edge.hostname,
         run_dir=str(run.edge_dir),
         decision_socket=str(run.decide_socket),
+        control_socket=str(run.control_socket),
         cache_dir=str(cache),
         guard_socket=str(run.path / "guards" / "{slot}" / "guard.sock"),
         root_bundle=str(run.edge_dir / "certs" / "root.pem"),
@@ -90,19 +91,30 @@ def rates(plan: Plan) -> tuple[str, ...]:
 
 
 def write_edge(
-    settings: EdgeSettings, authority: Authority, owner: Owner, generation: str, epoch: int
+    settings: EdgeSettings,
+    authority: Authority,
+    revoked: Revoked,
+    owner: Owner,
+    generation: str,
+    epoch: int,
+    web: Secret | None = None,
 ) -> None:
-    """nginx's directory: the program, certificates of `generation`, the pointer to them, the epoch."""
+    """nginx's directory: the program, certificates of `generation`, the pointer to them, the epoch, the revoked.
+
+    `web`: key and chain of the server certificate; None: it is issued.
+    """
     directory = own_directory(Path(settings.run_dir), uid=owner.identity.uid, gid=owner.identity.gid)
     own_directory(directory / "tmp", uid=owner.identity.uid, gid=owner.identity.gid)
     certs = owner.readable(directory / "certs")
     now = datetime.now(UTC)
     edge = SpiffeId(authority.trust_domain, "/edge")
-    owner.write(certs / f"web.{generation}.pem", authority.issue_web(settings.hostname, now).key_and_chain())
+    web = web or authority.issue_web(settings.hostname, now).key_and_chain()
+    owner.write(certs / f"web.{generation}.pem", web)
     owner.write(certs / f"edge.{generation}.pem", authority.issue(edge, None, now).key_and_chain())
     owner.write(certs / "root.pem", authority.root_pem)
     for name, content in render_edge(settings).items():
         owner.write(directory / name, content)
+    write_edge_revoked(revoked, directory, owner)
     owner.write(directory / "epoch", str(epoch))
     owner.write(directory / "generation", generation)
 
@@ -121,9 +133,9 @@ def write_guard(files: GuardFiles, run: Run, slot: int, owner: Owner, edge: Iden
 def write_decision(
     standing: Standing, keys: SigningKeys, revoked: Revoked, run: Run, owner: Owner, edge: Identity
 ) -> None:
-    """The decision service's directory: what decides, and the keys that sign."""
+    """The decision service's directory: what decides, and the key that signs."""
     directory = own_directory(run.decide_dir, uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
-    save_keys(directory / "keys", keys, owner.gid)
+    save_current(directory / "keys", keys.current, owner.gid)
     write_revoked(revoked, run, owner)
     write_rules(standing, None, run, owner)
 
@@ -146,10 +158,15 @@ def write_authorities(authority: Authority, run: Run, owner: Owner) -> None:
     """Who issues the certificates that workloads show: the decision service reads it anew when it is replaced."""
     file = run.decide_dir / AUTHORITIES
     known = file.read_text(errors="replace") if file.exists() else ""
-    content = authority.with_intermediates(known, datetime.now(UTC))
-    if content != known:
-        owner.write(file, content)
+    if authority.authorities_pem != known:
+        owner.write(file, authority.authorities_pem)
 
 
 def write_revoked(revoked: Revoked, run: Run, owner: Owner) -> None:
+    """What the decision service refuses by."""
     owner.write(run.decide_dir / REVOKED, revoked_text(revoked))
+
+
+def write_edge_revoked(revoked: Revoked, directory: Path, owner: Owner) -> None:
+    """What nginx ends running answers by."""
+    owner.write(directory / EDGE_REVOKED, edge_text(revoked))

@@ -1,10 +1,10 @@
-"""The vendors judge a configuration before it runs: Envoy each guard's static twin, nginx the edge's program."""
+"""The vendors judge a configuration before it runs: Envoy the guards' static twins, nginx the edge's program."""
 
 from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from meshward.kit.errors import Exit, MeshwardError
@@ -12,16 +12,31 @@ from meshward.runtime.identities import Identity, popen_user
 from meshward.runtime.parts import Bench
 from meshward.runtime.process import CLEAN_ENVIRONMENT
 from meshward.targets.envoy.files import GuardFiles, validate_command
+from meshward.targets.envoy.twins import together
 
 _TIMEOUT = 30.0  # seconds
 
 
-def judge_guard(bench: Bench, key: str, files: GuardFiles) -> None:
-    """The twin holds the SVID's key: it lives in memory, 0600, for as long as Envoy reads it."""
+def judge_guards(bench: Bench, files: Mapping[str, GuardFiles]) -> None:
+    """All in one go; only where that is refused, one by one, to name the guard. Raises MeshwardError (MW3012).
+
+    A twin holds an SVID's key: it lives in memory, 0600, for as long as Envoy reads it.
+    """
+    if not files:
+        return
+    try:
+        _judge_twin(bench, "a guard", together([each.twin for each in files.values()]))
+    except MeshwardError:
+        for key, each in files.items():
+            _judge_twin(bench, f"the guard of {key}", each.twin)
+        raise  # each by itself is fine, and together they are not: whose fault is that?
+
+
+def _judge_twin(bench: Bench, what: str, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".json") as twin:
-        twin.write(files.twin)
+        twin.write(content)
         twin.flush()
-        _judge(f"the guard of {key}", validate_command(str(bench.components.envoy), twin.name))
+        _judge(what, validate_command(str(bench.components.envoy), twin.name))
 
 
 def judge_edge(bench: Bench, program: Path) -> None:

@@ -6,12 +6,13 @@ Whatever changes it takes its turn first: `transaction` (a policy), `revoke`, `r
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
 
 from meshward.apply.book import Book
+from meshward.apply.changes import Changes
 from meshward.apply.drain import Drains
 from meshward.apply.guards import Guards, Issue
 from meshward.apply.hops import Owner, write_authorities
@@ -19,6 +20,8 @@ from meshward.apply.revisions import Revisions
 from meshward.apply.revocations import load_revocations
 from meshward.apply.standing import Standing
 from meshward.apply.switching import Switcher
+from meshward.apply.walks import Walks
+from meshward.audit.collector import CHANGES
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.runtime.bridge import Parts
@@ -47,7 +50,10 @@ class Mesh:
         self.guards = Guards(machine)
         self.drains = Drains(self.guards)
         self.revisions = Revisions(machine.state.path)
+        self.changes = Changes(machine.run.path / CHANGES)
         self.unsettled = False
+        self.walks = Walks(machine.state.path)
+        self.ill: Mapping[str, str] = {}  # `<model>/<version>` that `health` ejected, and why
         self._turn = threading.Lock()
         self._parts: Parts | None = None
 
@@ -57,10 +63,14 @@ class Mesh:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """One change at a time. Raises MeshwardError (exit 3) where another one takes too long."""
+        """One change at a time, and only while whoever asked for it may still make it.
+
+        Raises MeshwardError (exit 3) where another one takes too long.
+        """
         if not self._turn.acquire(timeout=PATIENCE):
             raise conflict("another change is being applied", "Try again when it is done.")
         try:
+            self.changes.require_still()
             yield
         finally:
             self._turn.release()
@@ -75,6 +85,7 @@ class Mesh:
     def note(self, author: str, did: str, **what: str) -> None:
         """Keep who changed what: every change, by a person or by the instance itself."""
         log.info(did, author=author, **what)
+        self.changes.note(author, did, what)
 
     def switcher(self) -> Switcher:
         return Switcher(self.machine, self.guards, self.parts)
@@ -85,7 +96,7 @@ class Mesh:
         authority = load_authority(machine.state.path / "ca", self.standing.plan.trust_domain)
         write_authorities(authority, machine.run, Owner(machine.decide))  # it may have a new intermediate
         revoked = load_revocations(machine.state.path).standing(system_clock())
-        return Issue(authority, load_keys(machine.state.path / "keys"), tuple(revoked.subjects))
+        return Issue(authority, load_keys(machine.state.path / "keys"), revoked)
 
 
 def conflict(message: str, remedy: str) -> MeshwardError:

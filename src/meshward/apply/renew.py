@@ -1,66 +1,184 @@
-"""SVIDs and the edge's certificate are issued anew long before they end; no hop is restarted or reloaded for it.
+"""New leaves for the hops, while they serve: no hop is restarted or reloaded for one, and each is seen to have it.
 
-A guard sees its new SVID by the rename of a watched file; the edge by the rename of the pointer to a generation.
+A guard sees its new SVID by the rename of a watched file; the edge by the rename of the pointer to a generation. Only
+a trust bundle takes a reload of nginx, which reads that file when it starts.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
+import httpx2
+
+from meshward.apply.certificate import server_certificate
+from meshward.apply.guards import Issue
 from meshward.apply.hops import Owner
+from meshward.apply.local import local_client
 from meshward.apply.mesh import Mesh
-from meshward.kit.canonical import canonical_json
+from meshward.apply.program import Program
+from meshward.apply.report import save_roots
+from meshward.apply.standing import Guard
 from meshward.kit.durable import opened_directory
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
 from meshward.runtime.directories import Run
-from meshward.spiffe.ca import Authority
+from meshward.runtime.ready import leaf_of, shown_leaf
 from meshward.spiffe.ids import SpiffeId
-from meshward.targets.envoy.resources import SVID, discovery_response, svid
+from meshward.targets.envoy.resources import BUNDLE, SVID, bundle, version_of
 
+WEB, CLIENT = "web", "edge"  # stems of the edge's certificates, server's and client's
+_Hop = TypeVar("_Hop")
 _ISSUED = re.compile(r"(web|edge)\.[0-9]+\.pem", re.ASCII)
 
 
-def renew(mesh: Mesh) -> int:
-    """New certificates for every hop; returns their generation. Raises OSError, MeshwardError."""
-    with mesh.turn():
-        machine, standing, authority = mesh.machine, mesh.standing, mesh.issue().authority
-        owners = {slot: Owner(machine.guard(standing.plan, key, slot)) for key, slot in standing.guards()}
-        renew_guards(standing.plan, standing.slots, machine.run, authority, owners)
-        mesh.book = mesh.book.renewed()
-        renew_edge(standing.plan, machine.run, authority, Owner(machine.edge), mesh.book.generation)
-        mesh.book.save(machine.state.path)
-        return mesh.book.generation
+def renew_guards(mesh: Mesh, issue: Issue) -> None:
+    """A new SVID for every guard. Raises MeshwardError naming those that were not seen to have it."""
+    _each(mesh.standing.guards(), lambda guard: _hand(mesh, guard, issue, SVID))
 
 
-def renew_guards(
-    plan: Plan, slots: Mapping[str, int], run: Run, authority: Authority, owners: Mapping[int, Owner]
-) -> None:
-    """A new SVID for every guard."""
-    for key, slot in slots.items():
-        model, version = key.split("/")
-        name = {each.name: each for each in plan.models[model].versions}[version].dns_name
-        issued = authority.issue(SpiffeId(plan.trust_domain, f"/model/{model}"), name, datetime.now(UTC))
-        content = discovery_response(svid(issued.chain, issued.key))
-        owners[slot].write(run.guard_dir(slot) / "xds" / f"{SVID}.json", canonical_json(content))
+def renew_edge(mesh: Mesh, issue: Issue, *stems: str) -> None:
+    """The edge's certificates of `stems` anew, and seen to be served.
+
+    Raises MeshwardError (MW3041) where one cannot be had, exit 5 where nginx was not seen to serve it.
+    """
+    plan, run = mesh.standing.plan, mesh.machine.run
+    put_edge(mesh, plan, issue, *stems)
+    generation = mesh.book.generation
+    mesh.parts.arrival("the edge", lambda: _edge_lacks(run, plan, generation))
 
 
-def renew_edge(plan: Plan, run: Run, authority: Authority, owner: Owner, generation: int) -> None:
-    """New certificates for the edge, then the pointer to them; files of older generations than the last one go."""
-    now = datetime.now(UTC)
-    certs = run.edge_dir / "certs"
-    edge = SpiffeId(plan.trust_domain, "/edge")
-    owner.write(certs / f"web.{generation}.pem", authority.issue_web(plan.edge.hostname, now).key_and_chain())
-    owner.write(certs / f"edge.{generation}.pem", authority.issue(edge, None, now).key_and_chain())
+def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
+    """The next generation of the edge's certificates: those of `stems` are new, as `plan` wants them, the others stay.
+
+    Raises MeshwardError (MW3041), OSError; then the last generation stands.
+    """
+    run, owner = mesh.machine.run, Owner(mesh.machine.edge)
+    content = {stem: _edge_certificate(stem, stem in stems, plan, issue, run) for stem in (WEB, CLIENT)}
+    generation = mesh.book.renewed().generation
+    for stem, each in content.items():
+        file = run.edge_dir / "certs" / f"{stem}.{generation}.pem"
+        owner.write(file, each)
+        _require_loadable(file)
+    mesh.book = mesh.book.renewed()
+    mesh.book.save(mesh.machine.state.path)
+    # Clients first: they may not know who issued it.
+    save_roots(mesh.machine, plan, content[WEB], besides=True)
     owner.write(run.edge_dir / "generation", str(generation))
-    _discard(certs, keep=(generation, generation - 1))
+    save_roots(mesh.machine, plan, content[WEB])
+    _discard(run.edge_dir / "certs", keep=(generation, generation - 1))
+
+
+def share_bundle(mesh: Mesh, issue: Issue) -> None:
+    """Have every hop trust the authority's roots, and no others. Raises MeshwardError naming those not seen to.
+
+    The decision service reads its own anew when it next decides about a workload (`hops.write_authorities`).
+    """
+    save_roots(mesh.machine, mesh.standing.plan, Secret(certificates(mesh.machine.run)[WEB].read_text()))
+    expected = {BUNDLE: version_of(bundle(issue.authority.root_pem))}
+    lacking = [guard for guard in mesh.standing.guards() if not mesh.guards.runs(guard, expected)]
+
+    def hand(hop: Guard | None) -> None:
+        if hop is None:
+            _reload_edge(mesh, issue.authority.root_pem)
+        else:
+            _hand(mesh, hop, issue, BUNDLE)
+
+    _each([*lacking, None], hand)
+
+
+def shares_bundle(mesh: Mesh, root_pem: str) -> bool:
+    """Whether every hop was seen to trust exactly the roots in `root_pem`."""
+    expected = {BUNDLE: version_of(bundle(root_pem))}
+    edge = (mesh.machine.run.edge_dir / "certs" / "root.pem").read_text() == root_pem
+    return edge and all(mesh.guards.runs(guard, expected) for guard in mesh.standing.guards())
+
+
+def certificates(run: Run) -> dict[str, Path]:
+    """The files of the edge's generation, by stem. Raises OSError."""
+    generation = (run.edge_dir / "generation").read_text().strip()
+    return {stem: run.edge_dir / "certs" / f"{stem}.{generation}.pem" for stem in (WEB, CLIENT)}
+
+
+def _edge_certificate(stem: str, new: bool, plan: Plan, issue: Issue, run: Run) -> Secret:
+    now = datetime.now(UTC)
+    if not new:
+        return Secret(certificates(run)[stem].read_text())
+    if stem == WEB:
+        return server_certificate(plan, issue.authority, now)
+    return issue.authority.issue(SpiffeId(plan.trust_domain, "/edge"), None, now).key_and_chain()
+
+
+def _require_loadable(file: Path) -> None:
+    """What this machine's OpenSSL refuses, nginx would refuse in every handshake. Raises MeshwardError (MW3043)."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file)
+    except ssl.SSLError as error:
+        raise MeshwardError(
+            "MW3043",
+            f"OpenSSL refuses the edge's certificate: {error.reason}",
+            "The one that was served goes on being served.",
+            exit_code=Exit.UNSAFE,
+        ) from None
+
+
+def _hand(mesh: Mesh, guard: Guard, issue: Issue, stem: str) -> None:
+    mesh.guards.hand(guard, mesh.guards.render(mesh.standing, guard, issue), [stem], mesh.parts)
+
+
+def _each(hops: Iterable[_Hop], step: Callable[[_Hop], None]) -> None:
+    """Every hop gets its chance; then those that failed are named."""
+    failed: list[str] = []
+    for hop in hops:
+        try:
+            step(hop)
+        except MeshwardError as error:
+            failed.append(error.message)
+    if failed:
+        raise MeshwardError(
+            "MW3042",
+            "; ".join(failed),
+            "The others have what is new, and it serves on with what it has. It is tried again by itself; "
+            "`meshward status` names the part.",
+            exit_code=Exit.HOP_REFUSED,
+        )
+
+
+def _reload_edge(mesh: Mesh, root_pem: str) -> None:
+    """What nginx was not seen to load is taken back: the file says what it runs."""
+    file, owner = mesh.machine.run.edge_dir / "certs" / "root.pem", Owner(mesh.machine.edge)
+    before = file.read_text()
+    if before == root_pem:
+        return
+    owner.write(file, root_pem)
+    try:
+        Program(mesh.machine).switch(mesh.settings, mesh.parts)
+    except MeshwardError:
+        owner.write(file, before)
+        raise
+
+
+def _edge_lacks(run: Run, plan: Plan, generation: int) -> Sequence[str]:
+    """What keeps nginx from serving `generation`, in sentences."""
+    try:
+        with local_client(str(run.edge_dir / "cold.sock")) as client:
+            told = client.get("/generation").text
+        shown = shown_leaf(plan.edge.host, plan.edge.port)
+        expected = leaf_of(certificates(run)[WEB].read_text())
+    except (httpx2.HTTPError, OSError, ValueError) as error:
+        return [f"it does not answer: {type(error).__name__}"]
+    lack = [] if told == str(generation) else [f"it reads generation {told[:20]!r} instead of {generation}"]
+    return lack if shown == expected else [*lack, "it shows another certificate"]
 
 
 def _discard(certs: Path, keep: Sequence[int]) -> None:
-    kept = {f"{what}.{generation}.pem" for what in ("web", "edge") for generation in keep}
+    kept = {f"{what}.{generation}.pem" for what in (WEB, CLIENT) for generation in keep}
     with opened_directory(certs) as directory:  # the edge's uid could put a link in its place
         for name in os.listdir(directory):  # noqa: PTH208  by the descriptor, not by the path
             if _ISSUED.fullmatch(name) and name not in kept:

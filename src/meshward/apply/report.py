@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from meshward.apply.certificate import client_roots
 from meshward.apply.standing import Standing, origin
 from meshward.kit.durable import write_atomic
+from meshward.kit.secret import Secret
+from meshward.plan.ir import Plan
 from meshward.runtime.instance import Instance
 from meshward.runtime.machine import Machine
 from meshward.spiffe.ca import load_or_create as load_authority
+
+ROOTS = "root.pem"
 
 
 def save_instance(machine: Machine, standing: Standing) -> Instance:
     """Raises OSError."""
     plan, state = standing.plan, machine.state.path
-    root = state / "root.pem"
-    write_atomic(root, load_authority(state / "ca", plan.trust_domain).root_pem, 0o644)
+    generation = (machine.run.edge_dir / "generation").read_text()
+    save_roots(machine, plan, Secret((machine.run.edge_dir / "certs" / f"web.{generation}.pem").read_text()))
     instance = Instance(
         edge_url=origin(plan),
-        root_certificate=str(root),
+        root_certificate=str(state / ROOTS),
         run=str(machine.run.path),
         trust_domain=plan.trust_domain,
         revision=standing.revision,
@@ -25,3 +30,17 @@ def save_instance(machine: Machine, standing: Standing) -> Instance:
     )
     instance.save(state)
     return instance
+
+
+def save_roots(machine: Machine, plan: Plan, served: Secret, *, besides: bool = False) -> None:
+    """STATE/root.pem: by what clients here verify an edge that serves the certificate `served`. Raises OSError.
+
+    `besides`: beside what is in it, for as long as both certificates may be met.
+    """
+    authority = load_authority(machine.state.path / "ca", plan.trust_domain)
+    generated = plan.edge.certificate_path is None
+    roots = authority.root_pem if generated else client_roots(authority, served.reveal())
+    file = machine.state.path / ROOTS
+    if besides and file.exists() and (known := file.read_text()) != roots:
+        roots += known
+    write_atomic(file, roots, 0o644)

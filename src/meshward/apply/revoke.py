@@ -1,13 +1,25 @@
-"""Refusing somebody from now on, whatever the policy says: first durably, then at the edge, then at the guards."""
+"""Refusing somebody from now on, whatever the policy says: first durably, then at the edge, then at the guards.
+
+The edge refuses their next request, and ends the answers that they are getting (meshward.js: `filter`).
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+
+import structlog
 
 from meshward.apply.mesh import Mesh
 from meshward.apply.revocations import load_revocations, save_revocations
 from meshward.edge.revoked import Revoked
 from meshward.kit.clock import system_clock
+from meshward.kit.errors import MeshwardError
+
+OURSELVES = "meshward"
+POLL, RETRY = 5.0, 30.0  # seconds between two looks at whose revocation has ended; after one that failed
+
+log = structlog.get_logger(__name__)
 
 
 def revoked(mesh: Mesh) -> Revoked:
@@ -16,16 +28,48 @@ def revoked(mesh: Mesh) -> Revoked:
 
 
 def revoke(mesh: Mesh, change: Callable[[Revoked], Revoked], author: str) -> Revoked:
-    """Refuse more, or fewer, subjects and tokens.
+    """Refuse more, or fewer, subjects, tokens and agents.
 
     Raises MeshwardError (exit 5) naming a hop that did not take it: what the others took stays.
     """
     with mesh.turn():
         now = change(revoked(mesh)).standing(system_clock())
         save_revocations(mesh.machine.state.path, now)
-        mesh.switcher().revoke(now)
-        standing, issue = mesh.standing, mesh.issue()
-        for guard in mesh.guards.changed(standing, standing.guards(), issue):
-            mesh.guards.switch(guard, mesh.guards.render(standing, guard, issue), mesh.parts)
+        _give(mesh, now)
         mesh.note(author, "revoke", digest=now.digest)
         return now
+
+
+def _give(mesh: Mesh, now: Revoked) -> None:
+    mesh.switcher().revoke(now)
+    standing, issue = mesh.standing, mesh.issue()
+    for guard in mesh.guards.changed(standing, standing.guards(), issue):
+        mesh.guards.switch(guard, mesh.guards.render(standing, guard, issue), mesh.parts)
+
+
+async def end_revocations(mesh: Mesh) -> None:
+    """Take back at every hop what holds no longer, until cancelled. A failure is logged, and tried again."""
+    pause = POLL
+    while True:
+        await asyncio.sleep(pause)
+        pause = POLL
+        try:
+            await asyncio.to_thread(take_back_ended, mesh)
+        except (OSError, MeshwardError) as error:
+            log.error("revocation_not_ended", why=str(error))
+            pause = RETRY
+
+
+def take_back_ended(mesh: Mesh) -> None:
+    """The edge counts by itself; guards know no time. STATE forgets last, so that a guard is told until it knows.
+
+    Raises OSError, MeshwardError.
+    """
+    state = mesh.machine.state.path
+    if load_revocations(state) == revoked(mesh):
+        return
+    with mesh.turn():
+        now = revoked(mesh)
+        _give(mesh, now)
+        save_revocations(state, now)
+        mesh.note(OURSELVES, "revoke", digest=now.digest)

@@ -11,8 +11,8 @@ from meshward.policy.parse import Document, Source, parse
 from meshward.policy.tree import MOST_BYTES
 from meshward.policy.words import first_unseen, quoted
 
-_SUFFIXES = (".yaml", ".yml")
-_MOST_FILES = 1000
+SUFFIXES = (".yaml", ".yml")
+MOST_FILES = 1000
 
 
 def read_policy(path: Path) -> Document:
@@ -35,12 +35,12 @@ def _sources(path: Path) -> list[Source]:
     if not path.is_dir():
         return [_source(path, MOST_BYTES)]
     files = sorted(
-        file for file in path.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith(".")
+        file for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith(".")
     )
     if not files:
         raise _unreadable(path, "it has no `*.yaml` file", "Name a file, or put one there.")
-    if len(files) > _MOST_FILES:
-        raise _unreadable(path, f"it has more than {_MOST_FILES} files", "Name a smaller directory.")
+    if len(files) > MOST_FILES:
+        raise _unreadable(path, f"it has more than {MOST_FILES} files", "Name a smaller directory.")
     sources: list[Source] = []
     left = MOST_BYTES
     for file in files:

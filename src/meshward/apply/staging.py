@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
+from meshward.apply.certificate import server_certificate
 from meshward.apply.mesh import Mesh
 from meshward.apply.program import Program, settings_for
 from meshward.apply.slots import assign_slots
@@ -31,11 +33,13 @@ def staged(mesh: Mesh, policy: Policy, number: int) -> Switch:
     kept = {key: slot for key, slot in old.slots.items() if _has(plan, key)}
     kept = {key: slot for key, slot in kept.items() if not mesh.guards.must_be_another(old, draft, key)}
     taken = (*old.slots.values(), *mesh.drains.slots())
-    return _rendered(mesh, replace(draft, slots=assign_slots(plan, kept, taken)))
+    slots, ejected = assign_slots(plan, kept, taken), old.ejected.intersection(kept)
+    return _rendered(mesh, replace(draft, slots=slots, ejected=ejected))
 
 
 def validate(mesh: Mesh, switch: Switch, say: Say) -> None:
     """Let Envoy and nginx judge what they would be given. Raises MeshwardError in their words."""
+    server_certificate(switch.new.standing.plan, mesh.issue().authority, datetime.now(UTC))
     judged = {**switch.starts, **switch.new.files}
     if judged:
         say(f"Envoy judges {len(judged)} guard{'s' if len(judged) > 1 else ''}")

@@ -19,6 +19,7 @@ class Standing:
     plan: Plan
     revision: int
     slots: Mapping[str, int]
+    ejected: frozenset[str] = frozenset()  # `<model>/<version>` whose servers are all ill (`health`)
 
     def guards(self) -> tuple[Guard, ...]:
         return tuple(sorted(self.slots.items()))
@@ -32,6 +33,7 @@ class Standing:
             slots={name: f"{slot:02d}" for name, slot in self.slots.items()},
             policy=self.plan.digest,
             until=until,
+            ejected=tuple(sorted(self.ejected)),
         )
 
 

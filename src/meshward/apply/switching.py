@@ -74,9 +74,9 @@ class Switcher:
             self._guards.write(guard, files, Owner(self._machine.guard(switch.new.standing.plan, *guard)))
             self._guards.start(guard, self._parts)
         self._narrow(switch)  # 2
-        for guard, files in switch.new.files.items():  # 3
-            say(f"switching the guard of {guard[0]}")
-            self._guards.switch(guard, files, self._parts)
+        if switch.new.files:  # 3
+            say(f"switching {len(switch.new.files)} guard{'s' if len(switch.new.files) > 1 else ''}")
+            self._guards.switch_all(switch.new.files, self._parts)
         self._reload(switch, switch.new, say)  # 4
         self._deciding.switch(switch.new.standing, None, self._parts)  # 5
 
@@ -110,8 +110,8 @@ class Switcher:
         if switch.reloads:
             say("reloading nginx")
             edge = to.standing.plan.edge
-            root = self._machine.state.path / "root.pem"
-            self._parts.respecify("edge", ready=tls_accepts(edge.host, edge.port, root))
+            certificates = self._machine.run.edge_dir / "certs"
+            self._parts.respecify("edge", ready=tls_accepts(edge.host, edge.port, certificates))
             self._program.switch(to.settings, self._parts)
 
     def _try(self, lacking: list[str], step: Callable[[], object]) -> None:

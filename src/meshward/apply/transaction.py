@@ -1,7 +1,8 @@
 """`apply`: from the revision that runs to another one, at every hop, or nothing.
 
 1. Take the turn. Whoever planned on another revision than the one that runs is refused (exit 3).
-2. Stage: compile the policy, refuse what could not be enforced, run its tests and laws; render every file.
+2. Stage: compile the policy, refuse what could not be enforced, and from afar what names something of this machine;
+   run its tests and laws; render every file.
 3. Compare: refuse another change than the reviewed one (exit 3), and one that widens without leave (exit 4).
 4. Validate: Envoy judges the static twin of each new or changed guard; nginx its program, if that changes.
 5. Record the revision as staged.
@@ -22,10 +23,10 @@ from dataclasses import dataclass, replace
 import structlog
 
 from meshward.apply.accept import accept
-from meshward.apply.hops import Owner
+from meshward.apply.afar import require_nothing_of_this_machine
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.program import save_facts
-from meshward.apply.renew import renew_edge
+from meshward.apply.renew import WEB, put_edge
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
 from meshward.apply.staging import staged, validate
@@ -52,6 +53,7 @@ class Wish:
     base: int | None = None
     allow: frozenset[str] = frozenset()
     reviewed: str | None = None  # the digest of the change that was reviewed
+    afar: bool = False  # from another machine: nothing of this one is to be named
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,13 @@ class Outcome:
 def apply(mesh: Mesh, document: Document, wish: Wish, say: Say) -> Outcome:
     """Make `document` what runs, at every hop, or change nothing. Raises MeshwardError as told above."""
     began = time.monotonic()
-    with mesh.turn():  # 1
+    asked = {"reason": wish.reason}
+    with mesh.changes.change(wish.author, "apply", asked), mesh.turn():  # 1
         _require_base(mesh, wish)
         accept(document, int(time.time()))  # 2
         policy = document.policy
+        if wish.afar:
+            require_nothing_of_this_machine(mesh.standing.policy, policy)
         plan = resolve(policy)
         if plan.digest == mesh.standing.plan.digest and not mesh.unsettled:
             return Outcome(mesh.standing.revision, None, time.monotonic() - began)
@@ -128,7 +133,7 @@ def _record(mesh: Mesh, policy: Policy, revision: Revision) -> None:
 def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None:
     switcher = mesh.switcher()
     try:
-        _renamed(mesh, switch.new)
+        _renamed(mesh, switch, switch.new)
         switcher.forward(switch, say)
         try:
             mesh.revisions.accept(revision)
@@ -136,18 +141,25 @@ def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None
             raise _unrecorded(error) from None
     except (MeshwardError, OSError) as error:
         say("going back")
-        _renamed(mesh, switch.old)
-        _refuse(mesh, switcher.back(switch), revision, error)
+        _refuse(mesh, [*_named_back(mesh, switch), *switcher.back(switch)], revision, error)
     mesh.standing, mesh.settings, mesh.unsettled = switch.new.standing, switch.new.settings, False
     _write_down(mesh)
 
 
-def _renamed(mesh: Mesh, side: Side) -> None:
-    """Where the edge's host name changes, its certificate does."""
-    if side.standing.plan.edge.hostname != mesh.standing.plan.edge.hostname:
-        mesh.book = mesh.book.renewed()
-        edge = Owner(mesh.machine.edge)
-        renew_edge(side.standing.plan, mesh.machine.run, mesh.issue().authority, edge, mesh.book.generation)
+def _renamed(mesh: Mesh, switch: Switch, side: Side) -> None:
+    """Where the edge's host name, or the place of its certificate, changes, the certificate does."""
+    old, new = switch.old.standing.plan.edge, switch.new.standing.plan.edge
+    if (old.hostname, old.certificate_path) != (new.hostname, new.certificate_path):
+        put_edge(mesh, side.standing.plan, mesh.issue(), WEB)
+
+
+def _named_back(mesh: Mesh, switch: Switch) -> list[str]:
+    """What of it could not be done: the certificate of before may have come from files that changed."""
+    try:
+        _renamed(mesh, switch, switch.old)
+    except (MeshwardError, OSError) as error:
+        return [str(error)]
+    return []
 
 
 def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: MeshwardError | OSError) -> None:

@@ -1,4 +1,8 @@
-"""`up --watch`: the policy's file, or directory, is followed; what it says is applied, and what is wrong is said."""
+"""`up --watch`: a policy is followed; what it says is applied, and what is wrong with it is said.
+
+A file, or directory, is followed as it stands. One in a git checkout is followed as it is committed: when HEAD comes
+to be another commit, that commit's policy is applied, with the commit as its reason.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from meshward.apply.checkout import Checkout, checkout_of, has_git
 from meshward.apply.mesh import Mesh
 from meshward.apply.sources import read_policy
 from meshward.apply.transaction import Wish, apply
 from meshward.kit.errors import MeshwardError, PolicyInvalid
+from meshward.policy.parse import Document, parse
 
 _EVERY = 0.5  # seconds
 Say = Callable[[str], None]
@@ -18,13 +25,33 @@ Sight = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A policy file or a directory of them."""
+class Found:
+    """A policy that is to be applied, and why."""
+
+    document: Document
+    reason: str
+
+
+class Watched(Protocol):
+    """What is followed."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def sight(self) -> Sight:
+        """What tells one state of it from another; empty where there is nothing to see. Never raises."""
+
+    def read(self, say: Say) -> Found | None:
+        """The policy; None where it is the one that was read last. Raises MeshwardError, PolicyInvalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A policy file or a directory of them, as it stands."""
 
     path: Path
 
     def sight(self) -> Sight:
-        """What tells one state of the files from another; empty where there is nothing to see."""
         try:
             files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
             found = [(file, file.stat()) for file in files]
@@ -32,14 +59,61 @@ class Watched:
             return ()
         return tuple((str(file), each.st_mtime_ns, each.st_size, each.st_ino) for file, each in found)
 
+    def read(self, _: Say) -> Found:
+        return Found(read_policy(self.path), f"{self.path} changed")
+
+
+@dataclass(slots=True)
+class Committed:
+    """A policy in a git checkout. `known` is the commit that was read last."""
+
+    checkout: Checkout
+    known: str = ""
+
+    @property
+    def path(self) -> Path:
+        return self.checkout.path
+
+    def sight(self) -> Sight:
+        try:
+            return ((self.checkout.head(), 0, 0, 0), *Plain(self.path).sight())
+        except MeshwardError:  # in the middle of a checkout, or broken: what was seen last goes on
+            return ()
+
+    def read(self, say: Say) -> Found | None:
+        commit = self.checkout.head()
+        if self.checkout.differs(commit):
+            say(
+                f"edits of {self.path} that are not committed are not applied: commit {commit[:8]} is followed"
+            )
+        if commit == self.known:
+            return None
+        self.known = commit
+        return Found(parse(self.checkout.sources(commit)), self.checkout.commit(commit).sentence)
+
+
+def watching(path: Path, say: Say) -> Watched:
+    """How `path` is followed; `say` hears of it. Raises MeshwardError for a checkout of somebody else."""
+    if not has_git():
+        say(f"{path} is followed as a file: there is no git that could say what is committed")
+        return Plain(path)
+    checkout = checkout_of(path)
+    if checkout is None:
+        say(f"{path} is followed as a file: no commit of a checkout holds it")
+        return Plain(path)
+    say(f"{path} is followed as it is committed in {checkout.top}")
+    return Committed(checkout)
+
 
 async def follow(watched: Watched, mesh: Mesh, author: str, say: Say) -> None:
-    """Apply the policy whenever its files have changed and then stood still. Widening takes a person: it is refused."""
-    known = watched.sight()
+    """Apply the policy whenever it has changed and then stood still. Widening takes a person: it is refused."""
+    known = await asyncio.to_thread(watched.sight)
+    if isinstance(watched, Committed):  # it may have moved on while the instance started
+        await asyncio.to_thread(_apply, watched, mesh, author, say)
     while True:
         await asyncio.sleep(_EVERY)
-        seen = watched.sight()
-        if seen == known:
+        seen = await asyncio.to_thread(watched.sight)
+        if seen == known or not seen:
             continue
         known = await _settled(watched, seen)
         if known:
@@ -50,7 +124,7 @@ async def _settled(watched: Watched, seen: Sight) -> Sight:
     """An editor may write several times: what stands still for a moment is what was meant."""
     while True:
         await asyncio.sleep(_EVERY / 2)
-        now = watched.sight()
+        now = await asyncio.to_thread(watched.sight)
         if now == seen:
             return now
         seen = now
@@ -58,8 +132,8 @@ async def _settled(watched: Watched, seen: Sight) -> Sight:
 
 def _apply(watched: Watched, mesh: Mesh, author: str, say: Say) -> None:
     try:
-        wish = Wish(author, f"{watched.path} changed")
-        outcome = apply(mesh, read_policy(watched.path), wish, say)
+        found = watched.read(say)
+        outcome = apply(mesh, found.document, Wish(author, found.reason), say) if found else None
     except PolicyInvalid as error:
         for problem in error.problems:
             say(f"{problem.where or watched.path}: {problem.severity} {problem.code}: {problem.message}")
@@ -67,5 +141,5 @@ def _apply(watched: Watched, mesh: Mesh, author: str, say: Say) -> None:
     except (MeshwardError, OSError) as error:
         say(f"{watched.path} is not applied: {error}; revision {mesh.standing.revision} runs on")
     else:
-        if outcome.change is not None:
+        if outcome is not None and outcome.change is not None:
             say(f"{watched.path} is revision {outcome.revision} now")

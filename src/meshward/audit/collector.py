@@ -1,4 +1,5 @@
-"""The collector: reads the edge's and the guards' access logs, joins a request's two lines, keeps records.
+"""The collector: reads the edge's and the guards' access logs, joins a request's two lines, keeps records; and what
+the instance wrote about changes of itself.
 
 It is not in the path of any request. Whatever happens to it, the proxies go on writing their files, and it
 goes on where its last transaction ended: positions are stored with the records that they cover.
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from meshward.audit.join import counted_reason, seconds
-from meshward.audit.lines import EdgeLine, Garbage, Hop, parse
+from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Hop, parse
 from meshward.audit.store import Batch, Store, StoreUnwritable
 from meshward.audit.tail import Chunk, Log, Position, Tail
 from meshward.kit.clock import Clock, system_clock
@@ -26,6 +27,8 @@ POLL = 0.1
 """Seconds between two looks at the logs when nothing is new."""
 HEARTBEAT = "audit/heartbeat"
 """Below RUN. Its mtime is at most two seconds old while records are kept; what it says is for people."""
+CHANGES = "control/changes.log"
+"""Below RUN: what `apply.changes` writes."""
 _LOG = "access.log"
 _DISCOVER = 0.5  # seconds
 _BEAT = 1.0  # seconds
@@ -194,10 +197,12 @@ class Collector:
 
 def _take(batch: Batch, raw: bytes, source: str, now: int) -> None:
     """Sort one raw line into the batch. Which hop speaks is told by the file, never by the line."""
-    hop: Hop = "guard" if source.startswith("guards/") else "edge"
+    hop: Hop = "guard" if source.startswith("guards/") else "control" if source == CHANGES else "edge"
     for line in parse(raw, hop):
         if isinstance(line, Garbage):
             batch.gaps[(now, source, line.reason)] += 1
+        elif isinstance(line, ChangeLine):
+            batch.changes.append(line)
         elif not isinstance(line, EdgeLine):
             batch.guards.append(line)
         elif reason := counted_reason(line):
@@ -210,7 +215,7 @@ def _sources(run: Path) -> list[str]:
     guards = sorted(
         path.name for path in (run / "guards").glob("*") if path.is_dir() and not path.is_symlink()
     )
-    return [f"edge/{_LOG}", *(f"guards/{name}/{_LOG}" for name in guards)]
+    return [f"edge/{_LOG}", CHANGES, *(f"guards/{name}/{_LOG}" for name in guards)]
 
 
 def _has_room(directory: Path) -> bool:

@@ -1,4 +1,5 @@
-"""One line of the edge's or a guard's access log, as a value. Pure: bytes in, lines or garbage out.
+"""One line of the edge's or a guard's access log, or of the log of changes, as a value. Pure: bytes in, lines or
+garbage out.
 
 A line is one flat JSON object, every value a string; Envoy also writes null for what is absent and digits
 for numbers, which are taken as text. A full disk cuts a record, and the next lands on the same line. A reader
@@ -16,10 +17,12 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal
 
+from meshward.kit.canonical import canonical_json
+
 MAX_LINE = 64 * 1024
 """Bytes of the longest record that is read; a longer one is garbage."""
 
-Hop = Literal["edge", "guard"]
+Hop = Literal["edge", "guard", "control"]
 
 _RID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _START = re.compile(rb'(?=\{"[a-z])')
@@ -113,6 +116,25 @@ class GuardLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeLine:
+    """What the instance wrote about a change of itself; the lines of one change share its `id`.
+
+    `t`: seconds; `outcome`: one of `OUTCOMES`; `facts`: a JSON object of texts.
+    """
+
+    id: str
+    t: str = ""
+    author: str = ""
+    did: str = ""
+    outcome: str = ""
+    facts: str = ""
+
+
+BEGUN, DONE, REFUSED, FAILED = "begun", "done", "refused", "failed"
+OUTCOMES = (BEGUN, DONE, REFUSED, FAILED)
+
+
+@dataclass(frozen=True, slots=True)
 class Garbage:
     """Bytes that are no record: why, and how many. Never the bytes themselves."""
 
@@ -120,10 +142,12 @@ class Garbage:
     size: int
 
 
-Line = EdgeLine | GuardLine | Garbage
+Line = EdgeLine | GuardLine | ChangeLine | Garbage
 
 _EDGE_FIELDS = tuple(field.name for field in fields(EdgeLine))
 _GUARD_FIELDS = tuple(field.name for field in fields(GuardLine))
+_CHANGE_FIELDS = tuple(field.name for field in fields(ChangeLine))
+_KEY: Mapping[Hop, str] = {"edge": "rid", "guard": "rid", "control": "id"}
 
 
 def is_rid(text: str) -> bool:
@@ -154,6 +178,13 @@ def edge_line(values: Mapping[str, str]) -> EdgeLine:
 def guard_line(values: Mapping[str, str]) -> GuardLine:
     """A guard's line from its fields; absent ones are empty, unknown ones are left out."""
     return GuardLine(**{name: values.get(name, "") for name in _GUARD_FIELDS})
+
+
+def change_text(line: ChangeLine) -> str:
+    """The line as `parse` reads it, without its end."""
+    return canonical_json(
+        {"v": "1", "hop": "control", **{name: getattr(line, name) for name in _CHANGE_FIELDS}}
+    )
 
 
 def values_of(line: EdgeLine | GuardLine) -> dict[str, str]:
@@ -193,11 +224,18 @@ def _record(body: bytes, hop: Hop) -> Line:
         values = _flat(body)
     except (ValueError, RecursionError):
         return Garbage("not_a_record", len(body))
-    if values.get("v") != "1" or not values.get("rid"):
+    if values.get("v") != "1" or not values.get(_KEY[hop]):
         return Garbage("not_a_record", len(body))
     if values.get("hop") != hop:
         return Garbage("wrong_hop", len(body))
+    if hop == "control":
+        return _change_line(values, len(body))
     return edge_line(values) if hop == "edge" else guard_line(values)
+
+
+def _change_line(values: Mapping[str, str], size: int) -> Line:
+    line = ChangeLine(**{name: values.get(name, "") for name in _CHANGE_FIELDS})
+    return line if line.outcome in OUTCOMES else Garbage("not_a_record", size)
 
 
 def _flat(body: bytes) -> dict[str, str]:

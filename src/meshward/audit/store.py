@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meshward.audit.join import Record, arrange, record_id
-from meshward.audit.lines import EdgeLine, GuardLine, edge_line, guard_line, values_of
+from meshward.audit.join import Record, arrange, record_id, seconds
+from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line, values_of
 from meshward.audit.tail import Position
 from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import MeshwardError
@@ -29,9 +29,21 @@ PATIENCE = 10.0
 """Seconds after which a half whose other half has not come is missing it."""
 MAX_PER_RID = 16
 """Records that one request id can have: a caller who repeats an id cannot make its lookups slow."""
-_VERSION = 1
+_VERSION = 2
+_CHANGES = """
+CREATE TABLE changes (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,           -- the lines of one change share it
+    at REAL NOT NULL,           -- seconds since the epoch
+    author TEXT NOT NULL, did TEXT NOT NULL,
+    outcome TEXT NOT NULL,      -- begun | done | refused | failed
+    facts TEXT NOT NULL         -- a JSON object of texts
+) STRICT;
+"""
+_STEPS = {1: _CHANGES}  # what makes of each older format the next
 _BUSY_MS = 5_000
-_SCHEMA = """
+_SCHEMA = (
+    """
 CREATE TABLE records (
     seq INTEGER PRIMARY KEY,
     rid TEXT NOT NULL,
@@ -62,6 +74,8 @@ CREATE TABLE positions (
     PRIMARY KEY (source, inode)
 ) STRICT, WITHOUT ROWID;
 """
+    + _CHANGES
+)
 
 
 class StoreDamaged(MeshwardError):
@@ -102,6 +116,7 @@ class Batch:
 
     edges: list[EdgeLine] = field(default_factory=list)
     guards: list[GuardLine] = field(default_factory=list)
+    changes: list[ChangeLine] = field(default_factory=list)
     refusals: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     gaps: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     positions: list[Position] = field(default_factory=list)
@@ -143,6 +158,13 @@ class Records:
         oldest, newest = self._query("SELECT min(at), max(at) FROM records")[0]
         return None if oldest is None else (oldest, newest)
 
+    def changes(self, since: float = 0.0) -> list[ChangeLine]:
+        """What was written about changes of the instance from `since` on, in the order in which it was."""
+        if self._version() < 2:  # of a meshward that kept none
+            return []
+        query = "SELECT id, printf('%.3f', at), author, did, outcome, facts FROM changes WHERE at >= ? ORDER BY seq"
+        return [ChangeLine(*row) for row in self._query(query, (since,))]
+
     def close(self) -> None:
         self._db.close()
 
@@ -154,9 +176,12 @@ class Records:
         with _damage(self.path):
             return self._db.execute(sql, values).fetchall()
 
+    def _version(self) -> int:
+        return int(self._query("PRAGMA user_version")[0][0])
+
     def _check_version(self) -> None:
-        version = self._query("PRAGMA user_version")[0][0]
-        if version != _VERSION:
+        version = self._version()
+        if version != _VERSION and version not in _STEPS:
             message = f"`{self.path}` has the format {version}, this meshward knows {_VERSION}"
             raise MeshwardError("MW4002", message, "run the meshward that wrote it, or move the file aside")
 
@@ -167,7 +192,9 @@ class Store(Records):
     def __init__(self, state: Path) -> None:
         """Open or create STATE's records.
 
-        Raises StoreDamaged, MeshwardError MW4002 (another format) and MW4003 (somebody else writes).
+        One of an older format becomes one of this, and keeps its records.
+
+        Raises StoreDamaged, MeshwardError MW4002 (a newer format) and MW4003 (somebody else writes).
         """
         self.path = state / FILE
         self._lock = _lock(state / "records.lock")
@@ -201,6 +228,7 @@ class Store(Records):
         with self._transaction():
             gaps = batch.gaps.copy()
             gaps[(int(now), "records", "request_id_flood")] += self._join(batch, now)
+            self._keep(batch.changes)
             self._count("refusals", "layer", batch.refusals)
             self._count("gaps", "source", +gaps)
             self._move(batch)
@@ -241,6 +269,16 @@ class Store(Records):
         empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if empty:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        while (step := _STEPS.get(version := self._version())) is not None:
+            with self._transaction():
+                self._db.execute(step)
+                self._db.execute(f"PRAGMA user_version = {version + 1}")
+
+    def _keep(self, changes: list[ChangeLine]) -> None:
+        self._db.executemany(
+            "INSERT INTO changes (id, at, author, did, outcome, facts) VALUES (?, ?, ?, ?, ?, ?)",
+            [(c.id, seconds(c.t), c.author, c.did, c.outcome, c.facts) for c in changes],
+        )
 
     def _join(self, batch: Batch, now: float) -> int:
         """Place new lines among those already there under their ids. Returns how many found no room."""

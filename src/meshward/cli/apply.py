@@ -13,7 +13,7 @@ from meshward.apply.accept import accept
 from meshward.apply.revisions import Revisions
 from meshward.apply.sources import read_policy
 from meshward.cli.asking import ask_instance
-from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, State
+from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, print_problems, stdout
 from meshward.kit.errors import Exit
 from meshward.policy.parse import to_json
@@ -21,7 +21,10 @@ from meshward.policy.parse import to_json
 Reason = Annotated[str, Parameter(help="Why, for `meshward history`.")]
 Allow = Annotated[
     list[Literal["widening"]],
-    Parameter(help="`widening`: somebody may gain `manage`, or a new authority be trusted.", negative=""),
+    Parameter(
+        help="`widening`: somebody may gain `manage` or an operators' right, or a new authority be trusted.",
+        negative="",
+    ),
 ]
 
 
@@ -34,28 +37,32 @@ def command(
     plan: Annotated[
         str | None, Parameter(help="Apply only the change with this digest: what `meshward plan` showed.")
     ] = None,
+    edge: RemoteEdge = None,
     state: State = DEFAULT_STATE,
     json: Json = False,
 ) -> None:
     """Make POLICY what runs, at every hop, or change nothing.
 
-    Exits 0 when each hop reports its new rules; 3 if somebody else was first, 4 for a widening without leave,
-    5 if a hop refused: then the old revision runs on.
+    Exits 0 when each hop reports its new rules; 3 if somebody else was first, 4 for a widening without leave or, with
+    --edge, for what names something of the machine, 5 if a hop refused: then the old revision runs on.
     """
 
     def run() -> Exit:
-        base = base_of(state)
+        base = base_of(state, edge)
         document = read_policy(policy)
         print_problems(accept(document, int(time.time())))
         request = {"do": "apply", "policy": to_json(document.policy), "plan": plan}
-        done = ask_instance(state, {**request, "base": base, "reason": reason, "allow": list(allow)})
+        done = ask_instance(state, {**request, "base": base, "reason": reason, "allow": list(allow)}, edge)
         return tell(done, as_json=json)
 
     guarded(run, as_json=json)
 
 
-def base_of(state: Path) -> int | None:
+def base_of(state: Path, edge: str | None) -> int | None:
     """The revision that this change is planned on."""
+    if edge is not None:
+        current_there: int = ask_instance(state, {"do": "history"}, edge)["current"]
+        return current_there
     current = Revisions(state).current()
     return current.number if current else None
 

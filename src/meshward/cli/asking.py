@@ -1,16 +1,47 @@
-"""How a verb asks the running instance: over the socket in its state directory."""
+"""How a verb asks the running instance: over the socket in its state directory, or through its edge by a login."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from meshward.apply.control import ask
+from meshward.apply.control import ask, failure
+from meshward.apply.revisions import Revisions
 from meshward.cli.output import stderr
+from meshward.login.keep import own_keep
+from meshward.login.session import ask_for, choose, fresh
+from meshward.policy.schema import Policy
 
 
-def ask_instance(state: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """What the instance says to `request`; its progress goes to stderr. Raises MeshwardError as it does."""
-    return ask(state, request, lambda line: stderr().print(Text(f"... {line}", style="dim")))
+def ask_instance(state: Path, request: dict[str, Any], edge: str | None = None) -> dict[str, Any]:
+    """What the instance says to `request`; its progress goes to stderr. Raises MeshwardError as it does.
+
+    With `edge`, the one behind that edge, which knows the asker by the token of their login there.
+    """
+    if edge is None:
+        return ask(state, request, _say)
+    keep = own_keep()
+    login = fresh(keep, choose(keep, edge, state, os.environ))
+    _say(f"asking {login.name}")
+    told = ask_for(login, request).body
+    if "failed" in told:
+        raise failure(told["failed"])
+    done: dict[str, Any] = told["done"]
+    return done
+
+
+def running_policy(state: Path, edge: str | None = None) -> tuple[int, Policy] | None:
+    """The revision that runs, or ran last, and its policy. None: nothing was accepted in `state` yet."""
+    if edge is not None:
+        told = ask_instance(state, {"do": "policy"}, edge)
+        return told["revision"], Policy.model_validate_json(told["policy"])
+    revisions = Revisions(state)
+    current = revisions.current()
+    return None if current is None else (current.number, revisions.policy(current.number))
+
+
+def _say(line: str) -> None:
+    stderr().print(Text(f"... {line}", style="dim"))

@@ -1,36 +1,88 @@
-"""meshward history: who changed the policy, when and why."""
+"""meshward history: who changed the policy, when and why; and whatever else was changed, or was to be."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
 
-from meshward.apply.revisions import ACCEPTED, Revision, Revisions
-from meshward.cli.options import DEFAULT_STATE, Json, State
+from cyclopts import Parameter
+
+from meshward.apply.revisions import ACCEPTED, Revisions
+from meshward.apply.verbs.history import changes_told
+from meshward.audit.store import Records
+from meshward.cli.asking import ask_instance
+from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit
 
+_MOST = 60  # characters of one fact on a line
 
-def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
-    """List every revision that was applied here, or refused, newest first."""
+
+def command(
+    *,
+    changes: Annotated[
+        bool, Parameter(negative="", help="Every change and every refused attempt, of whatever kind.")
+    ] = False,
+    edge: RemoteEdge = None,
+    state: State = DEFAULT_STATE,
+    json: Json = False,
+) -> None:
+    """List every revision that was applied here, or refused, newest first.
+
+    With --changes, what the audit keeps: who asked for which change, from where, and what became of it.
+    """
 
     def run() -> Exit:
-        revisions = Revisions(state)
-        found, current = revisions.all()[::-1], revisions.current()
-        number = current.number if current else 0
+        told = _told(state, edge, changes)
         if json:
-            print_json({"ok": True, "current": number, "revisions": [each.as_json() for each in found]})
-        elif found:
-            stdout().print("\n".join(_line(each, number) for each in found), markup=False)
-        else:
-            stdout().print("No policy was applied here yet.")
+            print_json({"ok": True, **told})
+            return Exit.OK
+        lines = [_change(each) for each in told["changes"]] if changes else _revisions(told)
+        stdout().print("\n".join(lines) or "Nothing was changed here yet.", markup=False)
         return Exit.OK
 
     guarded(run, as_json=json)
 
 
-def _line(revision: Revision, current: int) -> str:
-    mark = "*" if revision.number == current else " "
-    when = datetime.fromtimestamp(revision.time, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    line = f"{mark} {revision.number:>4}  {when}  {revision.author}  {revision.digest[:12]}"
-    line += f"  {revision.reason}" if revision.reason else ""
-    return line if revision.status == ACCEPTED else f"{line}  [{revision.status}: {revision.why or 'now'}]"
+def _told(state: Path, edge: str | None, changes: bool) -> dict[str, Any]:
+    """As the instance says it, or as its files do, which need no running instance."""
+    if edge is not None:
+        return ask_instance(state, {"do": "history", "changes": changes}, edge)
+    if changes:
+        return {"changes": changes_told(Records(state))}
+    revisions = Revisions(state)
+    current = revisions.current()
+    found = [each.as_json() for each in revisions.all()[::-1]]
+    return {"current": current.number if current else 0, "revisions": found}
+
+
+def _revisions(told: Mapping[str, Any]) -> list[str]:
+    return [_revision(each, told["current"]) for each in told["revisions"]]
+
+
+def _revision(revision: Mapping[str, Any], current: int) -> str:
+    mark = "*" if revision["number"] == current else " "
+    line = f"{mark} {revision['number']:>4}  {_when(revision['time'])}  {revision['author']}"
+    line += f"  {revision['digest'][:12]}"
+    line += f"  {revision['reason']}" if revision["reason"] else ""
+    if revision["status"] == ACCEPTED:
+        return line
+    return f"{line}  [{revision['status']}: {revision['why'] or 'now'}]"
+
+
+def _change(change: Mapping[str, Any]) -> str:
+    facts = "  ".join(f"{name}={_short(value)}" for name, value in sorted(change["facts"].items()))
+    return (
+        f"{_when(change['at'])}  {change['author']}  {change['did']}  {change['outcome']}  {facts}".rstrip()
+    )
+
+
+def _short(value: str) -> str:
+    shown = "".join(char if char.isprintable() else "?" for char in value)
+    return shown if len(shown) <= _MOST else f"{shown[: _MOST - 3]}..."
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

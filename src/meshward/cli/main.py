@@ -19,7 +19,7 @@ app = App(
 )
 for verb in (
     *("init", "check", "explain", "up", "status", "trace", "tour", "down"),
-    *("plan", "apply", "history", "rollback", "revoke", "svid"),
+    *("plan", "apply", "history", "rollback", "traffic", "revoke", "rotate", "svid"),
     *("login", "whoami", "token", "logout"),
 ):
     app.command(f"meshward.cli.{verb}:command", name=verb)  # imported when it is called

@@ -14,6 +14,13 @@ State = Annotated[
 ]
 DEFAULT_STATE = Path(".meshward")
 PolicyPath = Annotated[Path, Parameter(help="A policy file, or a directory whose *.yaml files are merged.")]
+RemoteEdge = Annotated[
+    str | None,
+    Parameter(
+        name="--edge",
+        help="Ask the instance behind this edge, as whom you are signed in, in place of the one in --state.",
+    ),
+]
 EdgeUrl = Annotated[
     str | None,
     Parameter(

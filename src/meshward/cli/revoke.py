@@ -1,4 +1,4 @@
-"""meshward revoke: refuse a subject, or one token, from the next request on."""
+"""meshward revoke: refuse a subject, one token or an agent from the next request on, and end their answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from meshward.cli.asking import ask_instance
-from meshward.cli.options import DEFAULT_STATE, Json, State
+from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.names import is_name
 from meshward.policy.values import parse_instant
 
 
@@ -18,27 +19,25 @@ def command(
     *,
     subject: Annotated[str | None, Parameter(help="`<issuer's name>:<subject>`, as records name it.")] = None,
     token_id: Annotated[str | None, Parameter(help="A token's `jti`.")] = None,
+    agent: Annotated[str | None, Parameter(help="An agent, as the policy names it.")] = None,
     until: Annotated[
         str | None,
         Parameter(help="When it ends (UTC), e.g. '2026-11-23 10:00'; one that is past ends it now."),
     ] = None,
+    edge: RemoteEdge = None,
     state: State = DEFAULT_STATE,
     json: Json = False,
 ) -> None:
-    """Refuse a subject or a token at the edge from the next request on, and a subject at every guard.
+    """Refuse a subject, a token or an agent at the edge from the next request on, and end the answers that run.
 
-    Without either, list what is revoked. Exits 0 when every hop has it, 5 naming one that did not take it.
+    Guards refuse the subject or agent too. Without any, list what is revoked. Exits 0 when every hop has it, 5 naming
+    one that did not take it.
     """
 
     def run() -> Exit:
-        if subject is not None and token_id is not None:
-            raise _usage("give --subject or --token-id, not both")
-        if until is not None and subject is None and token_id is None:
-            raise _usage("--until goes with --subject or --token-id")
-        if subject is not None and not all(subject.partition(":")):
-            raise _usage("a subject is spelled `<issuer's name>:<subject>`")
-        request = {"do": "revoke", "subject": subject, "token_id": token_id, "until": _seconds(until)}
-        done = ask_instance(state, request)
+        whom = {"subject": subject, "token_id": token_id, "agent": agent}
+        _require_sense(whom, until)
+        done = ask_instance(state, {"do": "revoke", **whom, "until": _seconds(until)}, edge)
         if json:
             print_json({"ok": True, **done})
         else:
@@ -48,8 +47,20 @@ def command(
     guarded(run, as_json=json)
 
 
+def _require_sense(whom: dict[str, str | None], until: str | None) -> None:
+    given = [name for name in whom.values() if name is not None]
+    if len(given) > 1:
+        raise _usage("give one of --subject, --token-id and --agent")
+    if until is not None and not given:
+        raise _usage("--until goes with --subject, --token-id or --agent")
+    if whom["subject"] is not None and not all(whom["subject"].partition(":")):
+        raise _usage("a subject is spelled `<issuer's name>:<subject>`")
+    if whom["agent"] is not None and not is_name(whom["agent"]):
+        raise _usage("an agent is given by its name in the policy")
+
+
 def _lines(done: dict[str, Any]) -> list[str]:
-    found = [("subject", done["subjects"]), ("token", done["tokens"])]
+    found = [("subject", done["subjects"]), ("token", done["tokens"]), ("agent", done["agents"])]
     lines = [
         f"{kind} {name}: revoked{_end(until)}"
         for kind, table in found

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from meshward.cli.apply import Allow, Reason, base_of, tell
 from meshward.cli.asking import ask_instance
-from meshward.cli.options import DEFAULT_STATE, Json, State
+from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded
 from meshward.kit.errors import Exit
 
@@ -19,6 +19,7 @@ def command(
     *,
     reason: Reason = "",
     allow: Allow = [],  # noqa: B006  read only
+    edge: RemoteEdge = None,
     state: State = DEFAULT_STATE,
     json: Json = False,
 ) -> None:
@@ -28,8 +29,8 @@ def command(
     """
 
     def run() -> Exit:
-        request = {"do": "rollback", "revision": revision, "base": base_of(state), "reason": reason}
-        done = ask_instance(state, {**request, "allow": list(allow)})
+        request = {"do": "rollback", "revision": revision, "base": base_of(state, edge), "reason": reason}
+        done = ask_instance(state, {**request, "allow": list(allow)}, edge)
         return tell(done, as_json=json)
 
     guarded(run, as_json=json)

@@ -12,6 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
+from meshward.apply.report import ROOTS
 from meshward.apply.sources import read_policy
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import fail, guarded, print_json, stderr, stdout
@@ -19,10 +20,11 @@ from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.resolve import resolve
 from meshward.policy.values import Unreadable, parse_duration
-from meshward.spiffe.ca import Authority, Credential, load
+from meshward.spiffe.ca import WORKLOAD_MOST, Authority, Credential, load
 from meshward.spiffe.ids import SpiffeId, parse
+from meshward.spiffe.keep import Keep
 
-LONGEST = timedelta(hours=24)
+LONGEST = WORKLOAD_MOST
 _SHORTEST = timedelta(seconds=30)
 _RETRY = 30.0  # seconds
 
@@ -62,7 +64,9 @@ def _issue(name: str, out: Path, life: timedelta, state: Path) -> Credential:
     spiffe_id = _spiffe_id(name, state)
     authority = load(state / "ca", spiffe_id.trust_domain)
     credential = authority.issue(spiffe_id, None, datetime.now(UTC), life)
-    _write(_directory(out), credential, authority)
+    directory = _directory(out)
+    Keep(state / "ca", spiffe_id.trust_domain).note_workload(authority.root, credential)
+    _write(directory, credential, _roots(state, authority))
     return credential
 
 
@@ -148,9 +152,15 @@ def _directory(path: Path) -> Path:
     return path
 
 
-def _write(directory: Path, credential: Credential, authority: Authority) -> None:
+def _roots(state: Path, authority: Authority) -> str:
+    """What the edge is to be verified by: a server certificate from files may be of another authority."""
+    file = state / ROOTS
+    return file.read_text() if file.exists() else authority.root_pem
+
+
+def _write(directory: Path, credential: Credential, roots: str) -> None:
     """The bundle first: who has the new certificate can already verify the edge."""
-    write_atomic(directory / "bundle.pem", authority.root_pem)
+    write_atomic(directory / "bundle.pem", roots)
     write_atomic(directory / "svid.pem", credential.key_and_chain().reveal())
     write_atomic(directory / "key.pem", credential.key.reveal())
     write_atomic(directory / "chain.pem", credential.chain)

@@ -15,7 +15,7 @@ from rich.text import Text
 from meshward.apply.accept import accept
 from meshward.apply.control import user_name
 from meshward.apply.sources import read_policy
-from meshward.apply.watch import Watched
+from meshward.apply.watch import Watched, watching
 from meshward.cli.options import DEFAULT_STATE, State
 from meshward.cli.output import guarded, print_problems, stderr, stdout
 from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy
@@ -61,8 +61,8 @@ def command(
             raise _usage("give a POLICY, or --demo")
         if watch and policy is None:
             raise _usage("--watch follows a POLICY: give one")
-        accepted = None if policy is None else _accepted(policy)
-        watched = Watched(policy) if watch and policy is not None else None
+        watched = watching(policy, _progress) if watch and policy is not None else None
+        accepted = None if policy is None else _accepted(policy, watched)
         run_up(Starting(accepted, _author(), watched=watched), state, _say_ready, _progress)
         return Exit.OK
 
@@ -93,9 +93,10 @@ def _walk(state: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["/bin/sh", "-c", script, sys.executable, str(state), str(os.getpid())])
 
 
-def _accepted(path: Path) -> Policy:
-    """The policy at `path`, if it is valid and all of it can be enforced here."""
-    document = read_policy(path)
+def _accepted(path: Path, watched: Watched | None = None) -> Policy:
+    """The policy at `path`, or as it is `watched`, if it is valid and all of it can be enforced here."""
+    found = watched.read(_progress) if watched else None
+    document = found.document if found else read_policy(path)
     print_problems(accept(document, int(time.time())))
     return document.policy
 
@@ -110,6 +111,7 @@ def _say_ready(instance: Instance) -> None:
     console.print(f"  trust the edge with the root certificate {instance.root_certificate}")
     for guard in instance.guards:
         warning = "" if guard.reach != "open" else "  OPEN: others can reach it past its guard"
+        warning += f" (as {guard.weakest})" if guard.weakest else ""
         console.print(
             f"  {guard.model}/{guard.version}: {instance.edge_url}/m/{guard.model}, server {guard.reach}{warning}"
         )

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
+from meshward.edge.revoked import ties
 from meshward.edge.workloads import VerifiedWorkload
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
 from meshward.kit.wellknown import METADATA
 from meshward.oidc.strict import encode
 from meshward.oidc.verify import VerifiedToken
-from meshward.plan.ir import Limits
+from meshward.plan.ir import Limits, Model
 from meshward.tokens.txn import Minted
 
 CACHE_WINDOW = 5  # seconds for which a decision may be used again
@@ -58,12 +59,12 @@ class Caller:
 
 
 def permitted(
-    caller: Caller, permit: Permit, minted: Minted, route: bytes, model: str, action: str, now: float
+    caller: Caller, permit: Permit, minted: Minted, route: bytes, model: Model, action: str, now: float
 ) -> Answer:
     """A permit: everything that nginx needs for this request and, while it may keep it, for the next ones."""
     facts = caller.facts(
         roles=shown_roles(permit.roles),
-        model=model,
+        model=model.name,
         action=action,
         perm=permit.permission,
         grant=permit.pays,
@@ -76,10 +77,17 @@ def permitted(
         (b"x-mw-limit", rate_text(permit.limits).encode()),
         (b"x-mw-bucket", bucket(permit, caller.identity).encode()),
         (b"x-mw-txn-token", minted.token.reveal().encode()),
+        (b"x-mw-ties", " ".join(ties(caller.identity, caller.token.token_id)).encode()),
+        *_ends(caller, model),
         (b"x-mw-facts", facts_text(facts)),
         _expires(caller.ttl(now, permit.holds_until)),
     ]
     return Answer(200, headers)
+
+
+def _ends(caller: Caller, model: Model) -> Headers:
+    """When a running answer is to be ended, where the model ends them with the credential."""
+    return [(b"x-mw-ends", str(caller.token.expires_at).encode())] if model.on_expiry == "cut" else []
 
 
 def denied(caller: Caller, denial: Denial, model: str, action: str, resource: str, now: float) -> Answer:
@@ -99,10 +107,15 @@ def not_found(caller: Caller, reason: str, what: str, remedy: str, now: float, *
 
 
 def revoked(caller: Caller, resource: str, now: float) -> Answer:
-    """401 for a verified identity that, or whose token, was revoked."""
-    text = sentence(f"{caller.identity.name} or this token was revoked", "ask the operators of this edge")
+    """401 for a verified identity that, or whose token or agent, was revoked."""
+    text = sentence(_who_was_revoked(caller.identity), "ask the operators of this edge")
     challenge = _challenge(resource, "invalid_token", text)
     return _refusal(401, "revoked", text, challenge, caller.facts(), caller.ttl(now))
+
+
+def _who_was_revoked(identity: Identity) -> str:
+    who = [identity.name, *(f"the agent {actor}" for actor in identity.actors)]
+    return f"{', '.join(who)} or this token was revoked"
 
 
 def unauthenticated(reason: str, message: str, resource: str, *, error: bool) -> Answer:
@@ -110,6 +123,12 @@ def unauthenticated(reason: str, message: str, resource: str, *, error: bool) ->
     text = sentence(message)
     challenge = _challenge(resource, "invalid_token" if error else None, text)
     return _refusal(401, reason, text, challenge, None, 0)
+
+
+def forbidden(reason: str, message: str, resource: str) -> Answer:
+    """403 for a verified identity that is none of the operators."""
+    text = sentence(message)
+    return _refusal(403, reason, text, _challenge(resource, "insufficient_scope", text), None, 0)
 
 
 def fault(status: int, reason: str) -> Answer:

@@ -25,6 +25,7 @@ class Live:
     slots: Mapping[str, str]  # "<model>/<version>" -> the slot of its guard, "00" to "63"
     policy: str  # the digest that policy.json must have; empty: any
     until: str  # between two revisions: the digest of next.json, under which a permit must hold too
+    ejected: tuple[str, ...] = ()  # "<model>/<version>" that get nothing while another version can answer
 
     def slot(self, model: str, version: str) -> str | None:
         return self.slots.get(f"{model}/{version}")
@@ -37,8 +38,9 @@ def save_text(live: Live) -> str:
 def load_text(text: str) -> Live:
     """Raises MeshwardError (MW2030) for anything that `save_text` would not write."""
     try:
-        live = Live(**json_object(text.encode()))
-    except (ValueError, TypeError):
+        found = json_object(text.encode())
+        live = Live(**{**found, "ejected": _texts(found["ejected"])})
+    except (ValueError, TypeError, KeyError):
         raise _broken("it is not an object of what it must hold") from None
     if type(live.revision) is not int or live.revision < 0:
         raise _broken("`revision` is not a number")
@@ -51,6 +53,12 @@ def load_text(text: str) -> Live:
     if not all(isinstance(each, str) and _DIGEST.fullmatch(each) for each in (live.policy, live.until)):
         raise _broken("`policy` or `until` is no digest")
     return live
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise TypeError("not a list of texts")
+    return tuple(value)
 
 
 def _is_slot(value: object) -> bool:

@@ -1,16 +1,24 @@
-"""RUN/decide/revocations.json: subjects and tokens that are refused whatever the policy says."""
+"""Subjects, tokens and agents that are refused whatever the policy says.
+
+RUN/decide/revocations.json is what the decision service refuses by. RUN/edge/revoked is what nginx ends running
+answers by: no names, only the ties that a decision gave an answer (`ties`), so that it need not parse anything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from meshward.decide.types import Identity
 from meshward.kit.canonical import canonical_json, digest
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.strict import json_object
 
 FILE = "revocations.json"
+EDGE_FILE = "revoked"
+_LATEST = 10**10 - 1  # the last second that ten digits can tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +27,18 @@ class Revoked:
 
     subjects: Mapping[str, int | None] = field(default_factory=dict)
     tokens: Mapping[str, int | None] = field(default_factory=dict)  # by `jti`
+    agents: Mapping[str, int | None] = field(default_factory=dict)  # by the policy's name
 
-    def hits(self, subject: str, token: object, now: float) -> bool:
-        """Whether `subject`, or the token with the `jti` `token`, is refused at `now`."""
-        return _holds(self.subjects, subject, now) or (
-            isinstance(token, str) and _holds(self.tokens, token, now)
-        )
+    def hits(self, identity: Identity, token: object, now: float) -> bool:
+        """Whether `identity`, an agent that acts for it, or the token with the `jti` `token` is refused at `now`."""
+        tables = {"s": self.subjects, "t": self.tokens, "a": self.agents}
+        return any(_holds(tables[kind], name, now) for kind, name in _names(identity, token))
 
     def standing(self, now: float) -> Revoked:
         """Those that still hold at `now`."""
         kept = [
             {name: until for name, until in each.items() if until is None or now < until}
-            for each in (self.subjects, self.tokens)
+            for each in (self.subjects, self.tokens, self.agents)
         ]
         return Revoked(*kept)
 
@@ -39,11 +47,20 @@ class Revoked:
         return digest(asdict(self))
 
 
-def _holds(entries: Mapping[str, int | None], name: str, now: float) -> bool:
-    if name not in entries:
-        return False
-    until = entries[name]
-    return until is None or now < until
+def ties(identity: Identity, token: object) -> list[str]:
+    """By what an answer to `identity`, given for the token with the `jti` `token`, can be ended: 32 hex digits each."""
+    return [_tie(kind, name) for kind, name in _names(identity, token)]
+
+
+def edge_text(revoked: Revoked) -> str:
+    """RUN/edge/revoked: lines of one length, `<tie> <until, or 0 for ever>`, and `end`: what is cut off is damaged."""
+    tables = {"s": revoked.subjects, "t": revoked.tokens, "a": revoked.agents}
+    lines = [
+        f"{_tie(kind, name)} {0 if until is None else min(max(until, 1), _LATEST):010d}\n"
+        for kind, table in tables.items()
+        for name, until in table.items()
+    ]
+    return "".join([*sorted(lines), "end\n"])
 
 
 def save_text(revoked: Revoked) -> str:
@@ -59,9 +76,28 @@ def load_revoked(directory: Path) -> Revoked:
         return Revoked()
     except (ValueError, TypeError):
         raise _damaged(path) from None
-    if not all(_is_table(table) for table in (revoked.subjects, revoked.tokens)):
+    if not all(_is_table(table) for table in (revoked.subjects, revoked.tokens, revoked.agents)):
         raise _damaged(path)
     return revoked
+
+
+def _names(identity: Identity, token: object) -> Iterator[tuple[str, str]]:
+    """Whom a request comes from, by kind: its subject, its token, and each agent of the chain."""
+    yield "s", identity.name
+    if isinstance(token, str):
+        yield "t", token
+    yield from (("a", actor) for actor in identity.actors)
+
+
+def _tie(kind: str, name: str) -> str:
+    return hashlib.sha256(f"{kind}:{name}".encode()).hexdigest()[:32]
+
+
+def _holds(entries: Mapping[str, int | None], name: str, now: float) -> bool:
+    if name not in entries:
+        return False
+    until = entries[name]
+    return until is None or now < until
 
 
 def _is_table(value: object) -> bool:

@@ -146,8 +146,10 @@ class DecisionService:
             "revision": self.world.live.revision,
             "policy": self.world.plan.digest,
             "until": self.world.live.until,
+            "ejected": list(self.world.live.ejected),
             "revoked": self.world.revoked.digest,
             "reloads": self.reloads,
+            "signs": self.world.minter.kid,
             "keys": self.trust.ages(),
             "reload": None if self.refused is None else self.refused.message,
         }
@@ -242,7 +244,7 @@ def _faulty(error: Exception) -> Answer:
 def _decided(caller: Caller, question: Question, world: World, resource: str) -> Answer:
     """Steps 3 to 5, for a verified identity: which model and action, may they, the token."""
     now = system_clock()
-    if world.revoked.hits(caller.identity.name, caller.token.token_id, now):
+    if world.revoked.hits(caller.identity, caller.token.token_id, now):
         return answers.revoked(caller, resource, now)
     name = _model_name(world, question)
     if name is None:
@@ -288,9 +290,12 @@ def _permit(caller: Caller, permit: Permit, name: str, served: Served, world: Wo
         proof=caller.token.proof,
         client=caller.token.client,
         expires_at=caller.token.expires_at,
+        actors=caller.identity.actors,
     )
     minted = world.minter.mint(transaction, now)
-    return answers.permitted(caller, permit, minted, served.route, name, served.action, now)
+    return answers.permitted(
+        caller, permit, minted, served.route, world.plan.models[name], served.action, now
+    )
 
 
 def _request(model: str, served: Served, question: Question, at: int) -> Request:

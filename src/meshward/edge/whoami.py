@@ -66,7 +66,7 @@ async def _breathing(world: World) -> AsyncIterator[tuple[str, Action]]:
 def _told(
     identity: Identity, token: VerifiedToken, permits: list[Permit], at: int, world: World
 ) -> dict[str, Any]:
-    revoked = world.revoked.hits(identity.name, token.claims.get("jti"), at)
+    revoked = world.revoked.hits(identity, token.token_id, at)
     return {
         "identity": identity.name,
         "issuer": world.plan.issuers[token.issuer].url,
@@ -111,4 +111,5 @@ def refused(answer: Answer, request_id: str) -> tuple[int, Headers, bytes]:
     headers = [*_PRIVATE, (b"x-error-message", message)]
     if challenge := found.get(b"x-mw-challenge"):
         headers.append((b"www-authenticate", challenge))
-    return 401 if answer.status == 401 else 503, headers, canonical_json(body).encode()
+    status = int(found.get(b"x-mw-status", b"503"))
+    return status, headers, canonical_json(body).encode()

@@ -24,7 +24,7 @@ from meshward.oidc.strict import encode
 from meshward.spiffe.chain import ChainRefused, verify_chain
 
 AUTHORITIES = "authorities.pem"
-"""In RUN/decide: the root, then the intermediates that issue or have issued (`spiffe.ca`)."""
+"""In RUN/decide: the roots of the trust bundle, and the intermediates that issue or have issued (`spiffe.ca`)."""
 _END = "-----END CERTIFICATE-----"
 
 
@@ -58,6 +58,14 @@ class VerifiedWorkload:
         return {"x5t": self.thumbprint}
 
 
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """Both PEM: the roots that are trusted, and what may stand between one and a leaf."""
+
+    bundle: str
+    intermediates: str
+
+
 class Workloads:
     """The workloads of one policy, by SPIFFE ID. Reads the authorities anew whenever their file was replaced."""
 
@@ -65,18 +73,18 @@ class Workloads:
         self._file = authorities
         self._trust_domain = trust_domain
         self._names = {spiffe_id: name for name, spiffe_id in named.items()}
-        self._read: tuple[tuple[int, int], str] | None = None
+        self._read: tuple[tuple[int, int], Authorities] | None = None
 
     def verify(self, verdict: str, certificate: str, now: float) -> VerifiedWorkload:
         """The steps of this module's head. Raises CertificateRefused, or OSError if there are no authorities."""
         if verdict != "SUCCESS":
             raise _refused("it is not one of this trust domain's")
         at = datetime.fromtimestamp(now, UTC)
-        root, *intermediates = self._authorities()
+        known = self._authorities()
         if certificate.count(_END) != 1:
             raise _refused("it is not one certificate")
         try:
-            spiffe_id = verify_chain("".join([certificate, *intermediates]), root, self._trust_domain, at)
+            spiffe_id = verify_chain(certificate + known.intermediates, known.bundle, self._trust_domain, at)
         except ChainRefused:
             raise _refused("it proves no workload, or no longer") from None
         name = self._names.get(str(spiffe_id))
@@ -91,16 +99,27 @@ class Workloads:
         thumbprint = encode(hashlib.sha256(leaf.public_bytes(Encoding.DER)).digest())
         return VerifiedWorkload(name, thumbprint, int(leaf.not_valid_after_utc.timestamp()))
 
-    def _authorities(self) -> list[str]:
-        """Each certificate of the file; it is replaced by a rename, so its inode tells whether it is another."""
+    def _authorities(self) -> Authorities:
+        """The file's; it is replaced by a rename, so its inode tells whether it is another."""
         stat = os.stat(self._file)  # noqa: PTH116  on every undecided request of a workload
         state = (stat.st_ino, stat.st_mtime_ns)
         if self._read is None or self._read[0] != state:
-            self._read = (state, self._file.read_text(encoding="ascii"))
-        pieces = self._read[1].split(_END)[:-1]
-        if not pieces:
-            raise OSError(f"{self._file.name} holds no certificate")
-        return [f"{piece.lstrip()}{_END}\n" for piece in pieces]
+            self._read = (state, _sorted(self._file.read_bytes(), self._file.name))
+        return self._read[1]
+
+
+def _sorted(content: bytes, name: str) -> Authorities:
+    """Roots are what signed itself. Raises OSError where there is none."""
+    try:
+        found = x509.load_pem_x509_certificates(content)
+    except ValueError:
+        found = []
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    for each in found:
+        texts[each.issuer == each.subject].append(each.public_bytes(Encoding.PEM).decode("ascii"))
+    if not texts[True]:
+        raise OSError(f"{name} holds no root certificate")
+    return Authorities("".join(texts[True]), "".join(texts[False]))
 
 
 def _refused(why: str) -> CertificateRefused:

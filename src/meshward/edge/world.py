@@ -4,7 +4,7 @@ policy.json           the policy, as canonical JSON
 next.json             between two revisions: the next policy, under which a permit must hold as well
 live.json             revision, slots of the guards, the edge's address, which policies belong to it (`live`)
 revocations.json      whom and which tokens to refuse whatever the policy says (`revoked`)
-keys/                 the keys that sign Transaction Tokens (`tokens.keys`)
+keys/                 the key that signs Transaction Tokens (`tokens.keys`)
 authorities.pem       who issues the workloads' certificates (`workloads`)
 """
 
@@ -28,7 +28,7 @@ from meshward.plan.ir import Model, Plan, Route
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Action, Policy
 from meshward.spiffe.ids import SpiffeId
-from meshward.tokens.keys import load as load_keys
+from meshward.tokens.keys import load_current
 from meshward.tokens.txn import TransactionTokenMinter
 
 
@@ -69,7 +69,7 @@ def load(directory: Path) -> World:
     _check_rates(plan)
     index_of(plan)
     minter = TransactionTokenMinter(
-        load_keys(directory / "keys").current,
+        load_current(directory / "keys"),
         issuer=f"https://{plan.edge.hostname}",
         audience=plan.trust_domain,
         workload=str(SpiffeId(plan.trust_domain, "/edge")),
@@ -97,15 +97,14 @@ def _served(model: Model, live: Live) -> Iterator[tuple[tuple[str, str], Served]
 
 
 def _route_text(model: Model, route: Route, action: Action, live: Live) -> bytes:
+    able = [each for each in model.versions if each.weight > 0 and each.routes.get(route) == action]
+    well = [each for each in able if f"{model.name}/{each.name}" not in live.ejected]
     parts = [str(model.max_body)]
-    for version in model.versions:
-        if version.weight > 0 and version.routes.get(route) == action:
-            slot = live.slot(model.name, version.name)
-            if slot is None:
-                raise _broken(
-                    f"live.json has no slot for {model.name}/{version.name}, which receives traffic"
-                )
-            parts.append(f"{version.weight} {slot} {version.dns_name}")
+    for version in well or able:  # the last one is never ejected: it may answer all the same
+        slot = live.slot(model.name, version.name)
+        if slot is None:
+            raise _broken(f"live.json has no slot for {model.name}/{version.name}, which receives traffic")
+        parts.append(f"{version.weight} {slot} {version.dns_name}")
     return "|".join(parts).encode("ascii")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.kit.wellknown import WHOAMI
+from meshward.kit.wellknown import CONTROL, WHOAMI
 from meshward.login import browser, device
 from meshward.login.edge import VARIABLE, find, origin
 from meshward.login.keep import Keep, Login, renewed
@@ -18,6 +18,7 @@ from meshward.login.terminal import Terminal
 from meshward.login.tokens import Tokens, bearer_of, check_identity, read_tokens
 from meshward.login.wire import Reply, Wire, printable
 
+PATIENCE = 130.0  # seconds that a change may take: a little longer than the edge waits
 FRESH = 60  # seconds that a token must still hold to be given out without a look for a newer one
 
 
@@ -130,6 +131,23 @@ def who_am_i(login: Login) -> Mapping[str, Any]:
     if reply.status != 200 or reply.text("identity") is None:
         raise _stranger(login, reply)
     return reply.body
+
+
+def ask_for(login: Login, request: Mapping[str, Any]) -> Reply:
+    """What the instance behind the edge answers to an operator. Raises MeshwardError (MW2115) for who is none."""
+    if login.name == login.issuer:
+        raise _missing("this login is for no edge in particular", "Sign in with `meshward login --edge URL`.")
+    wire = Wire(None if login.root is None else Path(login.root), silence=PATIENCE)
+    bearer = {"Authorization": f"Bearer {login.token.reveal()}"}
+    reply = wire.post_json(f"{login.name}{CONTROL}", request, bearer)
+    if "done" in reply.body or "failed" in reply.body:
+        return reply
+    raise MeshwardError(
+        "MW2115",
+        f"`{login.name}` refused to be asked: {reply.said()}",
+        "The policy's `operators` says who may change it; on its own machine its owner can, without --edge.",
+        exit_code=Exit.DENIED if reply.status in (401, 403) else Exit.FAULT,
+    )
 
 
 def choose(keep: Keep, edge: str | None, state: Path, env: Mapping[str, str]) -> str:

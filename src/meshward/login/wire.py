@@ -46,8 +46,9 @@ class Reply:
 class Wire:
     """Speaks with whoever the certificates in `root` vouch for; without it, with whom this machine trusts."""
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, silence: float = MAX_SILENCE) -> None:
         self._tls = trust(root)
+        self._silence = silence
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
         """Raises MeshwardError: MW2101 for a URL that may not be asked, MW2102 for no proper answer."""
@@ -57,6 +58,10 @@ class Wire:
         """Sends a form. Raises as `get` does."""
         return self._ask("POST", url, data=dict(form))
 
+    def post_json(self, url: str, value: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+        """Sends a JSON object. Raises as `get` does."""
+        return self._ask("POST", url, json=dict(value), headers=dict(headers))
+
     def _ask(self, method: str, url: str, **request: Any) -> Reply:
         target = checked(url)
         try:
@@ -65,7 +70,7 @@ class Wire:
                     verify=self._tls,
                     trust_env=target.scheme == "https" and not is_loopback(target.host),
                     follow_redirects=False,
-                    timeout=MAX_SILENCE,
+                    timeout=self._silence,
                     headers={"Accept": "application/json", "Accept-Encoding": "identity"},
                 ) as http,
                 http.stream(method, target, **request) as response,

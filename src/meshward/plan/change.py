@@ -3,7 +3,8 @@
 Who may do what is compared by meaning: a role that is renamed with its members gives nobody anything new. Rules
 whose effect depends on the moment (conditions, expiries, limits) are compared by what they say.
 
-A change is *widening* where somebody could come to hold `manage`, or where a new authority is trusted.
+A change is *widening* where somebody could come to hold `manage` or an operators' right, where a new authority is
+trusted, or where a secret is sent to a server that did not get it before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 
 from meshward.kit.canonical import digest
 from meshward.plan.holders import Book, member_text
-from meshward.plan.ir import Deny, Grant, Issuer, Model, Plan
+from meshward.plan.ir import Credential, Deny, Grant, Issuer, Model, Plan, Version
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,6 +105,35 @@ def _widening(old: Plan, new: Plan) -> Iterator[str]:
             yield f"the rule {deny.id}, which denies `manage`, is changed or gone"
     for model in new.models.values():
         yield from _rerouted(old.models.get(model.name), model)
+    for right in new.operators:
+        yield from _rights(right, old, new)
+    before = {(secret, url) for secret, url, _ in _sent(old)}
+    for secret, url, name in _sent(new):
+        if (secret, url) not in before:
+            yield f"the secret {name}, from {_kept(secret)}, is sent to {url}"
+
+
+def _rights(right: str, old: Plan, new: Plan) -> Iterator[str]:
+    """Who comes to have an operators' right."""
+    before = {line for role in old.operators.get(right, ()) for line in old.roles.get(role, ())}
+    for role in new.operators[right]:
+        for line in new.roles.get(role, ()):
+            if line not in before:
+                yield f"{member_text(line)} gains the operators' right `{right}`, by {role}"
+
+
+def _sent(plan: Plan) -> Iterator[tuple[Credential, str, str]]:
+    """Which secret goes to which server, and its name. A generated one is nobody's but that server's."""
+    for model in plan.models.values():
+        for version in model.versions:
+            secret = plan.secret_of(model.name, version.name)
+            if secret is not None and secret.source != "generated":
+                yield from ((secret, url, str(version.credential)) for url in version.urls)
+
+
+def _kept(secret: Credential) -> str:
+    """The arguments of a command may be long, and are in the policy."""
+    return f"{secret.source} {secret.place[0]}"
 
 
 def _trust(old: Issuer | None, new: Issuer) -> Iterator[str]:
@@ -151,6 +181,7 @@ def _edits(old: Plan, new: Plan) -> Iterator[Edit]:
     yield from _named("agent", old.agents, new.agents)
     yield from _named("workload", old.workloads, new.workloads)
     yield from _named("alias", old.aliases, new.aliases)
+    yield from _named("credential", old.credentials, new.credentials)
     for role in sorted(old.roles.keys() | new.roles.keys()):
         yield from _members(role, old, new)
     for name in sorted(old.models.keys() | new.models.keys()):
@@ -203,10 +234,20 @@ def _model(name: str, old: Model | None, new: Model | None) -> Iterator[Edit]:
     for edit in _named("version", versions, now):
         weights = [f"{each[edit.name].weight}" for each in (versions, now) if edit.name in each]
         moved = f" (weight {' -> '.join(weights)})" if len(set(weights)) > 1 else ""
-        yield Edit("version", f"{name}/{edit.name}", edit.sentence + moved)
+        servers = _servers(versions.get(edit.name), now.get(edit.name))
+        yield Edit("version", f"{name}/{edit.name}", edit.sentence + moved + servers)
     rest = [field.name for field in fields(old) if field.name not in ("versions", "name")]
     if different := [field for field in rest if getattr(old, field) != getattr(new, field)]:
         yield Edit("model", name, f"changed: {', '.join(different)}")
+
+
+def _servers(old: Version | None, new: Version | None) -> str:
+    """Which servers come and go."""
+    if old is None or new is None:
+        return ""
+    signs = [f"+{url}" for url in new.urls if url not in old.urls]
+    signs += [f"-{url}" for url in old.urls if url not in new.urls]
+    return f" ({', '.join(signs)})" if signs else ""
 
 
 def _lines(change: Change) -> Iterator[str]:

@@ -48,6 +48,10 @@ def _slow(rate: object) -> bool:
     return isinstance(rate, str) and parse_rate(rate).seconds > _MINUTE
 
 
+def _behind_https(value: object) -> bool:
+    return any(str(url).startswith("https:") for url in (value if isinstance(value, list) else [value]))
+
+
 def _default(name: str) -> object:
     return Audit.model_fields[name].get_default(call_default_factory=True)
 
@@ -58,6 +62,7 @@ _SHADOW = NotYet(
 _CAPTURE = NotYet(
     "MW1018", "capture modes other than `digest` are not yet recorded", _other_than(None, "digest")
 )
+_HTTPS = NotYet("MW1013", "servers behind https are not yet reached", _behind_https)
 _E, _C = Standing.ENFORCED, Standing.CHECKED
 
 STANDING: dict[str, Standing | NotYet] = {
@@ -67,12 +72,8 @@ STANDING: dict[str, Standing | NotYet] = {
     "Policy.issuers": _E,
     "Policy.workloads": _E,
     "Policy.roles": _E,
-    "Policy.operators": NotYet(
-        "MW1003",
-        "there is no control API yet that operators could have rights over",
-        lambda value: isinstance(value, BaseModel) and any(value.model_dump().values()),
-    ),
-    "Policy.credentials": NotYet("MW1004", "secrets of upstreams are not yet sent by a guard"),
+    "Policy.operators": _E,
+    "Policy.credentials": _E,
     "Policy.servers": _E,
     "Policy.models": _E,
     "Policy.grants": _E,
@@ -85,9 +86,7 @@ STANDING: dict[str, Standing | NotYet] = {
     "Edge.hostname": _E,
     "Edge.certificate": _E,
     "Edge.trusted_proxies": NotYet("MW1006", "the edge does not yet believe any proxy's X-Forwarded-For"),
-    "Certificate.from": NotYet(
-        "MW1005", "server certificates from files are not yet served", _other_than("generated")
-    ),
+    "Certificate.from": _E,
     "Certificate.path": _E,
     "Issuer.profile": _E,
     "Issuer.issuer": _E,
@@ -110,6 +109,15 @@ STANDING: dict[str, Standing | NotYet] = {
     "Member.subject": _E,
     "Member.workload": _E,
     "Member.until": _E,
+    "Operators.apply": _E,
+    "Operators.traffic": _E,
+    "Operators.audit": NotYet("MW1003", "records of others are read on the machine alone, by its owner"),
+    "Operators.open": NotYet("MW1034", "there are no sealed texts yet that anybody could open"),
+    "Operators.erase": NotYet("MW1035", "records are not yet erased on anybody's wish"),
+    "Credential.from": _E,
+    "Credential.name": _E,
+    "Credential.path": _E,
+    "Credential.command": _E,
     "Server.infer": _E,
     "Server.describe": _E,
     "Server.observe": _E,
@@ -120,10 +128,9 @@ STANDING: dict[str, Standing | NotYet] = {
         "hosted Inference Endpoints are not yet reached",
         lambda value: value == "inference-endpoint",
     ),
-    "Version.url": NotYet(
-        "MW1013", "servers behind https are not yet reached", lambda value: str(value).startswith("https:")
-    ),
-    "Version.credential": NotYet("MW1014", "a guard does not yet send a credential to its server", _given),
+    "Version.url": _HTTPS,
+    "Version.replicas": _HTTPS,
+    "Version.credential": _E,
     "Version.model": NotYet("MW1015", "the body's `model` is not yet rewritten for the server", _given),
     "Model.task": _C,
     "Model.labels": _E,
@@ -133,7 +140,7 @@ STANDING: dict[str, Standing | NotYet] = {
     "Model.cache": NotYet("MW1016", "answers are not yet cached", _given),
     "Model.timeout": _E,
     "Model.max_body": _E,
-    "Model.on_expiry": NotYet("MW1017", "streams are not yet cut when a token ends", _other_than("finish")),
+    "Model.on_expiry": _E,
     "Model.audit": _E,
     "Model.calls": NotYet("MW1019", "calls from model to model are not yet let through"),
     "ModelAudit.capture": _CAPTURE,

@@ -7,10 +7,12 @@ models, versions, roles by name; grants and denies in the policy's own order, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
 
 from meshward.policy.schema import Action, Capture, Profile
+from meshward.policy.servers import GENERATED
 
 Network = IPv4Network | IPv6Network
 
@@ -24,8 +26,19 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """Where a secret is kept: `place` is a variable, a path, or a program with its arguments.
+
+    `generated`: by meshward itself, for the (model, version) that `place` names.
+    """
+
+    source: Literal["env", "file", "command", "generated"]
+    place: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a model: which server answers, and what each of its exact routes means."""
+    """One version of a model: which servers answer, and what each of their exact routes means."""
 
     name: str
     server: str
@@ -36,6 +49,12 @@ class Version:
     credential: str | None
     upstream_model: str | None
     dns_name: str  # <version>.<model>.<trust domain>: what the edge verifies in the guard's SVID
+    replicas: tuple[str, ...] = ()  # further servers, as `url`
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every server that answers."""
+        return (self.url, *self.replicas)
 
     def action_of(self, method: str, path: str) -> Action | None:
         return self.routes.get(Route(method, path))
@@ -232,3 +251,15 @@ class Plan:
     agents: Mapping[str, Agent]
     audit: Audit
     digest: str  # of the policy's canonical content; names the revision's content
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+
+    def version(self, model: str, name: str) -> Version:
+        """Raises KeyError for an unknown one."""
+        return {each.name: each for each in self.models[model].versions}[name]
+
+    def secret_of(self, model: str, version: str) -> Credential | None:
+        """Where the key is kept that the guard of `version` sends to its servers."""
+        name = self.version(model, version).credential
+        if name == GENERATED:
+            return Credential("generated", (model, version))
+        return None if name is None else self.credentials[name]

@@ -54,9 +54,22 @@ def _versions(
                 credential=version.credential,
                 upstream_model=version.model,
                 dns_name=f"{dns_label(name)}.{dns_label(model_name)}.{trust_domain}",
+                replicas=tuple(version.replicas),
             )
         )
     return tuple(found)
+
+
+def credential(_: str, given: schema.Credential) -> ir.Credential:
+    """Raises ValueError where `from` lacks its place."""
+    place = {
+        "env": given.name and [given.name],
+        "file": given.path and [given.path],
+        "command": given.command,
+    }
+    if not (found := place[given.source]):
+        raise ValueError(f"a credential from {given.source} lacks its place")
+    return ir.Credential(given.source, tuple(found))
 
 
 def _routes(kind: schema.Server) -> dict[ir.Route, schema.Action]:

@@ -37,6 +37,7 @@ def resolve(policy: schema.Policy) -> ir.Plan:
         agents=_by_name(policy.agents, lambda name, given: rules.agent(name, given, named)),
         audit=_audit(policy.audit),
         digest=digest(policy.model_dump(mode="json", by_alias=True)),
+        credentials=_by_name(policy.credentials, models.credential),
     )
 
 

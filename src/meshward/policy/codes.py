@@ -35,6 +35,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "MW0028": "A name that is taken.",
         "MW0029": "Sealed for nobody.",
         "MW0030": "Two versions with one DNS name.",
+        "MW0031": "A server that is listed twice.",
         "MW0050": "Lint: a law about models that do not exist.",
+        "MW0051": "Lint: a secret that would cross a network in clear.",
     }
 )

@@ -67,11 +67,13 @@ _RULES = """\
   `http` under `jwks.allow`, a private address only with `private`, a link-local or metadata address never;
 * parts that say nothing and look as if they did: a deny that selects nothing, a selector without `labels`
   and `same`, an empty `when`, limits that limit nothing, a server kind without routes;
+* a server that one version lists twice, among `url` and `replicas`;
 * taken names: server kinds that are built in, the credential `generated`, the issuer `workload`, attributes
   called `identity`, `grant` or `everyone`, workloads with the ids `/edge` and `/model/...`;
 * `capture: sealed` without a key under `audit: {seal_to: [...]}`.
 
-Dates never stop anything: a grant that has expired, or a membership that is over, is a lint.
+Dates never stop anything: a grant that has expired, or a membership that is over, is a lint. So is a secret that
+its guard would send over a network in clear.
 """
 
 _KINDS_OF_SERVERS = """\

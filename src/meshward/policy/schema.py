@@ -40,6 +40,7 @@ Profile = Literal["okta", "cognito", "entra", "keycloak", "kubernetes", "github-
 Capture = Literal["digest", "sealed", "capture", "off"]
 Mode = Literal["enforce", "shadow"]
 Claim = str | int | bool
+MOST_REPLICAS = 16
 Texts = TypeAliasType("Texts", Annotated[list[Text], Field(min_length=1, description="One text or more.")])
 Names = TypeAliasType("Names", Annotated[list[Name], Field(min_length=1, description="One name or more.")])
 Actions = TypeAliasType(
@@ -73,7 +74,8 @@ class Certificate(_Node):
     source: Annotated[Literal["generated", "files"], Field(alias="from")] = "generated"
     """`generated`: by meshward's own CA. `files`: the one at `path`, watched; a new one needs no restart."""
     path: Text | None = None
-    """With `files` only: where certificate and key are."""
+    """With `files` only: a directory with `fullchain.pem` and `privkey.pem`, as certbot writes them, or one PEM file
+    with the key and the chain. Links are followed. It must name `hostname`."""
 
 
 class Edge(_Node):
@@ -184,7 +186,7 @@ class Credential(_Node):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)] | None = None
     """With `env` only: the environment variable."""
     path: Text | None = None
-    """With `file` only: the file."""
+    """With `file` only: the file, which others may not read. A new content is taken within seconds."""
     command: Texts | None = None
     """With `command` only: a program and its arguments, run without a shell; its output is the secret."""
 
@@ -212,6 +214,8 @@ class Version(_Node):
     """Its server kind: `tei`, `vllm`, `tgi`, `transformers`, `inference-endpoint`, or one under `servers`."""
     url: ServerUrl
     """Where the server answers its guard."""
+    replicas: Annotated[list[ServerUrl], Field(max_length=MOST_REPLICAS)] = []
+    """Further servers of the same version, beside `url`: its guard spreads requests over all of them."""
     credential: Name | None = None
     """What the guard sends as the server's bearer token: one of `credentials`, or `generated`."""
     model: Text | None = None

@@ -152,6 +152,10 @@ def _long(finding: _Finding) -> Problem:
     )
 
 
+def _many(finding: _Finding) -> Problem:
+    return finding.problem("MW0016", "is too long", f"List at most {finding.context['max_length']}.")
+
+
 def _other(finding: _Finding) -> Problem:
     return finding.problem("MW0012", f"is not taken: {finding.detail['msg']}", "See docs/policy.md.")
 
@@ -161,6 +165,7 @@ _MAKERS: dict[str, Callable[[_Finding], Problem]] = {
     "value_error": _value,
     "literal_error": _literal,
     "too_short": _empty,
+    "too_long": _many,
     "string_too_short": _empty,
     "string_too_long": _long,
     "greater_than_equal": _bound,

@@ -69,6 +69,21 @@ def parse_server_url(text: str) -> Url | str:
     return url
 
 
+def server_key(text: str) -> str:
+    """Equal for two spellings of one server: `localhost` and `127.0.0.1`, with or without the last slash."""
+    url = parse_server_url(text)
+    if isinstance(url, str):
+        return f"unix:{url}"
+    host = "127.0.0.1" if url.host.lower() == "localhost" else str(url.address or url.host.lower())
+    return f"{url.scheme}://{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+
+
+def crosses_in_clear(text: str) -> bool:
+    """Whether what is sent to this server leaves the machine without TLS."""
+    url = parse_server_url(text)
+    return not isinstance(url, str) and url.scheme == "http" and not is_loopback(url.host)
+
+
 def is_forbidden_host(host: str) -> bool:
     """Whether `host` is an address or name that no policy may send anything to: link-local, multicast,
     unspecified, or a cloud's metadata service, also when wrapped in an IPv6 address.

@@ -25,7 +25,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108  checked for its owner below
 _STATE_RUN_LIMIT = 60  # bytes; leaves room for the longest socket path under RUN
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)  # what needs no quoting in any part's configuration
 _MODEL_NAME_LIMIT = 16
-_HOLDS_A_KEY = re.compile(r".*\.pem|svid\.json")
+_HOLDS_A_KEY = re.compile(r".*\.pem|(svid|credential)\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,14 @@ class Run:
     @property
     def decide_socket(self) -> Path:
         return socket_path(self.decide_dir / "decide.sock")
+
+    @property
+    def control_dir(self) -> Path:
+        return self.path / "control"
+
+    @property
+    def control_socket(self) -> Path:
+        return socket_path(self.control_dir / "control.sock")
 
     def guard_dir(self, slot: int) -> Path:
         """The guard in `slot` 0..63."""

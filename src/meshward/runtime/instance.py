@@ -14,7 +14,10 @@ FILE = "instance.json"
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """One model version and how its server can be reached: `socket`, `sealed`, or `open` (by others too)."""
+    """One model version and how its server can be reached: `socket`, `sealed`, `key`, or `open` (by others too).
+
+    `weakest`: of several servers the one whose reach that is.
+    """
 
     model: str
     version: str
@@ -23,6 +26,7 @@ class Guarded:
     socket: str
     url: str
     reach: str
+    weakest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

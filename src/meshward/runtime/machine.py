@@ -75,11 +75,13 @@ class Machine:
     def guarded(self, plan: Plan, key: str, slot: int) -> Guarded:
         """What `status` says of it."""
         model, version = key.split("/")
-        deployed = {each.name: each for each in plan.models[model].versions}[version]
+        deployed = plan.version(model, version)
         program = self.extra.servers.get(key)
-        reach = "sealed" if program and program.sealed else upstreams.reach(deployed.url, program is not None)
-        socket = str(self.run.guard_socket(slot))
-        return Guarded(model, version, f"{slot:02d}", deployed.dns_name, socket, deployed.url, reach)
+        found = upstreams.reach_of(plan, key, program is not None, program is not None and program.sealed)
+        socket, weakest = str(self.run.guard_socket(slot)), found.url if deployed.replicas else ""
+        return Guarded(
+            model, version, f"{slot:02d}", deployed.dns_name, socket, deployed.url, found.how, weakest
+        )
 
     def make_server_directory(self, key: str, slot: int) -> None:
         """A folder for the socket of a server that we start: the server's, and its guard's to pass."""

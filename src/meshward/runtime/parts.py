@@ -75,7 +75,7 @@ def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> 
         ),
         identity=bench.identities["edge"],
         log=bench.state.log("edge"),
-        ready=tls_accepts(host, port, bench.state.path / "root.pem"),
+        ready=tls_accepts(host, port, directory / "certs"),
         stop_signal=signal.SIGTERM,
         death_signal=signal.SIGTERM,
         stale=(directory / "cold.sock",),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
 from meshward.runtime.process import Ready
 
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _TIMEOUT = 1.0  # seconds for one question
 
 
@@ -27,21 +29,43 @@ def socket_accepts(path: Path) -> Ready:
     return ask
 
 
-def tls_accepts(host: str, port: int, root: Path) -> Ready:
-    """Whoever listens there has a certificate under the PEM file `root`: it is ours, and not another's listener."""
+def tls_accepts(host: str, port: int, certificates: Path) -> Ready:
+    """Whoever listens there shows a certificate of the directory's `web.*.pem`: it is ours, not another's listener."""
 
     async def ask() -> bool:
+        context = _unverified()
         try:
-            context = ssl.create_default_context(cafile=root)
-            context.check_hostname = False  # the address is asked, not a name
             async with asyncio.timeout(_TIMEOUT):
                 _, writer = await asyncio.open_connection(host, port, ssl=context)
+                shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
                 writer.close()
-        except (OSError, TimeoutError):
+            return shown in {leaf_of(file.read_text()) for file in certificates.glob("web.*.pem")}
+        except (OSError, TimeoutError, ValueError):
             return False
-        return True
 
     return ask
+
+
+def shown_leaf(host: str, port: int) -> bytes | None:
+    """The certificate (DER) that the listener shows. Raises OSError."""
+    with (
+        socket.create_connection((host, port), _TIMEOUT) as plain,
+        _unverified().wrap_socket(plain) as tls,
+    ):
+        return tls.getpeercert(binary_form=True)
+
+
+def leaf_of(pem: str) -> bytes:
+    """The first certificate of a PEM text, which may hold a key too, as DER. Raises ValueError."""
+    begin = pem.index(_BEGIN)
+    return ssl.PEM_cert_to_DER_cert(pem[begin : pem.index(_END, begin) + len(_END)])
+
+
+def _unverified() -> ssl.SSLContext:
+    """The certificate itself is compared: it may be of any authority, or have ended."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def http_ok(target: str, *, path: Path | None = None, host: str = "127.0.0.1", port: int = 0) -> Ready:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meshward.apply.ejected import load_ejected
+from meshward.apply.walks import load_walks
 from meshward.kit.errors import MeshwardError
+from meshward.runtime.credentials import CredentialAge, credential_ages
 from meshward.runtime.directories import State
 from meshward.runtime.instance import Guarded, load_instance
+from meshward.runtime.keys import Keys, keys_of
 from meshward.runtime.leftovers import leftovers
 from meshward.runtime.lock import holder
 from meshward.runtime.ports import Holder
+from meshward.runtime.proof import Proof, proof
 from meshward.runtime.report import PartReport, Phase, load_report
 
 
@@ -26,7 +31,12 @@ class Status:
     parts: tuple[PartReport, ...]
     notes: tuple[str, ...]
     guards: tuple[Guarded, ...]
+    credentials: tuple[CredentialAge, ...]
     left: tuple[Holder, ...]
+    records: Proof | None = None  # of an instance that has a collector
+    keys: Keys | None = None  # of an instance that has an edge
+    walks: tuple[str, ...] = ()  # each model's walk, running or the last one
+    ejected: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> why
 
     @property
     def running(self) -> bool:
@@ -34,7 +44,10 @@ class Status:
 
     @property
     def healthy(self) -> bool:
-        return self.running and bool(self.parts) and all(is_up(part) for part in self.parts)
+        up = bool(self.parts) and all(is_up(part) for part in self.parts)
+        kept = self.records is None or self.records.fresh
+        current = self.keys is None or not self.keys.findings
+        return self.running and up and kept and current and not any(age.problem for age in self.credentials)
 
     def as_json(self) -> dict[str, Any]:
         parts = [{**asdict(part), "up": self.running and is_up(part)} for part in self.parts]
@@ -55,13 +68,22 @@ class Status:
         width = max((len(part.name) for part in self.parts), default=0)
         yield from (_line(part, width, now) for part in self.parts)
         for guard in self.guards:
-            yield f"{guard.model}/{guard.version}: server {_REACH.get(guard.reach, guard.reach)}"
+            weakest = f" (as {guard.weakest})" if guard.weakest else ""
+            yield f"{guard.model}/{guard.version}: server {_REACH.get(guard.reach, guard.reach)}{weakest}"
+        yield from (_key_line(age, now) for age in self.credentials)
+        if self.keys is not None:
+            yield from self.keys.lines(now)
+        if self.records is not None:
+            yield from self.records.lines()
+        yield from (f"{key}: EJECTED, {why}" for key, why in sorted(self.ejected.items()))
+        yield from self.walks
         yield from self.notes
 
 
 _REACH = {
     "socket": "on a unix socket that its guard alone may open",
     "sealed": "in a namespace of its own, with its guard as the only door",
+    "key": "by a key that only its guard sends",
     "open": "OPEN: others can reach it past its guard",
 }
 
@@ -73,7 +95,25 @@ def status(path: Path) -> Status:
     report = load_report(state)
     left = () if pid else tuple(leftovers(state))
     parts, notes = (report.parts, report.notes) if report and pid else ((), ())
-    return Status(str(state.path), pid, parts, notes, _guards(state) if pid else (), left)
+    credentials = credential_ages(state.path) if pid else ()
+    records = proof(state) if any(part.name == "collector" for part in parts) else None
+    has_edge = any(part.name == "edge" for part in parts) and (state.path / "policy.json").is_file()
+    keys = keys_of(state) if has_edge else None
+    guards = _guards(state) if pid else ()
+    return Status(
+        str(state.path), pid, parts, notes, guards, credentials, left, records, keys, *_traffic(state, pid)
+    )
+
+
+def _traffic(state: State, pid: int | None) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The walks, and who is ejected and why, of a running instance."""
+    if pid is None:
+        return (), {}
+    try:
+        walks = tuple(f"{walk.model}: {walk.sentence}" for walk in load_walks(state.path).values())
+    except MeshwardError as error:
+        walks = (error.message,)
+    return walks, load_ejected(state.path)
 
 
 def is_up(part: PartReport) -> bool:
@@ -95,6 +135,13 @@ def _line(part: PartReport, width: int, now: float) -> str:
     if part.restarts:
         line += f", {part.restarts} restart{'s' if part.restarts > 1 else ''}, last time it {part.last_exit}"
     return line
+
+
+def _key_line(age: CredentialAge, now: float) -> str:
+    line = f"credential {age.name}: from {age.source}, {_span(now - age.since)} old"
+    if age.next is not None:
+        line += f", read again in {_span(age.next - now)}"
+    return line + (f". It stays, because {age.problem}" if age.problem else "")
 
 
 def _span(seconds: float) -> str:

@@ -4,7 +4,7 @@
 2. Take the revision that was accepted last, or record a new one; give every part its identity and its files.
 3. Let Envoy judge each guard's static twin and nginx its program, before anything starts.
 4. Start everything. When all of it is ready the revision is accepted; from then on `apply.mesh` changes it.
-5. Keep it running until told to stop; issue certificates anew before they end.
+5. Keep it running until told to stop; keys and certificates are replaced before they end (`apply.schedule`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from meshward.apply.api import open_to_operators
 from meshward.apply.book import Book, load_book
+from meshward.apply.certificate import server_certificate
 from meshward.apply.control import serving
+from meshward.apply.credentials import watch_credentials
 from meshward.apply.guards import Guards, Issue
-from meshward.apply.hops import Owner, edge_settings, write_authorities, write_decision, write_edge
+from meshward.apply.health import watch_health
+from meshward.apply.hops import CONNECT, Owner, edge_settings, write_authorities, write_decision, write_edge
 from meshward.apply.judges import judge_edge
 from meshward.apply.mesh import Mesh
 from meshward.apply.program import save_facts
-from meshward.apply.renew import renew
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocations import load_revocations
+from meshward.apply.revoke import end_revocations
+from meshward.apply.schedule import keep_current
 from meshward.apply.slots import assign_slots
 from meshward.apply.standing import Standing
+from meshward.apply.walking import resume
 from meshward.apply.watch import Watched, follow
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
@@ -61,13 +68,10 @@ from meshward.runtime.process import ProcessSpec, open_log
 from meshward.runtime.ready import file_exists
 from meshward.runtime.supervisor import Supervisor
 from meshward.runtime.versions import numbers
-from meshward.spiffe.ca import SVID_TTL
 from meshward.spiffe.ca import load_or_create as load_authority
 from meshward.tokens.keys import load_or_create as load_keys
 
 MOST_WORKERS = 4
-RENEW_EVERY = SVID_TTL.total_seconds() / 3
-RETRY_RENEWAL = 30.0  # seconds
 
 log = structlog.get_logger(__name__)
 
@@ -163,17 +167,19 @@ def _prepared(place: Machine, policy: Policy, plan: Plan, revision: Revision) ->
     standing = Standing(policy, plan, revision.number, slots)
     authority = load_authority(state.path / "ca", plan.trust_domain)
     keys, revoked = load_keys(state.path / "keys"), load_revocations(state.path).standing(time.time())
+    web = server_certificate(plan, authority, datetime.now(UTC))
     cache = shm_directory(state, place.edge.uid, place.edge.gid)
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
     module, nginx = str(place.components.njs_module), numbers(place.components.versions["nginx"])
     settings = edge_settings(plan, run, cache, module, workers, nginx)
-    write_edge(settings, authority, Owner(place.edge), str(book.generation), book.epoch)
+    write_edge(settings, authority, revoked, Owner(place.edge), str(book.generation), book.epoch, web)
     judge_edge(place.bench, run.edge_dir / "nginx.conf")
     mesh = Mesh(place, standing, settings, book)
-    _write_guards(place, mesh.guards, standing, Issue(authority, keys, tuple(revoked.subjects)))
+    _write_guards(place, mesh.guards, standing, Issue(authority, keys, revoked))
     write_decision(standing, keys, revoked, run, Owner(place.decide), place.edge)
     write_authorities(authority, run, Owner(place.decide))
     own_directory(run.path / "audit", mode=0o711)
+    own_directory(run.control_dir, gid=place.edge.gid, mode=CONNECT)
     write_atomic(state.path / "policy.json", to_json(policy))
     save_facts(state.path, settings)
     book.save(state.path)
@@ -199,18 +205,24 @@ async def _run(
     supervisor = Supervisor(
         place.state, _specs(place, mesh.standing), notes=(place.sentence,), progress=progress
     )
-    loop, tasks = asyncio.get_running_loop(), [asyncio.create_task(_renew(mesh))]
+    loop, tasks = asyncio.get_running_loop(), list[asyncio.Task[None]]()
 
     def ready() -> None:
         if revision.status == STAGED:
             mesh.revisions.accept(revision)
+        mesh.note(starting.author, "up", revision=str(revision.number), digest=revision.digest)
         mesh.attach(Parts(supervisor, loop))
+        resume(mesh)
+        tasks.append(asyncio.create_task(watch_health(mesh)))
+        tasks.append(asyncio.create_task(watch_credentials(mesh)))
+        tasks.append(asyncio.create_task(keep_current(mesh)))
+        tasks.append(asyncio.create_task(end_revocations(mesh)))
         if starting.watched is not None:
             tasks.append(asyncio.create_task(follow(starting.watched, mesh, starting.author, progress)))
         on_ready()
 
     try:
-        async with serving(place.state, mesh):
+        async with serving(place.state, mesh), open_to_operators(mesh):
             await supervisor.run(ready)
     finally:
         for task in tasks:
@@ -230,17 +242,3 @@ def _specs(place: Machine, standing: Standing) -> list[ProcessSpec]:
     edge = standing.plan.edge
     specs.append(edge_part(bench, edge.host, edge.port, everything))
     return specs
-
-
-async def _renew(mesh: Mesh) -> None:
-    """Step 5: a third of an SVID's life after it was issued there is a new one, so two tries may fail."""
-    pause = RENEW_EVERY
-    while True:
-        await asyncio.sleep(pause)
-        try:
-            generation = await asyncio.to_thread(renew, mesh)
-            log.info("certificates_renewed", generation=generation)
-            pause = RENEW_EVERY
-        except (OSError, MeshwardError) as error:
-            log.error("renewal_failed", why=type(error).__name__, retry_in=RETRY_RENEWAL)
-            pause = RETRY_RENEWAL

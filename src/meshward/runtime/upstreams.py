@@ -1,4 +1,4 @@
-"""A model server that somebody else started: may its guard reach it, and who else can?"""
+"""Model servers that somebody else started: may their guard reach them, and who else can?"""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
+
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.plan.ir import Plan
+from meshward.plan.ir import Plan, Route, Version
+from meshward.policy.servers import GENERATED
+from meshward.policy.urls import crosses_in_clear
 from meshward.runtime.identities import Identity
 from meshward.runtime.process import can_execute_as
 
 _WRITE_ALL = stat.S_IWOTH
 _WRITE_GROUP = stat.S_IWGRP
+_ASK = 1.0  # seconds
+_REFUSED, _ABSENT = {401, 403}, {404, 405}
+WORST = ("sealed", "socket", "key", "open")  # last
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +33,24 @@ class Door:
 
 
 def admitted(plan: Plan, key: str, guard: Identity, ours: bool) -> Identity:
-    """The guard's identity, with the group that opens its server's socket.
+    """The guard's identity, with the groups that open its servers' sockets. `ours`: we start the first of them.
 
-    Raises MeshwardError (MW3013) where no group could: a guard never borrows a server's uid.
+    Raises MeshwardError (MW3013) where no group could open one: a guard never borrows a server's uid.
     """
-    model, version = key.split("/")
-    url = {each.name: each.url for each in plan.models[model].versions}[version]
-    if ours or not url.startswith("unix:") or guard.uid == os.geteuid():
+    version = plan.version(*key.split("/"))
+    for url in version.replicas if ours else version.urls:
+        guard = _admitted(url, key, guard)
+    return guard
+
+
+def _admitted(url: str, key: str, guard: Identity) -> Identity:
+    if not url.startswith("unix:") or guard.uid == os.geteuid():
         return guard
     path = Path(url.removeprefix("unix:"))
     door = _door(path)
     if door is None:  # it may come later; then its group is not known now
         return guard
-    if door.mode & _WRITE_GROUP and door.gid != 0:
+    if door.mode & _WRITE_GROUP and door.gid != 0 and door.gid not in (guard.gid, *guard.groups):
         guard = guard.joining(door.gid)
     if can_execute_as(guard, ("/usr/bin/test", "-w", str(path))):
         return guard
@@ -51,6 +63,27 @@ def admitted(plan: Plan, key: str, guard: Identity, ours: bool) -> Identity:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Who gets to a version's servers past its guard, as `how` of the one that is easiest to reach, `url`."""
+
+    how: str
+    url: str
+
+
+def reach_of(plan: Plan, key: str, ours: bool, sealed: bool) -> Reach:
+    """Of all servers of `key` the worst. Asks those that are to demand a generated key whether they do."""
+    model, name = key.split("/")
+    version = plan.version(model, name)
+    kept = plan.secret_of(model, name)
+    found = [Reach(reach(url, ours and url == version.url), url) for url in version.urls]
+    if sealed:
+        found[0] = Reach("sealed", version.url)
+    if kept is not None and kept.source == GENERATED:
+        found = [_with_key(each, version) for each in found]
+    return max(found, key=lambda each: WORST.index(each.how))
+
+
 def reach(url: str, ours: bool) -> str:
     """`socket` where file modes keep others out, else `open`: whoever can connect gets past the guard."""
     if not url.startswith("unix:"):
@@ -59,6 +92,42 @@ def reach(url: str, ours: bool) -> str:
         return "socket"
     door = _door(Path(url.removeprefix("unix:")))
     return "open" if door is None or door.mode & _WRITE_ALL else "socket"
+
+
+def _with_key(found: Reach, version: Version) -> Reach:
+    """On a network a key would be there for all to read."""
+    if found.how != "open" or crosses_in_clear(found.url) or not demands_key(found.url, version):
+        return found
+    return Reach("key", found.url)
+
+
+def demands_key(url: str, version: Version) -> bool:
+    """Whether the server refuses (401, 403) a request without a key, on each of its `infer` routes that it has.
+
+    That it does so today on these routes is all that can be seen. One that does not answer has not refused.
+    """
+    routes = [route for route, action in version.routes.items() if action == "infer"]
+    try:
+        with _client(url) as client:
+            statuses = {_status(client, route) for route in routes}
+    except httpx2.HTTPError:
+        return False
+    return bool(statuses & _REFUSED) and statuses <= _REFUSED | _ABSENT
+
+
+def _status(client: httpx2.Client, route: Route) -> int:
+    with client.stream(route.method, route.path) as response:
+        return response.status_code
+
+
+def _client(url: str) -> httpx2.Client:
+    path = url.removeprefix("unix:") if url.startswith("unix:") else None
+    return httpx2.Client(
+        transport=httpx2.HTTPTransport(uds=path, verify=False),
+        base_url="http://local" if path else url,
+        timeout=_ASK,
+        trust_env=False,
+    )
 
 
 def _door(path: Path) -> Door | None:

@@ -18,17 +18,17 @@ class ChainRefused(MeshwardError):
     """MW2022: certificates that do not prove a workload of the trust domain."""
 
 
-def verify_chain(chain_pem: str, root_pem: str, trust_domain: str, at: datetime) -> SpiffeId:
+def verify_chain(chain_pem: str, bundle_pem: str, trust_domain: str, at: datetime) -> SpiffeId:
     """The workload that the first certificate of `chain_pem` proves at `at`. Raises ChainRefused.
 
-    1  path: signatures, validity, CA and path length constraints up to the root, which alone is trusted
+    1  path: signatures, validity, CA and path length constraints up to a root of the bundle; they alone are trusted
     2  leaf: not a CA, may sign but not certify, and, if it says what for, both for client and server
     3  name: exactly one URI, a SPIFFE ID of this trust domain with a path
     """
     try:
         leaf, *others = x509.load_pem_x509_certificates(chain_pem.encode())
-        root = x509.load_pem_x509_certificate(root_pem.encode())
-        _check_path(leaf, others, root, at)
+        roots = x509.load_pem_x509_certificates(bundle_pem.encode())
+        _check_path(leaf, others, roots, at)
         _check_leaf(leaf)
         spiffe_id = parse(_only_uri(leaf))
     except (ValueError, VerificationError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
@@ -41,10 +41,10 @@ def verify_chain(chain_pem: str, root_pem: str, trust_domain: str, at: datetime)
 
 
 def _check_path(
-    leaf: x509.Certificate, others: list[x509.Certificate], root: x509.Certificate, at: datetime
+    leaf: x509.Certificate, others: list[x509.Certificate], roots: list[x509.Certificate], at: datetime
 ) -> None:
     """Step 1."""
-    builder = PolicyBuilder().store(Store([root])).time(at.replace(tzinfo=None)).max_chain_depth(2)
+    builder = PolicyBuilder().store(Store(roots)).time(at.replace(tzinfo=None)).max_chain_depth(2)
     builder.build_client_verifier().verify(leaf, others)
 
 

@@ -49,6 +49,11 @@ class SpiffeId:
         return f"{_SCHEME}{self.trust_domain}{self.path}"
 
 
+def agent_id(trust_domain: str, name: str) -> SpiffeId:
+    """Who the policy's agent `name` is in actor chains, whatever credential it shows."""
+    return SpiffeId(trust_domain, f"/agent/{name}")
+
+
 def parse(text: str) -> SpiffeId:
     """The SPIFFE ID that `text` spells. Raises SpiffeIdInvalid."""
     if not text.startswith(_SCHEME):

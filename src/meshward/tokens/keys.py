@@ -1,17 +1,20 @@
 """The keys that sign Transaction Tokens, and nothing else: no guard can check a token's `typ`.
 
     txn.<kid>.pem     a private key (PKCS 8), 0600
-    txn.json          {"current": kid, "next": kid, "previous": kid | null}, written last
+    txn.json          {"current": kid, "next": kid, "previous": [{"jwk": ..., "at": ...}], "since": ...}, written last
 
-Guards are given all of them in advance, so that a rotation meets no guard that does not know the key.
+Guards are given all of them in advance, so that a rotation meets no guard that does not know the key. Who signs is
+given `current` alone: whoever breaks into the decision service must not learn the key that a rotation begins to use.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
@@ -24,6 +27,7 @@ from meshward.oidc.strict import json_object
 
 POINTER = "txn.json"
 ALGORITHM = "ES256"
+RETIRED_FOR = 180  # seconds: a token's 60, the guards' skew of 5, and as long as a rotation may take
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,36 @@ class SigningKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """The public half of a key that signs no more; `at`: since when, in seconds since the epoch."""
+
+    jwk: Mapping[str, str]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class SigningKeys:
-    """`current` signs, `next` will, `previous` did until tokens that it signed have expired."""
+    """`current` signs since `since`, `next` will, those of `previous` did: tokens that they signed may still live."""
 
     current: SigningKey
     next: SigningKey
-    previous: SigningKey | None = None
+    previous: tuple[Retired, ...] = ()
+    since: float = 0.0  # seconds since the epoch; 0: since they are written
 
     def public_jwks(self) -> dict[str, list[dict[str, str]]]:
         """What guards accept."""
-        keys = (self.current, self.next, self.previous)
-        return {"keys": [key.public_jwk() for key in keys if key is not None]}
+        signing = [self.current.public_jwk(), self.next.public_jwk()]
+        return {"keys": [*signing, *(dict(each.jwk) for each in self.previous)]}
 
-    def advanced(self) -> SigningKeys:
+    def advanced(self, now: float) -> SigningKeys:
         """The keys after a rotation: the next one signs, and a new one waits."""
-        return SigningKeys(self.next, make_key(), self.current)
+        kept = self.pruned(now).previous
+        return SigningKeys(self.next, make_key(), (Retired(self.current.public_jwk(), now), *kept), now)
+
+    def pruned(self, now: float) -> SigningKeys:
+        """Without keys whose last token has ended. What a clock that was set back shows in the future begins now."""
+        back = (replace(each, at=min(each.at, now)) for each in self.previous)
+        return replace(self, previous=tuple(each for each in back if now - each.at < RETIRED_FOR))
 
 
 def make_key() -> SigningKey:
@@ -81,9 +100,7 @@ def make_key() -> SigningKey:
 def load_or_create(directory: Path) -> SigningKeys:
     """The keys in `directory`, made on first use. Raises MeshwardError (MW2010) if they are damaged."""
     if not (directory / POINTER).exists():
-        keys = SigningKeys(make_key(), make_key())
-        save(directory, keys)
-        return keys
+        save(directory, SigningKeys(make_key(), make_key()))
     return load(directory)
 
 
@@ -91,34 +108,59 @@ def load(directory: Path) -> SigningKeys:
     """The keys in `directory`. Raises MeshwardError (MW2010) if one is missing or damaged."""
     try:
         named = json_object((directory / POINTER).read_bytes())
-        previous = None if named["previous"] is None else _read(directory, named["previous"])
-        return SigningKeys(_read(directory, named["current"]), _read(directory, named["next"]), previous)
+        written = (directory / POINTER).stat().st_mtime
+        current, following = _read(directory, named["current"]), _read(directory, named["next"])
+        previous = _retired(directory, named["previous"], written)
+        return SigningKeys(current, following, previous, float(named.get("since") or written))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
-        raise MeshwardError(
-            "MW2010",
-            f"the signing keys in `{directory}` cannot be read ({type(error).__name__})",
-            "Restore the directory, or remove it: new keys are made and handed to every guard.",
-        ) from None
+        raise _unreadable(directory, error) from None
 
 
-def save(directory: Path, keys: SigningKeys, gid: int | None = None) -> None:
-    """Write `keys` to `directory`, pointer last, and remove keys that are no longer named.
+def load_current(directory: Path) -> SigningKey:
+    """The key that signs. Raises MeshwardError (MW2010) if it is missing or damaged."""
+    try:
+        return _read(directory, json_object((directory / POINTER).read_bytes())["current"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
+        raise _unreadable(directory, error) from None
 
-    With `gid` directory and files are that group's to read (the decision service has a uid of its own).
-    """
+
+def save(directory: Path, keys: SigningKeys) -> None:
+    """Write `keys` to `directory`, pointer last, and remove keys that sign no more."""
+    private_directory(directory)
+    pointer = {
+        "current": keys.current.kid,
+        "next": keys.next.kid,
+        "previous": [{"jwk": dict(each.jwk), "at": int(each.at)} for each in keys.previous],
+        "since": int(keys.since),
+    }
+    _write(directory, pointer, [keys.current, keys.next], 0o600, None)
+
+
+def save_current(directory: Path, key: SigningKey, gid: int | None) -> None:
+    """Write the key that signs, and no other. With `gid` it is that group's to read: who signs has a uid of its own."""
     private_directory(directory)
     if gid is not None:
         os.chown(directory, -1, gid)  # the parent's setgid bit gave it another group
         directory.chmod(0o750)
-    mode = 0o600 if gid is None else 0o640
-    named = {"current": keys.current, "next": keys.next, "previous": keys.previous}
-    for key in filter(None, named.values()):
-        write_atomic(_path(directory, key.kid), key.pem(), mode, gid)
-    pointer = {role: key and key.kid for role, key in named.items()}
+    _write(directory, {"current": key.kid}, [key], 0o600 if gid is None else 0o640, gid)
+
+
+def _write(
+    directory: Path, pointer: dict[str, Any], keys: Iterable[SigningKey], mode: int, gid: int | None
+) -> None:
+    files = {_path(directory, key.kid): key for key in keys}
+    for file, key in files.items():
+        write_atomic(file, key.pem(), mode, gid)
     write_atomic(directory / POINTER, canonical_json(pointer), mode, gid)
-    keep = {_path(directory, key.kid) for key in named.values() if key is not None}
-    for stray in set(directory.glob("txn.*.pem")) - keep:
+    for stray in set(directory.glob("txn.*.pem")) - set(files):
         stray.unlink()
+
+
+def _retired(directory: Path, previous: Any, written: float) -> tuple[Retired, ...]:
+    """Earlier releases kept one key, as a kid, or null."""
+    if isinstance(previous, str):
+        return (Retired(_read(directory, previous).public_jwk(), written),)
+    return tuple(Retired(dict(each["jwk"]), float(each["at"])) for each in previous or ())
 
 
 def _path(directory: Path, kid: str) -> Path:
@@ -133,3 +175,11 @@ def _read(directory: Path, kid: str) -> SigningKey:
     if key.curve_name != "P-256" or not key.is_private or key.thumbprint() != kid:
         raise ValueError("another key")
     return SigningKey(key)
+
+
+def _unreadable(directory: Path, error: Exception) -> MeshwardError:
+    return MeshwardError(
+        "MW2010",
+        f"the signing keys in `{directory}` cannot be read ({type(error).__name__})",
+        "Restore the directory, or remove it: new keys are made and handed to every guard.",
+    )

@@ -11,6 +11,7 @@ from meshward.kit.canonical import canonical_json
 from meshward.kit.secret import Secret
 from meshward.oidc.strict import encode
 from meshward.oidc.verify import token_hash
+from meshward.spiffe.ids import agent_id
 from meshward.tokens.keys import ALGORITHM, SigningKey
 
 TYPE = "txntoken+jwt"
@@ -33,6 +34,9 @@ class Transaction:
     ]  # the hash of the credential, by its kind: `ath` of a token, `x5t` of a certificate
     client: str | None
     expires_at: int
+    actors: Sequence[
+        str
+    ] = ()  # agents that act for the subject, by the policy's names, the current one first
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +53,23 @@ class TransactionTokenMinter:
 
     def __init__(self, key: SigningKey, *, issuer: str, audience: str, workload: str) -> None:
         self._key = key
+        self.kid = key.kid
         self._fixed = {"iss": issuer, "aud": audience, "req_wl": workload}
         self._header = _part({"alg": ALGORITHM, "kid": key.kid, "typ": TYPE})
 
     def mint(self, transaction: Transaction, now: float) -> Minted:
         """A token that ends no later than the credential. Raises ValueError if that has ended."""
-        claims = self._fixed | claims_of(transaction, int(now))
+        claims = self._fixed | claims_of(transaction, int(now)) | self._act(transaction.actors)
         signed = f"{self._header}.{_part(claims)}"
         text = f"{signed}.{encode(self._key.sign(signed.encode('ascii')))}"
         return Minted(Secret(text), claims, token_hash(text))
+
+    def _act(self, actors: Sequence[str]) -> dict[str, Any]:
+        """`act` (RFC 8693, 4.1), outermost the current actor; nothing where the subject acts alone."""
+        act: dict[str, Any] = {}
+        for name in reversed(actors):
+            act = {"act": {"sub": str(agent_id(self._fixed["aud"], name))} | act}
+        return act
 
 
 def claims_of(transaction: Transaction, issued_at: int) -> dict[str, Any]:

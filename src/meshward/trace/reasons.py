@@ -16,6 +16,8 @@ _REMEDIES = {
     "two_credentials": "send a client certificate or a token, not both",
     "token_expired": _SIGN_IN,
     "token_malformed": _SIGN_IN,
+    "revoked": "this subject, token or agent was revoked: `meshward revoke` lists who is, and takes it back",
+    "revocations_unknown": "nginx could not read RUN/edge/revoked: any `meshward revoke` writes it anew",
     "signature_invalid": _SIGN_IN,
     "audience_refused": "get a token for this gateway: its audience must be one that the policy names",
     "issuer_unknown": "use a token of an issuer that the policy names under `issuers:`",

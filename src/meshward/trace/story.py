@@ -97,6 +97,8 @@ def verdict(record: Record) -> str:
         return f"refused by the {record.refused_by}: {reason or 'no reason given'} ({record.status})"
     if record.status >= 400:
         return f"permitted, but failed: {reason or 'the answer of the model server'} ({record.status})"
+    if reason:
+        return f"ended by the edge while it was answered: {reason}"
     return f"permitted by both hops ({record.status})" if record.guard else f"answered ({record.status})"
 
 
@@ -104,7 +106,7 @@ def refusal(record: Record) -> str | None:
     """The reason code for which this request did not succeed, where a hop of ours gave one."""
     if record.guard is not None and (reason := guard_refusal(record.guard)):
         return reason
-    return record.edge.reason or None if record.edge is not None and record.status >= 400 else None
+    return record.edge.reason or None if record.edge is not None else None
 
 
 def record_json(record: Record) -> dict[str, Any]:

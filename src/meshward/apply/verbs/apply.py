@@ -16,7 +16,7 @@ from meshward.policy.parse import Source, parse, to_json
 class Apply(Fields):
     """`policy` is its canonical JSON; without `base`, on top of whatever runs."""
 
-    policy: str
+    policy: str = Field(repr=False)
     base: int | None = None
     reason: str = ""
     allow: list[str] = Field(default_factory=list)
@@ -31,7 +31,7 @@ class Rollback(Fields):
 
 
 def _apply(given: Apply, asker: Asker, mesh: Mesh) -> dict[str, Any]:
-    wish = Wish(asker.author, given.reason, given.base, frozenset(given.allow), given.plan)
+    wish = Wish(asker.author, given.reason, given.base, frozenset(given.allow), given.plan, not asker.here)
     document = parse([Source("policy", given.policy.encode())])
     return told(make_live(mesh, document, wish, asker.say))
 
@@ -39,7 +39,7 @@ def _apply(given: Apply, asker: Asker, mesh: Mesh) -> dict[str, Any]:
 def _rollback(given: Rollback, asker: Asker, mesh: Mesh) -> dict[str, Any]:
     policy = mesh.revisions.policy(given.revision)
     reason = given.reason or f"rollback to revision {given.revision}"
-    wish = Wish(asker.author, reason, given.base, frozenset(given.allow))
+    wish = Wish(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
     document = parse([Source(f"revision {given.revision}", to_json(policy).encode())])
     return told(make_live(mesh, document, wish, asker.say))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from meshward.apply.mesh import Mesh
+from meshward.kit.canonical import canonical_json
 
 
 class Fields(BaseModel):
@@ -16,20 +17,41 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    def facts(self) -> dict[str, str]:
+        """What the audit says was asked. Never a field with `repr=False`, as a policy's text has."""
+        shown = [name for name, field in type(self).model_fields.items() if field.repr]
+        given = {name: getattr(self, name) for name in shown}
+        return {name: _text(value) for name, value in given.items() if value not in (None, "", [], {})}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
+
+
+def _anything(_: str | None) -> None:
+    """On this machine, as the instance's own user."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """`author` is whom the kernel names, or a verified token. `here`: on this machine, as the instance's own user."""
+    """`author` is whom the kernel names, or a verified token. `here`: on this machine, as the instance's own user.
+
+    `may` raises MeshwardError where they have not the operator's right that it is given, as of now. `facts` are what
+    the audit says of how they came.
+    """
 
     author: str
     say: Callable[[str], None]
     here: bool = True
+    may: Callable[[str | None], None] = _anything
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`right` is the operator's right that it takes; None: any of them."""
+    """`right` is the operator's right that it takes; None: any of them. `reads`: whether it changes nothing."""
 
     fields: type[Fields]
     do: Callable[[Any, Asker, Mesh], dict[str, Any]]
     right: str | None
+    reads: Callable[[Any], bool] = lambda _: False

@@ -1,35 +1,38 @@
-"""revoke: refuse a subject or a token whatever the policy says; without either, list what is revoked."""
+"""revoke: refuse a subject, a token or an agent whatever the policy says; without any, list what is revoked."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from meshward.apply.mesh import Mesh
 from meshward.apply.revoke import revoke, revoked
 from meshward.apply.verbs.request import Asker, Fields, Verb
 from meshward.edge.revoked import Revoked
+from meshward.kit.names import NAME
 
 
 class Revoke(Fields):
-    """`until`: seconds since the epoch; one that is past ends a revocation."""
+    """`agent` by the policy's name. `until`: seconds since the epoch; one that is past ends a revocation."""
 
     subject: str | None = None
     token_id: str | None = None
+    agent: Annotated[str, Field(pattern=NAME)] | None = None
     until: int | None = None
 
 
 def _revoke(given: Revoke, asker: Asker, mesh: Mesh) -> dict[str, Any]:
     def more(now: Revoked) -> Revoked:
-        if given.subject is not None:
-            return replace(now, subjects={**now.subjects, given.subject: given.until})
-        if given.token_id is not None:
-            return replace(now, tokens={**now.tokens, given.token_id: given.until})
-        return now
+        tables = ((now.subjects, given.subject), (now.tokens, given.token_id), (now.agents, given.agent))
+        return Revoked(*(table if name is None else {**table, name: given.until} for table, name in tables))
 
-    asked_for_more = given.subject is not None or given.token_id is not None
-    found = revoke(mesh, more, asker.author) if asked_for_more else revoked(mesh)
-    return {"subjects": dict(found.subjects), "tokens": dict(found.tokens)}
+    return asdict(revoked(mesh) if _reads(given) else revoke(mesh, more, asker.author))
 
 
-REVOKE = Verb(Revoke, _revoke, right="apply")
+def _reads(given: Revoke) -> bool:
+    return given.subject is None and given.token_id is None and given.agent is None
+
+
+REVOKE = Verb(Revoke, _revoke, right="apply", reads=_reads)

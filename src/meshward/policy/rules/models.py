@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from meshward.kit.names import dns_label
 from meshward.policy.rules.findings import Findings
-from meshward.policy.schema import ACTIONS, Action, Model, Policy, Server
+from meshward.policy.schema import ACTIONS, Action, Model, Policy, Server, Version
 from meshward.policy.servers import BUILT_IN, listed_routes, routes_of, server_kinds
+from meshward.policy.urls import crosses_in_clear, server_key
 from meshward.policy.values import Route, parse_route
 from meshward.policy.words import quoted
 
@@ -19,6 +20,7 @@ def check_models(policy: Policy, findings: Findings) -> None:
         _check_traffic(name, model, findings)
     _check_aliases(policy, findings)
     _check_dns_names(policy, findings)
+    _check_upstreams(policy, findings)
     _check_sealing(policy, findings)
 
 
@@ -109,6 +111,27 @@ def _check_dns_names(policy: Policy, findings: Findings) -> None:
                 findings.error(
                     "MW0030", path, f"has the same DNS name as {quoted(first)}", "Give it another name."
                 )
+
+
+def _check_upstreams(policy: Policy, findings: Findings) -> None:
+    for name, model in policy.models.items():
+        for version, body in model.versions.items():
+            path = ("models", name, "versions", version)
+            seen = {server_key(body.url)}
+            for index, url in enumerate(body.replicas):
+                if server_key(url) in seen:
+                    message, remedy = f"lists {quoted(url)} a second time", "List each server once."
+                    findings.error("MW0031", (*path, "replicas", index), message, remedy)
+                seen.add(server_key(url))
+            _check_secrecy(body, path, findings)
+
+
+def _check_secrecy(version: Version, path: tuple[str, ...], findings: Findings) -> None:
+    clear = [url for url in (version.url, *version.replicas) if crosses_in_clear(url)]
+    if version.credential is not None and clear:
+        message = f"is sent to {quoted(clear[0])} without TLS"
+        remedy = "Put the server on this machine, or let nobody else read that network."
+        findings.lint("MW0051", (*path, "credential"), message, remedy)
 
 
 def _check_sealing(policy: Policy, findings: Findings) -> None:

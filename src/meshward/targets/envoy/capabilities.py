@@ -34,6 +34,15 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("max_body", "enforces", "the body is buffered up to the model's size; beyond it 413"),
     Capability("timeout", "enforces", "the longest silence of a request; its whole length has no limit"),
     Capability(
+        "credential", "enforces", "the key that a server demands: credential_injector, from a watched file"
+    ),
+    Capability(
+        "replicas",
+        "enforces",
+        "one endpoint each; who breaks off three times is left out; no POST is sent twice",
+    ),
+    Capability("health", "enforces", "asked each second where there is another server or version to go to"),
+    Capability(
         "log", "enforces", "one JSON line per request with the verified claims; a full disk stops nothing"
     ),
     Capability(
@@ -50,11 +59,7 @@ CAPABILITIES: tuple[Capability, ...] = (
         "body digests", "not yet", "Lua, for `sealed` and `capture`; until then the edge's, marked as told"
     ),
     Capability("calls", "not yet", "only the edge may call; a calling model needs its own rule for `scope`"),
-    Capability("credential", "not yet", "the key that a guard sends to its server (credential_injector)"),
     Capability(
         "https upstream", "not yet", "hosted endpoints; today a unix socket or an IP address and port"
-    ),
-    Capability(
-        "health", "not yet", "with one server an active check only turns a slow answer into a refusal"
     ),
 )

@@ -1,4 +1,4 @@
-"""A guard as files: a fixed bootstrap, five watched files, and a static twin to be judged beforehand."""
+"""A guard as files: a fixed bootstrap, the watched files, and a static twin to be judged beforehand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from meshward.kit.secret import Secret
 from meshward.targets.envoy import resources
 from meshward.targets.envoy.listener import GuardSettings, Source, callers_only, listener
 from meshward.targets.envoy.projection import GuardView
-from meshward.targets.envoy.resources import BUNDLE, RULES, SERVER, SVID, TOKEN_KEYS
-from meshward.targets.envoy.wire import Json, typed
+from meshward.targets.envoy.resources import BUNDLE, RULES, SERVER, SVID, TOKEN_KEYS, SentKey
+from meshward.targets.envoy.wire import CREDENTIAL, Json, typed
 
 _JWT_TYPE = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 
@@ -25,6 +25,7 @@ class GuardIdentity:
     key: Secret
     bundle: str
     token_keys: Sequence[Mapping[str, Any]]
+    sent: SentKey | None = None  # to its servers; exactly where the view has a credential
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,21 @@ def render(view: GuardView, settings: GuardSettings, identity: GuardIdentity) ->
         SVID: resources.svid(identity.chain, identity.key),
         BUNDLE: resources.bundle(identity.bundle),
     }
+    versions = {name: resources.version_of(each) for name, each in content.items()}
+    twin = _encode(_twin(view, settings, content))
+    if view.credential:
+        if identity.sent is None:
+            raise ValueError("a guard that sends a key needs one")
+        content[CREDENTIAL] = resources.credential(identity.sent.secret)
+        versions[CREDENTIAL] = identity.sent.edition
     return GuardFiles(
         bootstrap=bootstrap(view, settings),
-        xds={name: _encode(resources.discovery_response(each)) for name, each in content.items()},
-        twin=_encode(_twin(view, settings, content)),
-        versions={name: resources.version_of(each) for name, each in content.items()},
+        xds={
+            name: _encode(resources.discovery_response(each, versions[name]))
+            for name, each in content.items()
+        },
+        twin=twin,
+        versions=versions,
     )
 
 
@@ -127,6 +138,7 @@ def _bootstrap(view: GuardView, settings: GuardSettings) -> Json:
             "tls_certificate_sds_secret_configs": [{"name": SVID, "sds_config": watched(SVID)}],
             "combined_validation_context": validation,
         },
+        credential={"name": CREDENTIAL, "sds_config": watched(CREDENTIAL)},
     )
     return {
         **_frame(view, settings),
@@ -142,12 +154,17 @@ def _twin(view: GuardView, settings: GuardSettings, content: Mapping[str, Json])
         routes={"route_config": _untyped(content[RULES])},
         token={"typed_config": content[TOKEN_KEYS]["typed_config"]},
         tls={"tls_certificates": [content[SVID]["tls_certificate"]], "validation_context": trust},
+        credential={"name": CREDENTIAL},
     )
-    static = {
+    static: Json = {
         # Judging opens the log, and would leave it to the guard as the judge's own file.
         "listeners": [listener(view, settings, source, log="/dev/null")],
         "clusters": [_untyped(content[SERVER])],
     }
+    if (
+        view.credential
+    ):  # its place is judged, not its value: the real one is nowhere but in the guard's own file
+        static["secrets"] = [_untyped(resources.credential(Secret("any")))]
     return {**_frame(view, settings), "static_resources": static}
 
 

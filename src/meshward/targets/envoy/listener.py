@@ -14,7 +14,16 @@ from meshward.kit.errors import MeshwardError
 from meshward.targets.envoy.answers import access_log, local_replies
 from meshward.targets.envoy.projection import GuardView
 from meshward.targets.envoy.rules import limit_filter
-from meshward.targets.envoy.wire import JWT_RESOURCE, LIMIT, PEER_HEADER, RBAC, SOCKET_BYTES, Json, typed
+from meshward.targets.envoy.wire import (
+    AUTHORIZATION,
+    JWT_RESOURCE,
+    LIMIT,
+    PEER_HEADER,
+    RBAC,
+    SOCKET_BYTES,
+    Json,
+    typed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class Source:
     routes: Json  # of HttpConnectionManager
     token: Json  # of the jwt_authn HttpFilter
     tls: Json  # of CommonTlsContext: certificate, trust, and which SPIFFE IDs may call
+    credential: Json  # an SdsSecretConfig; used only by a guard that sends a key
 
 
 def listener(view: GuardView, settings: GuardSettings, source: Source, log: str) -> Json:
@@ -104,11 +114,11 @@ def _connection_manager(view: GuardView, settings: GuardSettings, source: Source
         stat_prefix="guard",
         codec_type="HTTP1",
         **source.routes,
-        http_filters=_filters(source),
+        http_filters=_filters(view, source),
         access_log=[access_log(view, log)],
         local_reply_config=local_replies(),
         **_STRICT,
-        **_PLAIN,
+        **_plain(view),
         common_http_protocol_options={
             "headers_with_underscores_action": "REJECT_REQUEST",
             "max_headers_count": 64,
@@ -135,30 +145,35 @@ _TAKEN_OFF = [
 ]
 # All URIs of the caller's certificate: TLS is content if one fits, the rules want just one (X509-SVID 5.2).
 _PEER = {"key": PEER_HEADER, "value": "%DOWNSTREAM_PEER_URI_SAN%"}
-_PLAIN: dict[str, Any] = {
-    # The model gets what the edge sent, less what names a caller; nothing of Envoy's own.
-    "use_remote_address": False,
-    "skip_xff_append": True,
-    "generate_request_id": False,
-    "preserve_external_request_id": True,
-    "forward_client_cert_details": "SANITIZE",
-    "server_header_transformation": "PASS_THROUGH",
-    "early_header_mutation_extensions": [
-        {
-            "name": "envoy.http.early_header_mutation.header_mutation",
-            "typed_config": typed(
-                "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                mutations=[
-                    *_TAKEN_OFF,
-                    {"append": {"header": _PEER, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}},
-                ],
-            ),
-        }
-    ],
-}
 
 
-def _filters(source: Source) -> list[Json]:
+def _plain(view: GuardView) -> dict[str, Any]:
+    """The model gets what the edge sent, less what names a caller; nothing of Envoy's own."""
+    return {
+        "use_remote_address": False,
+        "skip_xff_append": True,
+        "generate_request_id": False,
+        "preserve_external_request_id": True,
+        "forward_client_cert_details": "SANITIZE",
+        "server_header_transformation": "PASS_THROUGH",
+        "early_header_mutation_extensions": [
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": typed(
+                    "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                    mutations=[
+                        *_TAKEN_OFF,
+                        # On arrival, before the guard puts its own there; other guards have the router do it.
+                        *([{"remove": AUTHORIZATION}] if view.credential else ()),
+                        {"append": {"header": _PEER, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}},
+                    ],
+                ),
+            }
+        ],
+    }
+
+
+def _filters(view: GuardView, source: Source) -> list[Json]:
     """In the order that a request meets them: no claims before the token; what is refused is not counted."""
     return [
         {"name": JWT_RESOURCE, **source.token},
@@ -168,11 +183,24 @@ def _filters(source: Source) -> list[Json]:
             "name": "envoy.filters.http.buffer",
             "typed_config": typed("extensions.filters.http.buffer.v3.Buffer", max_request_bytes=1),
         },
+        *([_send_key(source)] if view.credential else ()),
         {
             "name": "envoy.filters.http.router",
             "typed_config": typed("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
         },
     ]
+
+
+def _send_key(source: Source) -> Json:
+    """What has passed everything gets the server's key. Without one at hand it is refused, never sent as it is."""
+    generic = typed("extensions.http.injected_credentials.generic.v3.Generic", credential=source.credential)
+    injector = typed(
+        "extensions.filters.http.credential_injector.v3.CredentialInjector",
+        overwrite=True,
+        allow_request_without_credential=False,
+        credential={"name": "envoy.http.injected_credentials.generic", "typed_config": generic},
+    )
+    return {"name": "envoy.filters.http.credential_injector", "typed_config": injector}
 
 
 def _refuse_all() -> Json:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meshward.plan.ir import Grant, Plan
+from meshward.plan.ir import Grant, Model, Plan, Version
+from meshward.spiffe.ids import agent_id
 
 NET_FACTOR = (
     2  # the edge counts exactly; a guard that sees more than twice that has met a caller who went round
@@ -32,7 +33,11 @@ class Net:
 
 @dataclass(frozen=True, slots=True)
 class GuardView:
-    """Sizes in bytes, times in seconds. `upstream` is the policy's own spelling of the server's URL."""
+    """Sizes in bytes, times in seconds. `upstream` and `replicas` are servers' URLs in the policy's own spelling.
+
+    `health` is the path that the guard asks its servers again and again; None: it asks nothing. `credential`: whether
+    it sends them a key.
+    """
 
     trust_domain: str
     issuer: str  # the `iss` of Transaction Tokens
@@ -46,6 +51,17 @@ class GuardView:
     max_body: int
     callers: tuple[str, ...]  # SPIFFE IDs
     revoked: tuple[str, ...] = ()  # subjects, as in Transaction Tokens: none of theirs is taken any more
+    revoked_agents: tuple[
+        str, ...
+    ] = ()  # SPIFFE IDs: nor any for which they act, wherever they stand in its chain
+    replicas: tuple[str, ...] = ()
+    health: str | None = None
+    credential: bool = False
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """Every server."""
+        return (self.upstream, *self.replicas)
 
     @property
     def spiffe_id(self) -> str:
@@ -53,8 +69,13 @@ class GuardView:
         return f"spiffe://{self.trust_domain}/model/{self.model}"
 
 
-def project(plan: Plan, model: str, version: str, revoked: Sequence[str] = ()) -> GuardView:
-    """The guard of `version` of `model`, closed to the subjects `revoked`. Raises KeyError for an unknown version."""
+def project(
+    plan: Plan, model: str, version: str, revoked: Sequence[str] = (), agents: Sequence[str] = ()
+) -> GuardView:
+    """The guard of `version` of `model`, closed to the subjects `revoked` and the `agents` (the policy's names).
+
+    Raises KeyError for an unknown version.
+    """
     entry = plan.models[model]
     deployed = {each.name: each for each in entry.versions}[version]
     routes = (
@@ -74,7 +95,18 @@ def project(plan: Plan, model: str, version: str, revoked: Sequence[str] = ()) -
         max_body=entry.max_body,
         callers=(f"spiffe://{plan.trust_domain}/edge",),
         revoked=tuple(sorted(revoked)),
+        revoked_agents=tuple(sorted(str(agent_id(plan.trust_domain, name)) for name in agents)),
+        replicas=deployed.replicas,
+        health=_health(entry, deployed),
+        credential=deployed.credential is not None,
     )
+
+
+def _health(model: Model, version: Version) -> str | None:
+    """Asked only where the answer can change anything: there is another server, or another version, to go to."""
+    if version.health is None or not (version.replicas or len(model.versions) > 1):
+        return None
+    return version.health.path
 
 
 def _net(grant: Grant, model: str) -> Net | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from meshward.targets.envoy.resources import BUNDLE, RULES, SERVER, SVID, TOKEN_KEYS
-from meshward.targets.envoy.wire import JWT_RESOURCE
+from meshward.targets.envoy.wire import CREDENTIAL, JWT_RESOURCE
 
 STATS_PATH = (
     "/stats?filter=version_text$|update_rejected$|update_failure$|config_fail$|dynamic_unknown_fields$"
@@ -29,6 +29,7 @@ _STATS = {
     f"extension_config_discovery.http_filter.{JWT_RESOURCE}": TOKEN_KEYS,
     f"sds.{SVID}": SVID,
     f"sds.{BUNDLE}": BUNDLE,
+    f"sds.{CREDENTIAL}": CREDENTIAL,
 }
 _LINE = re.compile(r'(?P<scope>[^:\s]+)\.(?P<name>\w+): "?(?P<value>[^"]*)"?')
 

@@ -1,4 +1,4 @@
-"""The five watched files of a guard: rules, server, token keys, its SVID, the trust bundle.
+"""The watched files of a guard: rules, servers, token keys, its SVID, the trust bundle, and maybe a server's key.
 
 Each carries the digest of its content as its version: a guard that reports the digest runs the content.
 """
@@ -8,21 +8,31 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from meshward.kit.canonical import canonical_json, digest
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.targets.envoy.projection import GuardView
+from meshward.targets.envoy.replicas import balanced, checked
 from meshward.targets.envoy.rules import route_configuration
-from meshward.targets.envoy.wire import JWT_RESOURCE, PAYLOAD, SOCKET_BYTES, UPSTREAM, Json, typed
+from meshward.targets.envoy.wire import (
+    CREDENTIAL,
+    JWT_RESOURCE,
+    PAYLOAD,
+    SOCKET_BYTES,
+    UPSTREAM,
+    Json,
+    typed,
+)
 
 RULES = "rds"
 SERVER = "cds"
 TOKEN_KEYS = "ecds-jwt"  # noqa: S105 - a file's name
 SVID = "svid"
 BUNDLE = "bundle"
-NAMES = (RULES, SERVER, TOKEN_KEYS, SVID, BUNDLE)
+NAMES = (RULES, SERVER, TOKEN_KEYS, SVID, BUNDLE)  # of every guard; some have CREDENTIAL besides
 
 MAX_LIFETIME = 60  # seconds; bounds what is left of a token's life, the minter alone bounds the whole
 CLOCK_SKEW = 5
@@ -35,16 +45,18 @@ def rules(view: GuardView, max_identities: int) -> Json:
 
 
 def server(view: GuardView) -> Json:
-    """The model server, a cluster of one endpoint. Raises MeshwardError for a URL that no guard can reach."""
-    endpoint = {"endpoint": {"address": _address(view.upstream)}}
+    """The model servers, one endpoint each. Raises MeshwardError for a URL that no guard can reach."""
+    endpoints = [{"endpoint": {"address": _address(url)}} for url in view.upstreams]
     return typed(
         "config.cluster.v3.Cluster",
         name=UPSTREAM,
         type="STATIC",
         connect_timeout="2s",
         per_connection_buffer_limit_bytes=65536,
-        load_assignment={"cluster_name": UPSTREAM, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        load_assignment={"cluster_name": UPSTREAM, "endpoints": [{"lb_endpoints": endpoints}]},
         typed_extension_protocol_options={_UPSTREAM_HTTP: _UPSTREAM_OPTIONS},
+        **(balanced() if view.replicas else {}),
+        **(checked(view) if view.health is not None else {}),
     )
 
 
@@ -139,6 +151,19 @@ def bundle(roots: str) -> Json:
     return _secret(BUNDLE, validation_context={"trusted_ca": {"inline_string": roots}})
 
 
+@dataclass(frozen=True, slots=True)
+class SentKey:
+    """What a guard sends to its servers. `edition` tells one key from another, and nothing of either."""
+
+    secret: Secret
+    edition: str
+
+
+def credential(key: Secret) -> Json:
+    """The header's value: what the server knows, as a bearer token."""
+    return _secret(CREDENTIAL, generic_secret={"secret": {"inline_string": f"Bearer {key.reveal()}"}})
+
+
 def _secret(name: str, **content: Json) -> Json:
     return typed("extensions.transport_sockets.tls.v3.Secret", name=name, **content)
 
@@ -150,6 +175,6 @@ def version_of(resource: Json) -> str:
     return digest(resource)
 
 
-def discovery_response(resource: Json) -> Json:
-    """A watched file's content."""
-    return {"version_info": version_of(resource), "resources": [resource]}
+def discovery_response(resource: Json, version: str | None = None) -> Json:
+    """A watched file's content. `version` is for what must not name itself: a key could be guessed by its digest."""
+    return {"version_info": version or version_of(resource), "resources": [resource]}

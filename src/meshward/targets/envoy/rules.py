@@ -8,15 +8,39 @@ from __future__ import annotations
 from typing import Any
 
 from meshward.targets.envoy.projection import GuardedRoute, GuardView, Net
-from meshward.targets.envoy.wire import JWT, LIMIT, PAYLOAD, PEER_HEADER, RBAC, UPSTREAM, Json, typed
+from meshward.targets.envoy.wire import (
+    AUTHORIZATION,
+    JWT,
+    LIMIT,
+    PAYLOAD,
+    PEER_HEADER,
+    RBAC,
+    UPSTREAM,
+    Json,
+    typed,
+)
 
+LONGEST_CHAIN = 8  # agents; the policy's bound of `max_depth`
 _SUBJECT = "(?s)[^:]+:.+"  # <issuer's name>:<stable id>; jwt_authn passes a token without any `sub`
 _IDENTITY_HEADERS = (
-    "authorization", "proxy-authorization", "cookie", "forwarded", "txn-token", "remote-user",
+    AUTHORIZATION, "proxy-authorization", "cookie", "forwarded", "txn-token", "remote-user",
     "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-client-cert", "x-real-ip",
 )  # fmt: skip
 # A model must not be able to speak as the guard.
 _OWN_ANSWER_HEADERS = ("x-mw-layer", "x-mw-reason")
+# `reset` would run one POST several times; a connection that never stood has run nothing. Each try is another server
+# while there is one; the same rule for one server, so that a replica more is no other rule.
+_RETRY: Json = {
+    "retry_on": "connect-failure",
+    "num_retries": 3,
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": typed("extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+        }
+    ],
+    "host_selection_retry_max_attempts": 5,
+}
 _UNLIMITED = {"max_tokens": 2**32 - 1, "tokens_per_fill": 2**32 - 1, "fill_interval": "1s"}
 
 
@@ -32,9 +56,15 @@ def route_configuration(view: GuardView, max_identities: int) -> Json:
     return {
         "name": "guard",
         "virtual_hosts": [host],
-        "request_headers_to_remove": [*_IDENTITY_HEADERS, PEER_HEADER],
+        "request_headers_to_remove": _removed(view),
         "response_headers_to_remove": list(_OWN_ANSWER_HEADERS),
     }
+
+
+def _removed(view: GuardView) -> list[str]:
+    """The router takes these off last, so not the key that the guard itself has put there: see `listener`."""
+    names = [*_IDENTITY_HEADERS, PEER_HEADER]
+    return [name for name in names if not (view.credential and name == AUTHORIZATION)]
 
 
 def _route(view: GuardView, route: GuardedRoute) -> Json:
@@ -47,8 +77,7 @@ def _route(view: GuardView, route: GuardedRoute) -> Json:
             "cluster": UPSTREAM,
             "timeout": "0s",  # else a stream ends after 15 s
             "idle_timeout": f"{view.timeout}s",
-            # `reset` would run one POST three times; a connection that never stood has run nothing.
-            "retry_policy": {"retry_on": "connect-failure", "num_retries": 2},
+            "retry_policy": _RETRY,
         },
         "request_body_buffer_limit": view.max_body,
         "typed_per_filter_config": {
@@ -73,19 +102,34 @@ def _allow(view: GuardView, permission: str) -> Json:
         _claim(("scope",), {"exact": permission}),
         _claim(("sub",), {"safe_regex": {"regex": _SUBJECT}}),
         *({"not_id": _claim(("sub",), {"exact": subject})} for subject in view.revoked),
+        *_without(view.revoked_agents),
     ]
     policy = {"permissions": [{"any": True}], "principals": [{"and_ids": {"ids": everything}}]}
     return {"rules": {"action": "ALLOW", "policies": {permission: policy}}}
 
 
+def _without(agents: tuple[str, ...]) -> list[Json]:
+    """None of `agents` anywhere in the actor chain, and no chain that goes on further than a guard looks."""
+    if not agents:
+        return []
+    chains = [("act",) * depth for depth in range(1, LONGEST_CHAIN + 2)]
+    named = [_claim((*chain, "sub"), {"exact": agent}) for chain in chains[:-1] for agent in agents]
+    return [{"not_id": each} for each in [*named, _present(chains[-1])]]
+
+
 def _claim(path: tuple[str, ...], match: Json) -> Json:
     """A string in the verified payload; a number, a list or an object there never matches."""
+    return _metadata(path, {"string_match": match})
+
+
+def _present(path: tuple[str, ...]) -> Json:
+    """Anything at all in the verified payload."""
+    return _metadata(path, {"present_match": True})
+
+
+def _metadata(path: tuple[str, ...], value: Json) -> Json:
     keys = [{"key": key} for key in (PAYLOAD, *path)]
-    return {
-        "sourced_metadata": {
-            "metadata_matcher": {"filter": JWT, "path": keys, "value": {"string_match": match}}
-        }
-    }
+    return {"sourced_metadata": {"metadata_matcher": {"filter": JWT, "path": keys, "value": value}}}
 
 
 def limit_filter(nets: tuple[Net, ...], max_identities: int) -> Json:

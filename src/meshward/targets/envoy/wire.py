@@ -14,6 +14,8 @@ LIMIT = "envoy.filters.http.local_ratelimit"
 JWT_RESOURCE = "txn-jwt"
 PAYLOAD = "txn"
 UPSTREAM = "model"
+CREDENTIAL = "credential"
+AUTHORIZATION = "authorization"
 PEER_HEADER = "x-mw-peer"  # between our own filters only: set on arrival, taken off before the model
 
 

@@ -27,6 +27,8 @@ _ANSWER = {
     "mw_d_limit": "upstream_http_x_mw_limit",
     "mw_d_bucket": "upstream_http_x_mw_bucket",
     "mw_d_txn": "upstream_http_x_mw_txn_token",
+    "mw_d_ties": "upstream_http_x_mw_ties",
+    "mw_d_ends": "upstream_http_x_mw_ends",
     "mw_facts": "upstream_http_x_mw_facts",
 }
 _IGNORED = ("Vary", "Set-Cookie", "Expires", "Cache-Control")
@@ -123,6 +125,10 @@ def cold_server(s: EdgeSettings) -> Directive:
             simple("error_log", f"{s.run_dir}/error.log", "warn"),
             simple("large_client_header_buffers", "4", "16k"),
             block("location", "=", "/decide", inside=_cold_question(s)),
+            # For us alone: which generation of certificates the pointer leads to, as nginx reads it.
+            block(
+                "location", "=", "/generation", inside=[simple("return", "200", Variable("mw_generation"))]
+            ),
             block("location", "@limited", inside=[*refusal, simple("return", "403")]),
             block("location", "/", inside=[simple("return", "404")]),
         ],

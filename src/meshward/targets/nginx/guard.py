@@ -38,8 +38,9 @@ _HIDDEN = (
     *("X-Envoy-Upstream-Service-Time", "X-Envoy-Attempt-Count", "X-Envoy-Overloaded", "X-Envoy-Ratelimited"),
     *("X-Envoy-Decorator-Operation", "X-Envoy-Original-Path", "X-Envoy-Immediate-Health-Check-Fail"),
     *("X-Mw-Status", "X-Mw-Reason", "X-Mw-Message", "X-Mw-Challenge", "X-Mw-Route", "X-Mw-Limit"),
-    *("X-Mw-Bucket", "X-Mw-Txn-Token", "X-Mw-Facts", "X-Error-Message", "Refresh", "NEL", "Report-To"),
-    *("Reporting-Endpoints", "Service-Worker-Allowed", "Accept-CH", "Critical-CH"),
+    *("X-Mw-Bucket", "X-Mw-Txn-Token", "X-Mw-Ties", "X-Mw-Ends", "X-Mw-Facts", "X-Error-Message"),
+    *("Refresh", "NEL", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed"),
+    *("Accept-CH", "Critical-CH"),
     *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),
 )
 _IGNORED = (

@@ -1,6 +1,6 @@
 // What nginx cannot say by itself. Runs once per request in a VM of its own; values travel in nginx variables, because
 // a VM does not outlive an internal redirect. A throw leaves its variable empty or ends in a 500, and the program in
-// nginx.conf refuses both. `SETTINGS` (epoch, generation: paths) stands above these lines, written by program.py.
+// nginx.conf refuses both. `SETTINGS` (epoch, generation, revoked: paths) stands above these lines, written by program.py.
 //
 // Strings that come from the client were proved printable ASCII by nginx before any function here sees them, except
 // bodies: njs reads bytes as UTF-8 and folds what is not into one character.
@@ -207,22 +207,139 @@ function topLevelOnce(text) {
     return false;
 }
 
-// --- the answer's digest ------------------------------------------------------------------------------------------
+// --- the answer: its digest, and its end --------------------------------------------------------------------------
+
+const LOOK = 2000;                                                    // ms between two looks at who was revoked
+const LEAVE = 100;                                                    // ms from the end told to the client until the model is left
+const SPLIT = 65536;                                                  // bytes that may still pass so that an event is whole
 
 let hash = null, ended = false;
+let looked = 0, due = 0;                                              // ms: the last look, and from then until the next one
+let ends = 0;                                                         // ms since the epoch: the token's end, if it ends the answer
+let list = '';                                                        // which file of the revoked was read last
+let why = '', left = 0;                                               // of an answer that we end: the reason; when its client was told
+let more = 0, tail = Buffer.from('');                                 // bytes passed since there was a reason, and the last 3 of them
 
 function filter(r, data, flags) {
+    const now = Date.now(), since = now - looked;
+    if (left) {                                                       // the client has its end: nothing may follow that
+        if (now - left > LEAVE || now < left) {
+            throw new Error('ended');
+        }
+        return;
+    }
+    if (since >= due || since < 0) {
+        why = why || over(r.variables, now);
+    }
+    if (why && (data.length || !flags.last)) {                        // else it is whole already
+        return end(r, data, flags, now);
+    }
+    if (flags.last) {                                                 // nginx itself says OK of a stream that was cut
+        ended = true;
+        r.variables.mw_last = '1';
+    }
+    pass(r, data, flags);
+}
+
+function pass(r, data, flags) {
     if (data.length) {
         if (hash === null) {
             hash = hashing.createHash('sha256');
         }
         hash.update(data);
     }
-    if (flags.last) {                                                 // nginx itself says OK of a stream that was cut
-        ended = true;
-        r.variables.mw_last = '1';
-    }
     r.sendBuffer(data, flags);
+}
+
+// Why this answer must end now, or ''. One that takes less than LOOK from the request on costs two variables, no file.
+function over(v, now) {
+    if (!looked) {
+        ends = v.mw_d_ends ? Number(/^[0-9]{1,12}$/.exec(v.mw_d_ends)[0]) * 1000 : 0;
+        const age = Number(v.request_time) * 1000;
+        if (age < LOOK) {
+            wait(now, LOOK - age);
+            return ends && now >= ends ? 'token_expired' : '';
+        }
+    }
+    wait(now, LOOK);
+    try {
+        return ends && now >= ends ? 'token_expired' : revoked(v, now) ? 'revoked' : '';
+    } catch (e) {
+        return 'revocations_unknown';
+    }
+}
+
+function wait(now, time) {
+    looked = now;
+    due = ends > now && ends - now < time ? ends - now : time;
+}
+
+// Whether one of the names that the decision tied this answer to stands among the revoked: lines of 32 hex digits, a
+// space, and ten digits of the second until when (0: for ever), then `end`. Read when it is another file than before.
+function revoked(v, now) {
+    if (!/^[0-9a-f]{32}( [0-9a-f]{32}){0,15}$/.test(v.mw_d_ties)) {
+        throw new Error('the decision holds no ties');
+    }
+    const stat = fs.statSync(SETTINGS.revoked), version = stat.ino + ' ' + stat.mtimeMs;
+    if (version === list) {
+        return false;
+    }
+    const text = fs.readFileSync(SETTINGS.revoked, 'utf8');
+    if (text.length % 44 !== 4 || !/^[0-9a-f \n]*end\n$/.test(text)) {
+        throw new Error('the list of the revoked is damaged');
+    }
+    const hit = v.mw_d_ties.split(' ').some((tie) => holds(text, tie, now / 1000));
+    list = version;
+    return hit;
+}
+
+function holds(text, tie, now) {
+    const at = text.indexOf(tie);
+    if (at < 0) {
+        return false;
+    }
+    const until = /^ ([0-9]{10})\n$/.exec(text.slice(at + 32, at + 44));
+    if (at % 44 || !until) {
+        throw new Error('the list of the revoked is damaged');
+    }
+    return Number(until[1]) === 0 || now < Number(until[1]);
+}
+
+// An event stream ends between two events, with one that says why. Anything else breaks off: it must not look whole.
+function end(r, data, flags, now) {
+    r.variables.mw_reason = why;
+    if (!/^text\/event-stream *(;|$)/i.test(r.headersOut['Content-Type']) || r.headersOut['Content-Length']) {
+        throw new Error(why);
+    }
+    const seen = Buffer.concat([tail, data]), stop = boundary(seen) - tail.length;
+    if (stop < 0 && !flags.last && more < SPLIT) {
+        more += data.length;
+        tail = Buffer.from(seen.slice(-3));
+        return pass(r, data, flags);
+    }
+    left = now;
+    pass(r, stop < 0 ? data : data.slice(0, stop), {flush: true});
+    pass(r, Buffer.from((stop < 0 ? '\n\n' : '') + event(r.variables)), {last: true});
+}
+
+// How many bytes of `data` end with an event, or -1.
+function boundary(data) {
+    const found = ['\n\n', '\r\n\r\n', '\r\r'].map((mark) => {
+        const at = data.indexOf(mark);
+        return at < 0 ? Infinity : at + mark.length;
+    });
+    const first = Math.min(found[0], found[1], found[2]);
+    return first === Infinity ? -1 : first;
+}
+
+function event(v) {
+    const told = {
+        revoked: [401, 'This caller was revoked while the answer ran. Ask the operators of this edge.'],
+        token_expired: [401, 'The token ended while the answer ran. Get a new one, then ask again.'],
+        revocations_unknown: [503, 'Nobody could tell just now who was revoked, so the answer was ended. Try again.'],
+    }[why];
+    v.mw_message = told[1];
+    return `data: ${JSON.stringify(shape(v, told[0], 'edge'))}\n\n`;
 }
 
 // Read first by the log, when no more data comes: of a cut answer, the digest of what was sent.
@@ -285,7 +402,7 @@ function err(r) {
     if (status === 429 || status === 503) {
         v.mw_retry = retryAfter(v.mw_bucket ? v.mw_d_limit : '');
     }
-    v.mw_body = JSON.stringify(shape(v, status)) + '\n';
+    v.mw_body = JSON.stringify(shape(v, status, v.mw_layer)) + '\n';
     return String(status);
 }
 
@@ -331,8 +448,8 @@ function retryAfter(limit) {
 }
 
 // The shape that each family of clients prints: OpenAI's below /v1, a string `error` elsewhere.
-function shape(v, status) {
-    const id = v.request_id, layer = v.mw_layer;
+function shape(v, status, layer) {
+    const id = v.request_id;
     if (v.mw_front === 'v1' || /^\/v1(\/|$)/.test(v.mw_path)) {
         const types = {401: 'authentication_error', 403: 'permission_error', 429: 'rate_limit_error'};
         const type = types[status] || (status < 500 ? 'invalid_request_error' : 'server_error');

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from types import MappingProxyType
 
-from meshward.targets.nginx import decision, guard
+from meshward.targets.nginx import control, decision, guard
 from meshward.targets.nginx.emit import (
     Directive,
     Key,
@@ -67,7 +67,7 @@ def render(settings: EdgeSettings) -> Mapping[str, bytes]:
 
 
 def _script(settings: EdgeSettings) -> str:
-    own = {"epoch": f"{settings.run_dir}/epoch", "generation": f"{settings.run_dir}/generation"}
+    own = {name: f"{settings.run_dir}/{name}" for name in ("epoch", "generation", "revoked")}
     source = files(__package__).joinpath("meshward.js").read_text(encoding="utf-8")
     return f"const SETTINGS = {json.dumps(own, ensure_ascii=True)};\n\n{source}"
 
@@ -100,6 +100,7 @@ def _http(s: EdgeSettings) -> list[Directive]:
         *guard.judges(),
         *access_log(s),
         *decision.cache(s),
+        *control.upstream(s),
         *guard.limits(s),
         *_crowding(),
         *guard.slots(s),
@@ -173,6 +174,7 @@ def _server(s: EdgeSettings) -> Directive:
             decision.location(),
             *decision.metadata(_gate()),
             decision.whoami(_gate()),
+            control.location(_gate()),
             block(
                 "location",
                 "^~",

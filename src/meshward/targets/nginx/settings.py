@@ -28,6 +28,7 @@ class EdgeSettings:
     )
     decision_socket: str  # the decision service's unix socket
     cache_dir: str  # of decisions: memory-backed, 0700
+    control_socket: str  # the instance's own unix socket for operators
     guard_socket: str  # path with `{slot}` for the two digits of a slot
     root_bundle: str  # PEM file with the mesh's root
     module: str = "/usr/lib/nginx/modules/ngx_http_js_module.so"
@@ -49,6 +50,7 @@ class EdgeSettings:
         paths = (
             self.run_dir,
             self.decision_socket,
+            self.control_socket,
             self.cache_dir,
             self.guard_path(0),
             self.root_bundle,
@@ -56,7 +58,7 @@ class EdgeSettings:
         )
         for path in paths:
             _demand(_PATH.fullmatch(path), f"`{path}` is no path that nginx can be told")
-        for socket in (self.cold_socket, self.decision_socket, self.guard_path(0)):
+        for socket in (self.cold_socket, self.decision_socket, self.control_socket, self.guard_path(0)):
             _demand(
                 len(socket) <= _LONGEST_SOCKET, f"the socket path `{socket}` is over {_LONGEST_SOCKET} bytes"
             )

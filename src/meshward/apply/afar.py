@@ -1,0 +1,94 @@
+"""What a policy says about this machine is said on this machine: an operator's right must not become more than that.
+
+A program that is run, a file or a variable that is read, an address that only this machine and its network reach: from
+afar a policy cannot come to name such a thing. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.policy.schema import Issuer, Jwks, Policy, Version
+from meshward.policy.servers import GENERATED
+from meshward.policy.urls import parse_server_url, server_key
+
+_WRAPPING = tuple(
+    map(ip_network, ("64:ff9b::/96", "2002::/16", "2001::/32"))
+)  # an IPv4 address, which may be near
+
+
+def require_nothing_of_this_machine(old: Policy, new: Policy) -> None:
+    """Raises MeshwardError (MW3071, exit 4) where `new` names something of this machine that `old` does not."""
+    found = list(named_here(old, new))
+    if found:
+        raise MeshwardError(
+            "MW3071",
+            f"this names something of the machine that it runs on: {'; '.join(found)}",
+            "Apply it on that machine: `meshward apply` without --edge.",
+            exit_code=Exit.UNSAFE,
+        )
+
+
+def named_here(old: Policy, new: Policy) -> Iterator[str]:
+    """Each such thing, as the key of the policy."""
+    if new.credentials != old.credentials:
+        yield "credentials"
+    if new.edge.certificate != old.edge.certificate:
+        yield "edge.certificate"
+    if new.edge.listen != old.edge.listen:
+        yield "edge.listen"
+    if not set(new.audit.seal_to) <= set(old.audit.seal_to):
+        yield "audit.seal_to"
+    for name, issuer in new.issuers.items():
+        yield from (f"issuers.{name}.{key}" for key in _keys_place(old.issuers.get(name), issuer))
+    yield from _servers(old, new)
+
+
+def _keys_place(old: Issuer | None, new: Issuer) -> Iterator[str]:
+    """Where its keys are read. One that may be private, or in the clear, stays where it is."""
+    before = old.jwks if old is not None else Jwks()
+    if new.jwks.file != before.file:
+        yield "jwks.file"
+    if set(new.jwks.allow) != set(before.allow):
+        yield "jwks.allow"
+    elif new.jwks.allow and old is not None and (new.issuer, new.jwks.url) != (old.issuer, before.url):
+        yield "jwks.url"
+
+
+def _servers(old: Policy, new: Policy) -> Iterator[str]:
+    known = {server_key(url) for _, version in _versions(old) for url in _urls(version)}
+    sent = {(each.credential, server_key(url)) for _, each in _versions(old) for url in _urls(each)}
+    for place, version in _versions(new):
+        for url in _urls(version):
+            if _is_near(url) and server_key(url) not in known:
+                yield f"{place}: {url}"
+            elif (
+                version.credential not in (None, GENERATED)
+                and (version.credential, server_key(url)) not in sent
+            ):
+                yield f"{place}.credential: {version.credential} to {url}"
+
+
+def _versions(policy: Policy) -> Iterator[tuple[str, Version]]:
+    for name, model in policy.models.items():
+        yield from ((f"models.{name}.versions.{version}", each) for version, each in model.versions.items())
+
+
+def _urls(version: Version) -> tuple[str, ...]:
+    return (version.url, *version.replicas)
+
+
+def _is_near(text: str) -> bool:
+    """Whether only this machine, or its network, reaches it; or nobody can tell.
+
+    A name leads wherever its owner says. By https the server must prove it; in the clear it could be any service here.
+    """
+    url = parse_server_url(text)
+    if isinstance(url, str):
+        return True
+    if url.address is not None:
+        return not url.address.is_global or any(url.address in network for network in _WRAPPING)
+    host = url.host.lower().rstrip(".")
+    return url.scheme == "http" or "." not in host or host.endswith((".localhost", ".local", ".internal"))

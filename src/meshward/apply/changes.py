@@ -1,0 +1,148 @@
+"""RUN/control/changes.log: who changed this instance, and what became of it; the collector takes it into the records.
+
+A change is two lines with one id: what was asked, on the disk before anything is touched, and how it ended. So what
+cannot be written down is not done, and what a crash cut short still names who began it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from meshward.audit.lines import BEGUN, DONE, FAILED, REFUSED, ChangeLine, change_text
+from meshward.kit.clock import Clock, system_clock
+from meshward.kit.durable import opened_directory
+from meshward.kit.errors import Exit, MeshwardError
+
+_LONGEST = 200  # characters of one fact
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """The change that this thread carries out."""
+
+    id: str
+    did: str
+    still: Callable[[], None]
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+_under_way: ContextVar[_UnderWay | None] = ContextVar("under_way", default=None)
+
+
+class Changes:
+    """The log at `path`. Its one writer; from any thread."""
+
+    def __init__(self, path: Path, clock: Clock = system_clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def change(
+        self, author: str, did: str, asked: Mapping[str, str], still: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """What is done inside is one change, or a part of the one that is under way.
+
+        `still` raises where its author may not make it, or no more (`require_still`).
+
+        Raises MeshwardError (MW3070) if it cannot be written down: then nothing inside was done.
+        """
+        if _under_way.get() is not None:
+            yield
+            return
+        change = _UnderWay(secrets.token_hex(16), did, still)
+        try:
+            self._write(change.id, author, did, BEGUN, asked)
+        except OSError as error:
+            raise _unwritten(error) from None
+        token = _under_way.set(change)
+        try:
+            yield
+        except MeshwardError as error:
+            broken = error.exit_code in (Exit.FAULT, Exit.HOP_REFUSED)
+            self._end(change, author, FAILED if broken else REFUSED, {"code": error.code})
+            raise
+        except BaseException as error:
+            self._end(change, author, FAILED, {"why": type(error).__name__})
+            raise
+        else:
+            self._end(change, author, DONE, {})
+        finally:
+            _under_way.reset(token)
+
+    def note(self, author: str, did: str, what: Mapping[str, str]) -> None:
+        """What was done: a fact of the change under way, or one that the instance made by itself, after it."""
+        change = _under_way.get()
+        if change is not None:
+            change.facts |= what
+        else:
+            self._try(secrets.token_hex(16), author, did, DONE, what)
+
+    def refused(self, author: str, did: str, code: str, what: Mapping[str, str]) -> None:
+        """Somebody who is known asked for what they may not, or cannot, have. Nothing was begun."""
+        self._try(secrets.token_hex(16), author, did, REFUSED, {**what, "code": code})
+
+    def require_still(self) -> None:
+        """Raises MeshwardError where the author of the change under way may not make it any more."""
+        change = _under_way.get()
+        if change is not None:
+            change.still()
+
+    def _end(self, change: _UnderWay, author: str, outcome: str, more: Mapping[str, str]) -> None:
+        self._try(change.id, author, change.did, outcome, {**change.facts, **more})
+
+    def _try(self, number: str, author: str, did: str, outcome: str, facts: Mapping[str, str]) -> None:
+        """Of what has happened already: a full disk cannot undo it. Its own log says so."""
+        try:
+            self._write(number, author, did, outcome, facts)
+        except OSError as error:
+            log.error("change_not_noted", author=author, did=did, outcome=outcome, why=error.strerror)
+
+    def _write(self, number: str, author: str, did: str, outcome: str, facts: Mapping[str, str]) -> None:
+        texts = {name: value[:_LONGEST] for name, value in facts.items() if value}
+        shown = json.dumps(texts, sort_keys=True)
+        line = ChangeLine(number, f"{self._clock():.3f}", author, did, outcome, shown)
+        with self._lock:
+            _append(self._path, change_text(line).encode() + b"\n")
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Durably, or not at all. Raises OSError."""
+    with opened_directory(path.parent) as directory:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path.name, flags, 0o600, dir_fd=directory)
+        try:
+            before = os.fstat(descriptor).st_size
+            try:
+                if os.write(descriptor, data) != len(data):
+                    raise OSError(errno.ENOSPC, "no space is left for a whole line")
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, before)
+                raise
+            if before == 0:
+                os.fsync(directory)
+        finally:
+            os.close(descriptor)
+
+
+def _unwritten(error: OSError) -> MeshwardError:
+    return MeshwardError(
+        "MW3070",
+        f"nothing was changed, because it cannot be written down who does: {error.strerror}",
+        "Make room for RUN/control/changes.log, and try again.",
+        exit_code=Exit.HOP_REFUSED,
+    )

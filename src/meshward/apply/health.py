@@ -1,0 +1,140 @@
+"""Versions whose servers are all ill get no requests from the edge while another version can answer.
+
+What a guard thinks of its servers (its health checks, and outlier detection on real requests) is looked at once a
+second, where a model has two versions with a weight or more. The policy does not change by it, so there is no
+revision: the decision service is told (`live.Live.ejected`), and the epoch raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import structlog
+
+from meshward.apply.deciding import Deciding
+from meshward.apply.ejected import save_ejected
+from meshward.apply.mesh import Mesh
+from meshward.apply.standing import Standing
+from meshward.kit.errors import MeshwardError
+
+LOOK = 1.0  # seconds
+BAD, GOOD = 2, 3  # looks in a row
+LONGEST = 60.0  # seconds that a version which keeps falling ill stays out at least
+FORGIVEN = 120.0  # seconds in health after which it counts as one that does not
+_FIRST = 3.0
+_AT_A_TIME = 8
+_AUTHOR = "the instance"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Of one version. `bad`, `good`: looks in a row; `out_since`, `back_at`: monotonic seconds; `times`: ejections."""
+
+    bad: int = 0
+    good: int = 0
+    out_since: float | None = None
+    times: int = 0
+    back_at: float = 0.0
+
+    @property
+    def is_out(self) -> bool:
+        return self.out_since is not None
+
+
+def judged(known: Mapping[str, Health], looks: Mapping[str, bool], now: float) -> dict[str, Health]:
+    """The versions of one model after another look at each. Pure.
+
+    Out after two bad looks, but only while another one is in that has none; in after three good ones, and not
+    before 3, 6, 12, ... 60 s, the longer the more often it went out.
+    """
+    after = {key: _looked(known.get(key, Health()), well, now) for key, well in looks.items()}
+    for key, health in after.items():
+        rest = [other for name, other in after.items() if name != key and not other.is_out]
+        if not health.is_out and health.bad >= BAD and any(other.bad == 0 for other in rest):
+            after[key] = replace(health, out_since=now, times=health.times + 1, good=0)
+    return after
+
+
+def _looked(health: Health, well: bool, now: float) -> Health:
+    if not well:
+        return replace(health, bad=health.bad + 1, good=0)
+    health = replace(health, bad=0, good=health.good + 1)
+    if health.out_since is not None:
+        stays = min(_FIRST * 2.0 ** min(health.times - 1, 16), LONGEST)
+        returns = health.good >= GOOD and now - health.out_since >= stays
+        return replace(health, out_since=None, back_at=now) if returns else health
+    forgiven = health.times > 0 and now - health.back_at >= FORGIVEN
+    return replace(health, times=0) if forgiven else health
+
+
+async def watch_health(mesh: Mesh) -> None:
+    """Until it is cancelled. An instance starts with every version in."""
+    known: dict[str, Health] = {}
+    _tell(mesh, {})
+    while True:
+        await asyncio.sleep(LOOK)
+        if rivals(mesh.standing) or mesh.standing.ejected:
+            try:
+                known = await asyncio.to_thread(_look, mesh, known)
+            except (MeshwardError, OSError) as error:  # a hop that does not answer now is asked again
+                log.error("health_not_enforced", why=str(error))
+            except Exception:
+                log.exception("health_fault")
+
+
+def rivals(standing: Standing) -> dict[str, tuple[str, ...]]:
+    """`<model>/<version>` of each model that has several versions with a weight."""
+    weighted = {
+        model.name: tuple(f"{model.name}/{each.name}" for each in model.versions if each.weight > 0)
+        for model in standing.plan.models.values()
+    }
+    return {name: keys for name, keys in weighted.items() if len(keys) > 1}
+
+
+def _look(mesh: Mesh, known: dict[str, Health]) -> dict[str, Health]:
+    standing = mesh.standing
+    models = rivals(standing)
+    ill = _illnesses(mesh, standing, (key for keys in models.values() for key in keys))
+    after: dict[str, Health] = {}
+    for keys in models.values():
+        after |= judged(known, {key: ill[key] is None for key in keys}, time.monotonic())
+    out = {key: ill[key] or mesh.ill.get(key, "it is getting well") for key in after if after[key].is_out}
+    if out.keys() != standing.ejected:
+        _enforce(mesh, standing, {key: mesh.ill.get(key, why) for key, why in out.items()})
+    return after
+
+
+def _illnesses(mesh: Mesh, standing: Standing, keys: Iterable[str]) -> dict[str, str | None]:
+    guards = [(key, standing.slots[key]) for key in keys]
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        return {
+            guard[0]: why for guard, why in zip(guards, pool.map(mesh.guards.illness, guards), strict=True)
+        }
+
+
+def _enforce(mesh: Mesh, seen: Standing, out: Mapping[str, str]) -> None:
+    """Nothing happens where another revision stands by now: the next look is at that one."""
+    with mesh.turn():
+        before = mesh.standing
+        if before.revision != seen.revision or before.slots != seen.slots:
+            return
+        Deciding(mesh.machine).eject(frozenset(out), mesh.parts)
+        mesh.standing = replace(before, ejected=frozenset(out))
+        for key in sorted(out.keys() - before.ejected):
+            mesh.note(_AUTHOR, "eject", version=key, why=out[key])
+        for key in sorted(before.ejected - out.keys()):
+            mesh.note(_AUTHOR, "readmit", version=key)
+        _tell(mesh, out)
+
+
+def _tell(mesh: Mesh, out: Mapping[str, str]) -> None:
+    mesh.ill = dict(out)
+    with suppress(OSError):
+        save_ejected(mesh.machine.state.path, mesh.ill)

@@ -1,0 +1,242 @@
+"""Keys and certificates replaced while requests run, each in an order that refuses nobody.
+
+Whatever is killed in between, the next start writes every hop anew from STATE alone, so STATE changes before the hop
+that begins to *use* the new thing, and after all hops that must *accept* it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from meshward.apply.ages import CA, EDGE_CERTIFICATE, OLD_ROOT, ROOT, SIGNING_KEY, SVIDS, save_failure
+from meshward.apply.deciding import Deciding
+from meshward.apply.guards import Issue
+from meshward.apply.mesh import Mesh, conflict
+from meshward.apply.renew import CLIENT, WEB, renew_edge, renew_guards, share_bundle
+from meshward.apply.standing import Guard
+from meshward.apply.switching import Say
+from meshward.kit.clock import system_clock
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.spiffe.ca import SVID_TTL
+from meshward.spiffe.keep import Keep
+from meshward.targets.envoy.files import GuardFiles
+from meshward.tokens.keys import SigningKeys
+from meshward.tokens.keys import load as load_keys
+from meshward.tokens.keys import save as save_keys
+
+OVERLAP = timedelta(hours=24)  # clients fetch the new root, and workloads' SVIDs below the old one end
+NEEDED = "MW3044"
+SHORTEST_OVERLAP = SVID_TTL + timedelta(minutes=5)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Who wants what replaced, and why. `overlap` and `force` are for roots alone."""
+
+    what: str
+    author: str
+    reason: str = ""
+    overlap: timedelta = OVERLAP
+    force: bool = False
+
+
+def rotate(mesh: Mesh, wanted: Rotation, say: Say) -> float:
+    """Replace it at every hop, and return how many seconds that took.
+
+    Raises MeshwardError: exit 5 naming each hop that was not seen to have it (tried again by the schedule), exit 3 and
+    4 where it must not be now.
+    """
+    began = time.monotonic()
+    with mesh.turn():
+        if mesh.parts.stopping:
+            raise conflict("the instance is being stopped", "Start it again: it writes everything anew.")
+        try:
+            _STEPS[wanted.what](mesh, wanted, say)
+        except (MeshwardError, OSError) as error:
+            _failed(mesh, wanted.what, error)
+            raise
+        save_failure(mesh.machine.state.path, wanted.what, None)
+        mesh.note(wanted.author, "rotate", what=wanted.what, reason=wanted.reason)
+    return time.monotonic() - began
+
+
+def _failed(mesh: Mesh, what: str, error: MeshwardError | OSError) -> None:
+    """What must not be yet is no failure; what could not be is tried again."""
+    why = (
+        error.message
+        if isinstance(error, MeshwardError)
+        else f"a file could not be written: {error.strerror}"
+    )
+    if isinstance(error, MeshwardError) and (error.exit_code is Exit.CONFLICT or error.code == NEEDED):
+        return
+    log.error("not_rotated", what=what, why=why)
+    try:
+        save_failure(mesh.machine.state.path, what, why)
+    except OSError:
+        log.error("failure_not_kept", what=what)
+
+
+def _svids(mesh: Mesh, _: Rotation, say: Say) -> None:
+    _leaves(mesh, mesh.issue(), say, CLIENT)
+
+
+def _edge_certificate(mesh: Mesh, _: Rotation, say: Say) -> None:
+    say("a new server certificate for the edge")
+    renew_edge(mesh, mesh.issue(), WEB)
+
+
+def _ca(mesh: Mesh, _: Rotation, say: Say) -> None:
+    """The bundle stays: verifiers know the root, and leaves bring their intermediate along.
+
+    The decision service, which sees leaves alone, is given the new one (`mesh.issue`) before a leaf of it exists.
+    """
+    say("a new intermediate below the same root")
+    _keep(mesh).reissue(datetime.now(UTC))
+    _leaves(mesh, mesh.issue(), say, CLIENT, *_generated(mesh))
+
+
+def _root(mesh: Mesh, wanted: Rotation, say: Say) -> None:
+    """Bundle first, then leaves. The edge's server certificate stays below the old root until that is dropped."""
+    keep = _keep(mesh)
+    overlap = keep.names().overlap
+    if overlap is not None and overlap.used:
+        raise conflict(
+            f"the root is being replaced: the old one goes at {_time(keep.old_root_may_go())}",
+            "`meshward rotate ca --root --finish` drops it at once, where no workload needs it any more.",
+        )
+    say("a new root, beside the old one in every bundle; nginx reloads")
+    keep.announce(datetime.now(UTC), wanted.overlap)
+    share_bundle(mesh, mesh.issue())
+    keep.use(datetime.now(UTC))
+    _leaves(mesh, mesh.issue(), say, CLIENT)
+
+
+def _old_root(mesh: Mesh, wanted: Rotation, say: Say) -> None:
+    """Certificates first, then the bundle; after a failure, what is left of that."""
+    keep = _keep(mesh)
+    _require_unneeded(keep, wanted)
+    say("the server certificate below the new root")
+    keep.finish()
+    issue = mesh.issue()
+    renew_edge(mesh, issue, *_generated(mesh), CLIENT)
+    say("the old root leaves every bundle; nginx reloads")
+    share_bundle(mesh, issue)
+
+
+def _require_unneeded(keep: Keep, wanted: Rotation) -> None:
+    overlap = keep.names().overlap
+    if overlap is None:
+        return
+    if not overlap.used:
+        raise conflict(
+            "not every hop was seen to trust the new root yet",
+            "`meshward rotate ca --root` goes on with it, and names the hop.",
+        )
+    end = keep.workloads_end(keep.found().standing.root.certificate)
+    if end > system_clock() and not wanted.force:
+        raise MeshwardError(
+            NEEDED,
+            f"workloads hold SVIDs below the old root until {_time(end)}",
+            "Issue those again (`meshward svid`) and wait until then; with --force they are refused from now on.",
+            exit_code=Exit.UNSAFE,
+        )
+
+
+def _signing_key(mesh: Mesh, _: Rotation, say: Say) -> None:
+    """1 every guard knows the next key, and the one after it; 2 STATE; 3 it signs, and nothing cached outlives that.
+
+    Where the last rotation did not come to its end, this one is that end.
+    """
+    directory, deciding = mesh.machine.state.path / "keys", Deciding(mesh.machine)
+    keys = load_keys(directory)
+    if deciding.signs() != keys.current.kid:
+        deciding.rekey(keys, mesh.parts)
+        return
+    following = keys.advanced(system_clock())
+    say("every guard is told of the next key")
+    _give_keys(mesh, keys, following)  # 1
+    save_keys(directory, following)  # 2
+    say("the decision service signs with it")
+    deciding.rekey(following, mesh.parts)  # 3
+
+
+def drop_retired(mesh: Mesh) -> None:
+    """Have the guards forget signing keys whose last token has ended: none while an old one may still sign.
+
+    Raises MeshwardError, OSError.
+    """
+    with mesh.turn():
+        directory, deciding = mesh.machine.state.path / "keys", Deciding(mesh.machine)
+        keys = load_keys(directory)
+        left = keys.pruned(system_clock())
+        if left.previous != keys.previous and deciding.signs() == keys.current.kid:
+            _give_keys(mesh, keys, left)
+            save_keys(directory, left)
+
+
+def _give_keys(mesh: Mesh, old: SigningKeys, new: SigningKeys) -> None:
+    """`new` to every guard, or `old` to all of them again."""
+    issue, given = mesh.issue(), list[Guard]()
+
+    def files(guard: Guard, keys: SigningKeys) -> GuardFiles:
+        return mesh.guards.render(mesh.standing, guard, Issue(issue.authority, keys, issue.revoked))
+
+    try:
+        for guard in mesh.standing.guards():
+            given.append(guard)
+            mesh.guards.switch(guard, files(guard, new), mesh.parts)
+    except MeshwardError:
+        for guard in given:
+            try:
+                mesh.guards.switch(guard, files(guard, old), mesh.parts, back=True)
+            except MeshwardError as error:
+                log.error("not_back", why=error.message)
+        raise
+
+
+def _leaves(mesh: Mesh, issue: Issue, say: Say, *stems: str) -> None:
+    """New SVIDs for all guards, and the edge's of `stems`. Each hop gets its chance, whatever another one does."""
+    say(f"new SVIDs for {len(mesh.standing.guards())} guards and the edge")
+    failed: list[MeshwardError] = []
+    steps: list[Callable[[], None]] = [
+        lambda: renew_guards(mesh, issue),
+        lambda: renew_edge(mesh, issue, *stems),
+    ]
+    for step in steps:
+        try:
+            step()
+        except MeshwardError as error:
+            failed.append(error)
+    if failed:
+        failed[0].message = "; ".join(error.message for error in failed)
+        raise failed[0]
+
+
+def _generated(mesh: Mesh) -> tuple[str, ...]:
+    """The server certificate, where it is ours to issue."""
+    return (WEB,) if mesh.standing.plan.edge.certificate_path is None else ()
+
+
+def _keep(mesh: Mesh) -> Keep:
+    return Keep(mesh.machine.state.path / "ca", mesh.standing.plan.trust_domain)
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+_STEPS: dict[str, Callable[[Mesh, Rotation, Say], None]] = {
+    SVIDS: _svids,
+    CA: _ca,
+    ROOT: _root,
+    OLD_ROOT: _old_root,
+    SIGNING_KEY: _signing_key,
+    EDGE_CERTIFICATE: _edge_certificate,
+}

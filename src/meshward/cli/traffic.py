@@ -1,0 +1,187 @@
+"""meshward traffic: which version of a model gets how much; at once, or step by step."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from meshward.cli.apply import Reason, tell
+from meshward.cli.asking import ask_instance
+from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
+from meshward.cli.output import guarded, print_json, stderr, stdout
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.policy.values import parse_duration
+
+_WEIGHT = re.compile(r"(?P<version>[^=]+)=(?P<weight>[0-9]{1,6})", re.ASCII)
+_PERCENT = re.compile(r"(?P<number>[0-9]{1,2}(\.[0-9]{1,4})?)%?", re.ASCII)
+_LOOK, _SAY = 1.0, 15.0  # seconds
+
+
+def command(
+    model: Annotated[str, Parameter(help="Whose versions.")],
+    /,
+    *versions: Annotated[str, Parameter(help="Weights, like v1=90 v2=10; or, with --step, one version.")],
+    step: Annotated[
+        str | None, Parameter(help="Walk there: the version's share in percent, like 5,25,100.")
+    ] = None,
+    every: Annotated[str | None, Parameter(help="How long each step is watched (10m).")] = None,
+    back_if_errors: Annotated[
+        str | None, Parameter(help="Walk back above this rate of failures (1%).")
+    ] = None,
+    least: Annotated[
+        int | None, Parameter(help="Requests that a step must see before it is judged (20).")
+    ] = None,
+    stop: Annotated[bool, Parameter(negative="", help="End the walk where it is.")] = False,
+    back: Annotated[bool, Parameter(negative="", help="With --stop: at the weights from before it.")] = False,
+    reason: Reason = "",
+    edge: RemoteEdge = None,
+    state: State = DEFAULT_STATE,
+    json: Json = False,
+) -> None:
+    """Set the weights of MODEL's versions, live; without any, show them.
+
+    A version that is not named gets nothing. With --step the instance walks the version there by itself, and back to
+    the weights from before if it fails; this command looks on. Ctrl-C leaves the walk running.
+
+    Exits 0 when the weights are live or the walk has arrived, 5 if a hop refused or the walk went back, 3 if somebody
+    else ended it.
+    """
+
+    def run() -> Exit:
+        terms = _terms(step, every, back_if_errors, least)
+        _require_sense(versions, walks=terms is not None, stop=stop, back=back)
+        if reason and (stop or terms is not None):
+            raise _usage("--reason goes with weights: each step of a walk has its own")
+        request: dict[str, Any] = {"do": "traffic", "model": model}
+        if stop:
+            request |= {"stop": True, "back": back}
+        else:
+            request |= {**_versions(versions, walks=terms is not None), **(terms or {}), "reason": reason}
+        done = ask_instance(state, request, edge)
+        if terms is not None:
+            return _follow(done, state, edge, as_json=json)
+        return _tell(done, as_json=json)
+
+    guarded(run, as_json=json)
+
+
+def _versions(texts: tuple[str, ...], *, walks: bool) -> dict[str, Any]:
+    """`weights`, or of a walk the one `version`. Raises MeshwardError."""
+    if walks and len(texts) == 1 and "=" not in texts[0]:
+        return {"version": texts[0]}
+    found: dict[str, int] = {}
+    for text in texts:
+        match = _WEIGHT.fullmatch(text)
+        if match is None:
+            raise _usage(
+                f"`{text}` is no weight: write VERSION=NUMBER, like v1=90, the number whole and not below 0"
+            )
+        if match["version"] in found:
+            raise _usage(f"{match['version']} is given twice")
+        found[match["version"]] = int(match["weight"])
+    return {"weights": found or None}
+
+
+def _terms(
+    step: str | None, every: str | None, back_if_errors: str | None, least: int | None
+) -> dict[str, Any] | None:
+    if step is None:
+        if (every, back_if_errors, least) != (None, None, None):
+            raise _usage("--every, --back-if-errors and --least go with --step")
+        return None
+    if not re.fullmatch(r"[0-9]{1,3}%?(,[0-9]{1,3}%?)*", step, re.ASCII):
+        raise _usage("--step takes percent, like 5,25,100")
+    bound = None if back_if_errors is None else _PERCENT.fullmatch(back_if_errors)
+    if back_if_errors is not None and bound is None:
+        raise _usage("--back-if-errors takes percent below 100, like 1% or 0.5%")
+    if least is not None and least < 1:
+        raise _usage("--least takes a number from 1")
+    try:
+        seconds = None if every is None else parse_duration(every)
+    except ValueError as error:
+        raise _usage(f"--every: {error}") from None
+    steps = [int(each.rstrip("%")) for each in step.split(",")]
+    percent = float(bound["number"]) if bound else None
+    return {"steps": steps, "every": seconds, "bound": percent, "least": least}
+
+
+def _require_sense(versions: tuple[str, ...], *, walks: bool, stop: bool, back: bool) -> None:
+    if back and not stop:
+        raise _usage("--back goes with --stop")
+    if stop and (versions or walks):
+        raise _usage("--stop ends the walk that runs: give it no weights and no steps")
+    if walks and not versions:
+        raise _usage("--step walks a version: name it, or give the weights to walk to")
+
+
+def _follow(done: dict[str, Any], state: Path, edge: str | None, *, as_json: bool) -> Exit:
+    """Look on until the walk is over, and say what became of it."""
+    began, said, last = done["walk"]["began"], "", 0.0
+    try:
+        while done["walk"]["began"] == began and not done["walk"]["over"]:
+            sentence = done["walk"]["sentence"]
+            if sentence != said or time.monotonic() - last >= _SAY:
+                said, last = sentence, time.monotonic()
+                stderr().print(Text(f"... {_line(done['walk'])}", style="dim"))
+            time.sleep(_LOOK)
+            done = ask_instance(state, {"do": "traffic", "model": done["model"]}, edge)
+    except KeyboardInterrupt:
+        name = done["model"]
+        text = (
+            f"The walk goes on. `meshward traffic {name}` shows it, `meshward traffic {name} --stop` ends it."
+        )
+        stderr().print(Text(text))
+        return Exit.OK
+    return _end(done, began, as_json=as_json)
+
+
+def _end(done: dict[str, Any], began: float, *, as_json: bool) -> Exit:
+    walk = done["walk"]
+    if walk["began"] != began:
+        raise MeshwardError("MW3053", "another walk was begun", "", exit_code=Exit.CONFLICT)
+    if walk["state"] == "walked back":
+        remedy = f"The weights are {_spelled(done['weights'])} again; see `meshward history`."
+        raise MeshwardError("MW3052", walk["why"], remedy, exit_code=Exit.HOP_REFUSED)
+    if walk["state"] != "done":
+        message = f"the walk of {walk['version']} ended: {walk['why']}"
+        raise MeshwardError("MW3053", message, "", exit_code=Exit.CONFLICT)
+    return _tell(done, as_json=as_json)
+
+
+def _tell(done: dict[str, Any], *, as_json: bool) -> Exit:
+    if as_json:
+        print_json({"ok": True, **done})
+        return Exit.OK
+    if "changed" in done:
+        return tell(done, as_json=False)
+    stdout().print("\n".join(_lines(done)), markup=False)
+    return Exit.OK
+
+
+def _lines(done: dict[str, Any]) -> list[str]:
+    shares, ejected = done["shares"], done["ejected"]
+    lines = [
+        f"{done['model']}/{version}  weight {weight}  {shares[version]:g}%"
+        + (f"  EJECTED: {ejected[version]}" if version in ejected else "")
+        for version, weight in done["weights"].items()
+    ]
+    return [*lines, _line(done["walk"])] if done["walk"] else lines
+
+
+def _line(walk: dict[str, Any]) -> str:
+    """`sentence`, and of a walk that runs what it has seen and what it waits for."""
+    counted = f"{walk['failed']} of {walk['requests']} requests failed" if "requests" in walk else ""
+    return "; ".join(filter(None, [walk["sentence"], *([] if walk["over"] else [counted, walk["says"]])]))
+
+
+def _spelled(weights: dict[str, int]) -> str:
+    return " ".join(f"{version}={weight}" for version, weight in weights.items())
+
+
+def _usage(message: str) -> MeshwardError:
+    return MeshwardError("MW0908", message, "See `meshward traffic --help`.", exit_code=Exit.USAGE)

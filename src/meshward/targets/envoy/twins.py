@@ -1,0 +1,28 @@
+"""Many guards judged in one go: to start Envoy takes longer than to read a guard's configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from meshward.kit.canonical import canonical_json
+from meshward.targets.envoy.wire import Json
+
+
+def together(twins: Sequence[bytes]) -> bytes:
+    """One configuration with every listener and server of `twins` (`GuardFiles.twin`), to be judged, never to be run.
+
+    Each twin calls its listener and its server by the same names, which one configuration can hold once: all but the
+    first are numbered. Rules then name the first one's server, which is judged as much as the others are.
+    """
+    first, *rest = [json.loads(twin) for twin in twins]
+    for number, other in enumerate(rest, 2):
+        for kind in ("listeners", "clusters"):
+            first["static_resources"][kind] += [
+                _numbered(each, number) for each in other["static_resources"][kind]
+            ]
+    return canonical_json(first).encode()
+
+
+def _numbered(resource: Json, number: int) -> Json:
+    return {**resource, "name": f"{resource['name']}-{number}"}

@@ -1,0 +1,157 @@
+"""Who changed what: written down before it is done, or it is not done."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshward.apply.changes import Changes
+from meshward.apply.mesh import Mesh
+from meshward.audit.changes import Change, changes_of
+from meshward.audit.lines import ChangeLine, parse
+from meshward.kit.errors import Exit, MeshwardError
+
+
+@pytest.fixture
+def changes(tmp_path: Path) -> Changes:
+    return Changes(tmp_path / "changes.log")
+
+
+def told(path: Path) -> list[Change]:
+    found = [line for raw in path.read_bytes().splitlines() for line in parse(raw, "control")]
+    lines = [line for line in found if isinstance(line, ChangeLine)]
+    assert len(lines) == len(found)
+    return changes_of(lines)
+
+
+def test_a_change_is_there_before_it_is_made_and_says_how_it_ended(changes: Changes, tmp_path: Path) -> None:
+    log = tmp_path / "changes.log"
+    with changes.change("test:op", "apply", {"reason": "why", "from": "192.0.2.1"}):
+        (before,) = told(log)
+        assert before.outcome == "unfinished" and before.author == "test:op"
+        changes.note("test:op", "apply", {"revision": "7"})
+    (after,) = told(log)
+    assert (after.did, after.outcome, after.id) == ("apply", "done", before.id)
+    assert after.facts == {"reason": "why", "from": "192.0.2.1", "revision": "7"}
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "why"),
+    [
+        (MeshwardError("MW3026", "m", exit_code=Exit.CONFLICT), "refused", {"code": "MW3026"}),
+        (MeshwardError("MW3021", "m", exit_code=Exit.HOP_REFUSED), "failed", {"code": "MW3021"}),
+        (KeyError("a secret"), "failed", {"why": "KeyError"}),
+    ],
+)
+def test_a_change_that_fails_says_so_and_no_more(
+    changes: Changes, tmp_path: Path, error: Exception, outcome: str, why: dict[str, str]
+) -> None:
+    with pytest.raises(type(error)), changes.change("a", "apply", {}):
+        raise error
+    (change,) = told(tmp_path / "changes.log")
+    assert (change.outcome, change.facts) == (outcome, why)
+
+
+def test_what_cannot_be_written_down_is_not_done(
+    changes: Changes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes half a line, and one that takes it and cannot promise it: nothing of it is left."""
+    with changes.change("a", "apply", {}):
+        pass
+    before, written, done = (tmp_path / "changes.log").read_bytes(), os.write, list[str]()
+
+    def half(descriptor: int, data: bytes) -> int:
+        return written(descriptor, data[: len(data) // 2])
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    for name, fault in (("write", half), ("fsync", fail)):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, fault)
+            with pytest.raises(MeshwardError) as refused, changes.change("a", "apply", {}):
+                done.append(name)
+        assert (refused.value.code, refused.value.exit_code) == ("MW3070", Exit.HOP_REFUSED)
+        assert (tmp_path / "changes.log").read_bytes() == before
+    assert done == []
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MeshwardError), Changes(tmp_path / "log").change("a", "apply", {}):
+        raise AssertionError("done")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_no_text_of_anybody_can_end_a_line_or_begin_another(changes: Changes, tmp_path: Path) -> None:
+    evil = 'x\n{"v":"1","hop":"control","id":"f","author":"root","did":"apply","outcome":"done"}\n\ud800'
+    with changes.change(evil, "apply", {"reason": evil, evil: "1", "long": "y" * 10_000}):
+        pass
+    assert (tmp_path / "changes.log").read_bytes().count(b"\n") == 2
+    (change,) = told(tmp_path / "changes.log")
+    assert change.author.startswith("x\n{") and len(change.facts["long"]) == 200
+
+
+def test_whoever_lost_the_right_while_waiting_changes_nothing(tmp_path: Path) -> None:
+    mesh: Any = object.__new__(Mesh)
+    mesh.changes, mesh._turn = Changes(tmp_path / "changes.log"), threading.Lock()
+    allowed, done = [True], list[int]()
+
+    def still() -> None:
+        if not allowed[0]:
+            raise MeshwardError("MW3072", "no more", exit_code=Exit.DENIED)
+
+    def ask() -> None:
+        with mesh.changes.change("a", "apply", {}, still):
+            started.set()
+            with mesh.turn():
+                done.append(1)
+
+    started, ended = threading.Event(), list[BaseException]()
+    waiting = threading.Thread(target=lambda: _run(ask, ended))
+    with mesh.turn():
+        waiting.start()
+        started.wait(5)
+        allowed[0] = False
+    waiting.join(5)
+    assert done == [] and isinstance(ended[0], MeshwardError)
+    assert not mesh._turn.locked()
+    (change,) = told(tmp_path / "changes.log")
+    assert (change.outcome, change.facts) == ("refused", {"code": "MW3072"})
+
+
+def _run(work: Any, ended: list[BaseException]) -> None:
+    try:
+        work()
+    except BaseException as error:
+        ended.append(error)
+
+
+def test_what_the_instance_does_by_itself_is_a_change_of_its_own(changes: Changes, tmp_path: Path) -> None:
+    changes.note("meshward", "renew", {"generation": "3"})
+    changes.refused("test:bob", "apply", "MW3072", {"from": "192.0.2.1"})
+    first, second = told(tmp_path / "changes.log")
+    assert (first.did, first.outcome, first.facts) == ("renew", "done", {"generation": "3"})
+    assert (second.outcome, second.facts["code"]) == ("refused", "MW3072")
+    assert json.loads((tmp_path / "changes.log").read_bytes().splitlines()[0])["v"] == "1"
+
+
+def test_a_change_inside_another_is_a_part_of_it(changes: Changes, tmp_path: Path) -> None:
+    with (
+        changes.change("test:op", "rollback", {"revision": "3"}),
+        changes.change("x", "apply", {"reason": "r"}),
+    ):
+        changes.note("test:op", "apply", {"digest": "d"})
+    (change,) = told(tmp_path / "changes.log")
+    assert (change.did, change.author, change.facts) == (
+        "rollback",
+        "test:op",
+        {"revision": "3", "digest": "d"},
+    )

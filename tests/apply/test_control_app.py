@@ -1,0 +1,173 @@
+"""The control API in its event loop: it never blocks there, and answers only so many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshward.apply import ask as asking
+from meshward.apply.api import MOST, ControlApi
+from meshward.apply.changes import Changes
+from meshward.apply.standing import Standing
+from meshward.apply.verbs.request import Fields, Verb
+from meshward.edge.revoked import Revoked, save_text
+from meshward.kit.wellknown import CONTROL
+from meshward.plan.resolve import resolve
+from meshward.runtime.directories import State
+from tests.apply.control import write_operated
+from tests.stack.issuer import TestIssuer
+from tests.stack.live import policy_of
+
+
+class World:
+    """The application, and an instance of which it sees only what it must."""
+
+    def __init__(self, directory: Path) -> None:
+        self.issuer = TestIssuer()
+        self.issuer.write_jwks(directory / "jwks.json")
+        write_operated(directory / "jwks.json", 8443, directory)
+        self.text = json.loads((directory / "policy.yaml").read_text())
+        machine = SimpleNamespace(state=State(directory))
+        changes = Changes(directory / "changes.log")
+        self.mesh: Any = SimpleNamespace(machine=machine, changes=changes, standing=None)
+        self.stand(self.text)
+        self.api = ControlApi(self.mesh)
+
+    def stand(self, text: dict[str, Any]) -> None:
+        policy = policy_of(text)
+        self.mesh.standing = Standing(policy, resolve(policy), 1, {})
+
+    async def ask(self, token: str, request: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+        given = {
+            "x-mw-authorization": f"Bearer {token}",
+            "x-mw-verify": "NONE",
+            "content-type": "application/json",
+        }
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        raw = [(name.encode(), value.encode()) for name, value in given.items()]
+        scope = {"type": "http", "method": "POST", "path": CONTROL, "headers": raw}
+        data, sent = json.dumps(request).encode(), list[dict[str, Any]]()
+        pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
+
+        async def receive() -> dict[str, Any]:
+            assert pieces, "the body was read past its end: the request would hang"
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.api(scope, receive, send)
+        assert not pieces, "a body that is not read to its end can take the answer along"
+        return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A verb that is done when it is let."""
+    let, under_way = threading.Event(), threading.Semaphore(0)
+
+    def do(*_: Any) -> dict[str, Any]:
+        under_way.release()
+        let.wait(20)
+        return {}
+
+    monkeypatch.setitem(asking.VERBS, "slow", Verb(Fields, do, right="apply"))  # type: ignore[arg-type]
+    return SimpleNamespace(let=let, under_way=under_way)
+
+
+def test_no_more_than_so_many_are_answered_and_nobody_waits_in_the_loop(tmp_path: Path, slow: Any) -> None:
+    async def play() -> None:
+        world = World(tmp_path)
+        olga = world.issuer.token("olga", ["operators"])
+        assert (await world.ask(olga, {"do": "nothing"}))[0] == 400
+        first = [asyncio.create_task(world.ask(olga, {"do": "slow"})) for _ in range(MOST)]
+        for _ in first:
+            await asyncio.to_thread(slow.under_way.acquire)
+        began = time.monotonic()
+        status, told = await world.ask(olga, {"do": "slow"})
+        assert (status, told["error_type"]) == (503, "too_many_changes")
+        eve = world.issuer.token("eve", ["bosses"])
+        assert (await world.ask(eve, {"do": "slow"}))[0] == 403  # said at once, whoever is busy
+        assert time.monotonic() - began < 2
+        slow.let.set()
+        assert [(await each)[0] for each in first] == [200] * MOST
+        assert (await world.ask(olga, {"do": "slow"}))[0] == 200
+        world.api.close()
+
+    asyncio.run(play())
+
+
+def test_the_right_is_asked_for_again_when_the_turn_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one waits for another change, that change takes away the right; or the caller is revoked."""
+
+    async def play() -> None:
+        world, done = World(tmp_path), list[int]()
+
+        def do(*_: Any) -> dict[str, Any]:
+            meanwhile()
+            world.mesh.changes.require_still()  # as `Mesh.turn` does
+            done.append(1)
+            return {}
+
+        monkeypatch.setitem(asking.VERBS, "late", Verb(Fields, do, right="apply"))  # type: ignore[arg-type]
+        olga = world.issuer.token("olga", ["operators"])
+        without = {**world.text, "operators": {}}
+        elsewhere = {**world.text["issuers"]["test"], "audience": ["models", "more"]}
+        others = {**world.text, "issuers": {"test": elsewhere}}
+        for text, status in ((without, 403), (others, 409)):
+            world.stand(world.text)
+            meanwhile = lambda text=text: world.stand(text)  # noqa: E731
+            assert (await world.ask(olga, {"do": "late"}))[0] == status
+        world.stand(world.text)
+        revoked = save_text(Revoked({"test:olga": None}, {}))
+        meanwhile = lambda: (tmp_path / "revocations.json").write_text(revoked) and None  # noqa: E731
+        assert (await world.ask(olga, {"do": "late"}))[0] == 401
+        assert done == []
+        world.api.close()
+
+    asyncio.run(play())
+
+
+def test_tokens_are_verified_by_the_issuers_of_the_policy_that_runs(tmp_path: Path) -> None:
+    async def play() -> None:
+        world = World(tmp_path)
+        olga = world.issuer.token("olga", ["operators"])
+        assert (await world.ask(olga, {"do": "nothing"}))[0] == 400
+        later = TestIssuer()
+        later.write_jwks(tmp_path / "later.json")
+        issuer = {**world.text["issuers"]["test"], "jwks": {"file": str(tmp_path / "later.json")}}
+        world.stand({**world.text, "issuers": {"test": issuer}})
+        assert (await world.ask(olga, {"do": "nothing"}))[0] == 401
+        assert (await world.ask(later.token("olga", ["operators"]), {"do": "nothing"}))[0] == 400
+        world.api.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"x_mw_origin": "1"}, 403),
+        ({"content_type": ""}, 415),
+        ({"x_mw_verify": "SUCCESS"}, 403),
+        ({"x_mw_verify": "FAILED"}, 403),
+        ({"x_mw_authorization": "Basic eA=="}, 401),
+    ],
+)
+def test_a_body_that_nobody_wants_is_still_read(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+    async def play() -> None:
+        world = World(tmp_path)
+        olga = world.issuer.token("olga", ["operators"])
+        assert (await world.ask(olga, {"do": "nothing"}, **headers))[0] == status
+        world.api.close()
+
+    asyncio.run(play())

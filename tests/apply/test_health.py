@@ -1,0 +1,143 @@
+"""Versions whose servers are ill: who is judged to be, what the edge does, and that they come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshward.apply.health import BAD, GOOD, LONGEST, Health, judged
+from tests.apply.versions import PATH, meshward, shown, spread, write_two
+from tests.stack import policies
+from tests.stack.live import apply, policy_of
+from tests.stack.recorder import plain_answer
+from tests.stack.running import Stack, eventually, running
+
+
+def looked(looks: list[tuple[bool, bool]]) -> list[tuple[bool, bool]]:
+    """Who is out after each look at two versions, a second apart."""
+    known: dict[str, Health] = {}
+    found = []
+    for now, (one, two) in enumerate(looks):
+        known = judged(known, {"m/v1": one, "m/v2": two}, float(now))
+        found.append((known["m/v1"].is_out, known["m/v2"].is_out))
+    return found
+
+
+def test_two_bad_looks_eject_and_three_good_ones_return() -> None:
+    ill, well = (True, False), (True, True)
+    assert looked([well, ill, well, ill, well])[-1] == (False, False), "one bad look is none"
+    found = looked([well, ill, ill, well, well, well, well])
+    assert [out for _, out in found] == [False, False, True, True, True, False, False]
+
+
+def test_the_last_one_is_never_ejected() -> None:
+    assert looked([(False, False)] * 9)[-1] == (False, False)
+    found = looked([(True, False)] * 3 + [(False, False)] * 9)
+    assert found[2] == (False, True) and found[-1] == (False, True)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=200, max_size=400))
+def test_never_both_and_never_without_cause(looks: list[tuple[bool, bool]]) -> None:
+    found = looked(looks)
+    assert (True, True) not in found
+    for now in range(1, len(found)):
+        for version in (0, 1):
+            if found[now][version] and not found[now - 1][version]:
+                assert not any(looks[at][version] for at in range(now - BAD + 1, now + 1))
+            if found[now - 1][version] and not found[now][version]:
+                assert all(looks[at][version] for at in range(now - GOOD + 1, now + 1))
+
+
+def test_flapping_is_bounded() -> None:
+    """A version that is ill whenever it is let in: it comes back ever more rarely, and at last once a minute."""
+    known: dict[str, Health] = {}
+    returns = []
+    for now in range(1000):
+        was = known.get("m/v2", Health()).is_out
+        known = judged(known, {"m/v1": True, "m/v2": was}, float(now))
+        if was and not known["m/v2"].is_out:
+            returns.append(now)
+    pauses = [after - before for before, after in pairwise(returns)]
+    assert pauses == sorted(pauses) and pauses[0] < 15 and LONGEST <= pauses[-1] <= LONGEST + 5
+    assert len(returns) < 25
+
+
+# --- a whole instance
+
+
+@pytest.fixture(scope="module")
+def stack(short_dir: Path) -> Iterator[Stack]:
+    with running(short_dir, write_checked) as started:
+        yield started
+
+
+def write_checked(jwks: Path, port: int, directory: Path) -> dict[str, Path]:
+    """As `write_two`; the servers have a health route."""
+    sockets = write_two(jwks, port, directory)
+    text = json.loads((directory / "policy.yaml").read_text())
+    text["servers"]["twofaced"]["health"] = "GET /health"
+    policies.write(directory, text)
+    return sockets
+
+
+def live(stack: Stack) -> list[str]:
+    found: list[str] = json.loads((stack.run / "decide" / "live.json").read_text())["ejected"]
+    return found
+
+
+def test_an_ejected_version_gets_nothing_over_applies_too_and_comes_back(stack: Stack) -> None:
+    alice = stack.issuer.token("alice", ["users"])
+    assert meshward(stack, "traffic", "m1", "v1=1", "v2=1").returncode == 0
+    assert min(spread(stack, alice, 40).values()) > 5
+    revision = stack.instance.revision
+    guard = next(pid for name, pid in stack.processes().items() if name.endswith("m1-v2"))
+    os.kill(guard, signal.SIGSTOP)
+    try:
+        eventually(lambda: live(stack) == ["m1/v2"], 20, "the ejection")
+        assert stack.instance.revision == revision, "the policy did not change"
+        assert spread(stack, alice, 40) == {"v1": 40, "v2": 0}
+        told = shown(stack)
+        assert told["ejected"] == {"v2": "its guard does not answer"} and told["weights"] == {
+            "v1": 1,
+            "v2": 1,
+        }
+        assert "m1/v2: EJECTED, its guard does not answer" in meshward(stack, "status").stdout
+        assert "EJECTED" in meshward(stack, "traffic", "m1").stdout
+        text = json.loads(stack.policy.read_text())
+        text["models"]["m1"]["traffic"] = {"v1": 1, "v2": 1}
+        text["grants"].pop()
+        apply(stack, policy_of(text))
+        assert live(stack) == ["m1/v2"] and spread(stack, alice, 20) == {"v1": 20, "v2": 0}
+    finally:
+        os.kill(guard, signal.SIGCONT)
+    eventually(lambda: live(stack) == [], 20, "the return")
+    assert min(spread(stack, alice, 40).values()) > 5
+    assert shown(stack)["ejected"] == {}
+    assert "EJECTED" not in meshward(stack, "status").stdout
+
+
+def test_a_version_whose_server_is_gone_costs_no_more_requests_once_it_is_ejected(stack: Stack) -> None:
+    """The guard itself finds out, by the server's health route."""
+    alice = stack.issuer.token("alice", ["users"])
+    assert meshward(stack, "traffic", "m1", "v1=1", "v2=1").returncode == 0
+    server = stack.models["m1/v2"]
+    server.answer = lambda _, connection: connection.shutdown(socket.SHUT_RDWR)
+    began = time.monotonic()
+    while not live(stack) and time.monotonic() - began < 60:
+        stack.call("GET", PATH, alice)
+    assert live(stack) == ["m1/v2"]
+    assert {stack.call("GET", PATH, alice).status for _ in range(40)} == {200}
+    assert "no healthy server behind its guard" in shown(stack)["ejected"]["v2"]
+    server.answer = plain_answer
+    eventually(lambda: live(stack) == [], 90, "the return")
+    assert min(spread(stack, alice, 40).values()) > 5

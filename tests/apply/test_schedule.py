@@ -1,0 +1,98 @@
+"""What is replaced when: pure, so that years pass in a moment and clocks may jump."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from meshward.apply.ages import (
+    CA,
+    EDGE_CERTIFICATE,
+    OLD_ROOT,
+    RETIRED_KEYS,
+    ROOT,
+    SIGNING_KEY,
+    SVIDS,
+    Age,
+    Failure,
+    Sight,
+    due,
+)
+from meshward.tokens.keys import RETIRED_FOR
+
+HOUR, DAY = 3600.0, 86400.0
+NOW = 1_790_000_000.0
+
+
+def age(what: str, life: float, share: float, begins: float = NOW) -> Age:
+    return Age(what, what, begins, begins + life, begins + life * share, begins + life * 2 / 3)
+
+
+YOUNG = Sight(
+    (
+        age(ROOT, 3650 * DAY, 0.6),
+        age(CA, 365 * DAY, 0.6),
+        age(SVIDS, HOUR, 1 / 3),
+        age(SVIDS, HOUR, 1 / 3, NOW + 5),
+        age(EDGE_CERTIFICATE, 7 * DAY, 1 / 3),
+        Age(SIGNING_KEY, "", NOW, None, NOW + DAY, NOW + 1.5 * DAY),
+    ),
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (10, ()),
+        (HOUR / 3, (SVIDS,)),
+        (DAY, (SVIDS, SIGNING_KEY)),
+        (3 * DAY, (SVIDS, EDGE_CERTIFICATE, SIGNING_KEY)),
+        (220 * DAY, (CA, EDGE_CERTIFICATE, SIGNING_KEY)),
+        (2200 * DAY, (ROOT, CA, EDGE_CERTIFICATE, SIGNING_KEY)),
+    ],
+)
+def test_each_in_its_time_and_leaves_come_with_their_authority(
+    after: float, expected: tuple[str, ...]
+) -> None:
+    assert due(YOUNG, NOW + after) == expected
+
+
+def test_everything_is_replaced_before_two_thirds_of_its_life() -> None:
+    for each in YOUNG.ages:
+        assert each.rotates is not None and each.rotates < each.alarm
+        assert each.what in due(Sight((each,), {}), each.alarm - 1)
+        assert not each.finding(each.rotates) and each.finding(each.alarm)
+
+
+def test_a_clock_that_was_set_back_makes_new_leaves_and_no_new_root() -> None:
+    assert due(YOUNG, NOW - DAY) == (CA, EDGE_CERTIFICATE, SIGNING_KEY)
+    leaves = tuple(each for each in YOUNG.ages if each.what == SVIDS)
+    assert due(Sight(leaves, {}), NOW - DAY) == (SVIDS,)
+
+
+def test_what_failed_is_tried_again_and_a_begun_root_goes_on() -> None:
+    assert due(replace(YOUNG, failures={SIGNING_KEY: Failure("", NOW)}), NOW + 10) == (SIGNING_KEY,)
+    assert due(replace(YOUNG, unfinished=True), NOW + 10) == (ROOT,)
+    old = Age(OLD_ROOT, "", NOW, NOW + DAY, NOW + 20, NOW + DAY)
+    assert due(Sight((old,), {}), NOW + 19) == () and due(Sight((old,), {}), NOW + 20) == (OLD_ROOT,)
+
+
+def test_retired_signing_keys_are_forgotten_when_their_tokens_have_ended() -> None:
+    assert due(replace(YOUNG, retired=NOW), NOW + RETIRED_FOR - 1) == ()
+    assert due(replace(YOUNG, retired=NOW), NOW + RETIRED_FOR) == (RETIRED_KEYS,)
+
+
+def test_a_certificate_from_files_is_left_to_whoever_keeps_them() -> None:
+    files = Age(EDGE_CERTIFICATE, "the edge", NOW, NOW + DAY, None, NOW + DAY * 2 / 3)
+    sight = Sight((files,), {EDGE_CERTIFICATE: Failure("", NOW)})
+    assert due(sight, NOW + 2 * DAY) == due(sight, NOW - DAY) == ()
+    assert "server certificate expired" in files.finding(NOW + DAY) and "renew its files" in files.finding(
+        NOW + DAY
+    )
+
+
+def test_a_finding_says_what_expired_and_how_to_mend_it() -> None:
+    told = age(SVIDS, HOUR, 1 / 3).finding(NOW + HOUR)
+    assert told.startswith("workload certificate expired") and "`meshward rotate svids`" in told

@@ -1,0 +1,73 @@
+"""`status` says whether records are kept, and if not, why, in the collector's words."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from meshward.audit.collector import HEARTBEAT
+from meshward.runtime import directories
+from meshward.runtime.directories import State, open_state, run_path
+from meshward.runtime.proof import proof
+from meshward.runtime.report import PartReport, Phase
+from meshward.runtime.status import Status
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    monkeypatch.setattr(directories, "ROOT_RUN", tmp_path / "lib")
+    return open_state(tmp_path / "state")
+
+
+def beat(state: State, age: float, lag: int = 0) -> None:
+    path = run_path(state) / HEARTBEAT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"read": 1, "lag": lag, "at": time.time()}))
+    os.utime(path, (time.time() - age,) * 2)
+
+
+def test_a_fresh_heartbeat_is_a_proof(state: State) -> None:
+    beat(state, 0.8)
+    found = proof(state)
+    assert found.fresh and found.lines() == [f"records are kept, last proof {found.age:.1f} s ago"]
+    beat(state, 0.8, lag=77)
+    assert "77 bytes of logs wait" in proof(state).lines()[0]
+
+
+@pytest.mark.parametrize("age", [11.0, 3600.0, -60.0])
+def test_an_old_one_or_one_from_the_future_is_none(state: State, age: float) -> None:
+    beat(state, age)
+    complaint = {"event": "cannot write", "code": "MW4005", "remedy": "make room", "level": "error"}
+    lines = [json.dumps({"event": "collecting", "level": "info"}), json.dumps(complaint), "no json", "[]"]
+    state.log("collector").write_text("\n".join(lines))
+    found = proof(state)
+    assert not found.fresh and "cannot write" in found.lines()[0] and "make room" in found.lines()[1]
+
+
+def test_no_heartbeat_is_no_proof_and_points_at_the_log(state: State) -> None:
+    found = proof(state)
+    assert not found.fresh and found.age is None and str(state.log("collector")) in found.lines()[1]
+
+
+def test_the_bound_is_the_policys(state: State) -> None:
+    beat(state, 15)
+    assert not proof(state).fresh
+    (state.path / "policy.json").write_text(json.dumps({"audit": {"max_blind": "20s"}}))
+    assert proof(state).fresh and proof(state).bound == 20
+
+
+def test_an_instance_that_keeps_no_records_is_not_healthy(state: State) -> None:
+    part = PartReport("collector", Phase.RUNNING, os.getpid(), 0, 0.0, 0, "")
+
+    def seen() -> Status:
+        return Status(str(state.path), 1, (part,), (), (), (), (), records=proof(state))
+
+    beat(state, 0)
+    assert seen().healthy and any("records are kept" in line for line in seen().lines())
+    beat(state, 60)
+    assert not seen().healthy and any("RECORDS ARE NOT KEPT" in line for line in seen().lines())
+    assert seen().as_json()["records"]["age"] > 59
