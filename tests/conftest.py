@@ -28,7 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="comma-separated programs whose absence fails the run (nginx,envoy,oidc-provider)",
     )
-    parser.addoption("--long", action="store_true", help="kill an apply 200 times, not 12")
+    parser.addoption(
+        "--long", action="store_true", help="kill an apply 200 times, not 12; rotate each key 20 times, not 6"
+    )
     parser.addoption(
         "--report", action="store_true", help="print the conformance table: role x model x action x route"
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from meshward.apply.afar import named_here, require_nothing_of_this_machine
+from meshward.apply.local import is_ours
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.policy.schema import Policy
 
@@ -39,7 +41,10 @@ BASE: dict[str, Any] = {
                 "v1": {"server": "mine", "url": "unix:/run/m.sock", "credential": "key"},
                 "v2": {"server": "mine", "url": "http://10.1.1.1:8000", "replicas": ["http://model.corp:80"]},
             }
-        }
+        },
+        "own": {
+            "versions": {"v1": {"server": "mine", "url": "http://127.0.0.1:8001", "credential": "generated"}}
+        },
     },
     "grants": [{"id": "use", "roles": ["user"], "models": "all", "actions": ["infer"]}],
 }
@@ -88,15 +93,25 @@ REFUSED = [
     (server("https://x.localhost"), "models.new.versions.v1: https://x.localhost"),
     (put("models/m/versions/v2/replicas", ["http://127.0.0.1:1"]), "models.m.versions.v2: http://127.0.0.1:1"),
     (server("https://evil.example.com", credential="key"), "models.new.versions.v1.credential: key to https://evil.example.com"),
+    *((server(f"http://[{address}]:80"), f"models.new.versions.v1: http://[{address}]:80")
+      for address in ("fec0::1", "::127.0.0.1", "64:ff9b:1::7f00:1", "::ffff:0:7f00:1", "2002:7f00:1::")),
+    # A generated key may be there already, and demanded by another server: of a revision before this one, too.
+    (server("http://93.184.216.34:80", credential="generated"),
+     "models.new.versions.v1.credential: generated to http://93.184.216.34:80"),
+    (put("models/own/versions/v1/url", "http://93.184.216.34:80"),
+     "models.own.versions.v1.credential: generated to http://93.184.216.34:80"),
+    (put("models/own/versions/v1/url", "http://10.1.1.1:8000"),
+     "models.own.versions.v1.credential: generated to http://10.1.1.1:8000"),
     (put("models/m/versions/v2/credential", "key"), "models.m.versions.v2.credential: key to http://10.1.1.1:8000"),
 ]  # fmt: skip
 FREE = [
     server("https://x.endpoints.example.com"),
-    server("https://x.endpoints.example.com", credential="generated"),
     server("unix:/run/m.sock"),
     server("http://10.1.1.1:8000"),
     server("http://model.corp"),  # port 80 is what it has
     server("http://93.184.216.34:80"),
+    server("http://[2606:4700::1]:80"),
+    put("models/own/timeout", "90s"),
     put("models/m/traffic", {"v1": 1, "v2": 2}),
     put("roles/user", [{"issuer": "corp", "group": "others"}]),
     put("operators/apply", ["user"]),
@@ -108,6 +123,10 @@ FREE = [
 ]
 
 
+def nobodys(_: object) -> bool:
+    return False
+
+
 def policies(edit: Callable[[dict[str, Any]], Any]) -> tuple[Policy, Policy]:
     changed = copy.deepcopy(BASE)
     edit(changed)
@@ -117,13 +136,21 @@ def policies(edit: Callable[[dict[str, Any]], Any]) -> tuple[Policy, Policy]:
 @pytest.mark.parametrize(("edit", "named"), REFUSED, ids=[named for _, named in REFUSED])
 def test_it_is_refused_by_name(edit: Callable[[dict[str, Any]], Any], named: str) -> None:
     old, new = policies(edit)
-    assert next(named_here(old, new)) == named
+    assert next(named_here(old, new, nobodys)) == named
     with pytest.raises(MeshwardError) as refused:
-        require_nothing_of_this_machine(old, new)
+        require_nothing_of_this_machine(old, new, nobodys)
     assert (refused.value.code, refused.value.exit_code) == ("MW3071", Exit.UNSAFE)
     assert named in refused.value.message and "without --edge" in refused.value.remedy
 
 
 @pytest.mark.parametrize("edit", FREE)
 def test_what_says_nothing_of_the_machine_is_free(edit: Callable[[dict[str, Any]], Any]) -> None:
-    assert list(named_here(*policies(edit))) == []
+    assert list(named_here(*policies(edit), nobodys)) == []
+
+
+@pytest.mark.parametrize("url", ["http://93.184.216.34:80", "http://[2606:4700::1]:80"])
+def test_a_public_address_may_be_this_machines_own(url: str) -> None:
+    old, new = policies(server(url))
+    named = list(named_here(old, new, lambda address: str(address) in url))
+    assert named == [f"models.new.versions.v1: {url}"] and list(named_here(old, new, nobodys)) == []
+    assert is_ours(ip_address("127.0.0.1")) and not is_ours(ip_address("93.184.216.34"))

@@ -7,12 +7,14 @@ import json
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from meshward.apply.changes import Changes
 from meshward.apply.mesh import Mesh
+from meshward.apply.walks import Walks
 from meshward.audit.changes import Change, changes_of
 from meshward.audit.lines import ChangeLine, parse
 from meshward.kit.errors import Exit, MeshwardError
@@ -102,6 +104,7 @@ def test_no_text_of_anybody_can_end_a_line_or_begin_another(changes: Changes, tm
 def test_whoever_lost_the_right_while_waiting_changes_nothing(tmp_path: Path) -> None:
     mesh: Any = object.__new__(Mesh)
     mesh.changes, mesh._turn = Changes(tmp_path / "changes.log"), threading.Lock()
+    mesh._parts = SimpleNamespace(stopping=False)
     allowed, done = [True], list[int]()
 
     def still() -> None:
@@ -127,6 +130,30 @@ def test_whoever_lost_the_right_while_waiting_changes_nothing(tmp_path: Path) ->
     assert (change.outcome, change.facts) == ("refused", {"code": "MW3072"})
 
 
+@pytest.mark.parametrize(("parts", "why"), [(None, "starting"), (SimpleNamespace(stopping=True), "stopped")])
+def test_nothing_is_changed_while_the_instance_starts_or_stops(tmp_path: Path, parts: Any, why: str) -> None:
+    """A revocation then, say, would stand in STATE and at no hop, or be written to a STATE that is another's."""
+    mesh: Any = object.__new__(Mesh)
+    mesh.changes, mesh._turn, mesh._parts = Changes(tmp_path / "changes.log"), threading.Lock(), parts
+    with pytest.raises(MeshwardError, match=why) as told, mesh.turn():
+        raise AssertionError("changed")
+    assert told.value.exit_code is Exit.CONFLICT and not mesh._turn.locked()
+
+
+def test_a_stop_waits_for_the_change_that_is_under_way(tmp_path: Path) -> None:
+    mesh: Any = object.__new__(Mesh)
+    mesh.changes, mesh._turn = Changes(tmp_path / "changes.log"), threading.Lock()
+    mesh._parts, mesh.walks = SimpleNamespace(stopping=False), Walks(tmp_path)
+    stopping = threading.Thread(target=mesh.wait_for_last)
+    with mesh.turn():
+        mesh._parts.stopping = True
+        stopping.start()
+        stopping.join(0.1)
+        assert stopping.is_alive()
+    stopping.join(5)
+    assert not stopping.is_alive() and not mesh._turn.locked()
+
+
 def _run(work: Any, ended: list[BaseException]) -> None:
     try:
         work()
@@ -135,7 +162,7 @@ def _run(work: Any, ended: list[BaseException]) -> None:
 
 
 def test_what_the_instance_does_by_itself_is_a_change_of_its_own(changes: Changes, tmp_path: Path) -> None:
-    changes.note("meshward", "renew", {"generation": "3"})
+    changes.note("the instance", "renew", {"generation": "3"})
     changes.refused("test:bob", "apply", "MW3072", {"from": "192.0.2.1"})
     first, second = told(tmp_path / "changes.log")
     assert (first.did, first.outcome, first.facts) == ("renew", "done", {"generation": "3"})

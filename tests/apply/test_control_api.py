@@ -11,16 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshward.apply.ask import VERBS
+from meshward.audit.collector import CHANGES
+from meshward.audit.lines import REFUSED, ChangeLine, change_text
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
 from meshward.login.keep import Keep, Login
+from meshward.login.wire import MAX_DOCUMENT
 from tests.apply.control import applying, ask, state_of, write_operated
 from tests.stack.issuer import KID, URL, TestIssuer
 from tests.stack.live import apply, policy_of
@@ -232,6 +236,13 @@ BODIES = {
     "not utf-8": (b'{"do": "\xff"}', 400),
     "NaN": (b'{"do": "rollback", "revision": NaN}', 400),
     "a broken policy": (b'{"do": "apply", "policy": "x: ["}', 422),
+    "a long reason": (b'{"do": "rollback", "revision": 1, "reason": "%s"}' % (b"x" * 1001), 400),
+    "a long subject": (b'{"do": "revoke", "subject": "%s"}' % (b"x" * 8193), 400),
+    "no year that there is": (b'{"do": "revoke", "subject": "test:x", "until": 1%s}' % (b"0" * 30), 400),
+    "an overlap of ages": (
+        b'{"do": "rotate", "what": "ca", "root": true, "overlap": 1%s}' % (b"0" * 18),
+        400,
+    ),
     "no policy": (b'{"do": "apply", "policy": "{}"}', 422),
     "too large": (b" " * (CONTROL_BODY + 1), 413),
 }
@@ -247,6 +258,15 @@ def test_a_body_that_asks_for_nothing_changes_nothing(
     assert reply.status == status, reply.body
     assert "Traceback" not in reply.body.decode() and state_of(stack) == before
     assert ask(stack, operator, {"do": "history"}).status == 200
+
+
+def test_no_secret_is_given_from_afar(stack: Stack, operator: str) -> None:
+    reply = ask(
+        stack,
+        operator,
+        {"do": "rotate", "what": "credential", "name": "hf", "value": "of an account of theirs"},
+    )
+    assert reply.status == 422 and reply.json["failed"]["code"] == "MW3071", reply.body
 
 
 def test_slow_bodies_of_others_do_not_keep_an_operator_out(stack: Stack, operator: str) -> None:
@@ -292,6 +312,46 @@ def test_an_operator_who_is_none_any_more_is_refused_with_the_next_request(
     apply(stack, policy_of(changed))
     for group in ("operators", "others", "bosses"):
         assert ask(stack, stack.issuer.token("x", [group]), {"do": "history"}).status == 403
+
+
+def test_refusals_without_end_do_not_make_the_history_too_long_to_be_read(
+    stack: Stack, text: dict[str, Any], operator: str
+) -> None:
+    """Anybody with a token can be refused five times a second; clients read a megabyte."""
+    line = ChangeLine("", str(time.time()), "test:eve", "ask", REFUSED, json.dumps({"why": "x" * 200}))
+    lines = [change_text(replace(line, id=f"{number:032x}")) for number in range(5000)]
+    with (stack.run / CHANGES).open("a") as log:
+        log.write("".join(f"{each}\n" for each in lines))
+    eventually(lambda: len(changes(stack)) > 5000, 30, "the lines in the records")
+    reply = ask(stack, operator, {"do": "history", "changes": True})
+    assert reply.status == 200 and len(reply.body) < MAX_DOCUMENT
+    told = reply.json["done"]
+    assert told["more"] and told["changes"] and told["changes"] == changes(stack)[: len(told["changes"])]
+    assert "more" in ask(stack, operator, {"do": "history"}).json["done"]
+
+
+def test_no_server_is_one_of_our_own_sockets(stack: Stack, text: dict[str, Any]) -> None:
+    """By a guard's admin socket its clients would read its configuration, and stop it."""
+    ours = [
+        *(stack.run / "guards" / "00" / name for name in ("admin.sock", "guard.sock")),
+        stack.run / "decide" / "decide.sock",
+        stack.run / "control" / "control.sock",
+        stack.state / "control.sock",
+    ]
+    link = stack.policy.parent / "link.sock"
+    link.symlink_to(ours[0])
+    before = state_of(stack)
+    for socket_file in (*ours, link):
+        for key in ("url", "replicas"):
+            changed = copy.deepcopy(text)
+            url = f"unix:{socket_file}"
+            changed["models"]["m2"]["versions"]["v1"][key] = url if key == "url" else [url]
+            with pytest.raises(MeshwardError) as refused:
+                apply(stack, policy_of(changed), allow=["widening"])
+            told = refused.value
+            assert (told.code, told.exit_code) == ("MW3013", Exit.UNSAFE), (socket_file, told.message)
+            assert "meshward's own" in told.message
+    assert state_of(stack) == before
 
 
 def test_nothing_of_the_machine_can_be_named_from_afar(

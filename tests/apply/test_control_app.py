@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from meshward.apply import ask as asking
-from meshward.apply.api import MOST, ControlApi
+from meshward.apply.api import MOST, MOST_OF_ONE, ControlApi
 from meshward.apply.changes import Changes
 from meshward.apply.standing import Standing
 from meshward.apply.verbs.request import Fields, Verb
@@ -87,12 +87,18 @@ def test_no_more_than_so_many_are_answered_and_nobody_waits_in_the_loop(tmp_path
         world = World(tmp_path)
         olga = world.issuer.token("olga", ["operators"])
         assert (await world.ask(olga, {"do": "nothing"}))[0] == 400
-        first = [asyncio.create_task(world.ask(olga, {"do": "slow"})) for _ in range(MOST)]
+        otto, oda = (world.issuer.token(name, ["operators"]) for name in ("otto", "oda"))
+        first = [asyncio.create_task(world.ask(olga, {"do": "slow"})) for _ in range(MOST_OF_ONE)]
         for _ in first:
             await asyncio.to_thread(slow.under_way.acquire)
         began = time.monotonic()
         status, told = await world.ask(olga, {"do": "slow"})
         assert (status, told["error_type"]) == (503, "too_many_changes")
+        assert (await world.ask(otto, {"do": "nothing"}))[0] == 400  # another operator is not kept out
+        first += [asyncio.create_task(world.ask(otto, {"do": "slow"})) for _ in range(MOST - MOST_OF_ONE)]
+        for _ in range(MOST - MOST_OF_ONE):
+            await asyncio.to_thread(slow.under_way.acquire)
+        assert (await world.ask(oda, {"do": "slow"}))[0] == 503
         eve = world.issuer.token("eve", ["bosses"])
         assert (await world.ask(eve, {"do": "slow"}))[0] == 403  # said at once, whoever is busy
         assert time.monotonic() - began < 2

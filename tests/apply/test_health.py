@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshward.apply.control import ask
 from meshward.apply.health import BAD, GOOD, LONGEST, Health, judged
 from tests.apply.versions import PATH, meshward, shown, spread, write_two
 from tests.stack import policies
@@ -141,3 +142,19 @@ def test_a_version_whose_server_is_gone_costs_no_more_requests_once_it_is_ejecte
     server.answer = plain_answer
     eventually(lambda: live(stack) == [], 90, "the return")
     assert min(spread(stack, alice, 40).values()) > 5
+
+
+def test_a_walk_watches_the_health_of_a_version_that_has_all_the_traffic(stack: Stack) -> None:
+    """Nobody calls, so no request can tell; and there is no rival for whose sake it would be ejected."""
+    assert meshward(stack, "traffic", "m1", "v1=1", "v2=0").returncode == 0
+    walk = {"version": "v2", "steps": [100], "every": 600, "bound": 1.0, "least": 20}
+    ask(stack.state, {"do": "traffic", "model": "m1", **walk}, lambda _: None)
+    eventually(lambda: shown(stack)["weights"] == {"v1": 0, "v2": 100}, what="the step")
+    stack.models["m1/v2"].answer = lambda _, connection: connection.shutdown(socket.SHUT_RDWR)
+    try:
+        eventually(lambda: shown(stack)["walk"]["over"], 40, "the way back")
+    finally:
+        stack.models["m1/v2"].answer = plain_answer
+    told = shown(stack)
+    assert told["walk"]["state"] == "walked back" and "no healthy server" in told["walk"]["why"], told
+    assert told["weights"] == {"v1": 1, "v2": 0}

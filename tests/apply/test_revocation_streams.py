@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import ssl
 import threading
 import time
@@ -22,7 +24,10 @@ import pytest
 from huggingface_hub.errors import TextGenerationError
 
 from meshward.apply.control import ask
-from meshward.edge.revoked import EDGE_FILE
+from meshward.edge.revoked import EDGE_FILE, Revoked, edge_text
+from meshward.kit.durable import write_atomic
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.runtime.instance import Guarded
 from tests.stack import policies
 from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock
@@ -299,6 +304,55 @@ def test_a_revoked_agent_is_refused_by_the_guard_until_it_ends_by_itself(stack: 
         eventually(lambda: json.loads(kept.read_text())["agents"] == {}, what="the end in STATE")
     finally:
         stack.models["chat/v1"].answer = LONG
+
+
+def test_a_long_list_costs_the_edge_nothing(stack: Stack) -> None:
+    """Each of 40 answers looks for its ties among 200,000: to read them whole takes 0.1 s each time."""
+    file = stack.run / "edge" / EDGE_FILE
+    stat, many = file.stat(), {f"test:nobody{number}": None for number in range(200_000)}
+    asked = [(token(stack, f"user{number}", jti=f"t{number}"), CHAT) for number in range(40)]
+    before = edge_seconds(stack)
+    with streaming(stack, *asked) as answers:
+        eventually(lambda: all(answer.body for answer in answers))
+        revoked = edge_text(Revoked({**many, "test:user7": None}))
+        write_atomic(file, revoked, stat.st_mode & 0o777, stat.st_gid)
+    assert edge_seconds(stack) - before < 2.0
+    ended = [len(answer.events) < COUNT for answer in answers]
+    assert ended == [number == 7 for number in range(40)]
+    revoke(stack, subject="test:mallory")  # writes the list anew
+
+
+def edge_seconds(stack: Stack) -> float:
+    """Of processor time that nginx's workers have had."""
+    master = stack.processes()["edge"]
+    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    ticks = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in workers]
+    return sum(int(each[11]) + int(each[12]) for each in ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_guard_that_hangs_keeps_no_other_hop_from_refusing(stack: Stack) -> None:
+    inside, root = Inside(stack), str(stack.state / "root.pem")
+    first, last = stack.guard("chat"), stack.guard("tgi")
+    pid = next(pid for name, pid in stack.processes().items() if "-chat-" in name)
+
+    def at_the(guard: Guarded, path: str) -> int:
+        found = knock(
+            guard, root, "POST", path, svid=inside.svid(), txn=inside.txn(f"{guard.model}.infer"), body=b"{}"
+        )
+        return found.status if found else 0
+
+    stack.models["tgi/v1"].answer = Stream(tgi_event, 1, 0)
+    assert at_the(last, "/generate") == 200
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(MeshwardError) as told:
+            revoke(stack, subject="test:alice")
+        assert told.value.exit_code is Exit.HOP_REFUSED and "chat/v1" in told.value.message
+        assert at_the(last, "/generate") == 403, "the guard after the one that hangs"
+        assert stack.call("POST", CHAT, token(stack, "alice"), {"model": "m"}).status == 401
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: at_the(first, "/v1/chat/completions") == 403, what="what it was given while it hung")
 
 
 @pytest.mark.parametrize(

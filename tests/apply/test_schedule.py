@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from meshward.apply import schedule
 from meshward.apply.ages import (
     CA,
     EDGE_CERTIFICATE,
@@ -17,7 +23,10 @@ from meshward.apply.ages import (
     Age,
     Failure,
     Sight,
+    _svid_age,
     due,
+    load_failures,
+    save_failure,
 )
 from meshward.tokens.keys import RETIRED_FOR
 
@@ -82,6 +91,54 @@ def test_what_failed_is_tried_again_and_a_begun_root_goes_on() -> None:
 def test_retired_signing_keys_are_forgotten_when_their_tokens_have_ended() -> None:
     assert due(replace(YOUNG, retired=NOW), NOW + RETIRED_FOR - 1) == ()
     assert due(replace(YOUNG, retired=NOW), NOW + RETIRED_FOR) == (RETIRED_KEYS,)
+
+
+def test_retired_signing_keys_of_the_future_are_looked_at_too() -> None:
+    """The clock was set back: else a key would be accepted for as long as that, and not for three minutes."""
+    assert due(replace(YOUNG, retired=NOW + HOUR), NOW + 10) == (RETIRED_KEYS,)
+
+
+def test_what_cannot_be_read_is_due_and_hinders_nothing(tmp_path: Path) -> None:
+    (tmp_path / "svid.json").write_text("{")
+    for name in ("svid.json", "nowhere.json"):
+        found = _svid_age("the guard of m/v1", tmp_path / name)
+        assert due(Sight((found,), {}), NOW) == (SVIDS,) and "expired" in found.finding(NOW)
+
+
+def test_two_failures_at_the_same_time_are_both_kept(tmp_path: Path) -> None:
+    def keep(what: str) -> None:
+        for turn in range(60):
+            save_failure(tmp_path, what, f"{turn}")
+            assert load_failures(tmp_path)[what].why == f"{turn}"
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(keep, (SVIDS, CA, SIGNING_KEY, EDGE_CERTIFICATE)))
+
+
+def test_a_fault_of_the_files_hinders_no_renewal_and_a_clock_that_jumps_is_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looks = list[float]()
+    mesh: Any = SimpleNamespace(machine=SimpleNamespace(state=SimpleNamespace(path=tmp_path)))
+
+    def broken(_: object) -> None:
+        raise OSError("no space is left")
+
+    async def follow() -> None:
+        task = asyncio.create_task(schedule.keep_current(mesh))
+        for jump in (0.0, 2 * DAY, -HOUR):
+            monkeypatch.setattr(schedule, "_clock", lambda jump=jump: jump)
+            before = len(looks)
+            async with asyncio.timeout(5):
+                while len(looks) == before:
+                    await asyncio.sleep(0.01)
+        task.cancel()
+
+    monkeypatch.setattr(schedule, "POLL", 0.01)
+    monkeypatch.setattr(schedule, "take_files", broken)
+    monkeypatch.setattr(schedule, "replace_due", lambda _: looks.append(1))
+    asyncio.run(follow())
+    assert len(looks) == 3
 
 
 def test_a_certificate_from_files_is_left_to_whoever_keeps_them() -> None:

@@ -18,6 +18,7 @@ import pytest
 from meshward.apply.ask import VERBS
 from meshward.apply.control import ask, user_name
 from meshward.apply.traffic import MOST, checked, with_traffic
+from meshward.cli.main import main
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.change import compare
 from meshward.plan.resolve import resolve
@@ -180,11 +181,18 @@ def test_twenty_changes_under_load_cost_no_request(stack: Stack, alice: str) -> 
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_changes_nothing(
-    stack: Stack, alice: str, arguments: list[str], says: str
+    stack: Stack,
+    alice: str,
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = stack.instance.revision
-    done = meshward(stack, "traffic", *arguments)
-    assert done.returncode == Exit.USAGE and says in done.stderr, done
+    monkeypatch.setattr(sys, "argv", ["meshward", "traffic", *arguments, "--state", str(stack.state)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == Exit.USAGE and says in capsys.readouterr().err
     assert stack.instance.revision == before
 
 
@@ -268,6 +276,20 @@ def test_stop_ends_it_where_it_is_and_stop_back_where_it_was(stack: Stack, alice
     _begin(stack, 50)
     assert meshward(stack, "traffic", "m1", "--stop", "--back").returncode == 0
     assert shown(stack)["weights"] == {"v1": 70, "v2": 30} and shown(stack)["walk"]["state"] == "walked back"
+
+
+def test_a_walk_ends_where_it_is_when_its_author_is_revoked(stack: Stack, alice: str) -> None:
+    me = {"do": "revoke", "subject": user_name(os.getuid())}
+    _begin(stack, 30, every="1s", further=",100")
+    ask(stack.state, me, lambda _: None)
+    try:
+        with load(stack, alice):
+            eventually(lambda: shown(stack)["walk"]["over"], 20, "the end of the walk")
+    finally:
+        ask(stack.state, {**me, "until": 1}, lambda _: None)
+    walk = shown(stack)["walk"]
+    assert (walk["state"], shown(stack)["weights"]) == ("ended", {"v1": 70, "v2": 30}), walk
+    assert "its author was revoked" in walk["why"]
 
 
 def test_ctrl_c_leaves_the_walk_running_and_says_so(stack: Stack, alice: str) -> None:

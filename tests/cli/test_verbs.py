@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from meshward.cli.main import main
 from tests.stack.command import meshward
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,11 @@ def test_explain_permits_and_denies() -> None:
         ("revoke", "--subject", "a:b", "--token-id", "c"),
         ("revoke", "--subject", "a:b", "--until", "tomorrow"),
         ("revoke", "--until", "2030-01-01 00:00"),
+        ("revoke", "--token-id", ""),
+        ("rotate", "ca", "--overlap", "2h"),
+        ("rotate", "ca", "--root", "--finish", "--overlap", "2h"),
+        ("traffic", "m", "v1=9999999"),
+        ("history", "--edge", "http://models.example.com"),
         ("up", str(EXAMPLE), "--demo"),
         ("trace", "x", "--state", "/nonexistent"),
     ],
@@ -76,10 +82,31 @@ def test_wrong_usage_is_exit_2_with_a_sentence(arguments: tuple[str, ...]) -> No
     assert done.stderr.strip() and "Traceback" not in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("rollback", "first"), ("apply",), ("rotate", "socks"), ("traffic", "m", "--no")],
+)
+def test_wrong_usage_is_json_where_that_was_asked_for(arguments: tuple[str, ...]) -> None:
+    done = meshward(*arguments, "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 2 and told["exit"] == 2 and done.stderr == "", done
+    assert [each["code"] for each in told["problems"]] == ["MW0909"] and told["problems"][0]["message"], told
+
+
+def test_ctrl_c_before_a_verb_begins_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("meshward.cli.main.app", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+
+
 def test_up_refuses_by_name_what_it_does_not_enforce(tmp_path: Path) -> None:
     done = meshward("up", str(EXAMPLE), "--state", str(tmp_path / "s"))
     assert done.returncode == 4, done
-    for feature in ("agents", "credential", "tokens", "when.via", "on_request", "calls"):
+    for feature in ("agents", "operators.audit", "tokens", "when.via", "on_request", "calls"):
         assert feature in done.stderr, (feature, done.stderr)
 
 

@@ -19,6 +19,7 @@ from meshward.kit.secret import Secret
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, render, validate_command
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute
+from meshward.targets.envoy.resources import SentKey
 from meshward.targets.envoy.twins import together
 
 
@@ -201,10 +202,10 @@ def _attempts(guard: Guard, name: str) -> int:
 # --- the static twin, judged by the vendor before anything is switched ---
 
 
-def files(directory: str = "/run/guard") -> GuardFiles:
-    authority, guarded = Authority(), view("unix:/run/m.sock")
+def files(directory: str = "/run/guard", sent: SentKey | None = None) -> GuardFiles:
+    authority, guarded = Authority(), view("unix:/run/m.sock", credential=sent is not None)
     own = authority.issue(guarded.spiffe_id, dns=guarded.dns_name)
-    identity = GuardIdentity(own.chain, Secret(own.key), authority.bundle, (Signer().jwk,))
+    identity = GuardIdentity(own.chain, Secret(own.key), authority.bundle, (Signer().jwk,), sent)
     return render(guarded, GuardSettings(directory), identity)
 
 
@@ -258,7 +259,8 @@ def test_a_twin_with_another_certificates_key_is_refused(tmp_path: Path) -> None
 
 
 def test_many_twins_are_judged_in_one_go_and_one_spoils_all(tmp_path: Path) -> None:
-    several = [files(f"/run/{number}").twin for number in range(3)]
+    keys = (None, SentKey(Secret("of its server"), "1"), None)
+    several = [files(f"/run/{number}", key).twin for number, key in enumerate(keys)]
     one = json.loads(together(several))
     names = [each["name"] for each in one["static_resources"]["listeners"]]
     assert len(set(names)) == len(names) == 3

@@ -207,6 +207,11 @@ SECRET: dict[str, Any] = {
     "models": {
         name: {"versions": {"v1": {"server": "mine", "url": f"unix:/run/{name}.sock", "credential": "hf"}}}
         for name in ("m1", "m2")
+    }
+    | {
+        "own": {
+            "versions": {"v1": {"server": "mine", "url": "unix:/run/own.sock", "credential": "generated"}}
+        }
     },
 }
 
@@ -235,6 +240,10 @@ def replica(policy: dict[str, Any], model: str, url: str) -> None:
             ],
         ),
         (lambda p: p["models"]["m1"]["versions"]["v1"].update(credential="generated"), []),
+        (
+            lambda p: p["models"]["own"]["versions"]["v1"].update(url="http://93.184.216.34:80"),
+            ["the secret generated, from what is kept for own/v1, is sent to http://93.184.216.34:80"],
+        ),
         (lambda p: p["models"]["m1"]["versions"]["v1"].pop("credential"), []),
     ],
 )

@@ -144,8 +144,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(directory: Path, write_policy: Callable[[Path, int, Path], dict[str, Path]]) -> Iterator[Stack]:
-    """Run an instance in `directory`.
+def running(
+    directory: Path, write_policy: Callable[[Path, int, Path], dict[str, Path]], program: str = "meshward"
+) -> Iterator[Stack]:
+    """Run an instance in `directory`. `program`: the module that is run, `tests.stack.hasty` or `meshward` itself.
 
     `write_policy(jwks_file, port, directory)` writes `directory`/policy.yaml and returns each version's socket.
     """
@@ -158,7 +160,7 @@ def running(directory: Path, write_policy: Callable[[Path, int, Path], dict[str,
     models = {name: Recorder(path, gid) for name, path in sockets.items()}
     log = (directory / "up.log").open("w")
     process = subprocess.Popen(
-        [sys.executable, "-m", "meshward", "up", str(directory / "policy.yaml"), "--state", str(state)],
+        [sys.executable, "-m", program, "up", str(directory / "policy.yaml"), "--state", str(state)],
         stdout=log, stderr=log, text=True, start_new_session=True,
     )  # fmt: skip
     stack = Stack(state, directory / "policy.yaml", "models.test", port, issuer, models, process)

@@ -6,22 +6,26 @@ afar a policy cannot come to name such a thing. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.policy.schema import Issuer, Jwks, Policy, Version
 from meshward.policy.servers import GENERATED
 from meshward.policy.urls import parse_server_url, server_key
+from meshward.policy.values import Address
 
-_WRAPPING = tuple(
-    map(ip_network, ("64:ff9b::/96", "2002::/16", "2001::/32"))
-)  # an IPv4 address, which may be near
+_GLOBAL = ip_network("2000::/3")  # the rest of IPv6 is local, or holds an IPv4 address, which may be near
+_WRAPPING = tuple(map(ip_network, ("2002::/16", "2001::/32")))  # so do these
 
 
-def require_nothing_of_this_machine(old: Policy, new: Policy) -> None:
+IsOurs = Callable[[Address], bool]
+"""Whether this machine itself has an address, which then may be a public one."""
+
+
+def require_nothing_of_this_machine(old: Policy, new: Policy, is_ours: IsOurs) -> None:
     """Raises MeshwardError (MW3071, exit 4) where `new` names something of this machine that `old` does not."""
-    found = list(named_here(old, new))
+    found = list(named_here(old, new, is_ours))
     if found:
         raise MeshwardError(
             "MW3071",
@@ -31,7 +35,7 @@ def require_nothing_of_this_machine(old: Policy, new: Policy) -> None:
         )
 
 
-def named_here(old: Policy, new: Policy) -> Iterator[str]:
+def named_here(old: Policy, new: Policy, is_ours: IsOurs) -> Iterator[str]:
     """Each such thing, as the key of the policy."""
     if new.credentials != old.credentials:
         yield "credentials"
@@ -43,7 +47,7 @@ def named_here(old: Policy, new: Policy) -> Iterator[str]:
         yield "audit.seal_to"
     for name, issuer in new.issuers.items():
         yield from (f"issuers.{name}.{key}" for key in _keys_place(old.issuers.get(name), issuer))
-    yield from _servers(old, new)
+    yield from _servers(old, new, is_ours)
 
 
 def _keys_place(old: Issuer | None, new: Issuer) -> Iterator[str]:
@@ -57,18 +61,21 @@ def _keys_place(old: Issuer | None, new: Issuer) -> Iterator[str]:
         yield "jwks.url"
 
 
-def _servers(old: Policy, new: Policy) -> Iterator[str]:
+def _servers(old: Policy, new: Policy, is_ours: IsOurs) -> Iterator[str]:
     known = {server_key(url) for _, version in _versions(old) for url in _urls(version)}
-    sent = {(each.credential, server_key(url)) for _, each in _versions(old) for url in _urls(each)}
+    sent = {(_secret(*each), server_key(url)) for each in _versions(old) for url in _urls(each[1])}
     for place, version in _versions(new):
+        secret = _secret(place, version)
         for url in _urls(version):
-            if _is_near(url) and server_key(url) not in known:
+            if _is_near(url, is_ours) and server_key(url) not in known:
                 yield f"{place}: {url}"
-            elif (
-                version.credential not in (None, GENERATED)
-                and (version.credential, server_key(url)) not in sent
-            ):
+            elif secret is not None and (secret, server_key(url)) not in sent:
                 yield f"{place}.credential: {version.credential} to {url}"
+
+
+def _secret(place: str, version: Version) -> str | None:
+    """A generated one is its version's own, and is kept: an older revision's server may still demand it."""
+    return f"{GENERATED} for {place}" if version.credential == GENERATED else version.credential
 
 
 def _versions(policy: Policy) -> Iterator[tuple[str, Version]]:
@@ -80,7 +87,7 @@ def _urls(version: Version) -> tuple[str, ...]:
     return (version.url, *version.replicas)
 
 
-def _is_near(text: str) -> bool:
+def _is_near(text: str, is_ours: IsOurs) -> bool:
     """Whether only this machine, or its network, reaches it; or nobody can tell.
 
     A name leads wherever its owner says. By https the server must prove it; in the clear it could be any service here.
@@ -89,6 +96,7 @@ def _is_near(text: str) -> bool:
     if isinstance(url, str):
         return True
     if url.address is not None:
-        return not url.address.is_global or any(url.address in network for network in _WRAPPING)
+        far = url.address.is_global and (url.address.version == 4 or url.address in _GLOBAL)
+        return not far or is_ours(url.address) or any(url.address in network for network in _WRAPPING)
     host = url.host.lower().rstrip(".")
     return url.scheme == "http" or "." not in host or host.endswith((".localhost", ".local", ".internal"))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,6 @@ from typing import Any
 
 from cryptography import x509
 
-from meshward.apply.book import load_book
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
@@ -33,6 +33,7 @@ LEAF_SHARE = 1 / 3  # of a leaf's life, at which there is a new one: two tries m
 AUTHORITY_SHARE = 0.6  # of a root's or an intermediate's life
 ALARM_SHARE = 2 / 3  # of any life: by then it should have been replaced
 FILE = "rotation.json"
+_one_at_a_time = threading.Lock()  # who looks at files takes no turn
 _LEAVES = (CA, SVIDS, EDGE_CERTIFICATE, SIGNING_KEY)
 
 
@@ -95,7 +96,7 @@ def due(sight: Sight, now: float) -> tuple[str, ...]:
     wanted |= set(sight.failures)
     if sight.unfinished:
         wanted.add(ROOT)
-    if sight.retired is not None and now - sight.retired >= RETIRED_FOR:
+    if sight.retired is not None and not 0 <= now - sight.retired < RETIRED_FOR:
         wanted.add(RETIRED_KEYS)
     if any(age.what == EDGE_CERTIFICATE and age.rotates is None for age in sight.ages):
         wanted -= {EDGE_CERTIFICATE}  # from files: whoever keeps those replaces it
@@ -105,17 +106,17 @@ def due(sight: Sight, now: float) -> tuple[str, ...]:
     return tuple(what for what in order if what in wanted)
 
 
-def look(state: Path, run: Run, plan: Plan) -> Sight:
+def look(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> Sight:
     """The facts of now. Raises OSError, ValueError, MeshwardError where a file cannot be read."""
     keys = load_keys(state / "keys")
     overlap = Keep(state / "ca", plan.trust_domain).names().overlap
     retired = min((each.at for each in keys.previous), default=None)
     unfinished = overlap is not None and not overlap.used
-    return Sight(tuple(read_ages(state, run, plan)), load_failures(state), unfinished, retired)
+    return Sight(tuple(read_ages(state, run, plan, slots)), load_failures(state), unfinished, retired)
 
 
-def read_ages(state: Path, run: Run, plan: Plan) -> Iterator[Age]:
-    """Every key and certificate of the instance that runs in `run`."""
+def read_ages(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> Iterator[Age]:
+    """Every key and certificate of the instance that runs in `run`, with its guards in `slots`."""
     yield from _authority_ages(Keep(state / "ca", plan.trust_domain), state / "ca")
     generation = (run.edge_dir / "generation").read_text().strip()
     certs, from_files = run.edge_dir / "certs", plan.edge.certificate_path is not None
@@ -124,13 +125,21 @@ def read_ages(state: Path, run: Run, plan: Plan) -> Iterator[Age]:
     yield _certificate_age(EDGE_CERTIFICATE, name, web, None if from_files else LEAF_SHARE)
     client = (certs / f"edge.{generation}.pem").read_text()
     yield _certificate_age(SVIDS, "the edge as client", client, LEAF_SHARE)
-    for key, slot in sorted(load_book(state).slots.items()):
-        secret = json.loads((run.guard_dir(slot) / "xds" / "svid.json").read_text())["resources"][0]
-        chain = secret["tls_certificate"]["certificate_chain"]["inline_string"]
-        yield _certificate_age(SVIDS, f"the guard of {key}", chain, LEAF_SHARE)
+    for key, slot in sorted(slots.items()):
+        yield _svid_age(f"the guard of {key}", run.guard_dir(slot) / "xds" / "svid.json")
     since = load_keys(state / "keys").since
     alarm = since + SIGNING_KEY_LIFE * 1.5
     yield Age(SIGNING_KEY, "Transaction Tokens", since, None, since + SIGNING_KEY_LIFE, alarm)
+
+
+def _svid_age(name: str, file: Path) -> Age:
+    """One that cannot be read is as good as ended: that must not keep the others from being replaced."""
+    try:
+        secret = json.loads(file.read_text())["resources"][0]
+        chain = secret["tls_certificate"]["certificate_chain"]["inline_string"]
+        return _certificate_age(SVIDS, name, chain, LEAF_SHARE)
+    except (OSError, ValueError, LookupError, TypeError):
+        return Age(SVIDS, name, 0, 0, 0, 0)
 
 
 def _authority_ages(keep: Keep, directory: Path) -> Iterator[Age]:
@@ -168,14 +177,15 @@ def load_failures(state: Path) -> dict[str, Failure]:
 
 def save_failure(state: Path, what: str, why: str | None) -> None:
     """Remember that `what` could not be replaced; None: it was. Raises OSError."""
-    failures = load_failures(state)
-    before = failures.pop(what, None)
-    if why is None and before is None:
-        return
-    if why is not None:
-        failures[what] = Failure(why, before.since if before else datetime.now(UTC).timestamp())
-    content = {name: {"why": each.why, "since": each.since} for name, each in failures.items()}
-    write_atomic(state / FILE, json.dumps(content, indent=1))
+    with _one_at_a_time:
+        failures = load_failures(state)
+        before = failures.pop(what, None)
+        if why is None and before is None:
+            return
+        if why is not None:
+            failures[what] = Failure(why, before.since if before else datetime.now(UTC).timestamp())
+        content = {name: {"why": each.why, "since": each.since} for name, each in failures.items()}
+        write_atomic(state / FILE, json.dumps(content, indent=1))
 
 
 def forget_failures(state: Path) -> None:

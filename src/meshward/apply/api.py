@@ -6,13 +6,14 @@ a request are the headers that nginx sets, and the body.
 1. What a browser could send on its own is refused: another type than JSON, or a page's `Origin`.
 2. Who asks: a bearer token, verified as for a model. A workload's certificate is no operator's.
 3. Have they any operator's right? If not, that is all they learn.
-4. At most `MOST` are answered at the same time.
+4. At most `MOST` are answered at the same time, `MOST_OF_ONE` of one operator's.
 5. The body is one strict JSON object; `ask.answer` does the rest, in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -28,7 +29,7 @@ from meshward.apply.standing import origin
 from meshward.apply.verbs.request import Asker
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Headers
-from meshward.edge.serve import listening
+from meshward.edge.serve import behind_nginx, listening
 from meshward.edge.service import NoBearer, bearer_of
 from meshward.edge.whoami import refused
 from meshward.kit.canonical import canonical_json
@@ -40,6 +41,8 @@ from meshward.oidc.strict import json_object
 
 MOST = 4
 """Requests of operators that are answered at the same time."""
+MOST_OF_ONE = 2
+"""Of these, one operator's: nobody keeps the others from revoking them."""
 _STATUS = {Exit.USAGE: 400, Exit.CONFLICT: 409, Exit.UNSAFE: 422, Exit.FAULT: 500, Exit.HOP_REFUSED: 502}
 _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 
@@ -66,7 +69,7 @@ class ControlApi:
         self._mesh = mesh
         self._operators = Operators(mesh)
         self._threads = ThreadPoolExecutor(MOST + 2, "control")  # not those that answer on this machine
-        self._answering = 0
+        self._answering = Counter[str]()
         self._operators.trust  # noqa: B018  keys are fetched before the first request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +91,7 @@ class ControlApi:
                 raise _plainly(404, "route_unknown", "Nothing is served here.")
             _require_program(headers)  # 1
             operator = await self._operator(headers)  # 2, 3
-            with self._place():  # 4
+            with self._place(operator.identity.name):  # 4
                 return await self._answer(await body.read(), operator, headers)  # 5
         except Refused as refusal:
             await body.drain()
@@ -128,15 +131,15 @@ class ControlApi:
             raise
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._answering >= MOST:
-            why = f"{MOST} operators' requests are under way. Try again when one of them is done."
+    def _place(self, name: str) -> Iterator[None]:
+        if self._answering.total() >= MOST or self._answering[name] >= MOST_OF_ONE:
+            why = "Too many operators' requests, or yours, are under way. Try again when one of them is done."
             raise _plainly(503, "too_many_changes", why)
-        self._answering += 1
+        self._answering[name] += 1
         try:
             yield
         finally:
-            self._answering -= 1
+            self._answering[name] -= 1
 
     async def _answer(self, body: bytes, operator: Operator, headers: dict[bytes, bytes]) -> Reply:
         asker = Asker(
@@ -165,7 +168,7 @@ async def open_to_operators(mesh: Mesh) -> AsyncIterator[None]:
     machine = mesh.machine
     api = ControlApi(mesh)
     with listening(machine.run.control_socket, machine.edge.gid) as listener:
-        server = _Server(_config(api))
+        server = _Server(behind_nginx(api))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield
@@ -182,22 +185,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _config(api: ControlApi) -> uvicorn.Config:
-    return uvicorn.Config(
-        api,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=2,
-    )
 
 
 def _require_program(headers: dict[bytes, bytes]) -> None:

@@ -24,6 +24,8 @@ from meshward.kit.clock import Clock, system_clock
 from meshward.kit.durable import opened_directory
 from meshward.kit.errors import Exit, MeshwardError
 
+INSTANCE = "the instance"
+"""The author of what nobody asked for. No user of the machine can be called so."""
 _LONGEST = 200  # characters of one fact
 
 log = structlog.get_logger(__name__)

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from meshward.apply.changes import INSTANCE
 from meshward.apply.keyring import Held, named
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
@@ -25,7 +26,6 @@ from meshward.policy.servers import GENERATED
 from meshward.policy.words import quoted
 from meshward.targets.envoy.wire import CREDENTIAL
 
-OURSELVES = "meshward"
 POLL = 2.0  # seconds between two looks at files
 REACH_EVERY = 30.0
 
@@ -80,7 +80,7 @@ def judge_reach(mesh: Mesh) -> None:
 
 def _renew(mesh: Mesh, name: str, kept: Credential) -> None:
     try:
-        _exchange(mesh, name, kept, mesh.guards.keyring.read(name, kept), OURSELVES)
+        _exchange(mesh, name, kept, mesh.guards.keyring.read(name, kept), INSTANCE)
     except MeshwardError as error:  # it cannot be had, or a guard did not take it
         mesh.guards.keyring.failed(kept, error.message)
         log.error("credential_not_renewed", name=name, why=error.message)
@@ -91,7 +91,7 @@ def _exchange(mesh: Mesh, name: str, kept: Credential, after: Held, author: str)
     guards = _hand_out(mesh, name, kept, before, after)
     changed = before.secret != after.secret
     if changed:
-        mesh.note(author, "rotate_credential", name=name, guards=", ".join(guards))
+        mesh.note(author, "rotate", what="credential", name=name, guards=", ".join(guards))
     return {"credential": name, "changed": changed, "guards": guards}
 
 

@@ -15,6 +15,7 @@ from meshward.apply.keyring import Keyring
 from meshward.apply.local import local_client
 from meshward.apply.standing import Guard, Standing
 from meshward.edge.revoked import Revoked
+from meshward.kit.errors import take_all
 from meshward.runtime.bridge import Parts
 from meshward.runtime.machine import Machine, guard_name
 from meshward.spiffe.ca import Authority, Credential
@@ -173,11 +174,10 @@ class Guards:
         self._given[guard] = {**given, **expected}
 
     def switch_all(self, files: Mapping[Guard, GuardFiles], parts: Parts) -> None:
-        """`switch`, several at a time; returns when none is under way any more. Raises MeshwardError: the first's."""
+        """`switch`, several at a time; returns when none is under way any more. Raises MeshwardError naming all."""
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             switching = [pool.submit(self.switch, guard, each, parts) for guard, each in files.items()]
-        for each in switching:
-            each.result()
+        take_all([each.result for each in switching])
 
     def hand(self, guard: Guard, files: GuardFiles, stems: Sequence[str], parts: Parts) -> None:
         """Give a running guard its SVID or the trust bundle, and wait until it runs them. Raises MeshwardError."""

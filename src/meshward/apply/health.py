@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from meshward.apply.changes import INSTANCE
 from meshward.apply.deciding import Deciding
 from meshward.apply.ejected import save_ejected
 from meshward.apply.mesh import Mesh
@@ -28,7 +29,6 @@ LONGEST = 60.0  # seconds that a version which keeps falling ill stays out at le
 FORGIVEN = 120.0  # seconds in health after which it counts as one that does not
 _FIRST = 3.0
 _AT_A_TIME = 8
-_AUTHOR = "the instance"
 
 log = structlog.get_logger(__name__)
 
@@ -128,9 +128,9 @@ def _enforce(mesh: Mesh, seen: Standing, out: Mapping[str, str]) -> None:
         Deciding(mesh.machine).eject(frozenset(out), mesh.parts)
         mesh.standing = replace(before, ejected=frozenset(out))
         for key in sorted(out.keys() - before.ejected):
-            mesh.note(_AUTHOR, "eject", version=key, why=out[key])
+            mesh.note(INSTANCE, "eject", version=key, why=out[key])
         for key in sorted(before.ejected - out.keys()):
-            mesh.note(_AUTHOR, "readmit", version=key)
+            mesh.note(INSTANCE, "readmit", version=key)
         _tell(mesh, out)
 
 

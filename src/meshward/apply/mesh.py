@@ -65,15 +65,26 @@ class Mesh:
     def turn(self) -> Iterator[None]:
         """One change at a time, and only while whoever asked for it may still make it.
 
-        Raises MeshwardError (exit 3) where another one takes too long.
+        Raises MeshwardError (exit 3) where another one takes too long, and while the instance starts or stops.
         """
         if not self._turn.acquire(timeout=PATIENCE):
             raise conflict("another change is being applied", "Try again when it is done.")
         try:
+            self.require_running()
             self.changes.require_still()
             yield
         finally:
             self._turn.release()
+
+    def require_running(self) -> None:
+        """Raises MeshwardError (exit 3) while the instance starts or stops."""
+        if self.parts.stopping:
+            raise conflict("the instance is being stopped", "Start it again: it writes everything anew.")
+
+    def wait_for_last(self) -> None:
+        """During a stop: until the change under way has ended, so that STATE is nobody's any more."""
+        with self.walks.lock, self._turn:
+            return
 
     @property
     def parts(self) -> Parts:

@@ -35,17 +35,17 @@ class Operator:
         """Raises MeshwardError (exit 10) where the operator's right is lacking now, or the caller is revoked."""
         plan, now, name = self.mesh.standing.plan, system_clock(), self.identity.name
         if load_revocations(self.mesh.machine.state.path).hits(self.identity, self.token.token_id, now):
-            raise _denied(REVOKED, f"{name} or this token was revoked", "Ask the other operators.")
+            raise _denied(REVOKED, f"{name} or this token was revoked", "ask the other operators")
         if plan.issuers.get(self.issuer.name) != self.issuer:
-            raise conflict("the policy names your issuer otherwise by now", "Ask again.")
+            raise conflict("the policy names your issuer otherwise by now", "ask again")
         if "act" in self.token.claims:
             raise _denied(
-                NO_RIGHT, "an agent has no operator's right, whoever it acts for", "Sign in yourself."
+                NO_RIGHT, "an agent has no operator's right, whoever it acts for", "sign in yourself"
             )
         if not suffice(rights_of(plan, self.identity, int(now)), right):
             lacking = f"the operators' right `{right}`" if right else "an operators' right"
             remedy = (
-                "The policy's `operators` names the roles that have it; a model's `manage` is none of them."
+                "the policy's `operators` names the roles that have it; a model's `manage` is none of them."
             )
             raise _denied(NO_RIGHT, f"{name} lacks {lacking}", remedy)
 

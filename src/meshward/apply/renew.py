@@ -138,8 +138,8 @@ def _each(hops: Iterable[_Hop], step: Callable[[_Hop], None]) -> None:
     for hop in hops:
         try:
             step(hop)
-        except MeshwardError as error:
-            failed.append(error.message)
+        except (MeshwardError, OSError) as error:
+            failed.append(error.message if isinstance(error, MeshwardError) else str(error))
     if failed:
         raise MeshwardError(
             "MW3042",

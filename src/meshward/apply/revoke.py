@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import structlog
 
+from meshward.apply.changes import INSTANCE
 from meshward.apply.mesh import Mesh
 from meshward.apply.revocations import load_revocations, save_revocations
 from meshward.edge.revoked import Revoked
 from meshward.kit.clock import system_clock
-from meshward.kit.errors import MeshwardError
+from meshward.kit.errors import MeshwardError, take_all
 
-OURSELVES = "meshward"
 POLL, RETRY = 5.0, 30.0  # seconds between two looks at whose revocation has ended; after one that failed
 
 log = structlog.get_logger(__name__)
@@ -41,10 +41,15 @@ def revoke(mesh: Mesh, change: Callable[[Revoked], Revoked], author: str) -> Rev
 
 
 def _give(mesh: Mesh, now: Revoked) -> None:
-    mesh.switcher().revoke(now)
+    """To the edge, and to the guards whatever became of that: who is refused by one hop is refused."""
+    take_all([lambda: mesh.switcher().revoke(now), lambda: _give_guards(mesh)])
+
+
+def _give_guards(mesh: Mesh) -> None:
     standing, issue = mesh.standing, mesh.issue()
-    for guard in mesh.guards.changed(standing, standing.guards(), issue):
-        mesh.guards.switch(guard, mesh.guards.render(standing, guard, issue), mesh.parts)
+    changed = mesh.guards.changed(standing, standing.guards(), issue)
+    files = {guard: mesh.guards.render(standing, guard, issue) for guard in changed}
+    mesh.guards.switch_all(files, mesh.parts)
 
 
 async def end_revocations(mesh: Mesh) -> None:
@@ -72,4 +77,4 @@ def take_back_ended(mesh: Mesh) -> None:
         now = revoked(mesh)
         _give(mesh, now)
         save_revocations(state, now)
-        mesh.note(OURSELVES, "revoke", digest=now.digest)
+        mesh.note(INSTANCE, "revoke", digest=now.digest)

@@ -21,7 +21,7 @@ from meshward.apply.renew import CLIENT, WEB, renew_edge, renew_guards, share_bu
 from meshward.apply.standing import Guard
 from meshward.apply.switching import Say
 from meshward.kit.clock import system_clock
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import Exit, MeshwardError, take_all
 from meshward.spiffe.ca import SVID_TTL
 from meshward.spiffe.keep import Keep
 from meshward.targets.envoy.files import GuardFiles
@@ -55,8 +55,6 @@ def rotate(mesh: Mesh, wanted: Rotation, say: Say) -> float:
     """
     began = time.monotonic()
     with mesh.turn():
-        if mesh.parts.stopping:
-            raise conflict("the instance is being stopped", "Start it again: it writes everything anew.")
         try:
             _STEPS[wanted.what](mesh, wanted, say)
         except (MeshwardError, OSError) as error:
@@ -152,12 +150,14 @@ def _require_unneeded(keep: Keep, wanted: Rotation) -> None:
 def _signing_key(mesh: Mesh, _: Rotation, say: Say) -> None:
     """1 every guard knows the next key, and the one after it; 2 STATE; 3 it signs, and nothing cached outlives that.
 
-    Where the last rotation did not come to its end, this one is that end.
+    Where the last rotation did not come to its end, this one is that end. A service that does not answer tells nothing
+    of that: it is waited for.
     """
     directory, deciding = mesh.machine.state.path / "keys", Deciding(mesh.machine)
-    keys = load_keys(directory)
-    if deciding.signs() != keys.current.kid:
+    keys, signs = load_keys(directory), deciding.signs()
+    if signs != keys.current.kid:
         deciding.rekey(keys, mesh.parts)
+    if signs not in (None, keys.current.kid):
         return
     following = keys.advanced(system_clock())
     say("every guard is told of the next key")
@@ -192,31 +192,19 @@ def _give_keys(mesh: Mesh, old: SigningKeys, new: SigningKeys) -> None:
         for guard in mesh.standing.guards():
             given.append(guard)
             mesh.guards.switch(guard, files(guard, new), mesh.parts)
-    except MeshwardError:
+    except (MeshwardError, OSError):
         for guard in given:
             try:
                 mesh.guards.switch(guard, files(guard, old), mesh.parts, back=True)
-            except MeshwardError as error:
-                log.error("not_back", why=error.message)
+            except (MeshwardError, OSError) as error:
+                log.error("not_back", why=str(error))
         raise
 
 
 def _leaves(mesh: Mesh, issue: Issue, say: Say, *stems: str) -> None:
     """New SVIDs for all guards, and the edge's of `stems`. Each hop gets its chance, whatever another one does."""
     say(f"new SVIDs for {len(mesh.standing.guards())} guards and the edge")
-    failed: list[MeshwardError] = []
-    steps: list[Callable[[], None]] = [
-        lambda: renew_guards(mesh, issue),
-        lambda: renew_edge(mesh, issue, *stems),
-    ]
-    for step in steps:
-        try:
-            step()
-        except MeshwardError as error:
-            failed.append(error)
-    if failed:
-        failed[0].message = "; ".join(error.message for error in failed)
-        raise failed[0]
+    take_all([lambda: renew_guards(mesh, issue), lambda: renew_edge(mesh, issue, *stems)])
 
 
 def _generated(mesh: Mesh) -> tuple[str, ...]:

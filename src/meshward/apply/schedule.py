@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,15 +24,16 @@ from meshward.apply.ages import (
     save_failure,
 )
 from meshward.apply.certificate import from_files
+from meshward.apply.changes import INSTANCE
 from meshward.apply.mesh import Mesh
 from meshward.apply.renew import WEB, certificates
 from meshward.apply.rotate import Rotation, drop_retired, rotate
 from meshward.kit.errors import MeshwardError
 
-OURSELVES = "meshward"
 POLL = 2.0  # seconds between two looks at a certificate's files
 SETTLED = 0.5  # seconds that files must stand still: a chain may be written certificate by certificate
 CHECK = 30.0  # seconds between two looks at everything's age; also the pause after a failure
+JUMP = 5.0  # seconds by which the wall clock jumps before that is a reason to look at once
 
 log = structlog.get_logger(__name__)
 
@@ -39,22 +41,33 @@ log = structlog.get_logger(__name__)
 async def keep_current(mesh: Mesh) -> None:
     """Replace what is due until cancelled. A failure is logged, kept for `status`, and tried again."""
     forget_failures(mesh.machine.state.path)
-    checked = float("-inf")
+    checked, clock = float("-inf"), _clock()
     while True:
-        try:
-            await asyncio.to_thread(take_files, mesh)
-            if time.monotonic() - checked >= CHECK:
-                checked = time.monotonic()
-                await asyncio.to_thread(replace_due, mesh)
-        except Exception as error:  # a fault here must not end the renewal of certificates
-            log.error("schedule_fault", type=type(error).__name__, why=str(error))
+        await asyncio.to_thread(_tried, take_files, mesh)
+        jumped = abs(_clock() - clock) > JUMP
+        if jumped or time.monotonic() - checked >= CHECK:
+            checked, clock = time.monotonic(), _clock()
+            await asyncio.to_thread(_tried, replace_due, mesh)
         await asyncio.sleep(POLL)
+
+
+def _clock() -> float:
+    """How far the wall clock is ahead of the one that never jumps."""
+    return time.time() - time.monotonic()
+
+
+def _tried(step: Callable[[Mesh], None], mesh: Mesh) -> None:
+    """A fault in one step must end neither the others nor the renewal of certificates."""
+    try:
+        step(mesh)
+    except Exception as error:
+        log.error("schedule_fault", type=type(error).__name__, why=str(error))
 
 
 def replace_due(mesh: Mesh) -> None:
     """Everything that is due now, one after the other; a failure of one is none of the others."""
-    machine = mesh.machine
-    sight = look(machine.state.path, machine.run, mesh.standing.plan)
+    machine, standing = mesh.machine, mesh.standing
+    sight = look(machine.state.path, machine.run, standing.plan, standing.slots)
     for what in due(sight, time.time()):
         _replace(mesh, what)
 
@@ -64,7 +77,7 @@ def _replace(mesh: Mesh, what: str) -> None:
         if what == RETIRED_KEYS:
             drop_retired(mesh)
         else:
-            seconds = rotate(mesh, Rotation(what, OURSELVES, "its time had come"), lambda _: None)
+            seconds = rotate(mesh, Rotation(what, INSTANCE, "its time had come"), lambda _: None)
             log.info("rotated", what=what, seconds=round(seconds, 3))
     except (MeshwardError, OSError) as error:
         log.error("not_rotated", what=what, why=str(error))

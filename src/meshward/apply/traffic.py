@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meshward.apply.mesh import Mesh
+from meshward.apply.standing import Standing
 from meshward.apply.switching import Say
 from meshward.apply.transaction import Outcome, Wish, apply
 from meshward.kit.errors import Exit, MeshwardError
@@ -50,12 +51,20 @@ def with_traffic(policy: Policy, model: str, weights: Weights) -> Policy:
     return policy.model_copy(update={"models": {**policy.models, model: changed}})
 
 
-def shift(mesh: Mesh, model: str, weights: Weights, author: str, reason: str, say: Say) -> Outcome:
-    """Send traffic by `weights` from the next request on, on top of whatever runs.
+def shift(
+    mesh: Mesh,
+    model: str,
+    weights: Weights,
+    author: str,
+    reason: str,
+    say: Say,
+    seen: Standing | None = None,
+) -> Outcome:
+    """Send traffic by `weights` from the next request on, on top of what runs, or of what was `seen` to run.
 
     Raises MeshwardError as `transaction.apply` does; exit 3 where somebody else was first in between.
     """
-    standing = mesh.standing
+    standing = seen or mesh.standing
     policy = with_traffic(standing.policy, model, checked(weights, standing.plan, model))
     document = parse([Source(f"revision {standing.revision}", to_json(policy).encode())])
     return apply(mesh, document, Wish(author, reason, base=standing.revision), say)

@@ -24,6 +24,7 @@ import structlog
 
 from meshward.apply.accept import accept
 from meshward.apply.afar import require_nothing_of_this_machine
+from meshward.apply.local import is_ours
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.program import save_facts
 from meshward.apply.renew import WEB, put_edge
@@ -74,7 +75,7 @@ def apply(mesh: Mesh, document: Document, wish: Wish, say: Say) -> Outcome:
         accept(document, int(time.time()))  # 2
         policy = document.policy
         if wish.afar:
-            require_nothing_of_this_machine(mesh.standing.policy, policy)
+            require_nothing_of_this_machine(mesh.standing.policy, policy, is_ours)
         plan = resolve(policy)
         if plan.digest == mesh.standing.plan.digest and not mesh.unsettled:
             return Outcome(mesh.standing.revision, None, time.monotonic() - began)
@@ -139,7 +140,9 @@ def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None
             mesh.revisions.accept(revision)
         except OSError as error:
             raise _unrecorded(error) from None
-    except (MeshwardError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, MeshwardError | OSError):
+            log.exception("apply_fault", revision=revision.number)
         say("going back")
         _refuse(mesh, [*_named_back(mesh, switch), *switcher.back(switch)], revision, error)
     mesh.standing, mesh.settings, mesh.unsettled = switch.new.standing, switch.new.settings, False
@@ -162,8 +165,8 @@ def _named_back(mesh: Mesh, switch: Switch) -> list[str]:
     return []
 
 
-def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: MeshwardError | OSError) -> None:
-    why = error.message if isinstance(error, MeshwardError) else f"a file could not be written: {error}"
+def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: Exception) -> None:
+    why = _why(error)
     mesh.revisions.refuse(revision, why)
     log.error("refused", revision=revision.number, why=why, lacking=lacking)
     mesh.unsettled = bool(lacking)
@@ -178,6 +181,12 @@ def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: MeshwardE
         error.exit_code = Exit.HOP_REFUSED
         raise error
     raise refused("this machine", why) from None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, MeshwardError):
+        return error.message
+    return f"a file could not be written: {error}" if isinstance(error, OSError) else f"a fault, {error!r}"
 
 
 def _write_down(mesh: Mesh) -> None:

@@ -1,4 +1,5 @@
-"""Walks, carried out: each step is a change of weights like any other, by whoever began the walk.
+"""Walks, carried out: each step is a change of weights like any other, by whoever began the walk, unless they are
+revoked meanwhile.
 
 What is about to be done is written down first (`walks`), so a restart goes on with the same step, anew, or goes on
 walking back. One thread looks once a second while any walk runs; without one there is no thread.
@@ -12,7 +13,10 @@ from dataclasses import replace
 
 import structlog
 
+from meshward.apply.changes import INSTANCE
 from meshward.apply.mesh import Mesh, conflict
+from meshward.apply.revoke import revoked
+from meshward.apply.standing import Standing
 from meshward.apply.traffic import receiving, shift, weights_of
 from meshward.apply.walk import Back, Onward, Seen, State, Wait, Walk, next_action, observed, shares
 from meshward.kit.errors import MeshwardError
@@ -24,8 +28,12 @@ log = structlog.get_logger(__name__)
 
 
 def begin(mesh: Mesh, walk: Walk) -> None:
-    """Returns at once. Raises MeshwardError (exit 3) where the model's last walk is not over, and OSError."""
+    """Returns at once. Raises MeshwardError (exit 3) where the model's last walk is not over, and OSError.
+
+    Nor is one begun while the instance starts or stops.
+    """
     with mesh.walks.lock:
+        mesh.require_running()
         running = mesh.walks.of(walk.model)
         if running is not None and not running.is_over:
             raise conflict(
@@ -90,7 +98,10 @@ def _walk(mesh: Mesh) -> None:
 
 
 def _tried(mesh: Mesh, model: str) -> bool:
-    """Look at one walk, and do what follows. False, and it says why, where that was refused."""
+    """Look at one walk, and do what follows. False, and it says why, where that was refused.
+
+    No fault of one look, or of one walk, ends the others.
+    """
     with mesh.walks.lock:
         walk = mesh.walks.of(model)  # anew: it may have been stopped
         try:
@@ -100,6 +111,10 @@ def _tried(mesh: Mesh, model: str) -> bool:
             mesh.walks.says[model] = f"a change of weights was refused: {error}"
             log.warning("walk_waits", model=model, why=str(error))
             return False
+        except Exception as error:
+            mesh.walks.says[model] = f"a fault, {type(error).__name__}; see STATE/logs"
+            log.exception("walk_fault", model=model)
+            return False
     return True
 
 
@@ -107,22 +122,27 @@ def _look(mesh: Mesh, walk: Walk) -> None:
     if walk.state is State.BACKING:
         _put_back(mesh, walk, walk.author)
         return
-    now = _weights(mesh, walk)
+    if walk.author in revoked(mesh).subjects:
+        _over(mesh, walk, State.ENDED, f"ended at {walk.share}%: its author was revoked", INSTANCE)
+        return
+    standing = mesh.standing
+    now = _weights(standing, walk)
     if now == receiving(walk.weights()):
-        _observe(mesh, walk if walk.applied else _keep(mesh, replace(walk, applied=True)))
+        _observe(mesh, standing, walk if walk.applied else _keep(mesh, replace(walk, applied=True)))
     elif not walk.applied and now == receiving(walk.weights_before()):
-        shift(mesh, walk.model, walk.weights(), walk.author, walk.title, lambda _: None)
+        shift(mesh, walk.model, walk.weights(), walk.author, walk.title, lambda _: None, standing)
         mesh.walks.seen.pop(walk.model, None)
-        _observe(mesh, _keep(mesh, replace(walk, applied=True)))
+        _observe(mesh, mesh.standing, _keep(mesh, replace(walk, applied=True)))
     else:
         _over(mesh, walk, State.ENDED, _elsewhere(mesh, walk, now), walk.author)
 
 
-def _observe(mesh: Mesh, walk: Walk) -> None:
+def _observe(mesh: Mesh, standing: Standing, walk: Walk) -> None:
+    """The guard itself is asked how it is: `health` does not look at a version without a rival."""
     key, now = f"{walk.model}/{walk.version}", time.monotonic()
     seen = mesh.walks.seen.get(walk.model) or Seen(now)
-    guard = (key, mesh.standing.slots[key])
-    reading, illness = mesh.guards.counts(guard), mesh.ill.get(key)
+    guard = (key, standing.slots[key])
+    reading, illness = mesh.guards.counts(guard), mesh.ill.get(key) or mesh.guards.illness(guard)
     if reading is None:
         illness = "its guard does not answer"
     seen = mesh.walks.seen[walk.model] = observed(seen, reading, illness, now)
@@ -140,11 +160,20 @@ def _observe(mesh: Mesh, walk: Walk) -> None:
 
 def _put_back(mesh: Mesh, walk: Walk, author: str) -> Walk:
     """The weights from before the walk; not where somebody else changed them meanwhile."""
-    now = _weights(mesh, walk)
+    standing = mesh.standing
+    now = _weights(standing, walk)
     if now not in [receiving(each) for each in (walk.before, walk.weights(), walk.weights_before())]:
         return _over(mesh, walk, State.ENDED, f"{_elsewhere(mesh, walk, now)}; before, {walk.why}", author)
     if now != receiving(walk.before):
-        shift(mesh, walk.model, walk.before, author, f"walk of {walk.version}: {walk.why}", lambda _: None)
+        shift(
+            mesh,
+            walk.model,
+            walk.before,
+            author,
+            f"walk of {walk.version}: {walk.why}",
+            lambda _: None,
+            standing,
+        )
     return _over(mesh, walk, State.BACK, walk.why, author)
 
 
@@ -159,10 +188,10 @@ def _keep(mesh: Mesh, walk: Walk) -> Walk:
     return mesh.walks.put(walk)
 
 
-def _weights(mesh: Mesh, walk: Walk) -> dict[str, int] | None:
-    """What receives traffic now; None where the model is gone."""
+def _weights(standing: Standing, walk: Walk) -> dict[str, int] | None:
+    """What receives traffic; None where the model is gone."""
     try:
-        return receiving(weights_of(mesh.standing.plan, walk.model))
+        return receiving(weights_of(standing.plan, walk.model))
     except MeshwardError:
         return None
 

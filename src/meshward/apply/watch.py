@@ -108,8 +108,9 @@ def watching(path: Path, say: Say) -> Watched:
 async def follow(watched: Watched, mesh: Mesh, author: str, say: Say) -> None:
     """Apply the policy whenever it has changed and then stood still. Widening takes a person: it is refused."""
     known = await asyncio.to_thread(watched.sight)
-    if isinstance(watched, Committed):  # it may have moved on while the instance started
-        await asyncio.to_thread(_apply, watched, mesh, author, say)
+    await asyncio.to_thread(
+        _apply, watched, mesh, author, say
+    )  # it may have moved on while the instance started
     while True:
         await asyncio.sleep(_EVERY)
         seen = await asyncio.to_thread(watched.sight)

@@ -158,12 +158,16 @@ class Records:
         oldest, newest = self._query("SELECT min(at), max(at) FROM records")[0]
         return None if oldest is None else (oldest, newest)
 
-    def changes(self, since: float = 0.0) -> list[ChangeLine]:
-        """What was written about changes of the instance from `since` on, in the order in which it was."""
+    def changes(self, since: float = 0.0, most: int = -1) -> list[ChangeLine]:
+        """What was written about changes of the instance from `since` on, in the order in which it was.
+
+        `most`: not more than so many of the last lines; -1: all.
+        """
         if self._version() < 2:  # of a meshward that kept none
             return []
-        query = "SELECT id, printf('%.3f', at), author, did, outcome, facts FROM changes WHERE at >= ? ORDER BY seq"
-        return [ChangeLine(*row) for row in self._query(query, (since,))]
+        query = "SELECT id, printf('%.3f', at), author, did, outcome, facts FROM changes WHERE at >= ?"
+        rows = self._query(f"{query} ORDER BY seq DESC LIMIT ?", (since, most))
+        return [ChangeLine(*row) for row in reversed(rows)]
 
     def close(self) -> None:
         self._db.close()

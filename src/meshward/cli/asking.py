@@ -16,16 +16,20 @@ from meshward.login.session import ask_for, choose, fresh
 from meshward.policy.schema import Policy
 
 
-def ask_instance(state: Path, request: dict[str, Any], edge: str | None = None) -> dict[str, Any]:
+def ask_instance(
+    state: Path, request: dict[str, Any], edge: str | None = None, *, quiet: bool = False
+) -> dict[str, Any]:
     """What the instance says to `request`; its progress goes to stderr. Raises MeshwardError as it does.
 
-    With `edge`, the one behind that edge, which knows the asker by the token of their login there.
+    With `edge`, the one behind that edge, which knows the asker by the token of their login there; `quiet` where it
+    has been said already that this one is asked.
     """
     if edge is None:
         return ask(state, request, _say)
     keep = own_keep()
     login = fresh(keep, choose(keep, edge, state, os.environ))
-    _say(f"asking {login.name}")
+    if not quiet:
+        _say(f"asking {login.name}")
     told = ask_for(login, request).body
     if "failed" in told:
         raise failure(told["failed"])

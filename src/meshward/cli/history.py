@@ -14,7 +14,7 @@ from meshward.apply.verbs.history import changes_told
 from meshward.audit.store import Records
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import guarded, one_line, print_json, stderr, stdout
 from meshward.kit.errors import Exit
 
 _MOST = 60  # characters of one fact on a line
@@ -41,6 +41,8 @@ def command(
             return Exit.OK
         lines = [_change(each) for each in told["changes"]] if changes else _revisions(told)
         stdout().print("\n".join(lines) or "Nothing was changed here yet.", markup=False)
+        if told.get("more"):
+            stderr().print("Older ones are told on the machine: `meshward history` without --edge.")
         return Exit.OK
 
     guarded(run, as_json=json)
@@ -67,21 +69,19 @@ def _revision(revision: Mapping[str, Any], current: int) -> str:
     line = f"{mark} {revision['number']:>4}  {_when(revision['time'])}  {revision['author']}"
     line += f"  {revision['digest'][:12]}"
     line += f"  {revision['reason']}" if revision["reason"] else ""
-    if revision["status"] == ACCEPTED:
-        return line
-    return f"{line}  [{revision['status']}: {revision['why'] or 'now'}]"
+    if revision["status"] != ACCEPTED:
+        line += f"  [{revision['status']}: {revision['why'] or 'now'}]"
+    return one_line(line)
 
 
 def _change(change: Mapping[str, Any]) -> str:
     facts = "  ".join(f"{name}={_short(value)}" for name, value in sorted(change["facts"].items()))
-    return (
-        f"{_when(change['at'])}  {change['author']}  {change['did']}  {change['outcome']}  {facts}".rstrip()
-    )
+    line = f"{_when(change['at'])}  {change['author']}  {change['did']}  {change['outcome']}  {facts}"
+    return one_line(line).rstrip()
 
 
 def _short(value: str) -> str:
-    shown = "".join(char if char.isprintable() else "?" for char in value)
-    return shown if len(shown) <= _MOST else f"{shown[: _MOST - 3]}..."
+    return value if len(value) <= _MOST else f"{value[: _MOST - 3]}..."
 
 
 def _when(at: float) -> str:

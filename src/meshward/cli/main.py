@@ -8,7 +8,8 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from meshward import __version__
-from meshward.kit.errors import Exit
+from meshward.cli.output import fail
+from meshward.kit.errors import Exit, MeshwardError
 
 app = App(
     name="meshward",
@@ -26,8 +27,18 @@ for verb in (
 
 
 def main() -> None:
-    """Entry point. Usage errors exit with 2 (cyclopts would say 1)."""
+    """Entry point. Usage errors exit with 2 (cyclopts would say 1), and are JSON where that was asked for."""
+    arguments = sys.argv[1:]
+    as_json = "--json" in arguments
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=True, error_console=Console(stderr=True))
-    except CycloptsError:
+        app(arguments, exit_on_error=False, print_error=not as_json, error_console=Console(stderr=True))
+    except CycloptsError as error:
+        if as_json:
+            fail(_usage(error), as_json=True)
         raise SystemExit(int(Exit.USAGE)) from None
+    except KeyboardInterrupt:  # while a verb is imported: `guarded` takes every later one
+        raise SystemExit(int(Exit.FAULT)) from None
+
+
+def _usage(error: CycloptsError) -> MeshwardError:
+    return MeshwardError("MW0909", str(error), "See `meshward --help`.", exit_code=Exit.USAGE)

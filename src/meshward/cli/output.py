@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,19 +14,45 @@ from rich.text import Text
 from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid, Problem
 
 _STYLE = {"error": "bold red", "lint": "bold yellow"}
+_BEYOND_ASCII = re.compile(r"[^ -~\n]")
+
+
+class _Terminal(Console):
+    """What others wrote (a reason, a subject, a server's answer) is shown, and does nothing to the terminal."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*map(_shown, objects), **how)
 
 
 def stderr() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Terminal(stderr=True, highlight=False, soft_wrap=True)
 
 
 def stdout() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    return _Terminal(highlight=False, soft_wrap=True)
+
+
+def one_line(text: str) -> str:
+    """`text` as a part of a line: what cannot be seen becomes `?`, so that it makes no line of its own."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    sys.stdout.write(_BEYOND_ASCII.sub(_visible, text) + "\n")
+
+
+def _visible(char: re.Match[str]) -> str:
+    return char[0] if char[0].isprintable() else json.dumps(char[0])[1:-1]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return "\n".join(map(one_line, value.split("\n")))
+    if isinstance(value, Text):
+        value.plain = _shown(value.plain)
+    return value
 
 
 def print_problems(problems: Iterable[Problem]) -> None:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import guarded, one_line, print_json, stdout
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.names import is_name
 from meshward.policy.values import parse_instant
@@ -57,12 +57,14 @@ def _require_sense(whom: dict[str, str | None], until: str | None) -> None:
         raise _usage("a subject is spelled `<issuer's name>:<subject>`")
     if whom["agent"] is not None and not is_name(whom["agent"]):
         raise _usage("an agent is given by its name in the policy")
+    if whom["token_id"] == "":
+        raise _usage("a token is given by its `jti`")
 
 
 def _lines(done: dict[str, Any]) -> list[str]:
     found = [("subject", done["subjects"]), ("token", done["tokens"]), ("agent", done["agents"])]
     lines = [
-        f"{kind} {name}: revoked{_end(until)}"
+        f"{kind} {one_line(name)}: revoked{_end(until)}"
         for kind, table in found
         for name, until in sorted(table.items())
     ]

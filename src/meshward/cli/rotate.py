@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
+from meshward.apply.ages import OLD_ROOT, ROOT
 from meshward.cli.asking import ask_instance, running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout
@@ -30,7 +31,9 @@ def command(
     force: Annotated[
         bool, Parameter(negative="", help="With --finish: though workloads' SVIDs below it are alive.")
     ] = False,
-    overlap: Annotated[str, Parameter(help="With --root: how long both roots are trusted.")] = "24h",
+    overlap: Annotated[
+        str | None, Parameter(help="With --root: how long both roots are trusted, 65m or more (24h).")
+    ] = None,
     reason: Annotated[str, Parameter(help="Why; kept in the records.")] = "",
     edge: RemoteEdge = None,
     state: State = DEFAULT_STATE,
@@ -40,12 +43,15 @@ def command(
 
     `svids`: those of all guards, and the edge's as their client. `ca`: the intermediate that issues, and then every
     leaf. `signing-key`: of Transaction Tokens. `edge-certificate`: the edge's server certificate, issued or from files.
+    `credential NAME`: the key that guards send to servers, read anew from its source.
 
     Exits 0 when every hop was seen to run the new one, 4 where it would refuse somebody, 5 naming a hop that did not.
     """
 
     def run() -> Exit:
         _check(what, name, root=root, finish=finish, force=force)
+        if overlap is not None and (finish or not root):
+            raise _usage("--overlap goes with --root, without --finish")
         request: dict[str, Any] = {
             "do": "rotate",
             "what": what,
@@ -53,9 +59,9 @@ def command(
             "finish": finish,
             "force": force,
         }
-        request |= {"reason": reason, "overlap": _seconds(overlap)}
+        request |= {"reason": reason, "overlap": None if overlap is None else _seconds(overlap)}
         if what == "credential":
-            request |= {"name": name, "value": _value(str(name), state, edge)}
+            request |= {"name": name, "value": None if edge else _value(str(name), state)}
         done = ask_instance(state, request, edge)
         if json:
             print_json({"ok": True, **done})
@@ -78,15 +84,18 @@ def _check(what: str, name: str | None, *, root: bool, finish: bool, force: bool
 def _line(done: dict[str, Any]) -> str:
     if done["rotated"] == "credential":
         return f"credential {done['credential']}: every guard that sends it has what its source holds"
-    return f"{done['rotated']}: every hop runs the new one ({done['seconds']:.1f} s)"
+    seconds = f"({done['seconds']:.1f} s)"
+    if done["rotated"] == OLD_ROOT:
+        return f"old root: no hop trusts it any more {seconds}"
+    line = f"{done['rotated']}: every hop runs the new one {seconds}"
+    if done["rotated"] == ROOT:
+        line += "; the old one is trusted until the overlap ends, or `--finish`: give clients `root.pem` until then"
+    return line
 
 
-def _value(name: str, state: Path, edge: str | None) -> str | None:
+def _value(name: str, state: Path) -> str | None:
     """The secret itself, where the policy keeps it in an environment: this command's is the newer one."""
-    try:
-        running = running_policy(state, edge)
-    except MeshwardError:
-        return None  # an instance elsewhere: it says what it needs
+    running = running_policy(state, None)
     credential = running[1].credentials.get(name) if running else None
     if credential is None or credential.source != "env" or credential.name is None:
         return None

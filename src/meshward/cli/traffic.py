@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.text import Text
 
+from meshward.apply.traffic import MOST
 from meshward.cli.apply import Reason, tell
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
@@ -79,7 +80,7 @@ def _versions(texts: tuple[str, ...], *, walks: bool) -> dict[str, Any]:
         match = _WEIGHT.fullmatch(text)
         if match is None:
             raise _usage(
-                f"`{text}` is no weight: write VERSION=NUMBER, like v1=90, the number whole and not below 0"
+                f"`{text}` is no weight: write VERSION=NUMBER, like v1=90, a whole number from 0 to {MOST}"
             )
         if match["version"] in found:
             raise _usage(f"{match['version']} is given twice")
@@ -129,14 +130,14 @@ def _follow(done: dict[str, Any], state: Path, edge: str | None, *, as_json: boo
                 said, last = sentence, time.monotonic()
                 stderr().print(Text(f"... {_line(done['walk'])}", style="dim"))
             time.sleep(_LOOK)
-            done = ask_instance(state, {"do": "traffic", "model": done["model"]}, edge)
+            done = ask_instance(state, {"do": "traffic", "model": done["model"]}, edge, quiet=True)
     except KeyboardInterrupt:
         name = done["model"]
         text = (
             f"The walk goes on. `meshward traffic {name}` shows it, `meshward traffic {name} --stop` ends it."
         )
         stderr().print(Text(text))
-        return Exit.OK
+        return _tell(done, as_json=True) if as_json else Exit.OK
     return _end(done, began, as_json=as_json)
 
 

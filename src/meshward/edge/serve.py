@@ -8,7 +8,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,8 +70,15 @@ async def _serve(directory: Path, world: World, sight: AuditSight, listener: soc
     reloader = Reloader(directory, service)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOAD)
-    config = uvicorn.Config(
-        service,
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it once more when it has ended
+    await uvicorn.Server(behind_nginx(service)).serve(sockets=[listener])
+
+
+def behind_nginx(app: Callable[..., Awaitable[None]]) -> uvicorn.Config:
+    """For an application that nginx alone asks, which tells it in headers of its own what is to be known."""
+    return uvicorn.Config(
+        app,
         http="httptools",
         ws="none",
         lifespan="off",
@@ -84,9 +91,6 @@ async def _serve(directory: Path, world: World, sight: AuditSight, listener: soc
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=2,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it once more when it has ended
-    await uvicorn.Server(config).serve(sockets=[listener])
 
 
 class Reloader:

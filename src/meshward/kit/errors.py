@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -67,6 +68,27 @@ class MeshwardError(Exception):
         self.remedy = remedy
         if exit_code is not None:
             self.exit_code = exit_code
+
+
+def take_all(steps: Iterable[Callable[[], object]]) -> None:
+    """Take every step, whatever becomes of the others.
+
+    Raises the first MeshwardError, whose message then names what was wrong with all, or else the first OSError.
+    """
+    faults: list[MeshwardError | OSError] = []
+    for step in steps:
+        try:
+            step()
+        except (MeshwardError, OSError) as fault:
+            faults.append(fault)
+    first = next((fault for fault in faults if isinstance(fault, MeshwardError)), None)
+    if first is not None:
+        first.message = "; ".join(
+            each.message if isinstance(each, MeshwardError) else str(each) for each in faults
+        )
+        raise first
+    if faults:
+        raise faults[0]
 
 
 class PolicyInvalid(MeshwardError):

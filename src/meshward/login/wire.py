@@ -140,7 +140,10 @@ def _why(error: httpx2.HTTPError) -> str:
 
 def _refused(url: str, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW2101", f"`{printable(str(url))}` {why}", "Use an https URL; http is for this machine alone."
+        "MW2101",
+        f"`{printable(str(url))}` {why}",
+        "Use an https URL; http is for this machine alone.",
+        exit_code=Exit.USAGE,
     )
 
 

@@ -108,8 +108,9 @@ def _widening(old: Plan, new: Plan) -> Iterator[str]:
     for right in new.operators:
         yield from _rights(right, old, new)
     before = {(secret, url) for secret, url, _ in _sent(old)}
+    known = {secret for secret, _ in before}
     for secret, url, name in _sent(new):
-        if (secret, url) not in before:
+        if (secret, url) not in before and (secret.source != "generated" or secret in known):
             yield f"the secret {name}, from {_kept(secret)}, is sent to {url}"
 
 
@@ -123,16 +124,18 @@ def _rights(right: str, old: Plan, new: Plan) -> Iterator[str]:
 
 
 def _sent(plan: Plan) -> Iterator[tuple[Credential, str, str]]:
-    """Which secret goes to which server, and its name. A generated one is nobody's but that server's."""
+    """Which secret goes to which server, and its name."""
     for model in plan.models.values():
         for version in model.versions:
             secret = plan.secret_of(model.name, version.name)
-            if secret is not None and secret.source != "generated":
+            if secret is not None:
                 yield from ((secret, url, str(version.credential)) for url in version.urls)
 
 
 def _kept(secret: Credential) -> str:
     """The arguments of a command may be long, and are in the policy."""
+    if secret.source == "generated":
+        return f"what is kept for {'/'.join(secret.place)}"
     return f"{secret.source} {secret.place[0]}"
 
 

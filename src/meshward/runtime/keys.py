@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from meshward.apply.ages import Age, load_failures, read_ages, why_unread
+from meshward.apply.book import load_book
 from meshward.apply.sources import read_policy
 from meshward.kit.errors import MeshwardError
 from meshward.plan.resolve import resolve
@@ -43,7 +44,8 @@ def keys_of(state: State) -> Keys:
     try:
         plan = resolve(read_policy(state.path / "policy.json").policy)
         ages: Sequence[Age] = sorted(
-            read_ages(state.path, Run(run_path(state)), plan), key=lambda age: (age.what, age.name)
+            read_ages(state.path, Run(run_path(state)), plan, load_book(state.path).slots),
+            key=lambda age: (age.what, age.name),
         )
     except (OSError, ValueError, KeyError, MeshwardError) as error:
         return Keys((), (*failed, f"the keys cannot be looked at: {why_unread(error)}"))

@@ -60,6 +60,7 @@ class Machine:
     def guard(self, plan: Plan, key: str, slot: int) -> Identity:
         """Who the guard of `key` in `slot` runs as. Raises MeshwardError (MW3013) if it may not reach its server."""
         program = self.extra.servers.get(key)
+        upstreams.require_strangers(plan, key, self.run.path / "models", self.state.path, self.run.path)
         name = guard_name(key, slot)
         identity = self._of_python(name) if program and program.sealed else self._of(name)
         self.known[name] = upstreams.admitted(plan, key, identity, program is not None)

@@ -227,6 +227,7 @@ async def _run(
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.to_thread(mesh.wait_for_last)  # operators' threads and the walker's are not the loop's
 
 
 def _specs(place: Machine, standing: Standing) -> list[ProcessSpec]:

@@ -43,6 +43,24 @@ def admitted(plan: Plan, key: str, guard: Identity, ours: bool) -> Identity:
     return guard
 
 
+def require_strangers(plan: Plan, key: str, servers: Path, *ours: Path) -> None:
+    """Raises MeshwardError (MW3013) for a server that is a socket of ours: below `ours`, and not below `servers`.
+
+    Through a guard's admin socket its clients would stop it and read its configuration.
+    """
+    for url in plan.version(*key.split("/")).urls:
+        path = Path(url.removeprefix("unix:")).resolve()
+        if not url.startswith("unix:") or path.is_relative_to(servers.resolve()):
+            continue
+        if any(path.is_relative_to(each.resolve()) for each in ours):
+            raise MeshwardError(
+                "MW3013",
+                f"the guard of {key} may not open `{path}`: it is meshward's own, and no model server's",
+                "Let the server make its socket elsewhere.",
+                exit_code=Exit.UNSAFE,
+            )
+
+
 def _admitted(url: str, key: str, guard: Identity) -> Identity:
     if not url.startswith("unix:") or guard.uid == os.geteuid():
         return guard
@@ -58,7 +76,7 @@ def _admitted(url: str, key: str, guard: Identity) -> Identity:
         "MW3013",
         f"the guard of {key} (uid {guard.uid}, gid {guard.gid}) may not open `{path}`",
         "Let its group write to the socket and pass every directory above it, with a group that is not root's, e.g. "
-        f"`chgrp {guard.gid} {path} && chmod 660 {path}`; then start again.",
+        f"`chgrp {guard.gid} {path} && chmod 660 {path}`; then try again.",
         exit_code=Exit.UNSAFE,
     )
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from meshward.apply.mesh import Mesh
 from meshward.apply.transaction import Outcome, Wish
 from meshward.apply.transaction import apply as make_live
-from meshward.apply.verbs.request import Asker, Fields, Verb
+from meshward.apply.verbs.request import Asker, Fields, Reason, Verb
 from meshward.policy.parse import Source, parse, to_json
 
 
@@ -18,7 +18,7 @@ class Apply(Fields):
 
     policy: str = Field(repr=False)
     base: int | None = None
-    reason: str = ""
+    reason: Reason = ""
     allow: list[str] = Field(default_factory=list)
     plan: str | None = None
 
@@ -26,7 +26,7 @@ class Apply(Fields):
 class Rollback(Fields):
     revision: int
     base: int | None = None
-    reason: str = ""
+    reason: Reason = ""
     allow: list[str] = Field(default_factory=list)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from meshward.apply.mesh import Mesh
 from meshward.kit.canonical import canonical_json
+
+Reason = Annotated[str, Field(max_length=1000)]
+"""Why, in a person's words: it is kept with every revision for ever, and in logs."""
 
 
 class Fields(BaseModel):

@@ -13,14 +13,17 @@ from meshward.apply.verbs.request import Asker, Fields, Verb
 from meshward.edge.revoked import Revoked
 from meshward.kit.names import NAME
 
+_LONGEST = 8192  # characters of a name: more than a token holds
+_LATEST = 253_402_300_799  # the last second that a calendar can tell
+
 
 class Revoke(Fields):
     """`agent` by the policy's name. `until`: seconds since the epoch; one that is past ends a revocation."""
 
-    subject: str | None = None
-    token_id: str | None = None
+    subject: Annotated[str, Field(max_length=_LONGEST)] | None = None
+    token_id: Annotated[str, Field(max_length=_LONGEST)] | None = None
     agent: Annotated[str, Field(pattern=NAME)] | None = None
-    until: int | None = None
+    until: Annotated[int, Field(ge=0, le=_LATEST)] | None = None
 
 
 def _revoke(given: Revoke, asker: Asker, mesh: Mesh) -> dict[str, Any]:

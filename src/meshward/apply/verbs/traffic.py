@@ -11,7 +11,7 @@ from pydantic import Field
 from meshward.apply.mesh import Mesh
 from meshward.apply.traffic import Weights, checked, receiving, shift, spelled, weights_of
 from meshward.apply.verbs.apply import told
-from meshward.apply.verbs.request import Asker, Fields, Verb
+from meshward.apply.verbs.request import Asker, Fields, Reason, Verb
 from meshward.apply.walk import Walk, shares, weights_at
 from meshward.apply.walking import begin, stop
 from meshward.apply.walks import as_json
@@ -37,7 +37,7 @@ class Traffic(Fields):
     least: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     stop: bool = False
     back: bool = False
-    reason: str = ""
+    reason: Reason = ""
 
 
 def _traffic(given: Traffic, asker: Asker, mesh: Mesh) -> dict[str, Any]:

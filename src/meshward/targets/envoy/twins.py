@@ -13,9 +13,12 @@ def together(twins: Sequence[bytes]) -> bytes:
     """One configuration with every listener and server of `twins` (`GuardFiles.twin`), to be judged, never to be run.
 
     Each twin calls its listener and its server by the same names, which one configuration can hold once: all but the
-    first are numbered. Rules then name the first one's server, which is judged as much as the others are.
+    first are numbered. Rules then name the first one's server, which is judged as much as the others are. Secrets are
+    stand-ins, so any twin's will do; a filter that finds none would crash the judge.
     """
     first, *rest = [json.loads(twin) for twin in twins]
+    secrets = [each for twin in (first, *rest) for each in twin["static_resources"].get("secrets", ())]
+    first["static_resources"]["secrets"] = list({each["name"]: each for each in secrets}.values())
     for number, other in enumerate(rest, 2):
         for kind in ("listeners", "clusters"):
             first["static_resources"][kind] += [

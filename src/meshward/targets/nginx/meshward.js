@@ -211,6 +211,7 @@ function topLevelOnce(text) {
 
 const LOOK = 2000;                                                    // ms between two looks at who was revoked
 const LEAVE = 100;                                                    // ms from the end told to the client until the model is left
+const LINE = 44;                                                      // bytes of one of the revoked
 const SPLIT = 65536;                                                  // bytes that may still pass so that an event is whole
 
 let hash = null, ended = false;
@@ -274,8 +275,9 @@ function wait(now, time) {
     due = ends > now && ends - now < time ? ends - now : time;
 }
 
-// Whether one of the names that the decision tied this answer to stands among the revoked: lines of 32 hex digits, a
-// space, and ten digits of the second until when (0: for ever), then `end`. Read when it is another file than before.
+// Whether one of the names that the decision tied this answer to stands among the revoked: sorted lines of 32 hex digits,
+// a space, and ten digits of the second until when (0: for ever), then `end`. Searched when it is another file than before,
+// by halves: a long list read whole would stop every other request of this worker, once for each answer that runs.
 function revoked(v, now) {
     if (!/^[0-9a-f]{32}( [0-9a-f]{32}){0,15}$/.test(v.mw_d_ties)) {
         throw new Error('the decision holds no ties');
@@ -284,25 +286,45 @@ function revoked(v, now) {
     if (version === list) {
         return false;
     }
-    const text = fs.readFileSync(SETTINGS.revoked, 'utf8');
-    if (text.length % 44 !== 4 || !/^[0-9a-f \n]*end\n$/.test(text)) {
-        throw new Error('the list of the revoked is damaged');
+    const file = fs.openSync(SETTINGS.revoked, 'r');
+    try {
+        const size = fs.fstatSync(file).size;
+        read(file, size - 4, 4, /^(end)\n$/);
+        if (size % LINE !== 4) {
+            throw new Error('the list of the revoked is damaged');
+        }
+        const hit = v.mw_d_ties.split(' ').some((tie) => holds(file, (size - 4) / LINE, tie, now / 1000));
+        list = version;
+        return hit;
+    } finally {
+        fs.closeSync(file);
     }
-    const hit = v.mw_d_ties.split(' ').some((tie) => holds(text, tie, now / 1000));
-    list = version;
-    return hit;
 }
 
-function holds(text, tie, now) {
-    const at = text.indexOf(tie);
-    if (at < 0) {
-        return false;
+function holds(file, lines, tie, now) {
+    let from = 0, to = lines;
+    while (from < to) {
+        const middle = (from + to) >> 1;
+        const line = read(file, middle * LINE, LINE, /^([0-9a-f]{32}) ([0-9]{10})\n$/);
+        if (line[1] === tie) {
+            return Number(line[2]) === 0 || now < Number(line[2]);
+        }
+        if (line[1] < tie) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
     }
-    const until = /^ ([0-9]{10})\n$/.exec(text.slice(at + 32, at + 44));
-    if (at % 44 || !until) {
+    return false;
+}
+
+function read(file, at, size, form) {
+    const bytes = Buffer.alloc(size);
+    const found = fs.readSync(file, bytes, 0, size, at) === size && form.exec(bytes.toString('utf8'));
+    if (!found) {
         throw new Error('the list of the revoked is damaged');
     }
-    return Number(until[1]) === 0 || now < Number(until[1]);
+    return found;
 }
 
 // An event stream ends between two events, with one that says why. Anything else breaks off: it must not look whole.

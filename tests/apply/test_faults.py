@@ -1,0 +1,79 @@
+"""What nobody foresaw, in the middle of a change: the way back is taken, and every hop has its chance."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshward.apply import judges, transaction
+from meshward.apply.revisions import STAGED, Revision
+from meshward.kit.errors import Exit, MeshwardError, take_all
+
+REVISION = Revision(2, STAGED, "d", 1, "alice", 0.0, "")
+
+
+class Switcher:
+    def __init__(self, fault: Exception) -> None:
+        self.fault, self.went_back = fault, 0
+
+    def forward(self, *_: object) -> None:
+        raise self.fault
+
+    def back(self, _: object) -> list[str]:
+        self.went_back += 1
+        return []
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (MeshwardError("MW3021", "a guard refused"), "a guard refused"),
+        (OSError(28, "No space left"), "a file could not be written"),
+        (ValueError("no number"), "ValueError"),  # of an epoch file that is damaged, say
+        (KeyError("guard-01"), "KeyError"),
+    ],
+)
+def test_whatever_goes_wrong_leads_back_and_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, says: str
+) -> None:
+    switcher, refused = Switcher(fault), list[str]()
+    revisions = SimpleNamespace(refuse=lambda _, why: refused.append(why))
+    mesh: Any = SimpleNamespace(switcher=lambda: switcher, revisions=revisions, unsettled=False)
+    monkeypatch.setattr(transaction, "_renamed", lambda *_: None)
+    switch: Any = SimpleNamespace(new=None, old=None)
+    with pytest.raises(MeshwardError) as told:
+        transaction._carry_out(mesh, switch, REVISION, lambda _: None)
+    assert switcher.went_back == 1 and len(refused) == 1 and says in refused[0]
+    assert told.value.exit_code is Exit.HOP_REFUSED and says in told.value.message
+
+
+def test_a_judge_that_hangs_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judges, "_TIMEOUT", 0.2)
+    with pytest.raises(MeshwardError, match="no verdict") as told:
+        judges._judge("the edge", [sys.executable, "-c", "import time; time.sleep(60)"])
+    assert told.value.exit_code is Exit.HOP_REFUSED
+
+
+def test_every_step_is_taken_and_all_that_failed_are_named() -> None:
+    done = list[str]()
+
+    def step(name: str, fault: Exception | None = None) -> Any:
+        def take() -> None:
+            done.append(name)
+            if fault is not None:
+                raise fault
+
+        return take
+
+    wrong = [step("a", OSError("full"))]
+    wrong += [step(name, MeshwardError("MW0000", f"{name} hangs")) for name in "bc"]
+    with pytest.raises(MeshwardError) as told:
+        take_all([*wrong, step("d")])
+    assert done == ["a", "b", "c", "d"] and told.value.code == "MW0000"
+    assert told.value.message == "full; b hangs; c hangs"
+    with pytest.raises(OSError, match="full"):
+        take_all([wrong[0], step("d")])
+    take_all([step("e")])

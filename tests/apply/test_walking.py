@@ -1,0 +1,96 @@
+"""Walks among other changes: what somebody else did meanwhile stands, and a fault of one walk is none of the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshward.apply import traffic, walking
+from meshward.apply.standing import Standing
+from meshward.apply.traffic import with_traffic
+from meshward.apply.walk import Walk
+from meshward.apply.walks import Walks
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import Policy
+from tests.apply.versions import write_two
+from tests.stack.live import policy_of
+from tests.stack.running import eventually
+
+WALK = Walk("m1", "v2", "alice", {"v1": 100}, (5, 25), 600, 1.0, 20, 0.0)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Policy:
+    write_two(tmp_path / "jwks.json", 443, tmp_path)
+    return policy_of(json.loads((tmp_path / "policy.yaml").read_text()))
+
+
+class Mesh:
+    """`standing` is another one each time that it is looked at, as long as there are more."""
+
+    def __init__(self, state: Path, *stands: Standing) -> None:
+        self.walks = Walks(state)
+        self.machine = SimpleNamespace(state=SimpleNamespace(path=state))
+        self.parts = SimpleNamespace(stopping=False)
+        self.require_running: Callable[[], None] = lambda: None
+        self.note: Callable[..., None] = lambda *_, **__: None
+        self.stands = list(stands)
+
+    @property
+    def standing(self) -> Standing:
+        return self.stands.pop(0) if len(self.stands) > 1 else self.stands[0]
+
+
+def test_weights_that_changed_since_the_look_are_not_overwritten(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Standing(policy, resolve(policy), 7, {})
+    theirs = with_traffic(policy, "m1", {"v1": 1, "v2": 1})
+    mesh: Any = Mesh(tmp_path, seen, replace(seen, policy=theirs, plan=resolve(theirs), revision=8))
+    based = list[int | None]()
+    monkeypatch.setattr(traffic, "apply", lambda _, __, wish, ___: based.append(wish.base))
+    monkeypatch.setattr(walking, "_observe", lambda *_: None)
+    walking._look(mesh, WALK)
+    assert based == [7], "the transaction refuses it: revision 8 runs by now"
+
+
+def test_a_fault_of_one_walk_ends_neither_the_thread_nor_the_others(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh: Any = Mesh(tmp_path, Standing(policy, resolve(policy), 7, {}))
+    looked = set[str]()
+
+    def look(_: object, walk: Walk) -> None:
+        looked.add(walk.model)
+        if walk.model == "broken":
+            raise KeyError("m1/v2")
+
+    monkeypatch.setattr(walking, "_look", look)
+    walking.begin(mesh, replace(WALK, model="broken"))
+    eventually(lambda: "broken" in mesh.walks.says, what="what it says")
+    walking.begin(mesh, WALK)
+    eventually(lambda: "m1" in looked, what="a look at the other one")
+    assert "KeyError" in mesh.walks.says["broken"]
+    mesh.parts.stopping = True
+    mesh.walks.walker.join(5)
+    assert not mesh.walks.walker.is_alive()
+
+
+def test_none_begins_before_the_instance_runs(policy: Policy, tmp_path: Path) -> None:
+    """Its thread would have nothing to look at, end, and never be started again."""
+    mesh: Any = Mesh(tmp_path, Standing(policy, resolve(policy), 7, {}))
+
+    def starting() -> None:
+        raise MeshwardError("MW3026", "the instance is still starting", "", exit_code=Exit.CONFLICT)
+
+    mesh.require_running = starting
+    with pytest.raises(MeshwardError):
+        walking.begin(mesh, WALK)
+    assert mesh.walks.of("m1") is None and mesh.walks.walker is None

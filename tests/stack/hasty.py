@@ -1,0 +1,16 @@
+"""`meshward` with short pauses, for tests that wait for what the schedule does by itself: what it does is the same."""
+
+from __future__ import annotations
+
+from functools import partialmethod
+
+from meshward.apply import local, schedule
+from meshward.cli.main import main
+from meshward.runtime.bridge import Parts
+
+POLL, CHECK, ARRIVAL, ANSWER = 0.3, 1.0, 2.5, 0.5  # seconds
+
+if __name__ == "__main__":
+    schedule.POLL, schedule.CHECK, local._TIMEOUT = POLL, CHECK, ANSWER
+    Parts.arrival = partialmethod(Parts.arrival, within=ARRIVAL)  # type: ignore[method-assign, assignment]
+    main()
