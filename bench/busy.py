@@ -112,7 +112,7 @@ def busy(directory: Path, size: Size) -> Iterator[Busy]:
 def policy(directory: Path, port: int, size: Size) -> dict[str, Any]:
     """The first model has two versions; users may use all, sales none, at a limit never met."""
     urls = _urls(directory, size)
-    models = {
+    models: dict[str, Any] = {
         f"m{number:02d}": {"versions": {"v1": {"server": "mock", "url": url}}}
         for number, url in enumerate(urls[: size.models])
     }

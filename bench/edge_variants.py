@@ -14,6 +14,7 @@ from bench.nginx import nginx
 from bench.processes import BenchError, Meter, accepts, free_port
 from bench.sides import Sides
 from meshward.apply.hops import Owner, edge_settings, write_edge
+from meshward.edge.revoked import Revoked
 from meshward.runtime.components import find_components
 from meshward.runtime.identities import starter
 from meshward.targets.nginx.settings import EdgeSettings
@@ -138,7 +139,7 @@ def _settings(both: Sides, directory: Path) -> EdgeSettings:
 
 
 def _program(both: Sides, settings: EdgeSettings) -> Program:
-    write_edge(settings, both.whole.authority, Owner(starter()), "1", 1)
+    write_edge(settings, both.whole.authority, Revoked(), Owner(starter()), "1", 1)
     directory = Path(settings.run_dir)
     conf, script = ((directory / name).read_text() for name in ("nginx.conf", "meshward.js"))
     return Program(conf, script, both.guarded.slot, both.guarded.dns_name)

@@ -145,7 +145,8 @@ class Asker:
 
 def facts(response: httpx2.Response) -> dict[str, Any]:
     text = response.headers["x-mw-facts"]
-    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return found
 
 
 def wait_until(condition: Any, seconds: float = 5.0) -> None:

@@ -126,7 +126,7 @@ def _read(stream: object) -> Received | None:
 
 
 def _body(stream: object, headers: dict[str, str]) -> bytes:
-    read = stream.read  # type: ignore[attr-defined]
+    read: Callable[[int], bytes] = stream.read  # type: ignore[attr-defined]
     if "chunked" not in headers.get("transfer-encoding", ""):
         return read(int(headers.get("content-length", "0")))
     body = b""

@@ -13,7 +13,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.runtime.bridge import Parts
 
 MOST = 120.0  # seconds for the last request
-_LEAST = 1.5  # seconds; the edge may still hand over a request that it decided before
+_LEAST = 5.0  # seconds; the edge may still hand over a request that it decided before, once its body is read
 _POLL = 0.25
 
 log = structlog.get_logger(__name__)
