@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.ask import VERBS
+from meshward.apply.control.ask import VERBS
 from meshward.audit.collector import CHANGES
 from meshward.audit.lines import REFUSED, ChangeLine, change_text
 from meshward.kit.errors import Exit, MeshwardError

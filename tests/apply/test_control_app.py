@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from meshward.apply import ask as asking
-from meshward.apply.api import MOST, MOST_OF_ONE, ControlApi
-from meshward.apply.changes import Changes
+from meshward.apply.control import ask as asking
+from meshward.apply.control.api import MOST, MOST_OF_ONE, ControlApi
+from meshward.apply.control.changes import Changes
+from meshward.apply.control.verbs.request import Fields, Verb
 from meshward.apply.standing import Standing
-from meshward.apply.verbs.request import Fields, Verb
 from meshward.edge.revoked import Revoked, save_text
 from meshward.kit.wellknown import CONTROL
 from meshward.plan.resolve import resolve

@@ -23,7 +23,7 @@ import openai
 import pytest
 from huggingface_hub.errors import TextGenerationError
 
-from meshward.apply.control import ask
+from meshward.apply.control.unix import ask
 from meshward.edge.revoked import EDGE_FILE, Revoked, edge_text
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from meshward.apply.ages import load_failures, save_failure
-from meshward.apply.control import ask
+from meshward.apply.control.unix import ask
 from meshward.apply.hops import Owner
+from meshward.apply.keys.ages import load_failures, save_failure
 from meshward.cli.main import main
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from meshward.apply import schedule
-from meshward.apply.ages import (
+from meshward.apply.keys import schedule
+from meshward.apply.keys.ages import (
     CA,
     EDGE_CERTIFICATE,
     OLD_ROOT,

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.ask import VERBS
-from meshward.apply.control import ask, user_name
-from meshward.apply.traffic import MOST, checked, with_traffic
+from meshward.apply.control.ask import VERBS
+from meshward.apply.control.unix import ask, user_name
+from meshward.apply.traffic.weights import MOST, checked, with_traffic
 from meshward.cli.main import main
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.change import compare

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from meshward.apply import traffic, walking
 from meshward.apply.standing import Standing
-from meshward.apply.traffic import with_traffic
-from meshward.apply.walk import Walk
-from meshward.apply.walks import Walks
+from meshward.apply.traffic import walking, weights
+from meshward.apply.traffic.walk import Walk
+from meshward.apply.traffic.walks import Walks
+from meshward.apply.traffic.weights import with_traffic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
@@ -55,7 +55,7 @@ def test_weights_that_changed_since_the_look_are_not_overwritten(
     theirs = with_traffic(policy, "m1", {"v1": 1, "v2": 1})
     mesh: Any = Mesh(tmp_path, seen, replace(seen, policy=theirs, plan=resolve(theirs), revision=8))
     based = list[int | None]()
-    monkeypatch.setattr(traffic, "apply", lambda _, __, wish, ___: based.append(wish.base))
+    monkeypatch.setattr(weights, "apply", lambda _, __, wish, ___: based.append(wish.base))
     monkeypatch.setattr(walking, "_observe", lambda *_: None)
     walking._look(mesh, WALK)
     assert based == [7], "the transaction refuses it: revision 8 runs by now"

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from meshward.apply import checkout as checkouts
-from meshward.apply.checkout import Checkout, checkout_of
+from meshward.apply.follow import checkout as checkouts
+from meshward.apply.follow.checkout import Checkout, checkout_of
+from meshward.apply.follow.watch import Committed, Plain, watching
 from meshward.apply.revisions import Revisions
-from meshward.apply.watch import Committed, Plain, watching
 from meshward.kit.errors import Exit, MeshwardError
 from tests.apply.test_live_changes import statuses, with_grant
 from tests.apply.test_watch_and_start import log_of, start

@@ -55,7 +55,7 @@ def age(directory: Path, since: float) -> None:
 
 
 def test_of_the_edges_certificates_two_generations_stay(stack: Stack) -> None:
-    from meshward.apply.control import ask
+    from meshward.apply.control.unix import ask
 
     for _ in range(4):
         ask(stack.state, {"do": "rotate", "what": "edge-certificate"}, lambda _: None)

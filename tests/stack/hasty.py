@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partialmethod
 
-from meshward.apply import local, schedule
+from meshward.apply import local
+from meshward.apply.keys import schedule
 from meshward.cli.main import main
 from meshward.runtime.bridge import Parts
 

@@ -11,7 +11,7 @@ import httpx2
 
 from meshward.apply.hops import Owner, write_guard
 from meshward.apply.judges import judge_guards
-from meshward.apply.keyring import Keyring
+from meshward.apply.keys.keyring import Keyring
 from meshward.apply.local import local_client
 from meshward.apply.standing import Guard, Standing
 from meshward.edge.revoked import Revoked

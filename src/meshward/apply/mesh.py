@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import structlog
 
 from meshward.apply.book import Book
-from meshward.apply.changes import Changes
+from meshward.apply.control.changes import Changes
 from meshward.apply.drain import Drains
 from meshward.apply.guards import Guards, Issue
 from meshward.apply.hops import Owner, write_authorities
@@ -20,7 +20,7 @@ from meshward.apply.revisions import Revisions
 from meshward.apply.revocations import load_revocations
 from meshward.apply.standing import Standing
 from meshward.apply.switching import Switcher
-from meshward.apply.walks import Walks
+from meshward.apply.traffic.walks import Walks
 from meshward.audit.collector import CHANGES
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import Exit, MeshwardError

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from meshward.apply.changes import INSTANCE
+from meshward.apply.control.changes import INSTANCE
 from meshward.apply.mesh import Mesh
 from meshward.apply.revocations import load_revocations, save_revocations
 from meshward.edge.revoked import Revoked

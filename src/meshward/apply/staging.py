@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from meshward.apply.certificate import server_certificate
+from meshward.apply.keys.certificate import server_certificate
 from meshward.apply.mesh import Mesh
 from meshward.apply.program import Program, settings_for
 from meshward.apply.slots import assign_slots

@@ -23,11 +23,11 @@ from dataclasses import dataclass, replace
 import structlog
 
 from meshward.apply.accept import accept
-from meshward.apply.afar import require_nothing_of_this_machine
+from meshward.apply.control.afar import require_nothing_of_this_machine
+from meshward.apply.keys.renew import WEB, put_edge
 from meshward.apply.local import is_ours
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.program import save_facts
-from meshward.apply.renew import WEB, put_edge
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
 from meshward.apply.staging import staged, validate

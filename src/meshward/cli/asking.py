@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from meshward.apply.control import ask, failure
+from meshward.apply.control.unix import ask, failure
 from meshward.apply.revisions import Revisions
 from meshward.cli.output import stderr
 from meshward.login.keep import own_keep

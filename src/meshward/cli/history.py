@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from meshward.apply.control.verbs.history import changes_told
 from meshward.apply.revisions import ACCEPTED, Revisions
-from meshward.apply.verbs.history import changes_told
 from meshward.audit.store import Records
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.text import Text
 
-from meshward.apply.traffic import MOST
+from meshward.apply.traffic.weights import MOST
 from meshward.cli.apply import Reason, tell
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State

@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from meshward.apply.accept import accept
-from meshward.apply.control import user_name
+from meshward.apply.control.unix import user_name
+from meshward.apply.follow.watch import Watched, watching
 from meshward.apply.sources import read_policy
-from meshward.apply.watch import Watched, watching
 from meshward.cli.options import DEFAULT_STATE, State
 from meshward.cli.output import guarded, print_problems, stderr, stdout
 from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy

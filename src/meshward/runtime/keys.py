@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
-from meshward.apply.ages import Age, load_failures, read_ages, why_unread
 from meshward.apply.book import load_book
+from meshward.apply.keys.ages import Age, load_failures, read_ages, why_unread
 from meshward.apply.sources import read_policy
 from meshward.kit.errors import MeshwardError
 from meshward.plan.resolve import resolve

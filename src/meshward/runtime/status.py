@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meshward.apply.ejected import load_ejected
-from meshward.apply.walks import load_walks
+from meshward.apply.traffic.ejected import load_ejected
+from meshward.apply.traffic.walks import load_walks
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.credentials import CredentialAge, credential_ages
 from meshward.runtime.directories import State

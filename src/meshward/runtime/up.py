@@ -20,26 +20,26 @@ from pathlib import Path
 
 import structlog
 
-from meshward.apply.api import open_to_operators
 from meshward.apply.book import Book, load_book
-from meshward.apply.certificate import server_certificate
-from meshward.apply.control import serving
-from meshward.apply.credentials import watch_credentials
+from meshward.apply.control.api import open_to_operators
+from meshward.apply.control.unix import serving
+from meshward.apply.follow.watch import Watched, follow
 from meshward.apply.guards import Guards, Issue
-from meshward.apply.health import watch_health
 from meshward.apply.hops import CONNECT, Owner, edge_settings, write_authorities, write_decision, write_edge
 from meshward.apply.judges import judge_edge
+from meshward.apply.keys.certificate import server_certificate
+from meshward.apply.keys.credentials import watch_credentials
+from meshward.apply.keys.schedule import keep_current
 from meshward.apply.mesh import Mesh
 from meshward.apply.program import save_facts
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocations import load_revocations
 from meshward.apply.revoke import end_revocations
-from meshward.apply.schedule import keep_current
 from meshward.apply.slots import assign_slots
 from meshward.apply.standing import Standing
-from meshward.apply.walking import resume
-from meshward.apply.watch import Watched, follow
+from meshward.apply.traffic.health import watch_health
+from meshward.apply.traffic.walking import resume
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Plan

@@ -20,9 +20,9 @@ from typing import Any
 
 import structlog
 
-from meshward.apply.ask import answer
+from meshward.apply.control.ask import answer
+from meshward.apply.control.verbs.request import Asker
 from meshward.apply.mesh import Mesh
-from meshward.apply.verbs.request import Asker
 from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid
 from meshward.runtime.directories import State
 from meshward.runtime.instance import nothing_runs

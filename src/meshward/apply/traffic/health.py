@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from meshward.apply.changes import INSTANCE
+from meshward.apply.control.changes import INSTANCE
 from meshward.apply.deciding import Deciding
-from meshward.apply.ejected import save_ejected
 from meshward.apply.mesh import Mesh
 from meshward.apply.standing import Standing
+from meshward.apply.traffic.ejected import save_ejected
 from meshward.kit.errors import MeshwardError
 
 LOOK = 1.0  # seconds

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from meshward.apply.control.verbs.apply import told
+from meshward.apply.control.verbs.request import Asker, Fields, Reason, Verb
 from meshward.apply.mesh import Mesh
-from meshward.apply.traffic import Weights, checked, receiving, shift, spelled, weights_of
-from meshward.apply.verbs.apply import told
-from meshward.apply.verbs.request import Asker, Fields, Reason, Verb
-from meshward.apply.walk import Walk, shares, weights_at
-from meshward.apply.walking import begin, stop
-from meshward.apply.walks import as_json
+from meshward.apply.traffic.walk import Walk, shares, weights_at
+from meshward.apply.traffic.walking import begin, stop
+from meshward.apply.traffic.walks import as_json
+from meshward.apply.traffic.weights import Weights, checked, receiving, shift, spelled, weights_of
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.policy.words import listed, quoted
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from meshward.apply.control.verbs.apply import APPLY, ROLLBACK
+from meshward.apply.control.verbs.history import HISTORY, POLICY
+from meshward.apply.control.verbs.request import Asker, Fields, Verb
+from meshward.apply.control.verbs.revoke import REVOKE
+from meshward.apply.control.verbs.rotate import ROTATE
+from meshward.apply.control.verbs.traffic import TRAFFIC
 from meshward.apply.mesh import Mesh
-from meshward.apply.verbs.apply import APPLY, ROLLBACK
-from meshward.apply.verbs.history import HISTORY, POLICY
-from meshward.apply.verbs.request import Asker, Fields, Verb
-from meshward.apply.verbs.revoke import REVOKE
-from meshward.apply.verbs.rotate import ROTATE
-from meshward.apply.verbs.traffic import TRAFFIC
 from meshward.kit.errors import Exit, MeshwardError
 
 VERBS: Mapping[str, Verb] = {

@@ -16,9 +16,9 @@ from typing import TypeVar
 
 import httpx2
 
-from meshward.apply.certificate import server_certificate
 from meshward.apply.guards import Issue
 from meshward.apply.hops import Owner
+from meshward.apply.keys.certificate import server_certificate
 from meshward.apply.local import local_client
 from meshward.apply.mesh import Mesh
 from meshward.apply.program import Program

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from meshward.apply.control.verbs.request import Asker, Fields, Verb
 from meshward.apply.mesh import Mesh
-from meshward.apply.verbs.request import Asker, Fields, Verb
 from meshward.audit.changes import changes_of
 from meshward.audit.store import Records
 from meshward.kit.canonical import canonical_json

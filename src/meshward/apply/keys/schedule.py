@@ -14,7 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from meshward.apply.ages import (
+from meshward.apply.control.changes import INSTANCE
+from meshward.apply.keys.ages import (
     EDGE_CERTIFICATE,
     RETIRED_KEYS,
     due,
@@ -23,11 +24,10 @@ from meshward.apply.ages import (
     look,
     save_failure,
 )
-from meshward.apply.certificate import from_files
-from meshward.apply.changes import INSTANCE
+from meshward.apply.keys.certificate import from_files
+from meshward.apply.keys.renew import WEB, certificates
+from meshward.apply.keys.rotate import Rotation, drop_retired, rotate
 from meshward.apply.mesh import Mesh
-from meshward.apply.renew import WEB, certificates
-from meshward.apply.rotate import Rotation, drop_retired, rotate
 from meshward.kit.errors import MeshwardError
 
 POLL = 2.0  # seconds between two looks at a certificate's files

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from meshward.apply.control.verbs.request import Asker, Fields, Verb
 from meshward.apply.mesh import Mesh
 from meshward.apply.revoke import revoke, revoked
-from meshward.apply.verbs.request import Asker, Fields, Verb
 from meshward.edge.revoked import Revoked
 from meshward.kit.names import NAME
 

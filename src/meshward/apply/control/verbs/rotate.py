@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from meshward.apply.ages import CA, EDGE_CERTIFICATE, OLD_ROOT, ROOT, SIGNING_KEY, SVIDS, load_failures
-from meshward.apply.credentials import rotate_credential
+from meshward.apply.control.verbs.request import Asker, Fields, Reason, Verb
+from meshward.apply.keys.ages import CA, EDGE_CERTIFICATE, OLD_ROOT, ROOT, SIGNING_KEY, SVIDS, load_failures
+from meshward.apply.keys.credentials import rotate_credential
+from meshward.apply.keys.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rotate
 from meshward.apply.mesh import Mesh, conflict
-from meshward.apply.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rotate
-from meshward.apply.verbs.request import Asker, Fields, Reason, Verb
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.spiffe.keep import Keep

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from meshward.apply.checkout import Checkout, checkout_of, has_git
+from meshward.apply.follow.checkout import Checkout, checkout_of, has_git
 from meshward.apply.mesh import Mesh
 from meshward.apply.sources import read_policy
 from meshward.apply.transaction import Wish, apply

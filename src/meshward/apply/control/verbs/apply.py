@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
+from meshward.apply.control.verbs.request import Asker, Fields, Reason, Verb
 from meshward.apply.mesh import Mesh
 from meshward.apply.transaction import Outcome, Wish
 from meshward.apply.transaction import apply as make_live
-from meshward.apply.verbs.request import Asker, Fields, Reason, Verb
 from meshward.policy.parse import Source, parse, to_json
 
 

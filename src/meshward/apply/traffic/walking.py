@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import structlog
 
-from meshward.apply.changes import INSTANCE
+from meshward.apply.control.changes import INSTANCE
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.revoke import revoked
 from meshward.apply.standing import Standing
-from meshward.apply.traffic import receiving, shift, weights_of
-from meshward.apply.walk import Back, Onward, Seen, State, Wait, Walk, next_action, observed, shares
+from meshward.apply.traffic.walk import Back, Onward, Seen, State, Wait, Walk, next_action, observed, shares
+from meshward.apply.traffic.weights import receiving, shift, weights_of
 from meshward.kit.errors import MeshwardError
 
 _LOOK = 1.0  # seconds

@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from meshward.apply.ages import CA, EDGE_CERTIFICATE, OLD_ROOT, ROOT, SIGNING_KEY, SVIDS, save_failure
 from meshward.apply.deciding import Deciding
 from meshward.apply.guards import Issue
+from meshward.apply.keys.ages import CA, EDGE_CERTIFICATE, OLD_ROOT, ROOT, SIGNING_KEY, SVIDS, save_failure
+from meshward.apply.keys.renew import CLIENT, WEB, renew_edge, renew_guards, share_bundle
 from meshward.apply.mesh import Mesh, conflict
-from meshward.apply.renew import CLIENT, WEB, renew_edge, renew_guards, share_bundle
 from meshward.apply.standing import Guard
 from meshward.apply.switching import Say
 from meshward.kit.clock import system_clock

@@ -13,11 +13,11 @@ from typing import Any
 
 import structlog
 
-from meshward.apply.changes import INSTANCE
-from meshward.apply.keyring import Held, named
+from meshward.apply.control.changes import INSTANCE
+from meshward.apply.keys.keyring import Held, named
+from meshward.apply.keys.secrets import DIRECTORY
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
-from meshward.apply.secrets import DIRECTORY
 from meshward.apply.standing import Guard
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret

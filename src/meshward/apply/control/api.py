@@ -22,11 +22,11 @@ from typing import Any
 import structlog
 import uvicorn
 
-from meshward.apply.control import told
+from meshward.apply.control.operators import NO_RIGHT, REVOKED, Operator, Operators
+from meshward.apply.control.unix import told
+from meshward.apply.control.verbs.request import Asker
 from meshward.apply.mesh import Mesh
-from meshward.apply.operators import NO_RIGHT, REVOKED, Operator, Operators
 from meshward.apply.standing import origin
-from meshward.apply.verbs.request import Asker
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Headers
 from meshward.edge.serve import behind_nginx, listening

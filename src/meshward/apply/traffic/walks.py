@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from meshward.apply.walk import Seen, Walk
+from meshward.apply.traffic.walk import Seen, Walk
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 
