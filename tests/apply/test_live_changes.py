@@ -181,7 +181,7 @@ def test_a_new_rate_reloads_nginx_and_plan_says_so(stack: Stack, text: dict[str,
     limited = copy.deepcopy(text)
     limited["grants"][0]["limits"] = {"requests": "2/min"}
     planned = meshward(stack, "plan", file(stack, limited))
-    assert "nginx reloads (rates: none -> 2r/m)" in planned.stdout and "POST" in planned.stdout, planned
+    assert "nginx reloads (rates: none -> 2r/m)" in planned.stdout and "idle HTTP" in planned.stdout, planned
     before = stack.processes()["edge"]
     apply(stack, policy_of(limited))
     assert stack.processes()["edge"] == before, "reloaded, not restarted"

@@ -10,7 +10,7 @@ Status = Literal["enforces", "cannot", "not yet"]
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """`reload`: whether a change needs a reload of nginx, which may lose a POST on an idle connection."""
+    """`reload`: whether a change needs a reload of nginx, which may lose requests on idle connections."""
 
     feature: str
     status: Status
