@@ -19,7 +19,7 @@ from pathlib import Path
 from bench import decisions, hostile, live, memory, path, peers, report
 from bench.processes import BenchError
 from bench.report import Section
-from meshward.runtime.directories import State, run_path
+from meshward.runtime.place.directories import State, run_path
 
 ROUNDS = 5
 PEERS = Path(".bench-peers")

@@ -19,7 +19,7 @@ from tests.stack.running import eventually
 from bench.nginx import conf, nginx
 from bench.processes import accepts, free_port, running
 from bench.requests import HOSTNAME
-from meshward.runtime.components import find_components
+from meshward.runtime.place.components import find_components
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import command

@@ -21,7 +21,7 @@ from bench import requests
 from bench.load import once
 from bench.mixed import Job
 from bench.processes import BenchError, free_port, running
-from meshward.apply.control.unix import ask
+from meshward.control.unix import ask
 from meshward.policy.parse import Source, parse, to_json
 
 CALLERS = 5

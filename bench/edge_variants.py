@@ -13,10 +13,10 @@ from bench.load import Target
 from bench.nginx import nginx
 from bench.processes import BenchError, Meter, accepts, free_port
 from bench.sides import Sides
-from meshward.apply.hops import Owner, edge_settings, write_edge
-from meshward.edge.revoked import Revoked
-from meshward.runtime.components import find_components
-from meshward.runtime.identities import starter
+from meshward.apply.hop_files import Owner, edge_settings, write_edge
+from meshward.callers.revocations import Revoked
+from meshward.runtime.place.components import find_components
+from meshward.runtime.place.identities import starter
 from meshward.targets.nginx.settings import EdgeSettings
 
 EDGE = {

@@ -22,7 +22,7 @@ from meshward.targets.envoy.files import GuardIdentity, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import project
 from meshward.targets.envoy.wire import JWT_RESOURCE, LIMIT, RBAC
-from meshward.tokens.keys import load as load_keys
+from meshward.tokens.key_store import load as load_keys
 from meshward.tokens.txn import Transaction, TransactionTokenMinter
 
 GUARD = {

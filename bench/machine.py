@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meshward.runtime.components import find_components
+from meshward.runtime.place.components import find_components
 
 
 def description() -> str:

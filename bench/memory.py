@@ -14,7 +14,7 @@ from bench.load import once
 from bench.processes import BenchError, Memory, descendants, free_port, memory, running
 from bench.report import Section, prose, table
 from meshward.demo.accounts import token_for
-from meshward.runtime.instance import load_instance
+from meshward.runtime.place.instance_file import load_instance
 
 REQUESTS = 20
 

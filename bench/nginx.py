@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.processes import descendants, running, title, wait_for
-from meshward.runtime.components import find_components
+from meshward.runtime.place.components import find_components
 
 
 def conf(http: str) -> str:

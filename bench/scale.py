@@ -12,8 +12,8 @@ from tests.stack import policies
 
 from bench.figures import Verdict, middle, ratio
 from bench.report import say
-from meshward.apply.accept import accept
 from meshward.apply.slots import SLOTS
+from meshward.check.admission import accept
 from meshward.decide.decide import decide
 from meshward.decide.types import Identity, Permit, Request
 from meshward.plan.change import compare

@@ -13,7 +13,7 @@ from bench.load import Target
 from bench.mock import Mock, mock_model
 from bench.processes import BenchError, Meter
 from bench.whole import Whole, whole_instance
-from meshward.runtime.instance import Guarded
+from meshward.runtime.place.instance_file import Guarded
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from meshward.audit.store import Records, Store
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse
-from meshward.runtime.directories import Run
-from meshward.runtime.instance import Instance, load_instance
+from meshward.runtime.place.directories import Run
+from meshward.runtime.place.instance_file import Instance, load_instance
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ca import load_or_create as load_authority
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.control.afar import named_here, require_nothing_of_this_machine
 from meshward.apply.local import is_ours
+from meshward.apply.remote_guardrails import named_here, require_nothing_of_this_machine
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.policy.schema import Policy
 

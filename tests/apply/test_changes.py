@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.control.changes import Changes
+from meshward.apply.changes import Changes
 from meshward.apply.mesh import Mesh
-from meshward.apply.traffic.walks import Walks
+from meshward.apply.traffic.canary_store import Walks
 from meshward.audit.changes import Change, changes_of
 from meshward.audit.lines import ChangeLine, parse
 from meshward.kit.errors import Exit, MeshwardError

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.control.ask import VERBS
 from meshward.audit.collector import CHANGES
 from meshward.audit.lines import REFUSED, ChangeLine, change_text
+from meshward.control.ask import VERBS
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
-from meshward.login.keep import Keep, Login
+from meshward.login.store import Keep, Login
 from meshward.login.wire import MAX_DOCUMENT
 from tests.apply.control import applying, ask, state_of, write_operated
 from tests.stack.issuer import KID, URL, TestIssuer

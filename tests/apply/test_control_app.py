@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.control import ask as asking
-from meshward.apply.control.api import MOST, MOST_OF_ONE, ControlApi
-from meshward.apply.control.changes import Changes
-from meshward.apply.control.verbs.request import Fields, Verb
-from meshward.apply.standing import Standing
-from meshward.edge.revoked import Revoked, save_text
+from meshward.apply.changes import Changes
+from meshward.apply.live_revision import Standing
+from meshward.callers.revocations import Revoked, save_text
+from meshward.control import ask as asking
+from meshward.control.https import MOST, MOST_OF_ONE, ControlApi
+from meshward.control.verbs.request import Fields, Verb
 from meshward.kit.wellknown import CONTROL
 from meshward.plan.resolve import resolve
-from meshward.runtime.directories import State
+from meshward.runtime.place.directories import State
 from tests.apply.control import write_operated
 from tests.stack.issuer import TestIssuer
 from tests.stack.live import policy_of

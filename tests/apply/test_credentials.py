@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.control.unix import ask
+from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from tests.stack import policies

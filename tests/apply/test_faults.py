@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from meshward.apply import judges, transaction
+from meshward.apply import transaction
+from meshward.apply import vendor_validation as judges
 from meshward.apply.revisions import STAGED, Revision
 from meshward.kit.errors import Exit, MeshwardError, take_all
 

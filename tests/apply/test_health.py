@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshward.apply.control.unix import ask
 from meshward.apply.traffic.ejected import load_ejected
 from meshward.apply.traffic.health import BAD, GOOD, LONGEST, Health, judged
+from meshward.control.unix import ask
 from tests.apply.versions import PATH, meshward, shown, spread, write_two
 from tests.stack import policies
 from tests.stack.live import apply, policy_of

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from meshward.apply.hops import Owner, edge_settings, rates
-from meshward.apply.standing import origin
+from meshward.apply.hop_files import Owner, edge_files, edge_settings, rates
+from meshward.apply.live_revision import origin
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
-from meshward.runtime.directories import Run
-from meshward.runtime.identities import Identity
-from meshward.targets.nginx.program import render
+from meshward.runtime.place.directories import Run
+from meshward.runtime.place.identities import Identity
 
 
 def plan_of(**over: object) -> Plan:
@@ -29,14 +28,14 @@ def program(plan: Plan) -> dict[str, bytes]:
     settings = edge_settings(
         plan, Run(Path("/var/lib/mw")), Path("/dev/shm/mw"), "/usr/lib/nginx/modules/x.so", 1
     )
-    return dict(render(settings))
+    return dict(edge_files(settings))
 
 
 def test_an_nginx_that_can_keep_idle_connections_through_a_reload_does() -> None:
     """`keepalive_min_timeout`, since nginx 1.27.4; an older one would refuse its program for it."""
     place = (Run(Path("/var/lib/mw")), Path("/dev/shm/mw"), "/usr/lib/nginx/modules/x.so", 1)
     for version, has in (((1, 22, 1), False), ((1, 27, 3), False), ((1, 27, 4), True), ((1, 31), True)):
-        conf = render(edge_settings(plan_of(), *place, version))["nginx.conf"]
+        conf = edge_files(edge_settings(plan_of(), *place, version))["nginx.conf"]
         assert (b"keepalive_min_timeout" in conf) == has, version
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.control.unix import SOCKET, user_name
+from meshward.control.unix import SOCKET, user_name
 from meshward.kit.errors import Exit, MeshwardError
 from tests.hostile.conftest import write_hostile
 from tests.stack.live import apply, policy_of
@@ -273,7 +273,7 @@ def test_only_the_owner_reaches_the_control_socket(stack: Stack) -> None:
 
 
 def test_nonsense_on_the_socket_is_refused_and_harmless(stack: Stack, text: dict[str, Any]) -> None:
-    from meshward.apply.control.unix import ask
+    from meshward.control.unix import ask
 
     for request in ({}, {"do": "dance"}, {"do": "apply"}, {"do": "apply", "policy": "{", "more": 1},
                     {"do": "rollback", "revision": 99999}, {"do": "rollback", "revision": "1"}):  # fmt: skip

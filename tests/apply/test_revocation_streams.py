@@ -23,11 +23,11 @@ import openai
 import pytest
 from huggingface_hub.errors import TextGenerationError
 
-from meshward.apply.control.unix import ask
-from meshward.edge.revoked import EDGE_FILE, Revoked, edge_text
+from meshward.callers.revocations import EDGE_FILE, Revoked, edge_text
+from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.runtime.instance import Guarded
+from meshward.runtime.place.instance_file import Guarded
 from tests.stack import policies
 from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock

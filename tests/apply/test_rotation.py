@@ -22,21 +22,21 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from meshward.apply.control.unix import ask
-from meshward.apply.hops import Owner
-from meshward.apply.keys.ages import load_failures, save_failure
+from meshward.apply.hop_files import Owner
+from meshward.apply.keys.inventory import load_failures, save_failure
 from meshward.cli.main import main
+from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.runtime.identities import Identity
-from meshward.runtime.ready import shown_leaf
+from meshward.runtime.place.identities import Identity
+from meshward.runtime.supervise.ready import shown_leaf
 from meshward.spiffe.ca import Authority, load, make_issuing, make_root
+from meshward.spiffe.ca_store import WORKLOADS, Keep
 from meshward.spiffe.certificates import pem_of
 from meshward.spiffe.ids import SpiffeId
-from meshward.spiffe.keep import WORKLOADS, Keep
 from meshward.targets.envoy.files import _encode
 from meshward.targets.envoy.resources import discovery_response, svid
-from meshward.tokens.keys import load as load_keys
+from meshward.tokens.key_store import load as load_keys
 from tests.hostile.conftest import write_hostile
 from tests.stack import hasty
 from tests.stack.live import apply, policy_of
@@ -582,7 +582,7 @@ def put(live: Path, authority: Authority, root: x509.Certificate, *, half: bool 
 
 
 def leaf_in(live: Path) -> bytes:
-    from meshward.runtime.ready import leaf_of
+    from meshward.runtime.supervise.ready import leaf_of
 
     return leaf_of((live / "fullchain.pem").read_text())
 

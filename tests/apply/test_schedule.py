@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from meshward.apply.keys import schedule
-from meshward.apply.keys.ages import (
+from meshward.apply.keys.inventory import (
     CA,
     EDGE_CERTIFICATE,
     OLD_ROOT,

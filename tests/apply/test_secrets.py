@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from meshward.apply.keys import secrets
+from meshward.apply.keys.credential_ages import credential_ages
 from meshward.apply.keys.keyring import Keyring
 from meshward.apply.keys.secrets import generated, key_file, read_secret
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Credential
-from meshward.runtime.credentials import credential_ages
 
 SECRET = "hf_s3cretOfTheServer"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshward.apply.book import Book, load_book
+from meshward.apply.counters import Book, load_book
 from meshward.apply.slots import SLOTS, assign_slots
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Plan

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.control.ask import VERBS
-from meshward.apply.control.unix import ask, user_name
 from meshward.apply.traffic.weights import MOST, checked, with_traffic
 from meshward.cli.main import main
+from meshward.control.ask import VERBS
+from meshward.control.unix import ask, user_name
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.change import compare
 from meshward.plan.resolve import resolve

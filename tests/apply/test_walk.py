@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshward.apply.traffic.walk import (
+from meshward.apply.traffic.canary import (
     GONE,
     Action,
     Back,
@@ -24,7 +24,7 @@ from meshward.apply.traffic.walk import (
     shares,
     weights_at,
 )
-from meshward.apply.traffic.walks import Walks, load_walks
+from meshward.apply.traffic.canary_store import Walks, load_walks
 from meshward.kit.errors import MeshwardError
 from meshward.targets.envoy.counts import Counts, read_counts, read_illness
 

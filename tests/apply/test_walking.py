@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.standing import Standing
-from meshward.apply.traffic import walking, weights
-from meshward.apply.traffic.walk import Walk
-from meshward.apply.traffic.walks import Walks
+from meshward.apply.live_revision import Standing
+from meshward.apply.traffic import canary_runner as walking
+from meshward.apply.traffic import weights
+from meshward.apply.traffic.canary import Walk
+from meshward.apply.traffic.canary_store import Walks
 from meshward.apply.traffic.weights import with_traffic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.resolve import resolve

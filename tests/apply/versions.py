@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from meshward.apply.control.unix import ask
+from meshward.control.unix import ask
 from tests.hostile.conftest import hostile_policy
 from tests.stack import policies
 from tests.stack.running import Stack

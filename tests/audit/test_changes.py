@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from meshward.apply.control.changes import Changes
+from meshward.apply.changes import Changes
 from meshward.audit.changes import changes_of
 from meshward.audit.collector import CHANGES
 from meshward.audit.lines import Garbage, parse

@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from meshward import clients
-from meshward.login.keep import Keep, own_keep
+from meshward.login.store import Keep, own_keep
 from tests.oidc_provider.running import AUDIENCE, CLIENT, OidcProvider, Person
 from tests.stack import running as stacks
 from tests.stack.policies import TRUST_DOMAIN

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from decide_oracle import day_end
 
-from meshward.decide.checking import check
-from meshward.decide.promises import broken_promises
+from meshward.check.checking import check
+from meshward.check.promises import broken_promises
 from meshward.kit.errors import Problem
 from meshward.policy.parse import Document, Source, parse
 

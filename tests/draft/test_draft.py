@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshward.decide.checking import check
+from meshward.check.checking import check
 from meshward.draft import issuers, questions
 from meshward.draft.issuers import Recognised, recognise
 from meshward.draft.questions import Given, asking, drawn

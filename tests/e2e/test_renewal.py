@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from meshward.kit.durable import write_atomic
-from meshward.tokens.keys import POINTER, RETIRED_FOR, load
+from meshward.tokens.key_store import POINTER, load
+from meshward.tokens.keys import RETIRED_FOR
 from tests.hostile.conftest import write_hostile
 from tests.stack.load import at_work
 from tests.stack.running import Stack, eventually, running
@@ -55,7 +56,7 @@ def age(directory: Path, since: float) -> None:
 
 
 def test_of_the_edges_certificates_two_generations_stay(stack: Stack) -> None:
-    from meshward.apply.control.unix import ask
+    from meshward.control.unix import ask
 
     for _ in range(4):
         ask(stack.state, {"do": "rotate", "what": "edge-certificate"}, lambda _: None)

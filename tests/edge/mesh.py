@@ -18,11 +18,11 @@ import httpx2
 from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
-from meshward.edge.live import Live, save_text
+from meshward.edge.instance_view import Live, save_text
 from meshward.kit.canonical import canonical_json
 from meshward.oidc.strict import encode
 from meshward.policy.schema import Policy
-from meshward.tokens.keys import load_or_create
+from meshward.tokens.key_store import load_or_create
 
 ISSUER = "https://idp.test/realm"
 AUDIENCE = "models"

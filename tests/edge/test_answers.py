@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshward.callers.revocations import Revoked, edge_text
 from meshward.decide.types import Denial, Identity, Permit
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Caller
-from meshward.edge.live import Live, load_text, save_text
-from meshward.edge.revoked import Revoked, edge_text
-from meshward.edge.sight import AuditSight
+from meshward.edge.heartbeat import AuditSight
+from meshward.edge.instance_view import Live, load_text, save_text
 from meshward.kit.errors import MeshwardError
 from meshward.oidc import verify
 from meshward.oidc.verify import VerifiedToken

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
+from meshward.callers.revocations import FILE, Revoked, edge_text, load_revoked, ties
+from meshward.callers.revocations import save_text as revoked_text
+from meshward.decide.between import narrowed
 from meshward.decide.decide import decide
 from meshward.decide.types import Denial, Identity, Permit, Request
-from meshward.edge.live import save_text
-from meshward.edge.narrow import narrowed
-from meshward.edge.revoked import FILE, Revoked, edge_text, load_revoked, ties
-from meshward.edge.revoked import save_text as revoked_text
-from meshward.edge.world import load
+from meshward.edge.decision_state import load
+from meshward.edge.instance_view import save_text
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan, Route
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
-from meshward.tokens.keys import load_or_create
+from meshward.tokens.key_store import load_or_create
 from tests.edge.mesh import LIVE, POLICY
 
 ROUTE = Route("POST", "/embed")

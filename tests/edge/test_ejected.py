@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from meshward.edge.live import Live, load_text, save_text
-from meshward.edge.world import World, load
+from meshward.edge.decision_state import World, load
+from meshward.edge.instance_view import Live, load_text, save_text
 from meshward.kit.errors import MeshwardError
 from tests.edge.mesh import POLICY, Mesh
 

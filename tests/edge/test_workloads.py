@@ -12,14 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from meshward.apply.hops import Owner, write_authorities
-from meshward.edge.workloads import AUTHORITIES, CertificateRefused, VerifiedWorkload, Workloads
-from meshward.runtime.directories import Run
-from meshward.runtime.identities import starter
+from meshward.apply.hop_files import Owner, write_authorities
+from meshward.callers.workloads import AUTHORITIES, CertificateRefused, VerifiedWorkload, Workloads
+from meshward.runtime.place.directories import Run
+from meshward.runtime.place.identities import starter
 from meshward.spiffe import certificates as ca
 from meshward.spiffe.ca import Authority, load, load_or_create
+from meshward.spiffe.ca_store import Keep
 from meshward.spiffe.ids import SpiffeId
-from meshward.spiffe.keep import Keep
 
 DOMAIN = "mesh.test"
 SCORER = SpiffeId(DOMAIN, "/ns/jobs/sa/scorer")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from meshward.edge.issuers import identity_of, trusted
+from meshward.callers.issuers import identity_of, trusted
+from meshward.edge.decision_state import World, load
+from meshward.edge.heartbeat import AuditSight
 from meshward.edge.service import DecisionService
-from meshward.edge.sight import AuditSight
-from meshward.edge.world import World, load
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.oidc import verify

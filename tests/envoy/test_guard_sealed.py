@@ -20,7 +20,7 @@ from guard_harness import EDGE, Guard, Model, binary, place, until, view
 from guard_pki import Authority, Signer
 
 from meshward.kit.secret import Secret
-from meshward.runtime import seal
+from meshward.runtime.place import seal
 from meshward.targets.envoy.files import GuardIdentity, command, render
 from meshward.targets.envoy.listener import GuardSettings
 

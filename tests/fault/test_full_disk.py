@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from bench.busy import Busy, busy
 
-from meshward.runtime.directories import State, run_path
+from meshward.runtime.place.directories import State, run_path
 from tests.fault.conftest import SIZE, Watch
 from tests.stack.running import eventually
 

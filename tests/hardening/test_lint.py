@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from meshward.apply.hop_files import edge_files
 from meshward.kit.errors import MeshwardError
-from meshward.targets.nginx.program import render
 from meshward.targets.nginx.settings import EdgeSettings
 from tests.hardening import lint
 
@@ -67,7 +67,7 @@ def _written(directory: Path, **changes: Any) -> Path:
             **changes,
         }
     )
-    for name, data in render(settings).items():
+    for name, data in edge_files(settings).items():
         (directory / name).write_bytes(data)
     return directory / "nginx.conf"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from meshward.login.keep import Keep
+from meshward.login.store import Keep
 from meshward.login.terminal import Terminal
 from tests.oidc_provider.running import OidcProvider
 

@@ -14,8 +14,8 @@ import pytest
 
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
-from meshward.login.keep import Keep, Login
 from meshward.login.session import forget, fresh, sign_in
+from meshward.login.store import Keep, Login
 from meshward.login.target import Target
 from meshward.login.tokens import claims_of
 from meshward.oidc.issuer import KeyPlace, TrustedIssuer

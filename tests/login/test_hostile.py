@@ -17,9 +17,9 @@ import pytest
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.login.edge import Place, choose, login_clients, origin
-from meshward.login.keep import Keep, Login
 from meshward.login.provider import discover
 from meshward.login.session import forget, fresh, sign_in, who_am_i
+from meshward.login.store import Keep, Login
 from meshward.login.target import Target, target_of
 from meshward.login.wire import MAX_DOCUMENT, Reply, Wire, checked
 from meshward.oidc.strict import encode

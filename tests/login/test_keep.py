@@ -15,10 +15,10 @@ import pytest
 
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
-from meshward.login import keep as keeping
+from meshward.login import store as keeping
 from meshward.login.edge import find
-from meshward.login.keep import Keep, Login, own_keep
 from meshward.login.session import choose
+from meshward.login.store import Keep, Login, own_keep
 from meshward.login.terminal import has_browser
 
 LOGIN = Login(
@@ -159,7 +159,7 @@ def test_the_directory_is_the_users_state(tmp_path: Path) -> None:
 
 def test_the_lock_holds_between_processes_and_ends_with_its_holder(keep: Keep) -> None:
     program = (
-        "import sys; from pathlib import Path; from meshward.login.keep import Keep\n"
+        "import sys; from pathlib import Path; from meshward.login.store import Keep\n"
         "with Keep(Path(sys.argv[1])).locked(sys.argv[2]): print('held', flush=True); sys.stdin.read()"
     )
     arguments = [sys.executable, "-c", program, str(keep._directory), LOGIN.name]

@@ -28,8 +28,8 @@ from typing import Any
 
 import nginx_pki
 
+from meshward.apply.hop_files import edge_files
 from meshward.kit.durable import write_atomic
-from meshward.targets.nginx.program import render
 from meshward.targets.nginx.settings import EdgeSettings
 
 HOST = "models.test"
@@ -400,7 +400,7 @@ class Edge:
         return Server(self.loop, self.base / f"{slot:02d}.sock", self.pki.guard_context(name))
 
     def _write(self, script: Callable[[str], str]) -> None:
-        for name, data in render(self.settings).items():
+        for name, data in edge_files(self.settings).items():
             text = script(data.decode()) if name == "meshward.js" else data.decode()
             self.put(name, text)
         self.put("certs/root.pem", self.pki.root_pem)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from edge_harness import DOMAIN, GUARDS, Answer, Edge, eventually, message, permit, running
 
-from meshward.targets.nginx.program import render
+from meshward.apply.hop_files import edge_files
 
 
 def _digest(data: bytes) -> str:
@@ -274,7 +274,7 @@ def test_a_new_rate_comes_with_a_reload_that_breaks_nothing() -> None:
         edge.decision.answer = lambda _: permit(mw_limit="5r/m", mw_bucket="b" * 32)
         assert client.request("GET", "/m/minilm/a").status == 503, "no zone counts it, so nobody passes"
         settings = dataclasses.replace(edge.settings, rates=("5r/m", "2r/s"))
-        for name, data in render(settings).items():
+        for name, data in edge_files(settings).items():
             edge.put(name, data)
         assert edge.process
         edge.process.send_signal(signal.SIGHUP)

@@ -12,8 +12,8 @@ import crossplane
 import pytest
 from edge_harness import nginx_binary
 
+from meshward.apply.hop_files import edge_files
 from meshward.kit.errors import MeshwardError
-from meshward.targets.nginx.program import render
 from meshward.targets.nginx.settings import EdgeSettings
 
 
@@ -46,13 +46,13 @@ def _directives(
 
 def _parse(directory: Path, **changes: Any) -> list[tuple[tuple[str, ...], Any]]:
     conf = directory / "nginx.conf"
-    conf.write_bytes(render(_settings(directory, **changes))["nginx.conf"])
+    conf.write_bytes(edge_files(_settings(directory, **changes))["nginx.conf"])
     parsed = crossplane.parse(str(conf), single=True, strict=False, check_ctx=False)
     return list(_directives(parsed["config"][0]["parsed"]))
 
 
 def test_equal_settings_give_equal_bytes(tmp_path: Path) -> None:
-    assert render(_settings(tmp_path)) == render(_settings(tmp_path))
+    assert edge_files(_settings(tmp_path)) == edge_files(_settings(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_nginx_accepts_it(tmp_path: Path, hostname: str, host: str) -> None:
     for directory in ("tmp", "certs"):
         (tmp_path / directory).mkdir()
     (tmp_path / "root.pem").write_bytes(_root())
-    for name, data in render(_settings(tmp_path, hostname=hostname, listen_host=host)).items():
+    for name, data in edge_files(_settings(tmp_path, hostname=hostname, listen_host=host)).items():
         (tmp_path / name).write_bytes(data)
     command = [nginx_binary(), "-t", "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
     judged = subprocess.run(command, capture_output=True, text=True)

@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
+from meshward.callers.issuers import identity_of, trusted
 from meshward.decide.persons import is_person
-from meshward.edge.issuers import identity_of, trusted
 from meshward.kit.errors import MeshwardError
 from meshward.oidc import known
 from meshward.oidc.known import ACCEPTED

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from meshward.edge.issuers import identity_of, trusted
+from meshward.callers.issuers import identity_of, trusted
 from meshward.kit.secret import Secret
 from meshward.oidc.keys import IssuerKeys, key_document
 from meshward.oidc.refusal import Reason, TokenRefused

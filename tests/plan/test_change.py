@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshward.plan.change import Change, compare
-from meshward.plan.holders import Book
+from meshward.plan.entitlements import Book
 from meshward.plan.ir import Plan
 from meshward.plan.permissions import holdings
 from meshward.plan.resolve import resolve

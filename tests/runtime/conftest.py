@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from meshward.runtime.directories import State, shm_path
-from meshward.runtime.leftovers import end_leftovers
-from meshward.runtime.report import Phase, load_report
+from meshward.runtime.place.directories import State, shm_path
+from meshward.runtime.supervise.leftovers import end_leftovers
+from meshward.runtime.supervise.report import Phase, load_report
 
 DEADLINE = 15.0  # seconds
 T = TypeVar("T")

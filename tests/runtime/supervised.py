@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.directories import clean, open_state
-from meshward.runtime.identities import Identity, starter
-from meshward.runtime.lock import hold_lock
-from meshward.runtime.part import Timing
-from meshward.runtime.process import ProcessSpec
-from meshward.runtime.ready import file_exists
-from meshward.runtime.supervisor import Supervisor
+from meshward.runtime.place.directories import clean, open_state
+from meshward.runtime.place.identities import Identity, starter
+from meshward.runtime.place.lock import hold_lock
+from meshward.runtime.supervise.part import Timing
+from meshward.runtime.supervise.process import ProcessSpec
+from meshward.runtime.supervise.ready import file_exists
+from meshward.runtime.supervise.supervisor import Supervisor
 
 
 def say(line: str) -> None:

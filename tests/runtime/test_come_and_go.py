@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from meshward.runtime.report import load_report
+from meshward.runtime.supervise.report import load_report
 from tests.runtime.children import shell, sleeper, teller
 from tests.runtime.conftest import Start, alive, numbers, wait_for
 

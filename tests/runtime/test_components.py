@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.runtime import components
-from meshward.runtime.components import find_components
-from meshward.runtime.versions import Build, judge_envoy, judge_nginx, judge_njs
+from meshward.runtime.place import components
+from meshward.runtime.place.components import find_components
+from meshward.runtime.place.versions import Build, judge_envoy, judge_nginx, judge_njs
 
 needs_dpkg = pytest.mark.skipif(
     not shutil.which("dpkg"), reason="no dpkg: Debian's order of versions is its to tell"

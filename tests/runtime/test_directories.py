@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.runtime import directories
-from meshward.runtime.directories import (
+from meshward.runtime.place import directories
+from meshward.runtime.place.directories import (
     Run,
     State,
     clean,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from meshward.instance.down import down
+from meshward.instance.status import status
 from meshward.kit.errors import MeshwardError
-from meshward.runtime import directories
-from meshward.runtime.directories import open_state, run_directory, shm_directory, shm_path
-from meshward.runtime.down import down
-from meshward.runtime.instance import Guarded, Instance
-from meshward.runtime.leftovers import end_leftovers
-from meshward.runtime.status import status
+from meshward.runtime.place import directories
+from meshward.runtime.place.directories import open_state, run_directory, shm_directory, shm_path
+from meshward.runtime.place.instance_file import Guarded, Instance
+from meshward.runtime.supervise.leftovers import end_leftovers
 from tests.runtime.children import shell, sleeper
 from tests.runtime.conftest import Start, alive, numbers, wait_for
 

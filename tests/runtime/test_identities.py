@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshward.runtime import identities
-from meshward.runtime.directories import State, open_state
-from meshward.runtime.identities import FIRST, LAST, Identity, assign_identities, popen_user, starter
+from meshward.runtime.place import identities
+from meshward.runtime.place.directories import State, open_state
+from meshward.runtime.place.identities import FIRST, LAST, Identity, assign_identities, popen_user, starter
 
 PARTS = [
     "edge",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.runtime.directories import State, open_state
-from meshward.runtime.lock import hold_lock, holder, is_free
+from meshward.runtime.place.directories import State, open_state
+from meshward.runtime.place.lock import hold_lock, holder, is_free
 from tests.runtime.children import sleeper
 from tests.runtime.conftest import Start, numbers
 

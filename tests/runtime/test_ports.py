@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.runtime.ports import require_free
+from meshward.runtime.place.ports import require_free
 
 LISTEN = """
 import socket, sys

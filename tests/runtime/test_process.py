@@ -14,17 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from meshward.runtime.identities import Identity, starter
-from meshward.runtime.process import (
+from meshward.runtime.place.identities import Identity, can_execute_as, starter
+from meshward.runtime.supervise.process import (
     ProcessSpec,
     _bound_to,
     bound_log,
-    can_execute_as,
     open_log,
     spawn,
     tail,
 )
-from meshward.runtime.ready import file_exists
+from meshward.runtime.supervise.ready import file_exists
 from tests.runtime.conftest import Start
 
 OTHER = Identity(61999, 61999, (61998,))

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from meshward.audit.collector import HEARTBEAT
-from meshward.runtime import directories
-from meshward.runtime.directories import State, open_state, run_path
-from meshward.runtime.proof import proof
-from meshward.runtime.report import PartReport, Phase
-from meshward.runtime.status import Status
+from meshward.instance.records import proof
+from meshward.instance.status import Status
+from meshward.runtime.place import directories
+from meshward.runtime.place.directories import State, open_state, run_path
+from meshward.runtime.supervise.report import PartReport, Phase
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from meshward.kit.errors import Exit
-from meshward.runtime.directories import open_state
-from meshward.runtime.leftovers import leftovers
-from meshward.runtime.part import LONGEST_PAUSE, pause_after
-from meshward.runtime.report import Phase
+from meshward.runtime.place.directories import open_state
+from meshward.runtime.supervise.leftovers import leftovers
+from meshward.runtime.supervise.part import LONGEST_PAUSE, pause_after
+from meshward.runtime.supervise.report import Phase
 from tests.runtime.children import master, shell, sleeper, teller
 from tests.runtime.conftest import Start, alive, numbers, wait_for
 

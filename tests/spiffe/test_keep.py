@@ -11,11 +11,11 @@ import pytest
 from cryptography import x509
 
 from meshward.kit.errors import MeshwardError
-from meshward.spiffe import keep as module
+from meshward.spiffe import ca_store as module
 from meshward.spiffe.ca import Authority, load, load_or_create
+from meshward.spiffe.ca_store import EARLIER_FOR, POINTER, Keep
 from meshward.spiffe.chain import ChainRefused, verify_chain
 from meshward.spiffe.ids import SpiffeId
-from meshward.spiffe.keep import EARLIER_FOR, POINTER, Keep
 
 DOMAIN = "mesh.test"
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

@@ -7,7 +7,7 @@ from functools import partialmethod
 from meshward.apply import local
 from meshward.apply.keys import schedule
 from meshward.cli.main import main
-from meshward.runtime.bridge import Parts
+from meshward.runtime.supervise.handle import Parts
 
 POLL, CHECK, ARRIVAL, ANSWER = 0.3, 1.0, 2.5, 0.5  # seconds
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from meshward.runtime.instance import Guarded
+from meshward.runtime.place.instance_file import Guarded
 from meshward.spiffe.ca import Authority, Credential, load_or_create
 from meshward.spiffe.ids import SpiffeId
-from meshward.tokens.keys import SigningKey, load
+from meshward.tokens.key_store import load
+from meshward.tokens.keys import SigningKey
 from meshward.tokens.txn import Transaction, TransactionTokenMinter
 from tests.stack.running import Reply, Stack
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from meshward.apply.control.unix import ask
+from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve

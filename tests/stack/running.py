@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meshward.runtime.instance import Guarded, Instance, load_instance
+from meshward.runtime.place.instance_file import Guarded, Instance, load_instance
 from tests.stack.issuer import TestIssuer
 from tests.stack.recorder import Recorder
 

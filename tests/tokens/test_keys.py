@@ -12,17 +12,8 @@ from joserfc.jwk import ECKey
 
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.jwk import parse_key
-from meshward.tokens.keys import (
-    POINTER,
-    RETIRED_FOR,
-    SigningKeys,
-    load,
-    load_current,
-    load_or_create,
-    make_key,
-    save,
-    save_current,
-)
+from meshward.tokens.key_store import POINTER, load, load_current, load_or_create, save, save_current
+from meshward.tokens.keys import RETIRED_FOR, SigningKeys, make_key
 
 NOW = 1_790_000_000
 

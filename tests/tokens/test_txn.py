@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshward.oidc.jwk import parse_key
-from meshward.oidc.strict import json_object
-from meshward.oidc.verify import split, token_hash
+from meshward.oidc.strict import json_object, token_hash
+from meshward.oidc.verify import split
 from meshward.tokens.keys import make_key
 from meshward.tokens.txn import LIFETIME, Transaction, TransactionTokenMinter
 

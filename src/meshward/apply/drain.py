@@ -8,9 +8,9 @@ import time
 import structlog
 
 from meshward.apply.guards import Guards
-from meshward.apply.standing import Guard
+from meshward.apply.live_revision import Guard
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.bridge import Parts
+from meshward.runtime.supervise.handle import Parts
 
 MOST = 120.0  # seconds for the last request
 _LEAST = 5.0  # seconds; the edge may still hand over a request that it decided before, once its body is read

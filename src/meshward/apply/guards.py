@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 
 import httpx2
 
-from meshward.apply.hops import Owner, write_guard
-from meshward.apply.judges import judge_guards
+from meshward.apply.hop_files import Owner, write_guard
 from meshward.apply.keys.keyring import Keyring
+from meshward.apply.live_revision import Guard, Standing
 from meshward.apply.local import local_client
-from meshward.apply.standing import Guard, Standing
-from meshward.edge.revoked import Revoked
+from meshward.apply.vendor_validation import judge_guards
+from meshward.callers.revocations import Revoked
 from meshward.kit.errors import take_all
-from meshward.runtime.bridge import Parts
 from meshward.runtime.machine import Machine, guard_name
+from meshward.runtime.supervise.handle import Parts
 from meshward.spiffe.ca import Authority, Credential
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.counts import CLUSTERS_PATH, COUNTS_PATH, Counts, read_counts, read_illness

@@ -11,24 +11,24 @@ from contextlib import contextmanager
 
 import structlog
 
-from meshward.apply.book import Book
-from meshward.apply.control.changes import Changes
+from meshward.apply.changes import Changes
+from meshward.apply.counters import Book
 from meshward.apply.drain import Drains
 from meshward.apply.guards import Guards, Issue
-from meshward.apply.hops import Owner, write_authorities
+from meshward.apply.hop_files import Owner, write_authorities
+from meshward.apply.live_revision import Standing
 from meshward.apply.revisions import Revisions
-from meshward.apply.revocations import load_revocations
-from meshward.apply.standing import Standing
+from meshward.apply.revocation_store import load_revocations
 from meshward.apply.switching import Switcher
-from meshward.apply.traffic.walks import Walks
+from meshward.apply.traffic.canary_store import Walks
 from meshward.audit.collector import CHANGES
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.runtime.bridge import Parts
 from meshward.runtime.machine import Machine
+from meshward.runtime.supervise.handle import Parts
 from meshward.spiffe.ca import load_or_create as load_authority
 from meshward.targets.nginx.settings import EdgeSettings
-from meshward.tokens.keys import load_or_create as load_keys
+from meshward.tokens.key_store import load_or_create as load_keys
 
 PATIENCE = 20.0  # seconds to wait for one's turn
 

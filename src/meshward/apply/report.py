@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from meshward.apply.keys.certificate import client_roots
-from meshward.apply.standing import Standing, origin
+from meshward.apply.live_revision import Standing, origin
 from meshward.kit.durable import write_atomic
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
-from meshward.runtime.instance import Instance
 from meshward.runtime.machine import Machine
+from meshward.runtime.place.instance_file import Instance
 from meshward.spiffe.ca import load_or_create as load_authority
 
 ROOTS = "root.pem"

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import structlog
 
-from meshward.apply.control.changes import INSTANCE
+from meshward.apply.changes import INSTANCE
 from meshward.apply.mesh import Mesh
-from meshward.apply.revocations import load_revocations, save_revocations
-from meshward.edge.revoked import Revoked
+from meshward.apply.revocation_store import load_revocations, save_revocations
+from meshward.callers.revocations import Revoked
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError, take_all
 

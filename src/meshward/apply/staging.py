@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from meshward.apply.edge_hop import Program, settings_for
 from meshward.apply.keys.certificate import server_certificate
+from meshward.apply.live_revision import Standing
 from meshward.apply.mesh import Mesh
-from meshward.apply.program import Program, settings_for
 from meshward.apply.slots import assign_slots
-from meshward.apply.standing import Standing
 from meshward.apply.switching import Say, Side, Switch
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
-from meshward.runtime.ports import require_free
+from meshward.runtime.place.ports import require_free
 from meshward.targets.nginx.settings import EdgeSettings
 
 

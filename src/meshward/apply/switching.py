@@ -17,16 +17,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from meshward.apply.deciding import Deciding
+from meshward.apply.decision_hop import Deciding
+from meshward.apply.edge_hop import Program
 from meshward.apply.guards import Guards
-from meshward.apply.hops import Owner
-from meshward.apply.program import Program
-from meshward.apply.standing import Guard, Standing
-from meshward.edge.revoked import Revoked
+from meshward.apply.hop_files import Owner
+from meshward.apply.live_revision import Guard, Standing
+from meshward.callers.revocations import Revoked
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.bridge import Parts
 from meshward.runtime.machine import Machine
-from meshward.runtime.ready import tls_accepts
+from meshward.runtime.supervise.handle import Parts
+from meshward.runtime.supervise.ready import tls_accepts
 from meshward.targets.envoy.files import GuardFiles
 from meshward.targets.nginx.settings import EdgeSettings
 

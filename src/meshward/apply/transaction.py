@@ -22,23 +22,23 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from meshward.apply.accept import accept
-from meshward.apply.control.afar import require_nothing_of_this_machine
+from meshward.apply.edge_hop import save_facts
 from meshward.apply.keys.renew import WEB, put_edge
 from meshward.apply.local import is_ours
 from meshward.apply.mesh import Mesh, conflict
-from meshward.apply.program import save_facts
+from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
 from meshward.apply.staging import staged, validate
 from meshward.apply.switching import Say, Side, Switch
+from meshward.check.admission import accept
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Document, to_json
 from meshward.policy.schema import Policy
-from meshward.runtime.bridge import refused
+from meshward.runtime.supervise.handle import refused
 
 WIDENING = "widening"
 

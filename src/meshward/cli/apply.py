@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
-from meshward.apply.accept import accept
 from meshward.apply.revisions import Revisions
 from meshward.apply.sources import read_policy
+from meshward.check.admission import accept
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, print_problems, stdout

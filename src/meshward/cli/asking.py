@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.text import Text
 
-from meshward.apply.control.unix import ask, failure
 from meshward.apply.revisions import Revisions
 from meshward.cli.output import stderr
-from meshward.login.keep import own_keep
+from meshward.control.unix import ask, failure
 from meshward.login.session import ask_for, choose, fresh
+from meshward.login.store import own_keep
 from meshward.policy.schema import Policy
 
 

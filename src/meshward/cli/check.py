@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from meshward.apply.sources import read_policy
+from meshward.check.checking import check
 from meshward.cli.options import Json, PolicyPath
 from meshward.cli.output import guarded, print_json, print_problems, stdout
-from meshward.decide.checking import check
 from meshward.kit.errors import Exit, PolicyInvalid
 
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stderr, stdout
 from meshward.kit.errors import Exit
-from meshward.login.keep import Login, own_keep
 from meshward.login.session import sign_in
+from meshward.login.store import Login, own_keep
 from meshward.login.target import target_of
 from meshward.login.terminal import Terminal, browse, has_browser
 

@@ -7,8 +7,8 @@ import os
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit
-from meshward.login.keep import own_keep
 from meshward.login.session import choose, forget
+from meshward.login.store import own_keep
 
 
 def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = False) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from meshward.apply.accept import accept
-from meshward.apply.footprint import Footprint, footprint
+from meshward.apply.impact import Footprint, footprint
 from meshward.apply.sources import read_policy
+from meshward.check.admission import accept
 from meshward.cli.asking import running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, print_problems, stdout
 from meshward.kit.errors import Exit
 from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
-from meshward.runtime import directories
+from meshward.runtime.place import directories
 
 
 def command(

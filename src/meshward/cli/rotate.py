@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
-from meshward.apply.keys.ages import OLD_ROOT, ROOT
+from meshward.apply.keys.inventory import OLD_ROOT, ROOT
 from meshward.cli.asking import ask_instance, running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout

@@ -21,8 +21,8 @@ from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.resolve import resolve
 from meshward.policy.values import Unreadable, parse_duration
 from meshward.spiffe.ca import WORKLOAD_MOST, Authority, Credential, load
+from meshward.spiffe.ca_store import Keep
 from meshward.spiffe.ids import SpiffeId, parse
-from meshward.spiffe.keep import Keep
 
 LONGEST = WORKLOAD_MOST
 _SHORTEST = timedelta(seconds=30)

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, State
 from meshward.cli.output import guarded
 from meshward.kit.errors import Exit
-from meshward.login.keep import own_keep
 from meshward.login.session import choose, fresh
+from meshward.login.store import own_keep
 
 
 def command(

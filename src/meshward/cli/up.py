@@ -12,21 +12,21 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
-from meshward.apply.accept import accept
-from meshward.apply.control.unix import user_name
 from meshward.apply.follow.watch import Watched, watching
 from meshward.apply.sources import read_policy
+from meshward.check.admission import accept
 from meshward.cli.options import DEFAULT_STATE, State
 from meshward.cli.output import guarded, print_problems, stderr, stdout
+from meshward.control.unix import user_name
 from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy
+from meshward.instance.up import Starting
+from meshward.instance.up import up as run_up
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.policy.schema import Policy
-from meshward.runtime import directories
-from meshward.runtime.directories import Run, open_state, run_path
-from meshward.runtime.instance import Instance
-from meshward.runtime.up import Starting
-from meshward.runtime.up import up as run_up
+from meshward.runtime.place import directories
+from meshward.runtime.place.directories import Run, open_state, run_path
+from meshward.runtime.place.instance_file import Instance
 
 
 def command(

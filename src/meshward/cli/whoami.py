@@ -10,8 +10,8 @@ from typing import Any
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit
-from meshward.login.keep import own_keep
 from meshward.login.session import choose, fresh, who_am_i
+from meshward.login.store import own_keep
 
 
 def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = False) -> None:

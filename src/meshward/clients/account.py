@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 
 from meshward.kit.clock import Clock, system_clock
-from meshward.login.keep import Keep, Login, own_keep
 from meshward.login.session import FRESH, choose, fresh
+from meshward.login.store import Keep, Login, own_keep
 from meshward.login.wire import trust
 
 

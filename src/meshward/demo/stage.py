@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from meshward.demo.accounts import AUDIENCE, PUBLIC_CLIENT
-from meshward.runtime.directories import Run
 from meshward.runtime.machine import Extras
-from meshward.runtime.parts import Program
-from meshward.runtime.ready import http_ok, socket_accepts
+from meshward.runtime.place.directories import Run
+from meshward.runtime.supervise.parts import Program
+from meshward.runtime.supervise.ready import http_ok, socket_accepts
 
 EDGE_PORT, IDP_PORT, SEALED_PORT = 8443, 8480, 8082
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from meshward.demo.accounts import PEOPLE, token_for
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.instance import load_instance
+from meshward.runtime.place.instance_file import load_instance
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.decide.checking import check
+from meshward.check.checking import check
 from meshward.draft.issuers import Recognised, recognise
 from meshward.draft.servers import Found, probe
 from meshward.draft.text import Draft, model_name, policy_text

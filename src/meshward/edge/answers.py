@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from meshward.callers.revocations import ties
+from meshward.callers.workloads import VerifiedWorkload
 from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
-from meshward.edge.revoked import ties
-from meshward.edge.workloads import VerifiedWorkload
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
 from meshward.kit.wellknown import METADATA

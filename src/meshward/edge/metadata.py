@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshward.edge.answers import resource_of
-from meshward.edge.world import World
+from meshward.edge.decision_state import World
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
 from meshward.kit.wellknown import LOGIN, METADATA

@@ -16,11 +16,11 @@ import structlog
 import uvicorn
 import uvloop
 
+from meshward.callers.trust import Trust
+from meshward.edge.decision_state import World, load
+from meshward.edge.heartbeat import AuditSight
 from meshward.edge.log import configure
 from meshward.edge.service import DecisionService
-from meshward.edge.sight import AuditSight
-from meshward.edge.trust import Trust
-from meshward.edge.world import World, load
 from meshward.kit.errors import MeshwardError
 
 SOCKET = "decide.sock"

@@ -17,19 +17,19 @@ from urllib.parse import unquote
 
 import structlog
 
+from meshward.callers.issuers import identity_of
+from meshward.callers.trust import Trust
+from meshward.callers.workloads import CertificateRefused
 from meshward.decide import reasons
+from meshward.decide.between import narrowed
 from meshward.decide.decide import decide
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Caller
-from meshward.edge.issuers import identity_of
+from meshward.edge.decision_state import Served, World
+from meshward.edge.heartbeat import AuditSight
 from meshward.edge.metadata import document
-from meshward.edge.narrow import narrowed
-from meshward.edge.sight import AuditSight
-from meshward.edge.trust import Trust
 from meshward.edge.whoami import WhoAmI, refused, told
-from meshward.edge.workloads import CertificateRefused
-from meshward.edge.world import Served, World
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError

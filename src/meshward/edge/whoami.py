@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from typing import Any
 
+from meshward.callers.issuers import identity_of
+from meshward.callers.trust import Trust
 from meshward.decide.decide import decide
 from meshward.decide.index import index_of
 from meshward.decide.types import Identity, Permit, Request
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Headers
-from meshward.edge.issuers import identity_of
-from meshward.edge.trust import Trust
-from meshward.edge.world import World
+from meshward.edge.decision_state import World
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.secret import Secret

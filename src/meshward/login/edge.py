@@ -9,7 +9,7 @@ from pathlib import Path
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.wellknown import LOGIN, METADATA
 from meshward.login.wire import Wire, checked, printable
-from meshward.runtime.instance import FILE, load_instance
+from meshward.runtime.place.instance_file import FILE, load_instance
 
 VARIABLE = "MESHWARD_EDGE"
 

@@ -11,8 +11,8 @@ from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.wellknown import CONTROL, WHOAMI
 from meshward.login import browser, device
 from meshward.login.edge import VARIABLE, find, origin
-from meshward.login.keep import Keep, Login, renewed
 from meshward.login.provider import Provider, discover
+from meshward.login.store import Keep, Login, renewed
 from meshward.login.target import Target
 from meshward.login.terminal import Terminal
 from meshward.login.tokens import Tokens, bearer_of, check_identity, read_tokens

@@ -1,8 +1,9 @@
-"""One spelling of base64url and of JSON. Both functions raise ValueError for every other."""
+"""One spelling of base64url and of JSON. Those that read raise ValueError for every other."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import Any
 
@@ -18,6 +19,11 @@ def base64url(text: str) -> bytes:
 def encode(data: bytes) -> str:
     """`data` as base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def token_hash(text: str) -> str:
+    """base64url SHA-256 of a token: what logs and records hold in its place."""
+    return encode(hashlib.sha256(text.encode("ascii")).digest())
 
 
 def json_object(data: bytes) -> dict[str, Any]:

@@ -20,7 +20,6 @@ exactly one credential was sent, in `Authorization: Bearer`.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import InitVar, dataclass
@@ -34,7 +33,7 @@ from meshward.oidc.jwk import VerificationKey, is_kid
 from meshward.oidc.known import refuse_header, refuse_prefix, short_type
 from meshward.oidc.profiles import Profile
 from meshward.oidc.refusal import Reason, TokenRefused
-from meshward.oidc.strict import base64url, encode, json_object
+from meshward.oidc.strict import base64url, json_object, token_hash
 
 MAX_TOKEN = 8192  # bytes
 MAX_SKEW = 5  # seconds that an issuer's clock may be ahead of ours
@@ -311,11 +310,6 @@ def scopes_of(claims: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
     if profile.scopes.format == "text":
         return tuple(value.split()) if isinstance(value, str) else ()
     return tuple(scope for scope in value if isinstance(scope, str)) if isinstance(value, list) else ()
-
-
-def token_hash(text: str) -> str:
-    """base64url SHA-256 of a token: what logs and records hold in its place."""
-    return encode(hashlib.sha256(text.encode("ascii")).digest())
 
 
 def _malformed(why: str) -> TokenRefused:

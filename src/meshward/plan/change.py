@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
 from meshward.kit.canonical import digest
-from meshward.plan.holders import Book, member_text
+from meshward.plan.entitlements import Book, member_text
 from meshward.plan.ir import Credential, Deny, Grant, Issuer, Model, Plan, Version
 
 

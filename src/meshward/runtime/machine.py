@@ -9,13 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshward.plan.ir import Plan
-from meshward.runtime import upstreams
-from meshward.runtime.components import Components
-from meshward.runtime.directories import Run, State, own_directory
-from meshward.runtime.identities import FIRST, LAST, Identity, assign_identities, starter
-from meshward.runtime.instance import Guarded
-from meshward.runtime.parts import Bench, Program, guard_part
-from meshward.runtime.process import ProcessSpec, can_execute_as
+from meshward.runtime.place import upstreams
+from meshward.runtime.place.components import Components
+from meshward.runtime.place.directories import Run, State, own_directory
+from meshward.runtime.place.identities import (
+    FIRST,
+    LAST,
+    Identity,
+    assign_identities,
+    can_execute_as,
+    starter,
+)
+from meshward.runtime.place.instance_file import Guarded
+from meshward.runtime.supervise.parts import Bench, Program, guard_part
+from meshward.runtime.supervise.process import ProcessSpec
 
 _SOCKET_DIRECTORY = 0o2710
 

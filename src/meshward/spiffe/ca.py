@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from meshward.spiffe.ca_store import RENEW, Keep, Kept
 from meshward.spiffe.certificates import (
     BACKDATE,
     CLIENT,
@@ -27,7 +28,6 @@ from meshward.spiffe.certificates import (
     web_names,
 )
 from meshward.spiffe.ids import SpiffeId
-from meshward.spiffe.keep import RENEW, Keep, Kept
 
 __all__ = [
     "BACKDATE", "ISSUING_TTL", "RENEW", "ROOT_TTL", "SVID_TTL", "WEB_TTL", "WORKLOAD_MOST",

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from meshward.kit.secret import Secret
-from meshward.runtime.instance import Instance
+from meshward.runtime.place.instance_file import Instance
 
 # What a user would write. The token comes by the environment, so that it stands in no argument list.
 HUGGINGFACE = """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meshward.runtime.instance import Instance
+from meshward.runtime.place.instance_file import Instance
 from meshward.tour.steps import STEPS, Seen, Step, visit
 
 

@@ -21,7 +21,7 @@ from joserfc.jwk import ECKey
 from meshward.audit.store import Store
 from meshward.demo.accounts import token_for
 from meshward.kit.secret import Secret
-from meshward.runtime.instance import Guarded, Instance
+from meshward.runtime.place.instance_file import Guarded, Instance
 from meshward.tour.clients import HUGGINGFACE, OPENAI, call, run_client
 from meshward.trace.story import wait_for
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import structlog
 
-from meshward.apply.control.changes import INSTANCE
+from meshward.apply.changes import INSTANCE
 from meshward.apply.keys.keyring import Held, named
 from meshward.apply.keys.secrets import DIRECTORY
+from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
-from meshward.apply.standing import Guard
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Credential, Plan

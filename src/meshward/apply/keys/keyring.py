@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from meshward.apply.keys.credential_ages import CredentialAge, save_ages
 from meshward.apply.keys.secrets import Found, Sight, given, read_secret, sight_of
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Credential, Plan
 from meshward.policy.servers import GENERATED
-from meshward.runtime.credentials import CredentialAge, save_ages
 from meshward.targets.envoy.resources import SentKey
 
 COMMAND_EVERY = 900.0  # seconds

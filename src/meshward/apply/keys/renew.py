@@ -16,20 +16,20 @@ from typing import TypeVar
 
 import httpx2
 
+from meshward.apply.edge_hop import Program
 from meshward.apply.guards import Issue
-from meshward.apply.hops import Owner
+from meshward.apply.hop_files import Owner
 from meshward.apply.keys.certificate import server_certificate
+from meshward.apply.live_revision import Guard
 from meshward.apply.local import local_client
 from meshward.apply.mesh import Mesh
-from meshward.apply.program import Program
 from meshward.apply.report import save_roots
-from meshward.apply.standing import Guard
 from meshward.kit.durable import opened_directory
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
-from meshward.runtime.directories import Run
-from meshward.runtime.ready import leaf_of, shown_leaf
+from meshward.runtime.place.directories import Run
+from meshward.runtime.supervise.ready import leaf_of, shown_leaf
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.resources import BUNDLE, SVID, bundle, version_of
 

@@ -13,21 +13,29 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from meshward.apply.deciding import Deciding
+from meshward.apply.decision_hop import Deciding
 from meshward.apply.guards import Issue
-from meshward.apply.keys.ages import CA, EDGE_CERTIFICATE, OLD_ROOT, ROOT, SIGNING_KEY, SVIDS, save_failure
+from meshward.apply.keys.inventory import (
+    CA,
+    EDGE_CERTIFICATE,
+    OLD_ROOT,
+    ROOT,
+    SIGNING_KEY,
+    SVIDS,
+    save_failure,
+)
 from meshward.apply.keys.renew import CLIENT, WEB, renew_edge, renew_guards, share_bundle
+from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh, conflict
-from meshward.apply.standing import Guard
 from meshward.apply.switching import Say
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import Exit, MeshwardError, take_all
 from meshward.spiffe.ca import SVID_TTL
-from meshward.spiffe.keep import Keep
+from meshward.spiffe.ca_store import Keep
 from meshward.targets.envoy.files import GuardFiles
+from meshward.tokens.key_store import load as load_keys
+from meshward.tokens.key_store import save as save_keys
 from meshward.tokens.keys import SigningKeys
-from meshward.tokens.keys import load as load_keys
-from meshward.tokens.keys import save as save_keys
 
 OVERLAP = timedelta(hours=24)  # clients fetch the new root, and workloads' SVIDs below the old one end
 NEEDED = "MW3044"

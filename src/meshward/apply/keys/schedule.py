@@ -14,8 +14,9 @@ from pathlib import Path
 
 import structlog
 
-from meshward.apply.control.changes import INSTANCE
-from meshward.apply.keys.ages import (
+from meshward.apply.changes import INSTANCE
+from meshward.apply.keys.certificate import from_files
+from meshward.apply.keys.inventory import (
     EDGE_CERTIFICATE,
     RETIRED_KEYS,
     due,
@@ -24,7 +25,6 @@ from meshward.apply.keys.ages import (
     look,
     save_failure,
 )
-from meshward.apply.keys.certificate import from_files
 from meshward.apply.keys.renew import WEB, certificates
 from meshward.apply.keys.rotate import Rotation, drop_retired, rotate
 from meshward.apply.mesh import Mesh

@@ -20,7 +20,7 @@ from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Credential
-from meshward.runtime.process import CLEAN_ENVIRONMENT
+from meshward.runtime.place.identities import CLEAN_ENVIRONMENT
 
 DIRECTORY = "credentials"
 COMMAND_TIMEOUT = 10.0  # seconds

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from meshward.apply.control.changes import INSTANCE
-from meshward.apply.deciding import Deciding
+from meshward.apply.changes import INSTANCE
+from meshward.apply.decision_hop import Deciding
+from meshward.apply.live_revision import Standing
 from meshward.apply.mesh import Mesh
-from meshward.apply.standing import Standing
 from meshward.apply.traffic.ejected import save_ejected
 from meshward.kit.errors import MeshwardError
 

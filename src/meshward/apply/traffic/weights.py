@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from meshward.apply.live_revision import Standing
 from meshward.apply.mesh import Mesh
-from meshward.apply.standing import Standing
 from meshward.apply.switching import Say
 from meshward.apply.transaction import Outcome, Wish, apply
 from meshward.kit.errors import Exit, MeshwardError

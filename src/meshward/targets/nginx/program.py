@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from types import MappingProxyType
 
 from meshward.targets.nginx import control, decision, guard
@@ -28,6 +27,8 @@ from meshward.targets.nginx.emit import (
 )
 from meshward.targets.nginx.log import access_log
 from meshward.targets.nginx.settings import EdgeSettings
+
+SCRIPT = "meshward.js"
 
 # The gate: an allow-list on the whole request line, so absolute-form, HTTP/0.9 and stray spaces fail too.
 _SEGMENT = r"/(?!\.{1,2}(?:/|\?| ))[A-Za-z0-9._~:@-]+"
@@ -59,17 +60,14 @@ _CARRIED = (
 _COMPUTED = {"mw_rawkey": "key", "mw_rawgeneration": "generation", "mw_refusal": "err", "mw_resd": "resd"}
 
 
-def render(settings: EdgeSettings) -> Mapping[str, bytes]:
-    """The files of the edge's program, by name, for `settings.run_dir`. Equal settings give equal bytes."""
-    return MappingProxyType(
-        {"nginx.conf": text(_main(settings)).encode(), "meshward.js": _script(settings).encode()}
-    )
+def render(settings: EdgeSettings, script: str) -> Mapping[str, bytes]:
+    """The files of the edge's program, by name, for `settings.run_dir`. Equal settings give equal bytes.
 
-
-def _script(settings: EdgeSettings) -> str:
+    `script` is the text of `SCRIPT`, which lies beside this module.
+    """
     own = {name: f"{settings.run_dir}/{name}" for name in ("epoch", "generation", "revoked")}
-    source = files(__package__).joinpath("meshward.js").read_text(encoding="utf-8")
-    return f"const SETTINGS = {json.dumps(own, ensure_ascii=True)};\n\n{source}"
+    program = f"const SETTINGS = {json.dumps(own, ensure_ascii=True)};\n\n{script}"
+    return MappingProxyType({"nginx.conf": text(_main(settings)).encode(), SCRIPT: program.encode()})
 
 
 def _main(s: EdgeSettings) -> list[Directive]:

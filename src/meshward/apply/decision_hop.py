@@ -1,0 +1,109 @@
+"""The edge's own half of a switch: the decision service, and the epoch that ends every cached decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+
+from meshward.apply.hop_files import Owner, write_edge_revoked, write_revoked, write_rules
+from meshward.apply.live_revision import Standing
+from meshward.apply.local import local_client
+from meshward.callers.revocations import Revoked
+from meshward.edge.instance_view import load_text, save_text
+from meshward.runtime.machine import Machine
+from meshward.runtime.supervise.handle import Parts, refused
+from meshward.tokens.key_store import save_current
+from meshward.tokens.keys import SigningKeys
+
+_HOP = "the decision service"
+
+
+class Deciding:
+    """Switched as one: from the next request on, whatever was cached before."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def switch(self, standing: Standing, following: Standing | None, parts: Parts) -> int:
+        """Decide by `standing`, narrowed to what `following` permits as well; returns the epoch.
+
+        Raises MeshwardError if the service did not take it.
+        """
+        before = self._health()
+        write_rules(standing, following, self._machine.run, Owner(self._machine.decide))
+        expected = {
+            "policy": standing.plan.digest,
+            "revision": standing.revision,
+            "until": following.plan.digest if following else "",
+            "ejected": sorted(standing.ejected),
+        }
+        return self._reload(expected, before, parts)
+
+    def revoke(self, revoked: Revoked, parts: Parts) -> int:
+        """Refuse `revoked` from the next request on, and end their answers; returns the epoch. Raises MeshwardError.
+
+        nginx needs nobody's word to end answers, so that comes first.
+        """
+        before, run = self._health(), self._machine.run
+        write_edge_revoked(revoked, run.edge_dir, Owner(self._machine.edge))
+        write_revoked(revoked, run, Owner(self._machine.decide))
+        return self._reload({"revoked": revoked.digest}, before, parts)
+
+    def rekey(self, keys: SigningKeys, parts: Parts) -> int:
+        """Sign with the current one of `keys` from the next decision on; returns the epoch. Raises MeshwardError."""
+        before = self._health()
+        gid = Owner(self._machine.decide).gid
+        save_current(self._machine.run.decide_dir / "keys", keys.current, gid)
+        return self._reload({"signs": keys.current.kid}, before, parts)
+
+    def signs(self) -> str | None:
+        """The id of the key that it signs with; None where it does not answer."""
+        return self._health().get("signs")
+
+    def eject(self, versions: frozenset[str], parts: Parts) -> int:
+        """Send nobody to `versions` (`live.Live.ejected`), whatever else is decided by; returns the epoch.
+
+        Raises MeshwardError, OSError.
+        """
+        before, file = self._health(), self._machine.run.decide_dir / "live.json"
+        live = replace(load_text(file.read_text()), ejected=tuple(sorted(versions)))
+        Owner(self._machine.decide).write(file, save_text(live))
+        return self._reload({"ejected": sorted(versions)}, before, parts)
+
+    def _reload(self, expected: dict[str, Any], before: dict[str, Any], parts: Parts) -> int:
+        parts.hang_up("decide")
+        attempts = before.get("reloads", 0)
+
+        def missing() -> Sequence[str]:
+            now = self._health()
+            lack = [
+                f"{name} is {now.get(name)!r}" for name, value in expected.items() if now.get(name) != value
+            ]
+            if lack and now.get("reload") and now.get("reloads", 0) > attempts:
+                raise refused(_HOP, str(now["reload"]))
+            return lack
+
+        try:
+            parts.arrival(_HOP, missing)
+        finally:
+            epoch = self._raise_epoch()
+        return epoch
+
+    def _raise_epoch(self) -> int:
+        """After the service has arrived: what is then cached under the new epoch is a new decision."""
+        file = self._machine.run.edge_dir / "epoch"
+        epoch = int(file.read_text()) + 1
+        Owner(self._machine.edge).write(file, str(epoch))
+        return epoch
+
+    def _health(self) -> dict[str, Any]:
+        try:
+            with local_client(str(self._machine.run.decide_socket)) as client:
+                value = json.loads(client.get("/healthz").content)
+        except (httpx2.HTTPError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}

@@ -1,0 +1,150 @@
+"""The edge's program: the few things that only a reload of nginx can change, and the proof that it did.
+
+It only ever grows while nginx runs: a rate that no grant names any more, or a smaller `max_body`, is no reason
+to reload. What a grant or a model says comes with each decision.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from meshward.apply.hop_files import Owner, edge_files, rates
+from meshward.apply.vendor_validation import judge_edge
+from meshward.kit.durable import write_atomic
+from meshward.plan.ir import Plan
+from meshward.runtime.machine import Machine
+from meshward.runtime.supervise.handle import Parts, refused
+from meshward.targets.nginx.settings import EdgeSettings
+
+FILE = "program.json"
+COST = "may lose requests on idle HTTP/1.1 connections (seen: 5, at 300/s over 16); clients with retries repeat them"
+_CANDIDATE = "nginx.next.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What of a program a policy can change."""
+
+    listen_host: str
+    listen_port: int
+    hostname: str
+    rates: tuple[str, ...]
+    max_body: int  # bytes; the largest of any model
+    longest_timeout: int  # seconds
+
+
+def facts_of(plan: Plan) -> Facts:
+    """The least program that serves `plan`."""
+    models = plan.models.values()
+    return Facts(
+        plan.edge.host,
+        plan.edge.port,
+        plan.edge.hostname,
+        rates(plan),
+        max(model.max_body for model in models),
+        max(model.timeout for model in models),
+    )
+
+
+def facts(settings: EdgeSettings) -> Facts:
+    return Facts(**{field.name: getattr(settings, field.name) for field in fields(Facts)})
+
+
+def grown(before: Facts, plan: Plan) -> Facts:
+    """The least that serves `plan` and all that `before` did, except another listener or host name."""
+    needed = facts_of(plan)
+    return replace(
+        needed,
+        rates=tuple(sorted({*before.rates, *needed.rates})),
+        max_body=max(before.max_body, needed.max_body),
+        longest_timeout=max(before.longest_timeout, needed.longest_timeout),
+    )
+
+
+def settings_for(settings: EdgeSettings, plan: Plan) -> EdgeSettings:
+    """`settings`, grown for `plan`."""
+    after = grown(facts(settings), plan)
+    return replace(settings, **{field.name: getattr(after, field.name) for field in fields(Facts)})
+
+
+def reload_reasons(before: Facts, after: Facts) -> tuple[str, ...]:
+    """Why nginx must be reloaded, in sentences; empty: it need not be."""
+    pairs = ((field.name, getattr(before, field.name), getattr(after, field.name)) for field in fields(Facts))
+    return tuple(f"{name}: {_shown(old)} -> {_shown(new)}" for name, old, new in pairs if old != new)
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+
+
+def load_facts(state: Path) -> Facts | None:
+    """Of the program that nginx runs, or ran last; None where that is not known."""
+    try:
+        value = json.loads((state / FILE).read_text())
+        return Facts(**{**value, "rates": tuple(value["rates"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def save_facts(state: Path, settings: EdgeSettings) -> None:
+    write_atomic(state / FILE, json.dumps(asdict(facts(settings))))
+
+
+class Program:
+    """nginx's file, judged beside the one that runs, then renamed over it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def judge(self, settings: EdgeSettings) -> None:
+        """`nginx -t`, as the user that nginx runs as. Raises MeshwardError (MW3012)."""
+        candidate = self._machine.run.edge_dir / _CANDIDATE
+        Owner(self._machine.edge).write(candidate, edge_files(settings)["nginx.conf"])
+        try:
+            judge_edge(self._machine.bench, candidate)
+        finally:
+            candidate.unlink(missing_ok=True)
+
+    def switch(self, settings: EdgeSettings, parts: Parts) -> None:
+        """Rename, reload, and wait until new workers serve and the old ones have stopped accepting.
+
+        A worker reads the program that its master read when it was told to. Raises MeshwardError.
+        """
+        running = parts.pid("edge")
+        before = _workers(running) if running is not None else {}
+        self._write(settings)
+        pid = parts.hang_up("edge")
+        if pid is None or pid != running:
+            return  # it reads the file when it starts
+
+        def missing() -> Sequence[str]:
+            now = _workers(pid)
+            old = [each for each in before if now.get(each, "") == "worker process"]
+            new = [each for each, title in now.items() if each not in before and title == "worker process"]
+            lack = [f"{len(old)} old workers still accept"] if old else []
+            return [*lack, "no new worker yet"] if len(new) < settings.workers else lack
+
+        parts.arrival("the edge", missing)
+
+    def _write(self, settings: EdgeSettings) -> None:
+        for name, content in edge_files(settings).items():
+            Owner(self._machine.edge).write(self._machine.run.edge_dir / name, content)
+
+
+def _workers(master: int) -> dict[int, str]:
+    """The children of nginx's master, by pid: `worker process`, `worker process is shutting down`, ..."""
+    try:
+        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    except OSError:
+        raise refused("the edge", "nginx ended during its reload") from None
+    found = {}
+    for child in map(int, children):
+        try:
+            title = Path(f"/proc/{child}/cmdline").read_bytes().rstrip(b"\0 ").decode("ascii", "replace")
+        except OSError:
+            continue
+        found[child] = title.removeprefix("nginx: ")
+    return found

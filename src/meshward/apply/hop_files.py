@@ -1,0 +1,181 @@
+"""What each hop is given, as files: rendered by the targets, written for exactly the uid that reads them.
+
+Directories under RUN are setgid, so that a socket made in one belongs to the group that may connect to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+from meshward.apply.live_revision import Standing
+from meshward.apply.slots import SLOTS
+from meshward.callers.revocations import EDGE_FILE as EDGE_REVOKED
+from meshward.callers.revocations import FILE as REVOKED
+from meshward.callers.revocations import Revoked, edge_text
+from meshward.callers.revocations import save_text as revoked_text
+from meshward.callers.workloads import AUTHORITIES
+from meshward.edge.instance_view import save_text
+from meshward.kit.durable import write_atomic
+from meshward.kit.secret import Secret
+from meshward.plan.ir import Plan
+from meshward.policy.parse import to_json
+from meshward.runtime.machine import reclaim
+from meshward.runtime.place.directories import Run, own_directory
+from meshward.runtime.place.identities import Identity
+from meshward.spiffe.ca import Authority
+from meshward.spiffe.ids import SpiffeId
+from meshward.targets.envoy.files import GuardFiles
+from meshward.targets.nginx.program import SCRIPT, render
+from meshward.targets.nginx.settings import EdgeSettings
+from meshward.tokens.key_store import save_current
+from meshward.tokens.keys import SigningKeys
+
+CONNECT = 0o2710  # the owner's; its group may pass, to a socket whose name it knows
+COLD_RATE, COLD_BURST = "500r/s", 1000  # undecided requests of one address: a quarter of a core at the most
+KEEPALIVE_MIN_TIMEOUT = (1, 27, 4)  # the nginx that first has it
+_SHARED = 0o640
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who a hop's files are for. Files stay ours and are the group's to read: no hop can change its own rules."""
+
+    identity: Identity
+
+    @property
+    def gid(self) -> int | None:
+        return None if self.identity.gid == os.getegid() else self.identity.gid
+
+    def write(self, path: Path, data: bytes | str | Secret) -> None:
+        content = data.reveal() if isinstance(data, Secret) else data
+        write_atomic(path, content, 0o600 if self.gid is None else _SHARED, self.gid)
+
+    def readable(self, path: Path) -> Path:
+        """A directory of ours that the owner may read."""
+        return own_directory(path, gid=self.identity.gid, mode=0o750)
+
+
+def edge_settings(
+    plan: Plan, run: Run, cache: Path, module: str, workers: int, nginx: tuple[int, ...] = ()
+) -> EdgeSettings:
+    """The edge's program for `plan`, as nginx of version `nginx` knows it: what of it only a reload can change."""
+    models = plan.models.values()
+    return EdgeSettings(
+        listen_host=plan.edge.host,
+        listen_port=plan.edge.port,
+        hostname=plan.edge.hostname,
+        run_dir=str(run.edge_dir),
+        decision_socket=str(run.decide_socket),
+        control_socket=str(run.control_socket),
+        cache_dir=str(cache),
+        guard_socket=str(run.path / "guards" / "{slot}" / "guard.sock"),
+        root_bundle=str(run.edge_dir / "certs" / "root.pem"),
+        module=module,
+        rates=rates(plan),
+        slots=SLOTS,
+        max_body=max(model.max_body for model in models),
+        longest_timeout=max(model.timeout for model in models),
+        workers=workers,
+        cold_rate=COLD_RATE,
+        cold_burst=COLD_BURST,
+        keepalive_min_timeout=nginx >= KEEPALIVE_MIN_TIMEOUT,
+    )
+
+
+def rates(plan: Plan) -> tuple[str, ...]:
+    """Every rate that a decision may name, in nginx's spelling."""
+    limits = [grant.limits.requests for grant in plan.grants if grant.limits and grant.limits.requests]
+    return tuple(sorted({f"{rate.count}r/{'s' if rate.seconds == 1 else 'm'}" for rate in limits}))
+
+
+def edge_files(settings: EdgeSettings) -> Mapping[str, bytes]:
+    """nginx's program, by file name, with the script that ships beside its emitter."""
+    script = files("meshward.targets.nginx").joinpath(SCRIPT).read_text(encoding="utf-8")
+    return render(settings, script)
+
+
+def write_edge(
+    settings: EdgeSettings,
+    authority: Authority,
+    revoked: Revoked,
+    owner: Owner,
+    generation: str,
+    epoch: int,
+    web: Secret | None = None,
+) -> None:
+    """nginx's directory: the program, certificates of `generation`, the pointer to them, the epoch, the revoked.
+
+    `web`: key and chain of the server certificate; None: it is issued.
+    """
+    directory = own_directory(Path(settings.run_dir), uid=owner.identity.uid, gid=owner.identity.gid)
+    own_directory(directory / "tmp", uid=owner.identity.uid, gid=owner.identity.gid)
+    certs = owner.readable(directory / "certs")
+    now = datetime.now(UTC)
+    edge = SpiffeId(authority.trust_domain, "/edge")
+    web = web or authority.issue_web(settings.hostname, now).key_and_chain()
+    owner.write(certs / f"web.{generation}.pem", web)
+    owner.write(certs / f"edge.{generation}.pem", authority.issue(edge, None, now).key_and_chain())
+    owner.write(certs / "root.pem", authority.root_pem)
+    for name, content in edge_files(settings).items():
+        owner.write(directory / name, content)
+    write_edge_revoked(revoked, directory, owner)
+    owner.write(directory / "epoch", str(epoch))
+    owner.write(directory / "generation", generation)
+
+
+def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: Identity) -> None:
+    """A guard's directory. The edge's group may connect to its socket."""
+    own_directory(run.path / "guards", mode=0o711)
+    reclaim(run.guard_dir(slot), owner.identity)
+    directory = own_directory(run.guard_dir(slot), uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
+    xds = owner.readable(directory / "xds")
+    for name, content in given.xds.items():
+        owner.write(xds / f"{name}.json", content)
+    owner.write(directory / "guard.json", given.bootstrap)
+
+
+def write_decision(
+    standing: Standing, keys: SigningKeys, revoked: Revoked, run: Run, owner: Owner, edge: Identity
+) -> None:
+    """The decision service's directory: what decides, and the key that signs."""
+    directory = own_directory(run.decide_dir, uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
+    save_current(directory / "keys", keys.current, owner.gid)
+    write_revoked(revoked, run, owner)
+    write_rules(standing, None, run, owner)
+
+
+def write_rules(standing: Standing, following: Standing | None, run: Run, owner: Owner) -> None:
+    """What decides: `standing`, and until it is switched to `following` only what that permits as well.
+
+    live.json, renamed last, names the others by digest: a service that starts in between refuses to.
+    """
+    directory = run.decide_dir
+    if following is not None:
+        owner.write(directory / "next.json", to_json(following.policy))
+    owner.write(directory / "policy.json", to_json(standing.policy))
+    owner.write(directory / "live.json", save_text(standing.live(following.plan.digest if following else "")))
+    if following is None:
+        (directory / "next.json").unlink(missing_ok=True)
+
+
+def write_authorities(authority: Authority, run: Run, owner: Owner) -> None:
+    """Who issues the certificates that workloads show: the decision service reads it anew when it is replaced."""
+    file = run.decide_dir / AUTHORITIES
+    known = file.read_text(errors="replace") if file.exists() else ""
+    if authority.authorities_pem != known:
+        owner.write(file, authority.authorities_pem)
+
+
+def write_revoked(revoked: Revoked, run: Run, owner: Owner) -> None:
+    """What the decision service refuses by."""
+    owner.write(run.decide_dir / REVOKED, revoked_text(revoked))
+
+
+def write_edge_revoked(revoked: Revoked, directory: Path, owner: Owner) -> None:
+    """What nginx ends running answers by."""
+    owner.write(directory / EDGE_REVOKED, edge_text(revoked))

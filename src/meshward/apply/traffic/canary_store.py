@@ -1,0 +1,76 @@
+"""STATE/walks.json: each model's walk, running or the last one. A restarted instance goes on from here."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from meshward.apply.traffic.canary import Seen, Walk
+from meshward.kit.durable import write_atomic
+from meshward.kit.errors import MeshwardError
+
+FILE = "walks.json"
+_WALKS = TypeAdapter(dict[str, Walk])
+
+
+class Walks:
+    """The walks of one state. To be changed with `lock` held, and only by the process that holds STATE/lock.
+
+    `seen` and `says` are what the running ones see and wait for; they are not kept.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.lock = threading.RLock()
+        self.seen: dict[str, Seen] = {}
+        self.says: dict[str, str] = {}
+        self.walker: threading.Thread | None = None
+        self._state = state
+        self._table: dict[str, Walk] | None = None
+
+    def of(self, model: str) -> Walk | None:
+        """Raises MeshwardError (MW3054) where the file is damaged."""
+        return self._all().get(model)
+
+    def running(self) -> list[Walk]:
+        return [walk for walk in self._all().values() if not walk.is_over]
+
+    def put(self, walk: Walk) -> Walk:
+        """Durably. Raises OSError: then nothing has changed."""
+        with self.lock:
+            table = {**self._all(), walk.model: walk}
+            write_atomic(self._state / FILE, json.dumps({k: asdict(w) for k, w in table.items()}, indent=1))
+            self._table = table
+            return walk
+
+    def _all(self) -> Mapping[str, Walk]:
+        if self._table is None:
+            self._table = load_walks(self._state)
+        return self._table
+
+
+def load_walks(state: Path) -> dict[str, Walk]:
+    """Raises MeshwardError (MW3054) where the file is damaged."""
+    try:
+        return _WALKS.validate_json((state / FILE).read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError):
+        raise MeshwardError(
+            "MW3054",
+            f"`{state / FILE}` is damaged: whether a version is being walked is not known",
+            "Remove it; the weights stay as they are. Then set them, or start the walk again.",
+        ) from None
+
+
+def as_json(walk: Walk, seen: Seen | None, says: str) -> dict[str, Any]:
+    """For programs, and for `cli`: steps count from 1."""
+    counts = {"requests": seen.counts.requests, "failed": seen.counts.failed} if seen else {}
+    facts = {key: value for key, value in asdict(walk).items() if key not in ("model", "applied")}
+    told = {"step": walk.step + 1, "share": walk.share, "over": walk.is_over, "sentence": walk.sentence}
+    return {**facts, **told, "says": says, **counts}

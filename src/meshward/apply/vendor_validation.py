@@ -1,0 +1,68 @@
+"""The vendors judge a configuration before it runs: Envoy the guards' static twins, nginx the edge's program."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, Identity, popen_user
+from meshward.runtime.supervise.parts import Bench
+from meshward.targets.envoy.files import GuardFiles, validate_command
+from meshward.targets.envoy.twins import together
+
+_TIMEOUT = 30.0  # seconds
+
+
+def judge_guards(bench: Bench, files: Mapping[str, GuardFiles]) -> None:
+    """All in one go, which saves most of the time; where that is refused, one by one, and that counts.
+
+    Raises MeshwardError (MW3012) naming the guard. A twin holds an SVID's key: it lives in memory, 0600, for as long as
+    Envoy reads it.
+    """
+    if len(files) > 1:
+        with suppress(MeshwardError):
+            _judge_twin(bench, "a guard", together([each.twin for each in files.values()]))
+            return
+    for key, each in files.items():
+        _judge_twin(bench, f"the guard of {key}", each.twin)
+
+
+def _judge_twin(bench: Bench, what: str, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".json") as twin:
+        twin.write(content)
+        twin.flush()
+        _judge(what, validate_command(str(bench.components.envoy), twin.name))
+
+
+def judge_edge(bench: Bench, program: Path) -> None:
+    """As the user that nginx runs as: what root may read proves nothing."""
+    directory = str(bench.run.edge_dir)
+    test = ["-t", "-q", "-p", directory, "-c", str(program), "-e", "stderr"]
+    _judge("the edge", [str(bench.components.nginx), *test], bench.identities["edge"])
+
+
+def _judge(what: str, argv: Sequence[str], identity: Identity | None = None) -> None:
+    """Raises MeshwardError (MW3012) with the vendor's own words."""
+    user = popen_user(identity) if identity else {}
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_TIMEOUT, check=False, umask=0o077,
+            env=CLEAN_ENVIRONMENT, **user,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise _refused(what, f"no verdict within {_TIMEOUT:.0f} s") from None
+    if done.returncode != 0:
+        raise _refused(what, done.stderr.strip()[-600:])
+
+
+def _refused(what: str, why: str) -> MeshwardError:
+    return MeshwardError(
+        "MW3012",
+        f"{what} refuses its configuration: {why}",
+        "Nothing was changed. This is a fault of meshward unless the message names a file of yours.",
+        exit_code=Exit.HOP_REFUSED,
+    )

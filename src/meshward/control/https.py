@@ -1,0 +1,252 @@
+"""The control API: operators ask over HTTPS what other commands ask over STATE/control.sock, in the same words.
+
+nginx passes `POST /.meshward/control` to RUN/control/control.sock, which its group alone may open. What is read here of
+a request are the headers that nginx sets, and the body.
+
+1. What a browser could send on its own is refused: another type than JSON, or a page's `Origin`.
+2. Who asks: a bearer token, verified as for a model. A workload's certificate is no operator's.
+3. Have they any operator's right? If not, that is all they learn.
+4. At most `MOST` are answered at the same time, `MOST_OF_ONE` of one operator's.
+5. The body is one strict JSON object; `ask.answer` does the rest, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+
+from meshward.apply.live_revision import origin
+from meshward.apply.mesh import Mesh
+from meshward.control.operators import NO_RIGHT, REVOKED, Operator, Operators
+from meshward.control.unix import told
+from meshward.control.verbs.request import Asker
+from meshward.edge import answers
+from meshward.edge.answers import Answer, Headers
+from meshward.edge.serve import behind_nginx, listening
+from meshward.edge.service import NoBearer, bearer_of
+from meshward.edge.whoami import refused
+from meshward.kit.canonical import canonical_json
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.secret import Secret
+from meshward.kit.wellknown import CONTROL, CONTROL_BODY
+from meshward.oidc.refusal import KeysUnavailable, TokenRefused
+from meshward.oidc.strict import json_object
+
+MOST = 4
+"""Requests of operators that are answered at the same time."""
+MOST_OF_ONE = 2
+"""Of these, one operator's: nobody keeps the others from revoking them."""
+_STATUS = {Exit.USAGE: 400, Exit.CONFLICT: 409, Exit.UNSAFE: 422, Exit.FAULT: 500, Exit.HOP_REFUSED: 502}
+_JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Reply = tuple[int, Headers, bytes]
+
+log = structlog.get_logger(__name__)
+
+
+class Refused(Exception):
+    """Nothing is done. `answer` is what nginx would be told of a request to a model."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class ControlApi:
+    """The ASGI application. Lives in the supervisor's loop, and never blocks it."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._operators = Operators(mesh)
+        self._threads = ThreadPoolExecutor(MOST + 2, "control")  # not those that answer on this machine
+        self._answering = Counter[str]()
+        self._operators.trust  # noqa: B018  keys are fetched before the first request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("only http is served")
+        status, headers, body = await self._reply(scope, receive)
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await send({"type": "http.response.body", "body": body})
+
+    def close(self) -> None:
+        self._operators.close()
+        self._threads.shutdown(wait=False)
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        headers, body = dict(scope["headers"]), _Body(receive)
+        try:
+            if (scope["method"], scope["path"]) != ("POST", CONTROL):
+                raise _plainly(404, "route_unknown", "Nothing is served here.")
+            _require_program(headers)  # 1
+            operator = await self._operator(headers)  # 2, 3
+            with self._place(operator.identity.name):  # 4
+                return await self._answer(await body.read(), operator, headers)  # 5
+        except Refused as refusal:
+            await body.drain()
+            return refused(refusal.answer, headers.get(b"x-mw-rid", b"").decode("ascii", "replace"))
+
+    async def _operator(self, headers: dict[bytes, bytes]) -> Operator:
+        """Raises Refused."""
+        resource = origin(self._mesh.standing.plan)
+        if headers.get(b"x-mw-verify", b"NONE") != b"NONE":
+            why = "A workload's certificate is no operator's. Send a person's or a pipeline's token, and nothing else."
+            raise Refused(answers.forbidden("workload_refused", why, resource))
+        try:
+            given = headers.get(b"x-mw-authorization", b"").decode("ascii")
+            operator = await self._operators.verify(bearer_of(Secret(given) if given else None))
+            await self._in_thread(lambda: self._admit(operator, headers))
+        except (NoBearer, TokenRefused) as refusal:
+            known = isinstance(refusal, TokenRefused)
+            hint = (
+                ""
+                if known
+                else f" Send Authorization: Bearer and a token from {self._operators.trust.expected}"
+            )
+            text = f"{refusal.sentence}{hint}"
+            raise Refused(answers.unauthenticated(refusal.reason, text, resource, error=known)) from None
+        except (KeysUnavailable, UnicodeDecodeError):
+            raise Refused(answers.fault(503, "issuer_keys_unavailable")) from None
+        except MeshwardError as error:
+            raise Refused(_denied(error, resource)) from None
+        return operator
+
+    def _admit(self, operator: Operator, headers: dict[bytes, bytes]) -> None:
+        """Raises MeshwardError for who is known, and no operator; that is written down."""
+        try:
+            operator.may(None)
+        except MeshwardError as error:
+            self._mesh.changes.refused(operator.identity.name, "ask", error.code, _came(operator, headers))
+            raise
+
+    @contextmanager
+    def _place(self, name: str) -> Iterator[None]:
+        if self._answering.total() >= MOST or self._answering[name] >= MOST_OF_ONE:
+            why = "Too many operators' requests, or yours, are under way. Try again when one of them is done."
+            raise _plainly(503, "too_many_changes", why)
+        self._answering[name] += 1
+        try:
+            yield
+        finally:
+            self._answering[name] -= 1
+
+    async def _answer(self, body: bytes, operator: Operator, headers: dict[bytes, bytes]) -> Reply:
+        asker = Asker(
+            operator.identity.name,
+            lambda _: None,
+            here=False,
+            may=operator.may,
+            facts=_came(operator, headers),
+        )
+        kind, value = await self._in_thread(lambda: told(_read(body), asker, self._mesh))
+        if kind == "failed" and value["exit"] == Exit.DENIED:
+            error = MeshwardError(value["code"], value["message"], value["remedy"], exit_code=Exit.DENIED)
+            raise Refused(_denied(error, origin(self._mesh.standing.plan)))
+        status = 200
+        if kind == "failed":
+            status = 422 if value["problems"] else _STATUS.get(Exit(value["exit"]), 500)
+        return status, _JSON, canonical_json({kind: value}).encode()
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+@asynccontextmanager
+async def open_to_operators(mesh: Mesh) -> AsyncIterator[None]:
+    """Answer on RUN/control/control.sock while inside; the edge's group may connect."""
+    machine = mesh.machine
+    api = ControlApi(mesh)
+    with listening(machine.run.control_socket, machine.edge.gid) as listener:
+        server = _Server(behind_nginx(api))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await asyncio.wait([serving])
+            api.close()
+            machine.run.control_socket.unlink(missing_ok=True)
+
+
+class _Server(uvicorn.Server):
+    """Signals are the supervisor's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _require_program(headers: dict[bytes, bytes]) -> None:
+    """Step 1: a page in an operator's browser must not be able to ask. Raises Refused."""
+    if headers.get(b"x-mw-origin"):
+        raise _plainly(403, "browser_refused", "Pages cannot ask for changes: send no Origin.")
+    if headers.get(b"content-type") != b"application/json":
+        raise _plainly(415, "not_json", "Send Content-Type: application/json.")
+
+
+def _came(operator: Operator, headers: dict[bytes, bytes]) -> dict[str, str]:
+    """How they came, for the audit: from which address, and by which token."""
+    return {"from": headers.get(b"x-mw-addr", b"").decode("ascii", "replace"), **operator.token.proof}
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    """What is no JSON object asks for nothing that there is."""
+    try:
+        return json_object(body)
+    except ValueError:
+        return {}
+
+
+class _Body:
+    """A request's body. Read to its end even if nobody wants it: a socket closed before could take the answer along."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._more = True
+
+    async def read(self) -> bytes:
+        """Raises Refused for one that is larger than nginx lets pass."""
+        body = bytearray()
+        while self._more:
+            body += await self._next()
+            if len(body) > CONTROL_BODY:
+                raise _plainly(
+                    413, "body_too_large", f"A request to change has at most {CONTROL_BODY} bytes."
+                )
+        return bytes(body)
+
+    async def drain(self) -> None:
+        while self._more:
+            await self._next()
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        return piece
+
+
+def _denied(error: MeshwardError, resource: str) -> Answer:
+    text = answers.sentence(error.message, error.remedy)
+    if error.code == REVOKED:
+        return answers.unauthenticated("revoked", text, resource, error=True)
+    if error.code == NO_RIGHT:
+        return answers.forbidden("not_an_operator", text, resource)
+    return _plainly(409 if error.exit_code == Exit.CONFLICT else 503, "try_again", text).answer
+
+
+def _plainly(status: int, reason: str, message: str) -> Refused:
+    text = answers.sentence(message)
+    headers = {"x-mw-status": str(status), "x-mw-reason": reason, "x-mw-message": text}
+    return Refused(Answer(status, [(name.encode(), value.encode()) for name, value in headers.items()]))

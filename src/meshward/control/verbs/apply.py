@@ -1,0 +1,60 @@
+"""apply, rollback: another policy in place of the one that runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from meshward.apply.mesh import Mesh
+from meshward.apply.transaction import Outcome, Wish
+from meshward.apply.transaction import apply as make_live
+from meshward.control.verbs.request import Asker, Fields, Reason, Verb
+from meshward.policy.parse import Source, parse, to_json
+
+
+class Apply(Fields):
+    """`policy` is its canonical JSON; without `base`, on top of whatever runs."""
+
+    policy: str = Field(repr=False)
+    base: int | None = None
+    reason: Reason = ""
+    allow: list[str] = Field(default_factory=list)
+    plan: str | None = None
+
+
+class Rollback(Fields):
+    revision: int
+    base: int | None = None
+    reason: Reason = ""
+    allow: list[str] = Field(default_factory=list)
+
+
+def _apply(given: Apply, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+    wish = Wish(asker.author, given.reason, given.base, frozenset(given.allow), given.plan, not asker.here)
+    document = parse([Source("policy", given.policy.encode())])
+    return told(make_live(mesh, document, wish, asker.say))
+
+
+def _rollback(given: Rollback, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+    policy = mesh.revisions.policy(given.revision)
+    reason = given.reason or f"rollback to revision {given.revision}"
+    wish = Wish(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
+    document = parse([Source(f"revision {given.revision}", to_json(policy).encode())])
+    return told(make_live(mesh, document, wish, asker.say))
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON."""
+    change = outcome.change
+    return {
+        "revision": outcome.revision,
+        "changed": change is not None,
+        "change": change.digest if change else None,
+        "lines": change.lines() if change else [],
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+APPLY = Verb(Apply, _apply, right="apply")
+ROLLBACK = Verb(Rollback, _rollback, right="apply")

@@ -1,0 +1,87 @@
+"""rotate: a key or a certificate replaced at every hop, while requests run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from meshward.apply.keys.credentials import rotate_credential
+from meshward.apply.keys.inventory import (
+    CA,
+    EDGE_CERTIFICATE,
+    OLD_ROOT,
+    ROOT,
+    SIGNING_KEY,
+    SVIDS,
+    load_failures,
+)
+from meshward.apply.keys.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rotate
+from meshward.apply.mesh import Mesh, conflict
+from meshward.control.verbs.request import Asker, Fields, Reason, Verb
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.secret import Secret
+from meshward.spiffe.ca_store import Keep
+
+_WHAT = {"svids": SVIDS, "ca": CA, "signing-key": SIGNING_KEY, "edge-certificate": EDGE_CERTIFICATE}
+_LONGEST_OVERLAP = 10 * 365 * 86400  # seconds: as long as a root lives
+
+
+class Rotate(Fields):
+    """`root`, `finish`, `force` and `overlap` (seconds) are for `ca`; `name` and `value` for `credential`."""
+
+    what: Literal["svids", "ca", "signing-key", "edge-certificate", "credential"]
+    root: bool = False
+    finish: bool = False
+    force: bool = False
+    overlap: Annotated[int, Field(le=_LONGEST_OVERLAP)] | None = None
+    name: str | None = None
+    value: str | None = Field(default=None, repr=False)
+    reason: Reason = ""
+
+
+def _rotate(given: Rotate, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+    if given.what == "credential":
+        return _credential(given, asker, mesh)
+    what = _WHAT[given.what]
+    if given.root:
+        what = OLD_ROOT if given.finish else ROOT
+    overlap = OVERLAP if given.overlap is None else timedelta(seconds=given.overlap)
+    if overlap < SHORTEST_OVERLAP:
+        minutes = SHORTEST_OVERLAP.total_seconds() / 60
+        raise _usage(f"an overlap is {minutes:.0f} min at least: SVIDs live that long")
+    if what == OLD_ROOT:
+        _require_old_root(mesh)
+    wanted = Rotation(what, asker.author, given.reason, overlap, given.force)
+    return {"rotated": what, "seconds": round(rotate(mesh, wanted, asker.say), 3)}
+
+
+def _require_old_root(mesh: Mesh) -> None:
+    """Raises MeshwardError (exit 3) where no root is being replaced, and none was left behind."""
+    state = mesh.machine.state.path
+    overlap = Keep(state / "ca", mesh.standing.plan.trust_domain).names().overlap
+    if overlap is None and OLD_ROOT not in load_failures(state):
+        raise conflict("no root is being replaced", "`meshward rotate ca --root` begins with it.")
+
+
+def _credential(given: Rotate, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+    if given.name is None:
+        raise _usage("which credential?")
+    kept = mesh.standing.policy.credentials.get(given.name)
+    if not asker.here and (given.value is not None or (kept is not None and kept.source == "env")):
+        raise MeshwardError(
+            "MW3071",
+            f"the secret {given.name} is a variable of the machine that it is used on, and cannot be given from afar",
+            "Run `meshward rotate credential` there, without --edge.",
+            exit_code=Exit.UNSAFE,
+        )
+    value = None if given.value is None else Secret(given.value)
+    return {"rotated": "credential", **rotate_credential(mesh, given.name, value, asker.author)}
+
+
+def _usage(message: str) -> MeshwardError:
+    return MeshwardError("MW3045", message, "See `meshward rotate --help`.", exit_code=Exit.USAGE)
+
+
+ROTATE = Verb(Rotate, _rotate, right="apply")

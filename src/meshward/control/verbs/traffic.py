@@ -1,0 +1,135 @@
+"""traffic: the weights of a model's versions, shown, set, or walked. Nothing else can be changed by it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from meshward.apply.mesh import Mesh
+from meshward.apply.traffic.canary import Walk, shares, weights_at
+from meshward.apply.traffic.canary_runner import begin, stop
+from meshward.apply.traffic.canary_store import as_json
+from meshward.apply.traffic.weights import Weights, checked, receiving, shift, spelled, weights_of
+from meshward.control.verbs.apply import told
+from meshward.control.verbs.request import Asker, Fields, Reason, Verb
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.policy.words import listed, quoted
+
+_CENTURY = 100 * 366 * 86400
+EVERY, BOUND, LEAST = 600, 1.0, 20  # of a walk, where nothing else is said
+
+
+class Traffic(Fields):
+    """Without `weights`, `version`, `steps`, `stop`: what the weights are. `steps` go with `weights` or `version`.
+
+    A walk's terms: steps in percent, `every` in seconds, `bound` in percent of failed requests, `least` requests.
+    """
+
+    model: str
+    weights: dict[str, int] | None = None
+    version: str | None = None
+    steps: Annotated[list[int], Field(min_length=1, max_length=100)] | None = None
+    every: Annotated[int, Field(ge=1, le=_CENTURY)] | None = None
+    bound: Annotated[float, Field(ge=0, lt=100)] | None = None
+    least: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    stop: bool = False
+    back: bool = False
+    reason: Reason = ""
+
+
+def _traffic(given: Traffic, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+    if given.stop:
+        stop(mesh, given.model, asker.author, back=given.back)
+    elif given.steps is not None:
+        begin(mesh, _walk(given, given.steps, asker, mesh))
+    elif given.weights is not None:
+        weights = checked(given.weights, mesh.standing.plan, given.model)
+        reason = given.reason or f"traffic of {given.model}: {spelled(weights)}"
+        outcome = shift(mesh, given.model, weights, asker.author, reason, asker.say)
+        return {**told(outcome), **shown(mesh, given.model)}
+    return shown(mesh, given.model)
+
+
+def shown(mesh: Mesh, model: str) -> dict[str, Any]:
+    """Weights, shares in percent, who is ejected and why, and the walk that runs, or the last one."""
+    standing, weights = mesh.standing, weights_of(mesh.standing.plan, model)
+    names = {f"{model}/{version}": version for version in weights}
+    walk, walks = mesh.walks.of(model), mesh.walks
+    return {
+        "model": model,
+        "revision": standing.revision,
+        "weights": weights,
+        "shares": {version: round(share, 2) for version, share in shares(weights).items()},
+        "ejected": {names[key]: why for key, why in mesh.ill.items() if key in names},
+        "walk": as_json(walk, walks.seen.get(model), walks.says.get(model, "")) if walk else None,
+    }
+
+
+def _walk(given: Traffic, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
+    before = weights_of(mesh.standing.plan, given.model)
+    version = given.version or _canary(given, before, mesh)
+    if version not in before:
+        raise _unclear(f"{given.model} has no version {quoted(version)}", f"It has {listed(before)}.")
+    _require_way(version, before, steps)
+    if given.weights is not None:
+        _require_end(given.weights, weights_at(before, version, steps[-1]))
+    return Walk(
+        given.model,
+        version,
+        asker.author,
+        receiving(before),
+        tuple(steps),
+        EVERY if given.every is None else given.every,
+        BOUND if given.bound is None else given.bound,
+        LEAST if given.least is None else given.least,
+        began=time.time(),
+    )
+
+
+def _canary(given: Traffic, before: Weights, mesh: Mesh) -> str:
+    """The one version whose share the wanted weights let grow."""
+    wanted = shares(checked(given.weights or {}, mesh.standing.plan, given.model))
+    growing = [version for version, share in shares(before).items() if wanted[version] > share]
+    if len(growing) != 1:
+        grows = f"{listed(growing)} do" if growing else "none does"
+        raise _unclear(
+            f"a walk is of one version whose share grows, and here {grows}",
+            "Name the version alone: `meshward traffic MODEL v2 --step ...`.",
+        )
+    return growing[0]
+
+
+def _require_way(version: str, before: Weights, steps: list[int]) -> None:
+    share = shares(before)[version]
+    if not all(0 < step <= 100 for step in steps) or sorted(set(steps)) != steps:
+        raise _unclear("steps are whole percent, from 1 to 100, each larger than the last", "Like 5,25,100.")
+    if share >= steps[0]:
+        raise _unclear(f"{version} has {share:g}% already", f"Begin with a step above {share:g}.")
+
+
+def _require_end(wanted: Weights, last: Weights) -> None:
+    """The last step leads to the weights that were asked for, or one of them is not meant."""
+    ends, asked = (
+        {version: round(share, 3) for version, share in shares(receiving(each)).items()}
+        for each in (last, wanted)
+    )
+    if ends != asked:
+        raise _unclear(
+            f"the last step leads to {spelled(receiving(last))}, which is not {spelled(wanted)}",
+            "The other versions keep their proportion: end the steps at the share that is wanted.",
+        )
+
+
+def _unclear(message: str, remedy: str) -> MeshwardError:
+    return MeshwardError("MW3051", message, remedy, exit_code=Exit.USAGE)
+
+
+def _reads(given: Traffic) -> bool:
+    changes: Mapping[str, object] = {"weights": given.weights, "steps": given.steps, "stop": given.stop}
+    return not any(value not in (None, False) for value in changes.values())
+
+
+TRAFFIC = Verb(Traffic, _traffic, right="traffic", reads=_reads)

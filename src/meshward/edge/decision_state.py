@@ -1,0 +1,128 @@
+"""Everything that a decision depends on, read from RUN/decide as one value and replaced as one value.
+
+policy.json           the policy, as canonical JSON
+next.json             between two revisions: the next policy, under which a permit must hold as well
+live.json             revision, slots of the guards, the edge's address, which policies belong to it (`live`)
+revocations.json      whom and which tokens to refuse whatever the policy says (`revoked`)
+keys/                 the key that signs Transaction Tokens (`tokens.keys`)
+authorities.pem       who issues the workloads' certificates (`workloads`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from meshward.callers.issuers import trusted
+from meshward.callers.revocations import Revoked, load_revoked
+from meshward.callers.workloads import AUTHORITIES, Workloads
+from meshward.decide.index import index_of
+from meshward.edge.answers import rate_text
+from meshward.edge.instance_view import Live, load_text
+from meshward.kit.errors import MeshwardError
+from meshward.oidc.issuer import TrustedIssuer
+from meshward.plan.ir import Model, Plan, Route
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import Action, Policy
+from meshward.spiffe.ids import SpiffeId
+from meshward.tokens.key_store import load_current
+from meshward.tokens.txn import TransactionTokenMinter
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one exact route of a model means, and the X-Mw-Route of its permits."""
+
+    action: Action
+    route: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    plan: Plan
+    live: Live
+    issuers: tuple[TrustedIssuer, ...]
+    served: Mapping[str, Mapping[tuple[str, str], Served]]  # model -> (method, path) -> what it is
+    minter: TransactionTokenMinter
+    workloads: Workloads
+    next: Plan | None = None
+    revoked: Revoked = field(default_factory=Revoked)
+
+
+def load(directory: Path) -> World:
+    """The world in `directory`, whole. Raises MeshwardError if any part of it cannot be used."""
+    try:
+        live = load_text((directory / "live.json").read_text())
+        plan = _plan(directory / "policy.json", live.policy)
+        following = _plan(directory / "next.json", live.until) if live.until else None
+        revoked = load_revoked(directory)
+    except ValidationError as error:
+        raise _broken(f"a file is no policy ({error.error_count()} errors)") from None
+    except (OSError, ValueError) as error:
+        raise _broken(f"{type(error).__name__}: {error}") from None
+    if live.audience != plan.trust_domain:
+        raise _broken("live.json belongs to another trust domain")
+    _check_issuers(plan)
+    _check_rates(plan)
+    index_of(plan)
+    minter = TransactionTokenMinter(
+        load_current(directory / "keys"),
+        issuer=f"https://{plan.edge.hostname}",
+        audience=plan.trust_domain,
+        workload=str(SpiffeId(plan.trust_domain, "/edge")),
+    )
+    served = {name: dict(_served(model, live)) for name, model in plan.models.items()}
+    issuers = tuple(map(trusted, plan.issuers.values()))
+    workloads = Workloads(directory / AUTHORITIES, plan.trust_domain, plan.workloads)
+    return World(plan, live, issuers, served, minter, workloads, following, revoked)
+
+
+def _plan(path: Path, digest: str) -> Plan:
+    """The plan of the policy in `path`. The files are renamed one by one: only those that belong together count."""
+    plan = resolve(Policy.model_validate_json(path.read_bytes()))
+    if digest and plan.digest != digest:
+        raise _broken(f"{path.name} belongs to another revision than live.json")
+    return plan
+
+
+def _served(model: Model, live: Live) -> Iterator[tuple[tuple[str, str], Served]]:
+    """Each route of the versions that receive traffic, and those for which it means the same action."""
+    versions = [version for version in model.versions if version.weight > 0]
+    for route in dict.fromkeys(route for version in versions for route in version.routes):
+        action = next(version.routes[route] for version in versions if route in version.routes)
+        yield (route.method, route.path), Served(action, _route_text(model, route, action, live))
+
+
+def _route_text(model: Model, route: Route, action: Action, live: Live) -> bytes:
+    able = [each for each in model.versions if each.weight > 0 and each.routes.get(route) == action]
+    well = [each for each in able if f"{model.name}/{each.name}" not in live.ejected]
+    parts = [str(model.max_body)]
+    for version in well or able:  # the last one is never ejected: it may answer all the same
+        slot = live.slot(model.name, version.name)
+        if slot is None:
+            raise _broken(f"live.json has no slot for {model.name}/{version.name}, which receives traffic")
+        parts.append(f"{version.weight} {slot} {version.dns_name}")
+    return "|".join(parts).encode("ascii")
+
+
+def _check_issuers(plan: Plan) -> None:
+    urls = [issuer.url for issuer in plan.issuers.values()]
+    if len(set(urls)) != len(urls):
+        raise _broken("two issuers have one URL, and a token names only that")
+
+
+def _check_rates(plan: Plan) -> None:
+    for grant in plan.grants:
+        try:
+            rate_text(grant.limits)
+        except ValueError as error:
+            raise _broken(f"the grant {grant.id} has a limit that cannot be kept: {error}") from None
+
+
+def _broken(why: str) -> MeshwardError:
+    return MeshwardError(
+        "MW2031", f"the decision service's files cannot be used: {why}", "Apply the policy again."
+    )

@@ -1,0 +1,67 @@
+"""What `status` says of keys and certificates: how old, until when, replaced when, and what is wrong with one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+from meshward.apply.counters import load_book
+from meshward.apply.keys.inventory import Age, load_failures, read_ages, why_unread
+from meshward.apply.sources import read_policy
+from meshward.kit.errors import MeshwardError
+from meshward.plan.resolve import resolve
+from meshward.runtime.place.directories import Run, State, run_path
+
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """`findings` are sentences with their remedies; empty: every key is in its time."""
+
+    ages: tuple[Age, ...]
+    findings: tuple[str, ...]
+
+    def lines(self, now: float) -> Iterator[str]:
+        """Of each kind the one that ends first; then what is wrong."""
+        for what, group in groupby(self.ages, key=lambda age: age.what):
+            ages = list(group)
+            first = min(ages, key=lambda age: age.ends or age.alarm)
+            name = first.name if len(ages) == 1 else f"{len(ages)}, first {first.name}"
+            yield f"{what} ({name}): {_told(first, now)}"
+        yield from (f"KEYS: {finding}" for finding in self.findings)
+
+
+def keys_of(state: State) -> Keys:
+    """Of the instance that runs on `state`: read from what its hops have. What cannot be read is a finding."""
+    now, failures = time.time(), load_failures(state.path)
+    failed = tuple(
+        f"{what} could not be replaced: {each.why}; it is tried again" for what, each in failures.items()
+    )
+    try:
+        plan = resolve(read_policy(state.path / "policy.json").policy)
+        ages: Sequence[Age] = sorted(
+            read_ages(state.path, Run(run_path(state)), plan, load_book(state.path).slots),
+            key=lambda age: (age.what, age.name),
+        )
+    except (OSError, ValueError, KeyError, MeshwardError) as error:
+        return Keys((), (*failed, f"the keys cannot be looked at: {why_unread(error)}"))
+    return Keys(tuple(ages), (*filter(None, (age.finding(now) for age in ages)), *failed))
+
+
+def _told(age: Age, now: float) -> str:
+    line = f"{_span(now - age.begins)} old"
+    if age.ends is not None:
+        line += f", ends {datetime.fromtimestamp(age.ends, UTC):%Y-%m-%d %H:%M:%SZ}"
+    if age.rotates is None:
+        return line + ", replaced when its files are"
+    return line + f", replaced in {_span(age.rotates - now)}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 7200:
+        return f"{max(seconds, 0) / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} d"

@@ -1,0 +1,85 @@
+"""Whether records are kept: the collector's heartbeat, as `status` tells it."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from meshward.audit.collector import HEARTBEAT
+from meshward.policy.schema import Audit
+from meshward.policy.values import parse_duration
+from meshward.runtime.place.directories import State, run_path
+
+_LAST = 64 * 1024  # bytes of the collector's log that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """`age`: seconds since the last proof, None: there is none; `lag`: bytes of logs that it had not read then.
+
+    `bound`: seconds without proof after which requests are refused. `why` and `remedy`: the collector's own words.
+    """
+
+    age: float | None
+    lag: int | None
+    bound: int
+    why: str
+    remedy: str
+
+    @property
+    def fresh(self) -> bool:
+        # One from the future says as little about now as one from the past.
+        return self.age is not None and abs(self.age) <= self.bound
+
+    def lines(self) -> list[str]:
+        """For people."""
+        if self.fresh:
+            behind = f"; {self.lag} bytes of logs wait to be read" if self.lag else ""
+            return [f"records are kept, last proof {max(self.age or 0.0, 0.0):.1f} s ago{behind}"]
+        since = "there is no proof" if self.age is None else f"the last proof is {self.age:.0f} s old"
+        cause = f": {self.why}" if self.why else ""
+        lines = [f"RECORDS ARE NOT KEPT ({since}, at most {self.bound} s are allowed){cause}"]
+        return [*lines, f"    {self.remedy}"] if self.remedy else lines
+
+
+def proof(state: State) -> Proof:
+    """What the heartbeat of the instance in `state` says now."""
+    beat = run_path(state) / HEARTBEAT
+    try:
+        age: float | None = time.time() - beat.stat().st_mtime
+        lag = json.loads(beat.read_text())["lag"]
+    except (OSError, ValueError, KeyError):
+        age, lag = None, None
+    found = Proof(age, lag, _bound(state), "", "")
+    if found.fresh:
+        return found
+    said = _said(state)
+    remedy = said.get("remedy") or f"See {state.log('collector')}."
+    return Proof(age, lag, found.bound, str(said.get("event", "")), str(remedy))
+
+
+def _bound(state: State) -> int:
+    """`audit.max_blind` of the policy that runs."""
+    text = Audit().max_blind
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        text = json.loads((state.path / "policy.json").read_text())["audit"]["max_blind"]
+    return parse_duration(text)
+
+
+def _said(state: State) -> dict[str, Any]:
+    """The collector's last complaint."""
+    try:
+        lines = state.log("collector").read_bytes()[-_LAST:].splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict) and value.get("level") == "error":
+            return value
+    return {}

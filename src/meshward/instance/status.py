@@ -1,0 +1,150 @@
+"""meshward status: what runs here, as whom, and how each model's server can be reached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meshward.apply.keys.credential_ages import CredentialAge, credential_ages
+from meshward.apply.traffic.canary_store import load_walks
+from meshward.apply.traffic.ejected import load_ejected
+from meshward.instance.key_ages import Keys, keys_of
+from meshward.instance.records import Proof, proof
+from meshward.kit.errors import MeshwardError
+from meshward.runtime.place.directories import State
+from meshward.runtime.place.instance_file import Guarded, load_instance
+from meshward.runtime.place.lock import holder
+from meshward.runtime.place.ports import Holder
+from meshward.runtime.supervise.leftovers import leftovers
+from meshward.runtime.supervise.report import PartReport, Phase, load_report
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `status` saw. `left` are parts that live although no supervisor does."""
+
+    state: str
+    pid: int | None  # the supervisor's
+    parts: tuple[PartReport, ...]
+    notes: tuple[str, ...]
+    guards: tuple[Guarded, ...]
+    credentials: tuple[CredentialAge, ...]
+    left: tuple[Holder, ...]
+    records: Proof | None = None  # of an instance that has a collector
+    keys: Keys | None = None  # of an instance that has an edge
+    walks: tuple[str, ...] = ()  # each model's walk, running or the last one
+    ejected: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> why
+
+    @property
+    def running(self) -> bool:
+        return self.pid is not None
+
+    @property
+    def healthy(self) -> bool:
+        up = bool(self.parts) and all(is_up(part) for part in self.parts)
+        kept = self.records is None or self.records.fresh
+        current = self.keys is None or not self.keys.findings
+        return self.running and up and kept and current and not any(age.problem for age in self.credentials)
+
+    def as_json(self) -> dict[str, Any]:
+        parts = [{**asdict(part), "up": self.running and is_up(part)} for part in self.parts]
+        return {**asdict(self), "running": self.running, "healthy": self.healthy, "parts": parts}
+
+    def lines(self) -> list[str]:
+        """For people: the verdict first."""
+        return list(self._lines(time.time()))
+
+    def _lines(self, now: float) -> Iterator[str]:
+        if not self.running:
+            yield f"Nothing runs in {self.state}; start it with `meshward up POLICY`."
+            for process in self.left:
+                yield f"Left behind: `{process.command}` (pid {process.pid}); `meshward down` ends it."
+            return
+        up = sum(is_up(part) for part in self.parts)
+        yield f"{up} of {len(self.parts)} parts are up in {self.state} (supervisor: pid {self.pid})"
+        width = max((len(part.name) for part in self.parts), default=0)
+        yield from (_line(part, width, now) for part in self.parts)
+        for guard in self.guards:
+            weakest = f" (as {guard.weakest})" if guard.weakest else ""
+            yield f"{guard.model}/{guard.version}: server {_REACH.get(guard.reach, guard.reach)}{weakest}"
+        yield from (_key_line(age, now) for age in self.credentials)
+        if self.keys is not None:
+            yield from self.keys.lines(now)
+        if self.records is not None:
+            yield from self.records.lines()
+        yield from (f"{key}: EJECTED, {why}" for key, why in sorted(self.ejected.items()))
+        yield from self.walks
+        yield from self.notes
+
+
+_REACH = {
+    "socket": "on a unix socket that its guard alone may open",
+    "sealed": "in a namespace of its own, with its guard as the only door",
+    "key": "by a key that only its guard sends",
+    "open": "OPEN: others can reach it past its guard",
+}
+
+
+def status(path: Path) -> Status:
+    """The instance whose state is `path`. Raises MeshwardError if it runs but is hidden from this user."""
+    state = State(path)
+    pid = holder(state)
+    report = load_report(state)
+    left = () if pid else tuple(leftovers(state))
+    parts, notes = (report.parts, report.notes) if report and pid else ((), ())
+    credentials = credential_ages(state.path) if pid else ()
+    records = proof(state) if any(part.name == "collector" for part in parts) else None
+    has_edge = any(part.name == "edge" for part in parts) and (state.path / "policy.json").is_file()
+    keys = keys_of(state) if has_edge else None
+    guards = _guards(state) if pid else ()
+    return Status(
+        str(state.path), pid, parts, notes, guards, credentials, left, records, keys, *_traffic(state, pid)
+    )
+
+
+def _traffic(state: State, pid: int | None) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The walks, and who is ejected and why, of a running instance."""
+    if pid is None:
+        return (), {}
+    try:
+        walks = tuple(f"{walk.model}: {walk.sentence}" for walk in load_walks(state.path).values())
+    except MeshwardError as error:
+        walks = (error.message,)
+    return walks, load_ejected(state.path)
+
+
+def is_up(part: PartReport) -> bool:
+    """Whether it serves, as far as the last report and the process table tell."""
+    return part.phase is Phase.RUNNING and part.pid is not None and Path(f"/proc/{part.pid}").exists()
+
+
+def _guards(state: State) -> tuple[Guarded, ...]:
+    try:
+        return load_instance(state.path).guards
+    except MeshwardError:
+        return ()
+
+
+def _line(part: PartReport, width: int, now: float) -> str:
+    verdict = "up" if is_up(part) else f"DOWN ({part.phase})"
+    line = f"  {part.name:<{width}}  {verdict} for {_span(now - part.since)}"
+    line += f", pid {part.pid or '-'}, uid {part.uid}"
+    if part.restarts:
+        line += f", {part.restarts} restart{'s' if part.restarts > 1 else ''}, last time it {part.last_exit}"
+    return line
+
+
+def _key_line(age: CredentialAge, now: float) -> str:
+    line = f"credential {age.name}: from {age.source}, {_span(now - age.since)} old"
+    if age.next is not None:
+        line += f", read again in {_span(age.next - now)}"
+    return line + (f". It stays, because {age.problem}" if age.problem else "")
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(0, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,142 @@
+"""Who each part runs as. Only another uid is kept out by a file's mode: where we may, each part gets its own.
+
+The numbers need no passwd entry. They come from the range that systemd keeps for dynamic users (61184..65519)
+and are written down in STATE/identities.json, so that a part keeps its number whatever parts come and go.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import json
+import os
+import pwd
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from meshward.kit.durable import write_atomic
+from meshward.runtime.place.directories import State
+
+FIRST, LAST = 61184, 65519
+CLEAN_ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+}
+_PROBE_TIMEOUT = 20.0  # seconds
+_CAPABILITIES = 1 << 0 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_SETGID, CAP_SETUID (linux/capability.h)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a part runs as; `groups` are further groups (a guard's: the edge's gid)."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+    def joining(self, *groups: int) -> Identity:
+        return replace(self, groups=(*self.groups, *groups))
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Each part's identity. `separate` says whether uids really keep the parts from one another."""
+
+    separate: bool
+    _parts: dict[str, Identity]
+
+    def of(self, part: str) -> Identity:
+        return self._parts[part]
+
+    @property
+    def sentence(self) -> str:
+        if self.separate:
+            return "each part runs as its own user"
+        return f"every part runs as you (uid {os.geteuid()}): file modes do not keep them from one another"
+
+
+def assign_identities(state: State, parts: Sequence[str]) -> Identities:
+    """An identity for each name of `parts`: its own uid and gid if we may change them, else the starter's."""
+    if not can_change_uid():
+        return Identities(False, dict.fromkeys(parts, starter()))
+    file = state.path / "identities.json"
+    known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    numbers = {part: number for part, number in known.items() if FIRST <= number <= LAST}
+    for part in parts:
+        if part not in numbers:
+            numbers[part] = _free_number(state, part, set(numbers.values()))
+    if numbers != known:
+        write_atomic(file, json.dumps(numbers, indent=1, sort_keys=True))
+    return Identities(True, {part: Identity(numbers[part], numbers[part]) for part in parts})
+
+
+def starter() -> Identity:
+    return Identity(os.geteuid(), os.getegid())
+
+
+def can_change_uid() -> bool:
+    """Whether we are root with the right to change uids, in a user namespace that has our numbers at all."""
+    effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    capable = effective is not None and int(effective[1], 16) & _CAPABILITIES == _CAPABILITIES
+    return os.geteuid() == 0 and capable and _is_mapped("uid_map") and _is_mapped("gid_map")
+
+
+def popen_user(identity: Identity) -> dict[str, Any]:
+    """Popen's arguments that make a child run as `identity`; none where that is what we are already."""
+    groups = {identity.gid, *identity.groups}
+    if identity.uid == os.geteuid() and groups == {os.getegid()}:
+        return {}
+    # Never an empty list: some Python versions take it for "keep the parent's groups" (CVE-2023-6507).
+    return {"user": identity.uid, "group": identity.gid, "extra_groups": sorted(groups)}
+
+
+def can_execute_as(identity: Identity, argv: Sequence[str]) -> bool:
+    """Whether `argv`, run as `identity`, exits 0. Tried, not computed: ACLs and mount options count.
+
+    For a Python part: (sys.executable, "-c", "import meshward"). Where it says no, let it be `starter()`.
+    """
+    try:
+        result = subprocess.run(
+            argv,
+            **popen_user(identity),
+            cwd="/",
+            env=CLEAN_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PROBE_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return result.returncode == 0
+
+
+def _is_mapped(table: str) -> bool:
+    rows = (line.split() for line in Path(f"/proc/self/{table}").read_text().splitlines())
+    return any(int(inside) <= FIRST and int(inside) + int(count) > LAST for inside, _, count in rows)
+
+
+def _free_number(state: State, part: str, taken: set[int]) -> int:
+    span = LAST - FIRST + 1
+    start = int.from_bytes(hashlib.sha256(f"{state.hex}\n{part}".encode()).digest()[:8])
+    for step in range(span):
+        number = FIRST + (start + step) % span
+        if number not in taken and not _is_somebody(number):
+            return number
+    raise RuntimeError("more parts than uids")
+
+
+def _is_somebody(number: int) -> bool:
+    """Whether passwd or group knows `number` (systemd's dynamic users appear there while they live)."""
+    for lookup in (pwd.getpwuid, grp.getgrgid):
+        try:
+            lookup(number)
+        except KeyError:
+            continue
+        return True
+    return False

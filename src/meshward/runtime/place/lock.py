@@ -1,0 +1,107 @@
+"""One instance for each state: an flock on STATE/lock, which the kernel lets go however its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.runtime.place.directories import State
+
+_PATIENCE = 0.5  # seconds; `status` and `down` take the lock for an instant to see whether it is free
+_POLL = 0.02
+
+
+@contextmanager
+def hold_lock(state: State) -> Iterator[None]:
+    """Hold STATE/lock. Raises MeshwardError (CONFLICT) naming the pid of an instance that runs already."""
+    descriptor = os.open(state.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        if not _lock_within(descriptor, _PATIENCE):
+            raise _running_already(state)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def is_free(state: State) -> bool:
+    """Whether no instance runs on `state`."""
+    try:
+        descriptor = os.open(state.lock_file, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
+    try:
+        return _try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def holder(state: State) -> int | None:
+    """The pid of the instance that runs on `state`, or None.
+
+    The file's number alone may be a dead instance's, reused by somebody else's process: only a process that
+    has the file open counts.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while not is_free(state):
+        pid = _written_pid(state.lock_file)
+        if pid and _has_open(pid, state.lock_file):
+            return pid
+        if time.monotonic() > deadline:
+            raise MeshwardError(
+                "MW3004",
+                f"`{state.lock_file}` is held by a process that cannot be seen from here",
+                "Stop it as the user (and in the container) that started it.",
+                exit_code=Exit.CONFLICT,
+            )
+        time.sleep(_POLL)
+    return None
+
+
+def _running_already(state: State) -> MeshwardError:
+    pid = _written_pid(state.lock_file)
+    return MeshwardError(
+        "MW3004",
+        f"an instance runs on `{state.path}` already" + (f" (pid {pid})" if pid else ""),
+        f"Stop it with `meshward down --state {state.path}`, or start this one with another --state.",
+        exit_code=Exit.CONFLICT,
+    )
+
+
+def _lock_within(descriptor: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not _try_lock(descriptor, fcntl.LOCK_EX):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _written_pid(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    try:
+        return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False

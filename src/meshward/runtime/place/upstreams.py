@@ -1,0 +1,155 @@
+"""Model servers that somebody else started: may their guard reach them, and who else can?"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.plan.ir import Plan, Route, Version
+from meshward.policy.servers import GENERATED
+from meshward.policy.urls import crosses_in_clear
+from meshward.runtime.place.identities import Identity, can_execute_as
+
+_WRITE_ALL = stat.S_IWOTH
+_WRITE_GROUP = stat.S_IWGRP
+_ASK = 1.0  # seconds
+_REFUSED, _ABSENT = {401, 403}, {404, 405}
+WORST = ("sealed", "socket", "key", "open")  # last
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A unix socket's owner, group and mode: connecting takes the right to write."""
+
+    uid: int
+    gid: int
+    mode: int
+
+
+def admitted(plan: Plan, key: str, guard: Identity, ours: bool) -> Identity:
+    """The guard's identity, with the groups that open its servers' sockets. `ours`: we start the first of them.
+
+    Raises MeshwardError (MW3013) where no group could open one: a guard never borrows a server's uid.
+    """
+    version = plan.version(*key.split("/"))
+    for url in version.replicas if ours else version.urls:
+        guard = _admitted(url, key, guard)
+    return guard
+
+
+def require_strangers(plan: Plan, key: str, servers: Path, *ours: Path) -> None:
+    """Raises MeshwardError (MW3013) for a server that is a socket of ours: below `ours`, and not below `servers`.
+
+    Through a guard's admin socket its clients would stop it and read its configuration.
+    """
+    for url in plan.version(*key.split("/")).urls:
+        path = Path(url.removeprefix("unix:")).resolve()
+        if not url.startswith("unix:") or path.is_relative_to(servers.resolve()):
+            continue
+        if any(path.is_relative_to(each.resolve()) for each in ours):
+            raise MeshwardError(
+                "MW3013",
+                f"the guard of {key} may not open `{path}`: it is meshward's own, and no model server's",
+                "Let the server make its socket elsewhere.",
+                exit_code=Exit.UNSAFE,
+            )
+
+
+def _admitted(url: str, key: str, guard: Identity) -> Identity:
+    if not url.startswith("unix:") or guard.uid == os.geteuid():
+        return guard
+    path = Path(url.removeprefix("unix:"))
+    door = _door(path)
+    if door is None:  # it may come later; then its group is not known now
+        return guard
+    if door.mode & _WRITE_GROUP and door.gid != 0 and door.gid not in (guard.gid, *guard.groups):
+        guard = guard.joining(door.gid)
+    if can_execute_as(guard, ("/usr/bin/test", "-w", str(path))):
+        return guard
+    raise MeshwardError(
+        "MW3013",
+        f"the guard of {key} (uid {guard.uid}, gid {guard.gid}) may not open `{path}`",
+        "Let its group write to the socket and pass every directory above it, with a group that is not root's, e.g. "
+        f"`chgrp {guard.gid} {path} && chmod 660 {path}`; then try again.",
+        exit_code=Exit.UNSAFE,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Who gets to a version's servers past its guard, as `how` of the one that is easiest to reach, `url`."""
+
+    how: str
+    url: str
+
+
+def reach_of(plan: Plan, key: str, ours: bool, sealed: bool) -> Reach:
+    """Of all servers of `key` the worst. Asks those that are to demand a generated key whether they do."""
+    model, name = key.split("/")
+    version = plan.version(model, name)
+    kept = plan.secret_of(model, name)
+    found = [Reach(reach(url, ours and url == version.url), url) for url in version.urls]
+    if sealed:
+        found[0] = Reach("sealed", version.url)
+    if kept is not None and kept.source == GENERATED:
+        found = [_with_key(each, version) for each in found]
+    return max(found, key=lambda each: WORST.index(each.how))
+
+
+def reach(url: str, ours: bool) -> str:
+    """`socket` where file modes keep others out, else `open`: whoever can connect gets past the guard."""
+    if not url.startswith("unix:"):
+        return "open"
+    if ours:
+        return "socket"
+    door = _door(Path(url.removeprefix("unix:")))
+    return "open" if door is None or door.mode & _WRITE_ALL else "socket"
+
+
+def _with_key(found: Reach, version: Version) -> Reach:
+    """On a network a key would be there for all to read."""
+    if found.how != "open" or crosses_in_clear(found.url) or not demands_key(found.url, version):
+        return found
+    return Reach("key", found.url)
+
+
+def demands_key(url: str, version: Version) -> bool:
+    """Whether the server refuses (401, 403) a request without a key, on each of its `infer` routes that it has.
+
+    That it does so today on these routes is all that can be seen. One that does not answer has not refused.
+    """
+    routes = [route for route, action in version.routes.items() if action == "infer"]
+    try:
+        with _client(url) as client:
+            statuses = {_status(client, route) for route in routes}
+    except httpx2.HTTPError:
+        return False
+    return bool(statuses & _REFUSED) and statuses <= _REFUSED | _ABSENT
+
+
+def _status(client: httpx2.Client, route: Route) -> int:
+    with client.stream(route.method, route.path) as response:
+        return response.status_code
+
+
+def _client(url: str) -> httpx2.Client:
+    path = url.removeprefix("unix:") if url.startswith("unix:") else None
+    return httpx2.Client(
+        transport=httpx2.HTTPTransport(uds=path, verify=False),
+        base_url="http://local" if path else url,
+        timeout=_ASK,
+        trust_env=False,
+    )
+
+
+def _door(path: Path) -> Door | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Door(found.st_uid, found.st_gid, found.st_mode) if stat.S_ISSOCK(found.st_mode) else None

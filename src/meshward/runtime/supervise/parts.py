@@ -1,0 +1,116 @@
+"""The processes of an instance: what each is started with, as whom, and when it counts as ready."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshward.runtime.place.components import Components
+from meshward.runtime.place.directories import Run, State
+from meshward.runtime.place.identities import Identity
+from meshward.runtime.place.seal import sealed_command
+from meshward.runtime.supervise.process import ProcessSpec, Ready
+from meshward.runtime.supervise.ready import http_ok, socket_accepts, tls_accepts
+from meshward.targets.envoy.files import command as guard_command
+
+# One thread for linear algebra: the model servers share the machine with everything else.
+_QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A Python program that comes with meshward; `sealed` ones run in their guard's namespace."""
+
+    name: str
+    arguments: tuple[str, ...]
+    ready: Ready
+    sealed: bool = False
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return (sys.executable, "-m", *self.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all parts share: where, with which binaries, and who each one is."""
+
+    state: State
+    run: Run
+    components: Components
+    identities: Mapping[str, Identity]
+
+
+def python_part(bench: Bench, program: Program, depends_on: Sequence[str] = ()) -> ProcessSpec:
+    """A part written in Python."""
+    return ProcessSpec(
+        name=program.name,
+        argv=program.argv,
+        identity=bench.identities[program.name],
+        log=bench.state.log(program.name),
+        ready=program.ready,
+        env=_QUIET,
+        stop_signal=signal.SIGTERM,
+        takes_hup=program.name == "decide",
+        depends_on=tuple(depends_on),
+    )
+
+
+def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> ProcessSpec:
+    """nginx. Its workers are its own to end: a killed master would leave them on the port."""
+    directory = bench.run.edge_dir
+    return ProcessSpec(
+        name="edge",
+        argv=(
+            str(bench.components.nginx),
+            "-p",
+            str(directory),
+            "-c",
+            str(directory / "nginx.conf"),
+            "-e",
+            "stderr",
+        ),
+        identity=bench.identities["edge"],
+        log=bench.state.log("edge"),
+        ready=tls_accepts(host, port, directory / "certs"),
+        stop_signal=signal.SIGTERM,
+        death_signal=signal.SIGTERM,
+        stale=(directory / "cold.sock",),
+        depends_on=tuple(depends_on),
+    )
+
+
+def guard_part(
+    bench: Bench, name: str, slot: int, sealed: Program | None, depends_on: Sequence[str]
+) -> ProcessSpec:
+    """Envoy; with a sealed server both are one part, in a namespace that only the guard's socket leads into."""
+    envoy = bench.components.envoy
+    argv = guard_command(str(envoy), str(bench.run.guard_dir(slot)))
+    handed: tuple[Path, ...] = (envoy,)
+    if sealed is not None:
+        argv, handed = sealed_command(list(sealed.argv), argv), ()
+    return ProcessSpec(
+        name=name,
+        argv=tuple(argv),
+        identity=bench.identities[name],
+        log=bench.state.log(name),
+        ready=socket_accepts(bench.run.guard_socket(slot)),
+        env=_QUIET if sealed else {},
+        stop_signal=signal.SIGTERM,
+        signal_group=sealed is not None,
+        depends_on=tuple(depends_on),
+        handed=handed,
+    )
+
+
+def decision_program(run: Run, socket_gid: int) -> Program:
+    arguments = ("meshward.edge", "--dir", str(run.decide_dir), "--socket-gid", str(socket_gid))
+    heartbeat = ("--heartbeat", str(run.path / "audit" / "heartbeat"))
+    return Program("decide", (*arguments, *heartbeat), http_ok("/healthz", path=run.decide_socket))
+
+
+def collector_program(run: Run, state: State, ready: Ready) -> Program:
+    return Program("collector", ("meshward.audit", "--run", str(run.path), "--state", str(state.path)), ready)
