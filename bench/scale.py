@@ -13,7 +13,7 @@ from tests.stack import policies
 from bench.figures import Verdict, middle, ratio
 from bench.report import say
 from meshward.apply.slots import SLOTS
-from meshward.check.admission import accept
+from meshward.check.admission import admit
 from meshward.decide.decide import decide
 from meshward.decide.types import Identity, Permit, Request
 from meshward.plan.change import compare
@@ -85,7 +85,7 @@ def policy(models: int, grants: int, roles: int, jwks: Path, extra: bool) -> dic
 def _planned(old: Plan, text: bytes) -> Plan:
     """What `plan` and `apply` do before any process is asked."""
     document = parse([Source("new", text)])
-    accept(document, NOW)
+    admit(document, NOW)
     plan = resolve(document.policy)
     compare(old, plan)
     settings = GuardSettings("/run/guard")

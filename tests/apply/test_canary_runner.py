@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.live_revision import Standing
-from meshward.apply.traffic import canary_runner as walking
-from meshward.apply.traffic import weights
+from meshward.apply.live_revision import LiveRevision
+from meshward.apply.traffic import canary_runner, weights
 from meshward.apply.traffic.canary import Walk
 from meshward.apply.traffic.canary_store import Walks
 from meshward.apply.traffic.weights import with_traffic
@@ -34,38 +33,38 @@ def policy(tmp_path: Path) -> Policy:
 
 
 class Mesh:
-    """`standing` is another one each time that it is looked at, as long as there are more."""
+    """`live` is another one each time that it is looked at, as long as there are more."""
 
-    def __init__(self, state: Path, *stands: Standing) -> None:
+    def __init__(self, state: Path, *stands: LiveRevision) -> None:
         self.walks = Walks(state)
         self.machine = SimpleNamespace(state=SimpleNamespace(path=state))
-        self.parts = SimpleNamespace(stopping=False)
+        self.supervisor = SimpleNamespace(stopping=False)
         self.require_running: Callable[[], None] = lambda: None
         self.note: Callable[..., None] = lambda *_, **__: None
         self.stands = list(stands)
 
     @property
-    def standing(self) -> Standing:
+    def live(self) -> LiveRevision:
         return self.stands.pop(0) if len(self.stands) > 1 else self.stands[0]
 
 
 def test_weights_that_changed_since_the_look_are_not_overwritten(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = Standing(policy, resolve(policy), 7, {})
+    seen = LiveRevision(policy, resolve(policy), 7, {})
     theirs = with_traffic(policy, "m1", {"v1": 1, "v2": 1})
     mesh: Any = Mesh(tmp_path, seen, replace(seen, policy=theirs, plan=resolve(theirs), revision=8))
     based = list[int | None]()
     monkeypatch.setattr(weights, "apply", lambda _, __, wish, ___: based.append(wish.base))
-    monkeypatch.setattr(walking, "_observe", lambda *_: None)
-    walking._look(mesh, WALK)
+    monkeypatch.setattr(canary_runner, "_observe", lambda *_: None)
+    canary_runner._look(mesh, WALK)
     assert based == [7], "the transaction refuses it: revision 8 runs by now"
 
 
 def test_a_fault_of_one_walk_ends_neither_the_thread_nor_the_others(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mesh: Any = Mesh(tmp_path, Standing(policy, resolve(policy), 7, {}))
+    mesh: Any = Mesh(tmp_path, LiveRevision(policy, resolve(policy), 7, {}))
     looked = set[str]()
 
     def look(_: object, walk: Walk) -> None:
@@ -73,25 +72,25 @@ def test_a_fault_of_one_walk_ends_neither_the_thread_nor_the_others(
         if walk.model == "broken":
             raise KeyError("m1/v2")
 
-    monkeypatch.setattr(walking, "_look", look)
-    walking.begin(mesh, replace(WALK, model="broken"))
+    monkeypatch.setattr(canary_runner, "_look", look)
+    canary_runner.begin(mesh, replace(WALK, model="broken"))
     eventually(lambda: "broken" in mesh.walks.says, what="what it says")
-    walking.begin(mesh, WALK)
+    canary_runner.begin(mesh, WALK)
     eventually(lambda: "m1" in looked, what="a look at the other one")
     assert "KeyError" in mesh.walks.says["broken"]
-    mesh.parts.stopping = True
+    mesh.supervisor.stopping = True
     mesh.walks.walker.join(5)
     assert not mesh.walks.walker.is_alive()
 
 
 def test_none_begins_before_the_instance_runs(policy: Policy, tmp_path: Path) -> None:
     """Its thread would have nothing to look at, end, and never be started again."""
-    mesh: Any = Mesh(tmp_path, Standing(policy, resolve(policy), 7, {}))
+    mesh: Any = Mesh(tmp_path, LiveRevision(policy, resolve(policy), 7, {}))
 
     def starting() -> None:
         raise MeshwardError("MW3026", "the instance is still starting", "", exit_code=Exit.CONFLICT)
 
     mesh.require_running = starting
     with pytest.raises(MeshwardError):
-        walking.begin(mesh, WALK)
+        canary_runner.begin(mesh, WALK)
     assert mesh.walks.of("m1") is None and mesh.walks.walker is None

@@ -104,7 +104,7 @@ def test_no_text_of_anybody_can_end_a_line_or_begin_another(changes: Changes, tm
 def test_whoever_lost_the_right_while_waiting_changes_nothing(tmp_path: Path) -> None:
     mesh: Any = object.__new__(Mesh)
     mesh.changes, mesh._turn = Changes(tmp_path / "changes.log"), threading.Lock()
-    mesh._parts = SimpleNamespace(stopping=False)
+    mesh._supervisor = SimpleNamespace(stopping=False)
     allowed, done = [True], list[int]()
 
     def still() -> None:
@@ -134,7 +134,7 @@ def test_whoever_lost_the_right_while_waiting_changes_nothing(tmp_path: Path) ->
 def test_nothing_is_changed_while_the_instance_starts_or_stops(tmp_path: Path, parts: Any, why: str) -> None:
     """A revocation then, say, would stand in STATE and at no hop, or be written to a STATE that is another's."""
     mesh: Any = object.__new__(Mesh)
-    mesh.changes, mesh._turn, mesh._parts = Changes(tmp_path / "changes.log"), threading.Lock(), parts
+    mesh.changes, mesh._turn, mesh._supervisor = Changes(tmp_path / "changes.log"), threading.Lock(), parts
     with pytest.raises(MeshwardError, match=why) as told, mesh.turn():
         raise AssertionError("changed")
     assert told.value.exit_code is Exit.CONFLICT and not mesh._turn.locked()
@@ -143,10 +143,10 @@ def test_nothing_is_changed_while_the_instance_starts_or_stops(tmp_path: Path, p
 def test_a_stop_waits_for_the_change_that_is_under_way(tmp_path: Path) -> None:
     mesh: Any = object.__new__(Mesh)
     mesh.changes, mesh._turn = Changes(tmp_path / "changes.log"), threading.Lock()
-    mesh._parts, mesh.walks = SimpleNamespace(stopping=False), Walks(tmp_path)
+    mesh._supervisor, mesh.walks = SimpleNamespace(stopping=False), Walks(tmp_path)
     stopping = threading.Thread(target=mesh.wait_for_last)
     with mesh.turn():
-        mesh._parts.stopping = True
+        mesh._supervisor.stopping = True
         stopping.start()
         stopping.join(0.1)
         assert stopping.is_alive()

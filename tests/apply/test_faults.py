@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from meshward.apply import transaction
-from meshward.apply import vendor_validation as judges
+from meshward.apply import transaction, vendor_validation
 from meshward.apply.revisions import STAGED, Revision
-from meshward.kit.errors import Exit, MeshwardError, take_all
+from meshward.kit.errors import Exit, MeshwardError, run_all
 
 REVISION = Revision(2, STAGED, "d", 1, "alice", 0.0, "")
 
@@ -52,9 +51,9 @@ def test_whatever_goes_wrong_leads_back_and_is_recorded(
 
 
 def test_a_judge_that_hangs_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judges, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(vendor_validation, "_TIMEOUT", 0.2)
     with pytest.raises(MeshwardError, match="no verdict") as told:
-        judges._judge("the edge", [sys.executable, "-c", "import time; time.sleep(60)"])
+        vendor_validation._judge("the edge", [sys.executable, "-c", "import time; time.sleep(60)"])
     assert told.value.exit_code is Exit.HOP_REFUSED
 
 
@@ -72,9 +71,9 @@ def test_every_step_is_taken_and_all_that_failed_are_named() -> None:
     wrong = [step("a", OSError("full"))]
     wrong += [step(name, MeshwardError("MW0000", f"{name} hangs")) for name in "bc"]
     with pytest.raises(MeshwardError) as told:
-        take_all([*wrong, step("d")])
+        run_all([*wrong, step("d")])
     assert done == ["a", "b", "c", "d"] and told.value.code == "MW0000"
     assert told.value.message == "full; b hangs; c hangs"
     with pytest.raises(OSError, match="full"):
-        take_all([wrong[0], step("d")])
-    take_all([step("e")])
+        run_all([wrong[0], step("d")])
+    run_all([step("e")])

@@ -31,7 +31,7 @@ from meshward.kit.errors import Exit, MeshwardError
 from meshward.runtime.place.identities import Identity
 from meshward.runtime.supervise.ready import shown_leaf
 from meshward.spiffe.ca import Authority, load, make_issuing, make_root
-from meshward.spiffe.ca_store import WORKLOADS, Keep
+from meshward.spiffe.ca_store import WORKLOADS, CaStore
 from meshward.spiffe.certificates import pem_of
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import _encode
@@ -250,12 +250,12 @@ def test_each_verb_and_what_status_says(stack: Stack) -> None:
 def test_wrong_usage_changes_nothing(
     stack: Stack, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = Keep(stack.state / "ca", stack.instance.trust_domain).names()
+    before = CaStore(stack.state / "ca", stack.instance.trust_domain).names()
     monkeypatch.setattr(sys, "argv", ["meshward", "rotate", *arguments, "--state", str(stack.state)])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == Exit.USAGE
-    assert Keep(stack.state / "ca", stack.instance.trust_domain).names() == before
+    assert CaStore(stack.state / "ca", stack.instance.trust_domain).names() == before
 
 
 def workload(stack: Stack, out: str, *more: str) -> Path:
@@ -480,7 +480,10 @@ def test_killed_in_the_middle_the_next_start_serves(
     requests = {**KINDS, "root": {"what": "ca", "root": True}}
     requests["finish"] = {"what": "ca", "root": True, "finish": True, "force": True}
     for delay in (0.005, 0.03, 0.06, 0.1) if long else (at,):
-        if kind == "finish" and Keep(stack.state / "ca", stack.instance.trust_domain).names().overlap is None:
+        if (
+            kind == "finish"
+            and CaStore(stack.state / "ca", stack.instance.trust_domain).names().overlap is None
+        ):
             rotate(stack, what="ca", root=True)
         failed = threading.Thread(target=lambda: _tried(lambda: rotate(stack, **requests[kind])), daemon=True)
         failed.start()
@@ -491,7 +494,7 @@ def test_killed_in_the_middle_the_next_start_serves(
         start_again(stack)
         for path in (PATH, "/m/m2/v1/public"):
             assert stack.call("GET", path, alice).status == 200
-    keep = Keep(stack.state / "ca", stack.instance.trust_domain)
+    keep = CaStore(stack.state / "ca", stack.instance.trust_domain)
     if keep.names().overlap is not None:
         eventually(
             lambda: (overlap := keep.names().overlap) and overlap.used, within=60, what="the new root's use"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshward.apply.counters import Book, load_book
+from meshward.apply.counters import Counters, load_counters
 from meshward.apply.slots import SLOTS, assign_slots
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Plan
@@ -43,7 +43,7 @@ def test_more_versions_than_slots_are_refused() -> None:
 
 
 def test_the_same_policy_is_the_same_revision() -> None:
-    first = Book().accepting("a", {"m/v1": 0})
+    first = Counters().accepting("a", {"m/v1": 0})
     again = first.accepting("a", {"m/v1": 0})
     other = again.accepting("b", {"m/v1": 0})
     assert (first.revision, again.revision, other.revision) == (1, 1, 2)
@@ -52,12 +52,12 @@ def test_the_same_policy_is_the_same_revision() -> None:
 
 
 def test_the_book_survives_and_damage_is_named(tmp_path: Path) -> None:
-    assert load_book(tmp_path) == Book()
-    book = Book().accepting("a", {"m/v1": 3})
-    book.save(tmp_path)
-    assert load_book(tmp_path) == book
+    assert load_counters(tmp_path) == Counters()
+    counters = Counters().accepting("a", {"m/v1": 3})
+    counters.save(tmp_path)
+    assert load_counters(tmp_path) == counters
     assert (tmp_path / "book.json").stat().st_mode & 0o777 == 0o600
     for broken in ("", "{", "[]", '{"revision": 1, "more": 2}'):
         (tmp_path / "book.json").write_text(broken)
         with pytest.raises(MeshwardError, match="damaged"):
-            load_book(tmp_path)
+            load_counters(tmp_path)

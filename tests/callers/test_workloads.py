@@ -18,7 +18,7 @@ from meshward.runtime.place.directories import Run
 from meshward.runtime.place.identities import starter
 from meshward.spiffe import certificates as ca
 from meshward.spiffe.ca import Authority, load, load_or_create
-from meshward.spiffe.ca_store import Keep
+from meshward.spiffe.ca_store import CaStore
 from meshward.spiffe.ids import SpiffeId
 
 DOMAIN = "mesh.test"
@@ -161,7 +161,7 @@ def test_a_new_intermediate_is_believed_at_once_and_the_old_one_until_its_end(
 ) -> None:
     old = leaf(authority)
     workloads.verify("SUCCESS", old, time.time())
-    Keep(tmp_path / "ca", DOMAIN).reissue(now())
+    CaStore(tmp_path / "ca", DOMAIN).reissue(now())
     successor = load(tmp_path / "ca", DOMAIN)
     new = leaf(successor)
     assert reason(workloads, new) == "certificate_refused"
@@ -173,7 +173,7 @@ def test_a_new_intermediate_is_believed_at_once_and_the_old_one_until_its_end(
 def test_while_a_root_is_replaced_both_are_believed_and_then_the_new_one_alone(
     tmp_path: Path, workloads: Workloads, authority: Authority
 ) -> None:
-    keep, old = Keep(tmp_path / "ca", DOMAIN), leaf(authority)
+    keep, old = CaStore(tmp_path / "ca", DOMAIN), leaf(authority)
     keep.announce(now(), timedelta(hours=24))
     keep.use(now())
     both = load(tmp_path / "ca", DOMAIN)
@@ -217,7 +217,7 @@ def test_the_authorities_are_written_for_the_service_and_keep_the_earlier_ones(t
     assert stat.S_IMODE(before.st_mode) == 0o600 and file.read_text().count("BEGIN") == 2
     write_authorities(first, run, owner)
     assert file.stat().st_ino == before.st_ino, "written though nothing changed"
-    Keep(tmp_path / "ca", DOMAIN).reissue(now())
+    CaStore(tmp_path / "ca", DOMAIN).reissue(now())
     write_authorities(load_or_create(tmp_path / "ca", DOMAIN), run, owner)
     assert file.read_text().count("BEGIN") == 3
     workloads = Workloads(file, DOMAIN, NAMED)

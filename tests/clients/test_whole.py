@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from meshward import clients
-from meshward.login.store import Keep, own_keep
+from meshward.login.store import LoginStore, own_store
 from tests.oidc_provider.running import AUDIENCE, CLIENT, OidcProvider, Person
 from tests.stack import running as stacks
 from tests.stack.policies import TRUST_DOMAIN
@@ -96,8 +96,8 @@ class Home:
         }
 
     @property
-    def keep(self) -> Keep:
-        return own_keep(self.env)
+    def keep(self) -> LoginStore:
+        return own_store(self.env)
 
     def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -23,7 +23,7 @@ from meshward.control.ask import VERBS
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
-from meshward.login.store import Keep, Login
+from meshward.login.store import Login, LoginStore
 from meshward.login.wire import MAX_DOCUMENT
 from tests.apply.control import applying, ask, state_of, write_operated
 from tests.stack.issuer import KID, URL, TestIssuer
@@ -453,7 +453,7 @@ def signed_in(stack: Stack, operator: str, tmp_path: Path) -> dict[str, str]:
     login = Login(
         edge, root, URL, "c", f"{URL}/token", None, "access", int(time.time()) + 600, Secret(operator), None
     )
-    Keep(tmp_path / "meshward").save(login)
+    LoginStore(tmp_path / "meshward").save(login)
     return {**os.environ, "XDG_STATE_HOME": str(tmp_path), "EDGE": edge}
 
 
@@ -495,7 +495,7 @@ def test_the_command_fails_from_afar_as_it_does_here(
         file = tmp_path / "p.json"
         file.write_text(json.dumps(policy))
         assert remote(signed_in, "apply", str(file)).returncode == code
-    Keep(tmp_path / "meshward").save(
+    LoginStore(tmp_path / "meshward").save(
         Login(signed_in["EDGE"], stack.instance.root_certificate, URL, "c", f"{URL}/token", None, "access",
               int(time.time()) + 600, Secret(stack.issuer.token("eve", ["bosses"])), None)
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from meshward.apply.changes import Changes
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.callers.revocations import Revoked, save_text
 from meshward.control import ask as asking
 from meshward.control.https import MOST, MOST_OF_ONE, ControlApi
@@ -36,13 +36,13 @@ class World:
         self.text = json.loads((directory / "policy.yaml").read_text())
         machine = SimpleNamespace(state=State(directory))
         changes = Changes(directory / "changes.log")
-        self.mesh: Any = SimpleNamespace(machine=machine, changes=changes, standing=None)
+        self.mesh: Any = SimpleNamespace(machine=machine, changes=changes, live=None)
         self.stand(self.text)
         self.api = ControlApi(self.mesh)
 
     def stand(self, text: dict[str, Any]) -> None:
         policy = policy_of(text)
-        self.mesh.standing = Standing(policy, resolve(policy), 1, {})
+        self.mesh.live = LiveRevision(policy, resolve(policy), 1, {})
 
     async def ask(self, token: str, request: Any, **headers: str) -> tuple[int, dict[str, Any]]:
         given = {

@@ -18,7 +18,7 @@ import httpx2
 from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
-from meshward.edge.instance_view import Live, save_text
+from meshward.edge.instance_view import InstanceView, save_text
 from meshward.kit.canonical import canonical_json
 from meshward.oidc.strict import encode
 from meshward.policy.schema import Policy
@@ -61,7 +61,7 @@ POLICY: dict[str, Any] = {
         {"id": "all", "roles": ["platform"], "models": "all", "actions": ["infer", "manage"]},
     ],
 }
-LIVE = Live(
+LIVE = InstanceView(
     revision=7,
     audience="mesh.test",
     origin="https://models.test:8443",
@@ -98,7 +98,7 @@ class Mesh:
     directory: Path
     signer: Signer = field(default_factory=Signer)
 
-    def write(self, policy: dict[str, Any] | None = None, live: Live = LIVE) -> None:
+    def write(self, policy: dict[str, Any] | None = None, live: InstanceView = LIVE) -> None:
         jwks = self.directory / "jwks.json"
         jwks.write_text(json.dumps({"keys": [self.signer.jwk()]}))
         value = json.loads(json.dumps(policy or POLICY))

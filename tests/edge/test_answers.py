@@ -17,8 +17,8 @@ from meshward.callers.revocations import Revoked, edge_text
 from meshward.decide.types import Denial, Identity, Permit
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Caller
-from meshward.edge.heartbeat import AuditSight
-from meshward.edge.instance_view import Live, load_text, save_text
+from meshward.edge.heartbeat import Heartbeat
+from meshward.edge.instance_view import InstanceView, load_text, save_text
 from meshward.kit.errors import MeshwardError
 from meshward.oidc import verify
 from meshward.oidc.verify import VerifiedToken
@@ -272,7 +272,7 @@ def test_a_broken_live_file_is_refused(change: dict[str, object]) -> None:
 
 
 def test_a_live_file_lacking_something_is_refused() -> None:
-    for name in Live.__dataclass_fields__:
+    for name in InstanceView.__dataclass_fields__:
         value = json.loads(save_text(LIVE))
         del value[name]
         with pytest.raises(MeshwardError):
@@ -300,9 +300,9 @@ def test_sight_is_lost_early_enough(tmp_path: Path, age: float, max_blind: int, 
     beat = tmp_path / "heartbeat"
     beat.touch()
     os.utime(beat, (NOW - age, NOW - age))
-    assert AuditSight(beat, clock=lambda: NOW).is_blind(max_blind) is blind
+    assert Heartbeat(beat, clock=lambda: NOW).is_blind(max_blind) is blind
 
 
 def test_no_heartbeat_file_is_blindness_and_no_option_is_no_check(tmp_path: Path) -> None:
-    assert AuditSight(tmp_path / "none").is_blind(10)
-    assert not AuditSight(None).is_blind(10)
+    assert Heartbeat(tmp_path / "none").is_blind(10)
+    assert not Heartbeat(None).is_blind(10)

@@ -12,7 +12,7 @@ import pytest
 
 from meshward.callers.revocations import FILE, Revoked, edge_text, load_revoked, ties
 from meshward.callers.revocations import save_text as revoked_text
-from meshward.decide.between import narrowed
+from meshward.decide.between import decide_between
 from meshward.decide.decide import decide
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge.decision_state import load
@@ -40,7 +40,7 @@ def under_both(edit: Any, identity: Identity = SCIENTIST, route: Route = ROUTE) 
     now = plan_of()
     permit = decide(now, identity, ASKED)
     assert isinstance(permit, Permit)
-    return narrowed(permit, now, plan_of(edit), identity, ASKED, route)
+    return decide_between(permit, now, plan_of(edit), identity, ASKED, route)
 
 
 def test_what_both_permit_goes_on_unchanged() -> None:

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from meshward.callers.issuers import identity_of, trusted
-from meshward.edge.decision_state import World, load
-from meshward.edge.heartbeat import AuditSight
+from meshward.edge.decision_state import DecisionState, load
+from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.service import DecisionService
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
@@ -23,7 +23,7 @@ from meshward.plan.ir import Issuer
 from tests.edge.mesh import AUDIENCE, ISSUER, POLICY, Mesh
 
 
-def world_of(directory: Path, change: Any = None) -> World:
+def world_of(directory: Path, change: Any = None) -> DecisionState:
     policy = copy.deepcopy(POLICY)
     if change is not None:
         change(policy)
@@ -185,7 +185,7 @@ QUESTION = {
 
 
 def test_an_exception_is_a_500_and_its_text_is_not_logged(tmp_path: Path) -> None:
-    service = DecisionService(world_of(tmp_path), BrokenTrust(), AuditSight(None))  # type: ignore[arg-type]
+    service = DecisionService(world_of(tmp_path), BrokenTrust(), Heartbeat(None))  # type: ignore[arg-type]
     headers = [(f"x-mw-{name}".encode(), value.encode()) for name, value in QUESTION.items()]
     with capture_logs() as logs:
         answer = asyncio.run(service.answer(headers))

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from meshward.edge.decision_state import World, load
-from meshward.edge.instance_view import Live, load_text, save_text
+from meshward.edge.decision_state import DecisionState, load
+from meshward.edge.instance_view import InstanceView, load_text, save_text
 from meshward.kit.errors import MeshwardError
 from tests.edge.mesh import POLICY, Mesh
 
 
-def world(directory: Path, *ejected: str, change: Any = None) -> World:
+def world(directory: Path, *ejected: str, change: Any = None) -> DecisionState:
     policy = copy.deepcopy(POLICY)
     if change is not None:
         change(policy)
@@ -25,7 +25,7 @@ def world(directory: Path, *ejected: str, change: Any = None) -> World:
     return load(directory)
 
 
-def route(found: World, path: str = "/embed") -> bytes:
+def route(found: DecisionState, path: str = "/embed") -> bytes:
     return found.served["minilm"]["POST", path].route
 
 
@@ -51,7 +51,7 @@ def test_where_only_the_ejected_one_has_a_route_it_keeps_it_and_its_meaning(tmp_
 
 @pytest.mark.parametrize("value", ['"m/v"', "null", "[1]", "[null]", "{}", '[["m/v"]]'])
 def test_only_a_list_of_texts_is_read(value: str) -> None:
-    live = Live(1, "mesh.test", "https://a", {}, "", "", ("minilm/v1",))
+    live = InstanceView(1, "mesh.test", "https://a", {}, "", "", ("minilm/v1",))
     text = save_text(live)
     assert load_text(text) == live
     with pytest.raises(MeshwardError):

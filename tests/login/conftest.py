@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from meshward.login.store import Keep
+from meshward.login.store import LoginStore
 from meshward.login.terminal import Terminal
 from tests.oidc_provider.running import OidcProvider
 
 
 @pytest.fixture
-def keep(tmp_path: Path) -> Keep:
-    return Keep(tmp_path / "keep")
+def keep(tmp_path: Path) -> LoginStore:
+    return LoginStore(tmp_path / "keep")
 
 
 class Screen:

@@ -15,7 +15,7 @@ import pytest
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.login.session import forget, fresh, sign_in
-from meshward.login.store import Keep, Login
+from meshward.login.store import Login, LoginStore
 from meshward.login.target import Target
 from meshward.login.tokens import claims_of
 from meshward.oidc.issuer import KeyPlace, TrustedIssuer
@@ -153,7 +153,7 @@ def test_a_client_that_nobody_registered(provider: OidcProvider) -> None:
 
 
 @pytest.mark.parametrize("kind", ["full", "browser", "opaque"])
-def test_refresh(provider: OidcProvider, keep: Keep, kind: str) -> None:
+def test_refresh(provider: OidcProvider, keep: LoginStore, kind: str) -> None:
     issuer = getattr(provider, kind)
     if kind == "browser":
         login = sign_in(target(issuer), None, None, Screen(at_browser()).terminal())
@@ -167,7 +167,7 @@ def test_refresh(provider: OidcProvider, keep: Keep, kind: str) -> None:
     assert keep.load(EDGE) == renewed
 
 
-def test_many_at_once_refresh_once(provider: OidcProvider, keep: Keep) -> None:
+def test_many_at_once_refresh_once(provider: OidcProvider, keep: LoginStore) -> None:
     """The issuer rotates refresh tokens: a second use of one would end the login."""
     login = by_device(provider.full)
     keep.save(login)
@@ -180,7 +180,7 @@ def test_many_at_once_refresh_once(provider: OidcProvider, keep: Keep) -> None:
     assert provider.events() == ["refresh_token"]
 
 
-def test_a_login_that_was_revoked_is_over(provider: OidcProvider, keep: Keep) -> None:
+def test_a_login_that_was_revoked_is_over(provider: OidcProvider, keep: LoginStore) -> None:
     login = by_device(provider.full)
     keep.save(login)
     assert forget(keep, EDGE) is None

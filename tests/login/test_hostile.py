@@ -19,7 +19,7 @@ from meshward.kit.secret import Secret
 from meshward.login.edge import Place, choose, login_clients, origin
 from meshward.login.provider import discover
 from meshward.login.session import forget, fresh, sign_in, who_am_i
-from meshward.login.store import Keep, Login
+from meshward.login.store import Login, LoginStore
 from meshward.login.target import Target, target_of
 from meshward.login.wire import MAX_DOCUMENT, Reply, Wire, checked
 from meshward.oidc.strict import encode
@@ -358,7 +358,7 @@ def test_an_issuer_with_no_way_in(issuer: Scripted) -> None:
 # --- refreshing
 
 
-def kept(keep: Keep, issuer: Scripted, seconds: int, **changes: Any) -> Login:
+def kept(keep: LoginStore, issuer: Scripted, seconds: int, **changes: Any) -> Login:
     values = {
         "name": "https://edge.test", "root": None, "issuer": issuer.url, "client": "cli",
         "token_endpoint": f"{issuer.url}/token", "revocation_endpoint": f"{issuer.url}/revoke", "kind": "access",
@@ -379,7 +379,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_still_holds_is_used_while_the_issuer_fails(
-    issuer: Scripted, keep: Keep, broken: Answer
+    issuer: Scripted, keep: LoginStore, broken: Answer
 ) -> None:
     login = kept(keep, issuer, 30)
     issuer.answers["/token"] = broken
@@ -387,7 +387,7 @@ def test_what_still_holds_is_used_while_the_issuer_fails(
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_what_is_over_is_not_used(issuer: Scripted, keep: Keep, broken: Answer) -> None:
+def test_what_is_over_is_not_used(issuer: Scripted, keep: LoginStore, broken: Answer) -> None:
     login = kept(keep, issuer, -1)
     issuer.answers["/token"] = broken
     with pytest.raises(MeshwardError) as caught:
@@ -396,7 +396,9 @@ def test_what_is_over_is_not_used(issuer: Scripted, keep: Keep, broken: Answer) 
     assert keep.load(login.name) == login  # the refresh token is not lost to a passing fault
 
 
-def test_an_issuer_that_sends_no_new_refresh_token_means_the_old_one(issuer: Scripted, keep: Keep) -> None:
+def test_an_issuer_that_sends_no_new_refresh_token_means_the_old_one(
+    issuer: Scripted, keep: LoginStore
+) -> None:
     login = kept(keep, issuer, -1)
     issuer.answers["/token"] = answer(200, tokens())
     assert fresh(keep, login.name).refresh == Secret("r1")
@@ -405,7 +407,7 @@ def test_an_issuer_that_sends_no_new_refresh_token_means_the_old_one(issuer: Scr
     ]
 
 
-def test_a_login_without_refresh_token_ends_with_its_token(issuer: Scripted, keep: Keep) -> None:
+def test_a_login_without_refresh_token_ends_with_its_token(issuer: Scripted, keep: LoginStore) -> None:
     login = kept(keep, issuer, 30, refresh=None)
     assert fresh(keep, login.name) == login
     kept(keep, issuer, -1, refresh=None)
@@ -414,7 +416,7 @@ def test_a_login_without_refresh_token_ends_with_its_token(issuer: Scripted, kee
 
 
 @pytest.mark.parametrize("broken", [answer(503, {"error": "busy"}), answer(200, b"<html>")])
-def test_logout_forgets_whatever_the_issuer_says(issuer: Scripted, keep: Keep, broken: Answer) -> None:
+def test_logout_forgets_whatever_the_issuer_says(issuer: Scripted, keep: LoginStore, broken: Answer) -> None:
     login = kept(keep, issuer, 300)
     issuer.answers["/revoke"] = broken
     assert "issuer" in (forget(keep, login.name) or "")
@@ -480,7 +482,7 @@ def test_an_edge_has_one_spelling() -> None:
     }
 
 
-def test_the_token_is_for_the_edge_alone(issuer: Scripted, keep: Keep) -> None:
+def test_the_token_is_for_the_edge_alone(issuer: Scripted, keep: LoginStore) -> None:
     """A login for no edge is shown to nobody, and an edge's redirect leads nowhere."""
     refusal("MW2111", lambda: who_am_i(kept(keep, issuer, 300, name=issuer.url)))
     assert issuer.asked == []

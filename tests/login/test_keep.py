@@ -18,7 +18,7 @@ from meshward.kit.secret import Secret
 from meshward.login import store as keeping
 from meshward.login.edge import find
 from meshward.login.session import choose
-from meshward.login.store import Keep, Login, own_keep
+from meshward.login.store import Login, LoginStore, own_store
 from meshward.login.terminal import has_browser
 
 LOGIN = Login(
@@ -58,12 +58,12 @@ class Ring:
             raise Refused
 
 
-def file_of(keep: Keep) -> Path:
+def file_of(keep: LoginStore) -> Path:
     (found,) = keep._directory.glob("*.json")
     return found
 
 
-def test_what_is_kept_comes_back(keep: Keep) -> None:
+def test_what_is_kept_comes_back(keep: LoginStore) -> None:
     assert keep.load(LOGIN.name) is None and keep.names() == []
     keep.save(LOGIN)
     keep.save(replace(LOGIN, name="https://edge.test:8443", refresh=None))
@@ -73,7 +73,7 @@ def test_what_is_kept_comes_back(keep: Keep) -> None:
     assert keep.load(LOGIN.name) is None and len(keep.names()) == 1
 
 
-def test_only_the_owner_can_read_it(keep: Keep) -> None:
+def test_only_the_owner_can_read_it(keep: LoginStore) -> None:
     os.umask(before := os.umask(0))
     try:
         os.umask(0)
@@ -87,7 +87,7 @@ def test_only_the_owner_can_read_it(keep: Keep) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o620, 0o604])
-def test_what_others_could_read_is_not_used(keep: Keep, mode: int) -> None:
+def test_what_others_could_read_is_not_used(keep: LoginStore, mode: int) -> None:
     keep.save(LOGIN)
     file_of(keep).chmod(mode)
     with pytest.raises(MeshwardError, match="others can read") as caught:
@@ -96,7 +96,7 @@ def test_what_others_could_read_is_not_used(keep: Keep, mode: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "https://edge.test"}', "null"])
-def test_what_is_damaged_is_named(keep: Keep, text: str) -> None:
+def test_what_is_damaged_is_named(keep: LoginStore, text: str) -> None:
     keep.save(LOGIN)
     file_of(keep).write_text(text)
     if text in ("[]", "null"):  # nothing that was ever ours
@@ -115,12 +115,12 @@ def test_a_login_does_not_print_its_tokens() -> None:
 
 def test_a_keyring_has_the_tokens_and_the_file_has_none(tmp_path: Path) -> None:
     ring = Ring()
-    keep = Keep(tmp_path / "keep", ring)
+    keep = LoginStore(tmp_path / "keep", ring)
     keep.save(LOGIN)
     assert "canary" not in file_of(keep).read_text() and len(ring.kept) == 1
     assert keep.load(LOGIN.name) == LOGIN
     with pytest.raises(MeshwardError, match="keyring that is not there"):
-        Keep(tmp_path / "keep").load(LOGIN.name)
+        LoginStore(tmp_path / "keep").load(LOGIN.name)
     ring.fails = True
     with pytest.raises(MeshwardError, match="does not open"):
         keep.load(LOGIN.name)
@@ -130,7 +130,7 @@ def test_a_keyring_has_the_tokens_and_the_file_has_none(tmp_path: Path) -> None:
 
 
 def test_a_keyring_that_refuses_leaves_the_file(tmp_path: Path) -> None:
-    keep = Keep(tmp_path / "keep", Ring(fails=True))
+    keep = LoginStore(tmp_path / "keep", Ring(fails=True))
     keep.save(LOGIN)
     assert keep.load(LOGIN.name) == LOGIN and "canary-token" in file_of(keep).read_text()
 
@@ -151,16 +151,16 @@ def test_without_the_package_there_is_no_keyring(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_directory_is_the_users_state(tmp_path: Path) -> None:
-    assert own_keep({"XDG_STATE_HOME": str(tmp_path)})._directory == tmp_path / "meshward"
+    assert own_store({"XDG_STATE_HOME": str(tmp_path)})._directory == tmp_path / "meshward"
     for ignored in ("", "relative"):
         home = {"HOME": str(tmp_path), "XDG_STATE_HOME": ignored}
-        assert own_keep(home)._directory == tmp_path / ".local" / "state" / "meshward"
+        assert own_store(home)._directory == tmp_path / ".local" / "state" / "meshward"
 
 
-def test_the_lock_holds_between_processes_and_ends_with_its_holder(keep: Keep) -> None:
+def test_the_lock_holds_between_processes_and_ends_with_its_holder(keep: LoginStore) -> None:
     program = (
-        "import sys; from pathlib import Path; from meshward.login.store import Keep\n"
-        "with Keep(Path(sys.argv[1])).locked(sys.argv[2]): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from meshward.login.store import LoginStore\n"
+        "with LoginStore(Path(sys.argv[1])).locked(sys.argv[2]): print('held', flush=True); sys.stdin.read()"
     )
     arguments = [sys.executable, "-c", program, str(keep._directory), LOGIN.name]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
@@ -200,7 +200,7 @@ def test_which_edge(tmp_path: Path) -> None:
     assert by_env and (by_env.origin, by_env.root) == ("https://env.test", Path("ca.pem").resolve())
 
 
-def test_whose_login(keep: Keep, tmp_path: Path) -> None:
+def test_whose_login(keep: LoginStore, tmp_path: Path) -> None:
     state, none = instance(tmp_path / "s", "https://localhost:1"), tmp_path / "none"
     with pytest.raises(MeshwardError, match="nobody is signed in here"):
         choose(keep, None, none, {})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshward.plan.change import Change, compare
-from meshward.plan.entitlements import Book
+from meshward.plan.entitlements import Entitlements
 from meshward.plan.ir import Plan
 from meshward.plan.permissions import holdings
 from meshward.plan.resolve import resolve
@@ -176,7 +176,7 @@ def test_sets_and_holdings_mean_the_same() -> None:
     policy["grants"].append({**policy["grants"][0], "id": "shadow", "roles": ["boss"], "mode": "shadow"})
     plan = plan_of(policy)
     one = {(each.role, each.permission) for each in holdings(plan)}
-    other = {(role, f"{m}.{action}") for role, action, models in Book(plan).held() for m in models}
+    other = {(role, f"{m}.{action}") for role, action, models in Entitlements(plan).held() for m in models}
     assert one == other
 
 

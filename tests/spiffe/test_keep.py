@@ -13,7 +13,7 @@ from cryptography import x509
 from meshward.kit.errors import MeshwardError
 from meshward.spiffe import ca_store as module
 from meshward.spiffe.ca import Authority, load, load_or_create
-from meshward.spiffe.ca_store import EARLIER_FOR, POINTER, Keep
+from meshward.spiffe.ca_store import EARLIER_FOR, POINTER, CaStore
 from meshward.spiffe.chain import ChainRefused, verify_chain
 from meshward.spiffe.ids import SpiffeId
 
@@ -24,9 +24,9 @@ DAY = timedelta(hours=24)
 
 
 @pytest.fixture
-def keep(tmp_path: Path) -> Keep:
+def keep(tmp_path: Path) -> CaStore:
     load_or_create(tmp_path, DOMAIN, NOW)
-    return Keep(tmp_path, DOMAIN)
+    return CaStore(tmp_path, DOMAIN)
 
 
 def authority(directory: Path) -> Authority:
@@ -44,7 +44,7 @@ def proves(text: str, bundle: str, at: datetime = NOW) -> bool:
         return False
 
 
-def test_another_intermediate_below_the_same_root(tmp_path: Path, keep: Keep) -> None:
+def test_another_intermediate_below_the_same_root(tmp_path: Path, keep: CaStore) -> None:
     before, old = authority(tmp_path), chain(tmp_path)
     keep.reissue(NOW)
     after, new = authority(tmp_path), chain(tmp_path)
@@ -55,7 +55,7 @@ def test_another_intermediate_below_the_same_root(tmp_path: Path, keep: Keep) ->
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
 
 
-def test_of_many_intermediates_those_stay_whose_leaves_may_live(tmp_path: Path, keep: Keep) -> None:
+def test_of_many_intermediates_those_stay_whose_leaves_may_live(tmp_path: Path, keep: CaStore) -> None:
     for hour in range(60):
         keep.reissue(NOW + timedelta(hours=hour))
     least = int(EARLIER_FOR.total_seconds() / 3600)
@@ -63,7 +63,7 @@ def test_of_many_intermediates_those_stay_whose_leaves_may_live(tmp_path: Path, 
     assert len(list(tmp_path.glob("*.key.pem"))) == 2
 
 
-def test_a_root_is_trusted_before_it_issues_and_after_it_has(tmp_path: Path, keep: Keep) -> None:
+def test_a_root_is_trusted_before_it_issues_and_after_it_has(tmp_path: Path, keep: CaStore) -> None:
     first = authority(tmp_path)
     old_leaf = chain(tmp_path)
     keep.announce(NOW, DAY)
@@ -92,7 +92,7 @@ def issuer(text: str) -> x509.Certificate:
     return x509.load_pem_x509_certificates(text.encode())[1]
 
 
-def test_steps_are_done_once_and_in_order(tmp_path: Path, keep: Keep) -> None:
+def test_steps_are_done_once_and_in_order(tmp_path: Path, keep: CaStore) -> None:
     keep.finish()
     keep.use(NOW)
     before = authority(tmp_path).root_pem
@@ -107,7 +107,7 @@ def test_steps_are_done_once_and_in_order(tmp_path: Path, keep: Keep) -> None:
     assert keep.old_root_may_go() == until == (NOW + DAY).timestamp()
 
 
-def test_an_old_root_stays_as_long_as_a_workload_is_below_it(tmp_path: Path, keep: Keep) -> None:
+def test_an_old_root_stays_as_long_as_a_workload_is_below_it(tmp_path: Path, keep: CaStore) -> None:
     root = authority(tmp_path).root
     assert keep.workloads_end(root) == 0
     for hours in (30, 2):
@@ -122,7 +122,7 @@ class Killed(Exception):
     pass
 
 
-STEPS: dict[str, Callable[[Keep], None]] = {
+STEPS: dict[str, Callable[[CaStore], None]] = {
     "reissue": lambda keep: keep.reissue(NOW),
     "announce": lambda keep: keep.announce(NOW, DAY),
     "use": lambda keep: keep.use(NOW),
@@ -133,7 +133,7 @@ STEPS: dict[str, Callable[[Keep], None]] = {
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("write", range(6))
 def test_killed_at_any_write_one_whole_authority_stands(
-    tmp_path: Path, keep: Keep, monkeypatch: pytest.MonkeyPatch, step: str, write: int
+    tmp_path: Path, keep: CaStore, monkeypatch: pytest.MonkeyPatch, step: str, write: int
 ) -> None:
     for name in list(STEPS)[: list(STEPS).index(step)]:
         STEPS[name](keep)
@@ -163,7 +163,7 @@ def test_killed_at_any_write_one_whole_authority_stands(
 @pytest.mark.parametrize(
     "content", ["{", "[]", '{"root": "x"}', '{"overlap": null, "earlier": [], "more": 1}']
 )
-def test_a_damaged_pointer_is_refused(tmp_path: Path, keep: Keep, content: str) -> None:
+def test_a_damaged_pointer_is_refused(tmp_path: Path, keep: CaStore, content: str) -> None:
     (tmp_path / POINTER).write_text(content)
     with pytest.raises(MeshwardError) as refusal:
         load_or_create(tmp_path, DOMAIN, NOW)

@@ -7,11 +7,11 @@ from functools import partialmethod
 from meshward.apply import local
 from meshward.apply.keys import schedule
 from meshward.cli.main import main
-from meshward.runtime.supervise.handle import Parts
+from meshward.runtime.supervise.handle import SupervisorHandle
 
 POLL, CHECK, ARRIVAL, ANSWER = 0.3, 1.0, 2.5, 0.5  # seconds
 
 if __name__ == "__main__":
     schedule.POLL, schedule.CHECK, local._TIMEOUT = POLL, CHECK, ANSWER
-    Parts.arrival = partialmethod(Parts.arrival, within=ARRIVAL)  # type: ignore[method-assign, assignment]
+    SupervisorHandle.arrival = partialmethod(SupervisorHandle.arrival, within=ARRIVAL)  # type: ignore[method-assign, assignment]
     main()

@@ -14,7 +14,7 @@ FILE = "book.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class Counters:
     """`revision` counts accepted policies, `epoch` everything that ends cached decisions, `generation` certificates."""
 
     revision: int = 0
@@ -23,8 +23,8 @@ class Book:
     generation: int = 0
     slots: Mapping[str, int] = field(default_factory=dict)
 
-    def accepting(self, digest: str, slots: Mapping[str, int]) -> Book:
-        """The book after a start with the policy of `digest`: the same policy is the same revision."""
+    def accepting(self, digest: str, slots: Mapping[str, int]) -> Counters:
+        """The counters after a start with the policy of `digest`: the same policy is the same revision."""
         return replace(
             self,
             revision=self.revision if digest == self.digest else self.revision + 1,
@@ -34,20 +34,20 @@ class Book:
             slots=dict(slots),
         )
 
-    def renewed(self) -> Book:
-        """The book after certificates were issued anew."""
+    def renewed(self) -> Counters:
+        """The counters after certificates were issued anew."""
         return replace(self, generation=self.generation + 1)
 
     def save(self, state: Path) -> None:
         write_atomic(state / FILE, json.dumps(asdict(self), indent=1))
 
 
-def load_book(state: Path) -> Book:
+def load_counters(state: Path) -> Counters:
     """Raises MeshwardError (MW3011) where the file is damaged."""
     try:
-        return Book(**json.loads((state / FILE).read_text()))
+        return Counters(**json.loads((state / FILE).read_text()))
     except FileNotFoundError:
-        return Book()
+        return Counters()
     except (ValueError, TypeError):
         raise MeshwardError(
             "MW3011",

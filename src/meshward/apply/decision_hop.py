@@ -10,12 +10,12 @@ from typing import Any
 import httpx2
 
 from meshward.apply.hop_files import Owner, write_edge_revoked, write_revoked, write_rules
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.apply.local import local_client
 from meshward.callers.revocations import Revoked
 from meshward.edge.instance_view import load_text, save_text
 from meshward.runtime.machine import Machine
-from meshward.runtime.supervise.handle import Parts, refused
+from meshward.runtime.supervise.handle import SupervisorHandle, refused
 from meshward.tokens.key_store import save_current
 from meshward.tokens.keys import SigningKeys
 
@@ -28,22 +28,22 @@ class Deciding:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
-    def switch(self, standing: Standing, following: Standing | None, parts: Parts) -> int:
-        """Decide by `standing`, narrowed to what `following` permits as well; returns the epoch.
+    def switch(self, live: LiveRevision, following: LiveRevision | None, supervisor: SupervisorHandle) -> int:
+        """Decide by `live`, narrowed to what `following` permits as well; returns the epoch.
 
         Raises MeshwardError if the service did not take it.
         """
         before = self._health()
-        write_rules(standing, following, self._machine.run, Owner(self._machine.decide))
+        write_rules(live, following, self._machine.run, Owner(self._machine.decide))
         expected = {
-            "policy": standing.plan.digest,
-            "revision": standing.revision,
+            "policy": live.plan.digest,
+            "revision": live.revision,
             "until": following.plan.digest if following else "",
-            "ejected": sorted(standing.ejected),
+            "ejected": sorted(live.ejected),
         }
-        return self._reload(expected, before, parts)
+        return self._reload(expected, before, supervisor)
 
-    def revoke(self, revoked: Revoked, parts: Parts) -> int:
+    def revoke(self, revoked: Revoked, supervisor: SupervisorHandle) -> int:
         """Refuse `revoked` from the next request on, and end their answers; returns the epoch. Raises MeshwardError.
 
         nginx needs nobody's word to end answers, so that comes first.
@@ -51,20 +51,20 @@ class Deciding:
         before, run = self._health(), self._machine.run
         write_edge_revoked(revoked, run.edge_dir, Owner(self._machine.edge))
         write_revoked(revoked, run, Owner(self._machine.decide))
-        return self._reload({"revoked": revoked.digest}, before, parts)
+        return self._reload({"revoked": revoked.digest}, before, supervisor)
 
-    def rekey(self, keys: SigningKeys, parts: Parts) -> int:
+    def rekey(self, keys: SigningKeys, supervisor: SupervisorHandle) -> int:
         """Sign with the current one of `keys` from the next decision on; returns the epoch. Raises MeshwardError."""
         before = self._health()
         gid = Owner(self._machine.decide).gid
         save_current(self._machine.run.decide_dir / "keys", keys.current, gid)
-        return self._reload({"signs": keys.current.kid}, before, parts)
+        return self._reload({"signs": keys.current.kid}, before, supervisor)
 
     def signs(self) -> str | None:
         """The id of the key that it signs with; None where it does not answer."""
         return self._health().get("signs")
 
-    def eject(self, versions: frozenset[str], parts: Parts) -> int:
+    def eject(self, versions: frozenset[str], supervisor: SupervisorHandle) -> int:
         """Send nobody to `versions` (`live.Live.ejected`), whatever else is decided by; returns the epoch.
 
         Raises MeshwardError, OSError.
@@ -72,10 +72,10 @@ class Deciding:
         before, file = self._health(), self._machine.run.decide_dir / "live.json"
         live = replace(load_text(file.read_text()), ejected=tuple(sorted(versions)))
         Owner(self._machine.decide).write(file, save_text(live))
-        return self._reload({"ejected": sorted(versions)}, before, parts)
+        return self._reload({"ejected": sorted(versions)}, before, supervisor)
 
-    def _reload(self, expected: dict[str, Any], before: dict[str, Any], parts: Parts) -> int:
-        parts.hang_up("decide")
+    def _reload(self, expected: dict[str, Any], before: dict[str, Any], supervisor: SupervisorHandle) -> int:
+        supervisor.hang_up("decide")
         attempts = before.get("reloads", 0)
 
         def missing() -> Sequence[str]:
@@ -88,7 +88,7 @@ class Deciding:
             return lack
 
         try:
-            parts.arrival(_HOP, missing)
+            supervisor.arrival(_HOP, missing)
         finally:
             epoch = self._raise_epoch()
         return epoch

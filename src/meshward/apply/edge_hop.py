@@ -16,7 +16,7 @@ from meshward.apply.vendor_validation import judge_edge
 from meshward.kit.durable import write_atomic
 from meshward.plan.ir import Plan
 from meshward.runtime.machine import Machine
-from meshward.runtime.supervise.handle import Parts, refused
+from meshward.runtime.supervise.handle import SupervisorHandle, refused
 from meshward.targets.nginx.settings import EdgeSettings
 
 FILE = "program.json"
@@ -104,19 +104,19 @@ class Program:
         candidate = self._machine.run.edge_dir / _CANDIDATE
         Owner(self._machine.edge).write(candidate, edge_files(settings)["nginx.conf"])
         try:
-            judge_edge(self._machine.bench, candidate)
+            judge_edge(self._machine.layout, candidate)
         finally:
             candidate.unlink(missing_ok=True)
 
-    def switch(self, settings: EdgeSettings, parts: Parts) -> None:
+    def switch(self, settings: EdgeSettings, supervisor: SupervisorHandle) -> None:
         """Rename, reload, and wait until new workers serve and the old ones have stopped accepting.
 
         A worker reads the program that its master read when it was told to. Raises MeshwardError.
         """
-        running = parts.pid("edge")
+        running = supervisor.pid("edge")
         before = _workers(running) if running is not None else {}
         self._write(settings)
-        pid = parts.hang_up("edge")
+        pid = supervisor.hang_up("edge")
         if pid is None or pid != running:
             return  # it reads the file when it starts
 
@@ -127,7 +127,7 @@ class Program:
             lack = [f"{len(old)} old workers still accept"] if old else []
             return [*lack, "no new worker yet"] if len(new) < settings.workers else lack
 
-        parts.arrival("the edge", missing)
+        supervisor.arrival("the edge", missing)
 
     def _write(self, settings: EdgeSettings) -> None:
         for name, content in edge_files(settings).items():

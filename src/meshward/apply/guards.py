@@ -11,13 +11,13 @@ import httpx2
 
 from meshward.apply.hop_files import Owner, write_guard
 from meshward.apply.keys.keyring import Keyring
-from meshward.apply.live_revision import Guard, Standing
+from meshward.apply.live_revision import Guard, LiveRevision
 from meshward.apply.local import local_client
 from meshward.apply.vendor_validation import judge_guards
 from meshward.callers.revocations import Revoked
-from meshward.kit.errors import take_all
+from meshward.kit.errors import run_all
 from meshward.runtime.machine import Machine, guard_name
-from meshward.runtime.supervise.handle import Parts
+from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.spiffe.ca import Authority, Credential
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.counts import CLUSTERS_PATH, COUNTS_PATH, Counts, read_counts, read_illness
@@ -111,12 +111,12 @@ class Guards:
         self.keyring = Keyring(machine.state.path)
         self._given: dict[Guard, Mapping[str, str]] = {}
 
-    def render(self, standing: Standing, guard: Guard, issue: Issue) -> GuardFiles:
+    def render(self, live: LiveRevision, guard: Guard, issue: Issue) -> GuardFiles:
         """Every file of `guard`, with an SVID of its own. Raises MeshwardError where its servers' key cannot be had."""
-        view = self._view(standing, guard, issue)
+        view = self._view(live, guard, issue)
         svid = _svid(issue.authority, view)
         jwks = issue.keys.public_jwks()["keys"]
-        sent = self.keyring.sent(standing.plan, guard[0])
+        sent = self.keyring.sent(live.plan, guard[0])
         identity = GuardIdentity(svid.chain, svid.key, issue.authority.root_pem, jwks, sent)
         return render(view, self._settings(guard), identity)
 
@@ -128,9 +128,9 @@ class Guards:
 
     def judge(self, files: Mapping[Guard, GuardFiles]) -> None:
         """Raises MeshwardError (MW3012) with Envoy's own words."""
-        judge_guards(self._machine.bench, {key: each for (key, _), each in files.items()})
+        judge_guards(self._machine.layout, {key: each for (key, _), each in files.items()})
 
-    def must_be_another(self, old: Standing, new: Standing, key: str) -> bool:
+    def must_be_another(self, old: LiveRevision, new: LiveRevision, key: str) -> bool:
         """Whether `new` changes what a guard is started with, or who it runs as."""
         guard = (key, old.slots[key])
         before = self._machine.known.get(guard_name(*guard))
@@ -144,19 +144,21 @@ class Guards:
         return before != after
 
     def changed(
-        self, standing: Standing, guards: Iterable[Guard], issue: Issue
+        self, live: LiveRevision, guards: Iterable[Guard], issue: Issue
     ) -> dict[Guard, Mapping[str, str]]:
-        """The digests that `standing` asks for, of those guards that do not run them."""
-        wanted = {guard: self._wanted(standing, guard, issue) for guard in guards}
+        """The digests that `live` asks for, of those guards that do not run them."""
+        wanted = {guard: self._wanted(live, guard, issue) for guard in guards}
         return {guard: digests for guard, digests in wanted.items() if not self._runs(guard, digests)}
 
-    def start(self, guard: Guard, parts: Parts) -> None:
+    def start(self, guard: Guard, supervisor: SupervisorHandle) -> None:
         """A new guard, written before: ready, and seen to run what it was given. Raises MeshwardError."""
-        parts.add(self._machine.guard_spec(*guard), needed_by=("edge",))
+        supervisor.add(self._machine.guard_spec(*guard), needed_by=("edge",))
         admin, expected = self._admin(guard), self._given[guard]
-        parts.arrival(_name(guard), lambda: admin.missing(expected))
+        supervisor.arrival(_name(guard), lambda: admin.missing(expected))
 
-    def switch(self, guard: Guard, files: GuardFiles, parts: Parts, *, back: bool = False) -> None:
+    def switch(
+        self, guard: Guard, files: GuardFiles, supervisor: SupervisorHandle, *, back: bool = False
+    ) -> None:
         """Rename the changed files into place, and wait until the guard runs them. Raises MeshwardError.
 
         A counter of refusals that rises is a refusal; but not on the way `back`, when the files that were
@@ -170,16 +172,18 @@ class Guards:
         for stem in stems:
             owner.write(xds / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in changing_stems(files)}
-        parts.arrival(_name(guard), lambda: _missing(admin, expected, None if back else before))
+        supervisor.arrival(_name(guard), lambda: _missing(admin, expected, None if back else before))
         self._given[guard] = {**given, **expected}
 
-    def switch_all(self, files: Mapping[Guard, GuardFiles], parts: Parts) -> None:
+    def switch_all(self, files: Mapping[Guard, GuardFiles], supervisor: SupervisorHandle) -> None:
         """`switch`, several at a time; returns when none is under way any more. Raises MeshwardError naming all."""
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            switching = [pool.submit(self.switch, guard, each, parts) for guard, each in files.items()]
-        take_all([each.result for each in switching])
+            switching = [pool.submit(self.switch, guard, each, supervisor) for guard, each in files.items()]
+        run_all([each.result for each in switching])
 
-    def hand(self, guard: Guard, files: GuardFiles, stems: Sequence[str], parts: Parts) -> None:
+    def hand(
+        self, guard: Guard, files: GuardFiles, stems: Sequence[str], supervisor: SupervisorHandle
+    ) -> None:
         """Give a running guard its SVID or the trust bundle, and wait until it runs them. Raises MeshwardError."""
         given, admin = self._given.pop(guard, {}), self._admin(guard)
         self._given[guard] = {stem: digest for stem, digest in given.items() if stem not in stems}
@@ -188,16 +192,16 @@ class Guards:
         for stem in stems:
             owner.write(self._machine.run.guard_dir(guard[1]) / "xds" / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in stems}
-        parts.arrival(_name(guard), lambda: _missing(admin, expected, before))
+        supervisor.arrival(_name(guard), lambda: _missing(admin, expected, before))
         self._given[guard] = {**self._given[guard], **expected}
 
     def runs(self, guard: Guard, expected: Mapping[str, str]) -> bool:
         """Whether the guard was seen to run `expected` (digests by file stem)."""
         return self._runs(guard, expected)
 
-    def remove(self, guard: Guard, parts: Parts) -> None:
+    def remove(self, guard: Guard, supervisor: SupervisorHandle) -> None:
         """End it, and take its keys with it."""
-        parts.remove(guard_name(*guard))
+        supervisor.remove(guard_name(*guard))
         self._given.pop(guard, None)
         for file in (self._machine.run.guard_dir(guard[1]) / "xds").glob("*.json"):
             file.unlink(missing_ok=True)
@@ -211,26 +215,26 @@ class Guards:
     def illness(self, guard: Guard) -> str | None:
         return self._admin(guard).illness()
 
-    def _view(self, standing: Standing, guard: Guard, issue: Issue | None) -> GuardView:
+    def _view(self, live: LiveRevision, guard: Guard, issue: Issue | None) -> GuardView:
         model, version = guard[0].split("/")
         revoked = issue.revoked if issue else Revoked()
-        return project(standing.plan, model, version, tuple(revoked.subjects), tuple(revoked.agents))
+        return project(live.plan, model, version, tuple(revoked.subjects), tuple(revoked.agents))
 
     def _settings(self, guard: Guard) -> GuardSettings:
         return GuardSettings(str(self._machine.run.guard_dir(guard[1])))
 
-    def _wanted(self, standing: Standing, guard: Guard, issue: Issue) -> Mapping[str, str]:
-        view = self._view(standing, guard, issue)
+    def _wanted(self, live: LiveRevision, guard: Guard, issue: Issue) -> Mapping[str, str]:
+        view = self._view(live, guard, issue)
         wanted = changing(view, self._settings(guard), issue.keys.public_jwks()["keys"])
-        sent = self.keyring.sent(standing.plan, guard[0])
+        sent = self.keyring.sent(live.plan, guard[0])
         return wanted if sent is None else {**wanted, CREDENTIAL: sent.edition}
 
     def _runs(self, guard: Guard, digests: Mapping[str, str]) -> bool:
         given = self._given.get(guard, {})
         return all(given.get(stem) == digest for stem, digest in digests.items())
 
-    def _urls(self, standing: Standing, key: str) -> tuple[str, ...]:
-        return self._view(standing, (key, 0), None).upstreams
+    def _urls(self, live: LiveRevision, key: str) -> tuple[str, ...]:
+        return self._view(live, (key, 0), None).upstreams
 
     def _admin(self, guard: Guard) -> GuardAdmin:
         return GuardAdmin(str(self._machine.run.guard_dir(guard[1]) / "admin.sock"))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.apply.slots import SLOTS
 from meshward.callers.revocations import EDGE_FILE as EDGE_REVOKED
 from meshward.callers.revocations import FILE as REVOKED
@@ -140,25 +140,25 @@ def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: Iden
 
 
 def write_decision(
-    standing: Standing, keys: SigningKeys, revoked: Revoked, run: Run, owner: Owner, edge: Identity
+    live: LiveRevision, keys: SigningKeys, revoked: Revoked, run: Run, owner: Owner, edge: Identity
 ) -> None:
     """The decision service's directory: what decides, and the key that signs."""
     directory = own_directory(run.decide_dir, uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
     save_current(directory / "keys", keys.current, owner.gid)
     write_revoked(revoked, run, owner)
-    write_rules(standing, None, run, owner)
+    write_rules(live, None, run, owner)
 
 
-def write_rules(standing: Standing, following: Standing | None, run: Run, owner: Owner) -> None:
-    """What decides: `standing`, and until it is switched to `following` only what that permits as well.
+def write_rules(live: LiveRevision, following: LiveRevision | None, run: Run, owner: Owner) -> None:
+    """What decides: `live`, and until it is switched to `following` only what that permits as well.
 
     live.json, renamed last, names the others by digest: a service that starts in between refuses to.
     """
     directory = run.decide_dir
     if following is not None:
         owner.write(directory / "next.json", to_json(following.policy))
-    owner.write(directory / "policy.json", to_json(standing.policy))
-    owner.write(directory / "live.json", save_text(standing.live(following.plan.digest if following else "")))
+    owner.write(directory / "policy.json", to_json(live.policy))
+    owner.write(directory / "live.json", save_text(live.view(following.plan.digest if following else "")))
     if following is None:
         (directory / "next.json").unlink(missing_ok=True)
 

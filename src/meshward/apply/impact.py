@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from meshward.apply.counters import load_book
+from meshward.apply.counters import load_counters
 from meshward.apply.edge_hop import COST, facts_of, grown, load_facts, reload_reasons
 from meshward.apply.slots import assign_slots
 from meshward.plan.ir import Plan
@@ -53,7 +53,7 @@ def footprint(old: Plan | None, new: Plan, state: State) -> Footprint:
     if old is not None and old.digest == new.digest:
         return Footprint((), (), (), ())
     run = Run(run_path(state))
-    slots = assign_slots(new, load_book(state.path).slots if state.path.is_dir() else {})
+    slots = assign_slots(new, load_counters(state.path).slots if state.path.is_dir() else {})
     reasons: tuple[str, ...] = ()
     hops, starts, stops = [Touched("decision service", _DECISION)], list[str](), list[str]()
     for key, slot in slots.items():

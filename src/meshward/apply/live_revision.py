@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from meshward.edge.instance_view import Live
+from meshward.edge.instance_view import InstanceView
 from meshward.plan.ir import Plan
 from meshward.policy.schema import Policy
 
@@ -14,7 +14,7 @@ Guard = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LiveRevision:
     policy: Policy
     plan: Plan
     revision: int
@@ -24,9 +24,9 @@ class Standing:
     def guards(self) -> tuple[Guard, ...]:
         return tuple(sorted(self.slots.items()))
 
-    def live(self, until: str = "") -> Live:
+    def view(self, until: str = "") -> InstanceView:
         """What the decision service is told; `until`: the digest under which permits must hold as well."""
-        return Live(
+        return InstanceView(
             revision=self.revision,
             audience=self.plan.trust_domain,
             origin=origin(self.plan),

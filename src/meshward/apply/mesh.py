@@ -12,11 +12,11 @@ from contextlib import contextmanager
 import structlog
 
 from meshward.apply.changes import Changes
-from meshward.apply.counters import Book
+from meshward.apply.counters import Counters
 from meshward.apply.drain import Drains
 from meshward.apply.guards import Guards, Issue
 from meshward.apply.hop_files import Owner, write_authorities
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.apply.revisions import Revisions
 from meshward.apply.revocation_store import load_revocations
 from meshward.apply.switching import Switcher
@@ -25,7 +25,7 @@ from meshward.audit.collector import CHANGES
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.runtime.machine import Machine
-from meshward.runtime.supervise.handle import Parts
+from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.spiffe.ca import load_or_create as load_authority
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.tokens.key_store import load_or_create as load_keys
@@ -42,11 +42,13 @@ class Mesh:
     applied again.
     """
 
-    def __init__(self, machine: Machine, standing: Standing, settings: EdgeSettings, book: Book) -> None:
+    def __init__(
+        self, machine: Machine, live: LiveRevision, settings: EdgeSettings, counters: Counters
+    ) -> None:
         self.machine = machine
-        self.standing = standing
+        self.live = live
         self.settings = settings
-        self.book = book
+        self.counters = counters
         self.guards = Guards(machine)
         self.drains = Drains(self.guards)
         self.revisions = Revisions(machine.state.path)
@@ -55,11 +57,11 @@ class Mesh:
         self.walks = Walks(machine.state.path)
         self.ill: Mapping[str, str] = {}  # `<model>/<version>` that `health` ejected, and why
         self._turn = threading.Lock()
-        self._parts: Parts | None = None
+        self._supervisor: SupervisorHandle | None = None
 
-    def attach(self, parts: Parts) -> None:
+    def attach(self, supervisor: SupervisorHandle) -> None:
         """From now on there are processes to change. Before, nothing can be."""
-        self._parts = parts
+        self._supervisor = supervisor
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -78,7 +80,7 @@ class Mesh:
 
     def require_running(self) -> None:
         """Raises MeshwardError (exit 3) while the instance starts or stops."""
-        if self.parts.stopping:
+        if self.supervisor.stopping:
             raise conflict("the instance is being stopped", "Start it again: it writes everything anew.")
 
     def wait_for_last(self) -> None:
@@ -87,11 +89,11 @@ class Mesh:
             return
 
     @property
-    def parts(self) -> Parts:
+    def supervisor(self) -> SupervisorHandle:
         """Raises MeshwardError (exit 3) while the instance is still starting."""
-        if self._parts is None:
+        if self._supervisor is None:
             raise conflict("the instance is still starting", "Try again when it is ready.")
-        return self._parts
+        return self._supervisor
 
     def note(self, author: str, did: str, **what: str) -> None:
         """Keep who changed what: every change, by a person or by the instance itself."""
@@ -99,12 +101,12 @@ class Mesh:
         self.changes.note(author, did, what)
 
     def switcher(self) -> Switcher:
-        return Switcher(self.machine, self.guards, self.parts)
+        return Switcher(self.machine, self.guards, self.supervisor)
 
     def issue(self) -> Issue:
         """What every guard is given beside the policy, as of now. Raises OSError, MeshwardError."""
         machine = self.machine
-        authority = load_authority(machine.state.path / "ca", self.standing.plan.trust_domain)
+        authority = load_authority(machine.state.path / "ca", self.live.plan.trust_domain)
         write_authorities(authority, machine.run, Owner(machine.decide))  # it may have a new intermediate
         revoked = load_revocations(machine.state.path).standing(system_clock())
         return Issue(authority, load_keys(machine.state.path / "keys"), revoked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshward.apply.keys.certificate import client_roots
-from meshward.apply.live_revision import Standing, origin
+from meshward.apply.live_revision import LiveRevision, origin
 from meshward.kit.durable import write_atomic
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
@@ -14,9 +14,9 @@ from meshward.spiffe.ca import load_or_create as load_authority
 ROOTS = "root.pem"
 
 
-def save_instance(machine: Machine, standing: Standing) -> Instance:
+def save_instance(machine: Machine, live: LiveRevision) -> Instance:
     """Raises OSError."""
-    plan, state = standing.plan, machine.state.path
+    plan, state = live.plan, machine.state.path
     generation = (machine.run.edge_dir / "generation").read_text()
     save_roots(machine, plan, Secret((machine.run.edge_dir / "certs" / f"web.{generation}.pem").read_text()))
     instance = Instance(
@@ -24,8 +24,8 @@ def save_instance(machine: Machine, standing: Standing) -> Instance:
         root_certificate=str(state / ROOTS),
         run=str(machine.run.path),
         trust_domain=plan.trust_domain,
-        revision=standing.revision,
-        guards=tuple(machine.guarded(plan, key, slot) for key, slot in standing.slots.items()),
+        revision=live.revision,
+        guards=tuple(machine.guarded(plan, key, slot) for key, slot in live.slots.items()),
         idp_url=machine.extra.idp_url,
     )
     instance.save(state)

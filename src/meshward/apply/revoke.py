@@ -15,7 +15,7 @@ from meshward.apply.mesh import Mesh
 from meshward.apply.revocation_store import load_revocations, save_revocations
 from meshward.callers.revocations import Revoked
 from meshward.kit.clock import system_clock
-from meshward.kit.errors import MeshwardError, take_all
+from meshward.kit.errors import MeshwardError, run_all
 
 POLL, RETRY = 5.0, 30.0  # seconds between two looks at whose revocation has ended; after one that failed
 
@@ -42,14 +42,14 @@ def revoke(mesh: Mesh, change: Callable[[Revoked], Revoked], author: str) -> Rev
 
 def _give(mesh: Mesh, now: Revoked) -> None:
     """To the edge, and to the guards whatever became of that: who is refused by one hop is refused."""
-    take_all([lambda: mesh.switcher().revoke(now), lambda: _give_guards(mesh)])
+    run_all([lambda: mesh.switcher().revoke(now), lambda: _give_guards(mesh)])
 
 
 def _give_guards(mesh: Mesh) -> None:
-    standing, issue = mesh.standing, mesh.issue()
-    changed = mesh.guards.changed(standing, standing.guards(), issue)
-    files = {guard: mesh.guards.render(standing, guard, issue) for guard in changed}
-    mesh.guards.switch_all(files, mesh.parts)
+    live, issue = mesh.live, mesh.issue()
+    changed = mesh.guards.changed(live, live.guards(), issue)
+    files = {guard: mesh.guards.render(live, guard, issue) for guard in changed}
+    mesh.guards.switch_all(files, mesh.supervisor)
 
 
 async def end_revocations(mesh: Mesh) -> None:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from meshward.apply.edge_hop import Program, settings_for
 from meshward.apply.keys.certificate import server_certificate
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.slots import assign_slots
-from meshward.apply.switching import Say, Side, Switch
+from meshward.apply.switching import Rendering, Say, Switch
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
@@ -21,7 +21,7 @@ from meshward.targets.nginx.settings import EdgeSettings
 
 def staged(mesh: Mesh, policy: Policy, number: int) -> Switch:
     """The way from what stands to `policy` as revision `number`, and back. Raises MeshwardError, OSError."""
-    old, plan = mesh.standing, resolve(policy)
+    old, plan = mesh.live, resolve(policy)
     if plan.trust_domain != old.plan.trust_domain:
         raise MeshwardError(
             "MW3024",
@@ -29,7 +29,7 @@ def staged(mesh: Mesh, policy: Policy, number: int) -> Switch:
             "Every key here is of the old one: run the policy on a state directory of its own.",
             exit_code=Exit.UNSAFE,
         )
-    draft = Standing(policy, plan, number, old.slots)
+    draft = LiveRevision(policy, plan, number, old.slots)
     kept = {key: slot for key, slot in old.slots.items() if _has(plan, key)}
     kept = {key: slot for key, slot in kept.items() if not mesh.guards.must_be_another(old, draft, key)}
     taken = (*old.slots.values(), *mesh.drains.slots())
@@ -39,7 +39,7 @@ def staged(mesh: Mesh, policy: Policy, number: int) -> Switch:
 
 def validate(mesh: Mesh, switch: Switch, say: Say) -> None:
     """Let Envoy and nginx judge what they would be given. Raises MeshwardError in their words."""
-    server_certificate(switch.new.standing.plan, mesh.issue().authority, datetime.now(UTC))
+    server_certificate(switch.new.live.plan, mesh.issue().authority, datetime.now(UTC))
     judged = {**switch.starts, **switch.new.files}
     if judged:
         say(f"Envoy judges {len(judged)} guard{'s' if len(judged) > 1 else ''}")
@@ -52,16 +52,16 @@ def validate(mesh: Mesh, switch: Switch, say: Say) -> None:
         Program(mesh.machine).judge(new)
 
 
-def _rendered(mesh: Mesh, new: Standing) -> Switch:
-    old, issue = mesh.standing, mesh.issue()
+def _rendered(mesh: Mesh, new: LiveRevision) -> Switch:
+    old, issue = mesh.live, mesh.issue()
     starts = [guard for guard in new.guards() if guard not in old.guards()]
     stays = [guard for guard in new.guards() if guard in old.guards()]
     for key, slot in starts:
         mesh.machine.guard(new.plan, key, slot)
     changes = mesh.guards.changed(new, stays, issue)
 
-    def side(standing: Standing, settings: EdgeSettings) -> Side:
-        return Side(standing, settings, {g: mesh.guards.render(standing, g, issue) for g in changes})
+    def side(live: LiveRevision, settings: EdgeSettings) -> Rendering:
+        return Rendering(live, settings, {g: mesh.guards.render(live, g, issue) for g in changes})
 
     stops = tuple(guard for guard in old.guards() if guard not in new.guards())
     files = {guard: mesh.guards.render(new, guard, issue) for guard in starts}

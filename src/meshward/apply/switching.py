@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -21,11 +22,11 @@ from meshward.apply.decision_hop import Deciding
 from meshward.apply.edge_hop import Program
 from meshward.apply.guards import Guards
 from meshward.apply.hop_files import Owner
-from meshward.apply.live_revision import Guard, Standing
+from meshward.apply.live_revision import Guard, LiveRevision
 from meshward.callers.revocations import Revoked
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.machine import Machine
-from meshward.runtime.supervise.handle import Parts
+from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.runtime.supervise.ready import tls_accepts
 from meshward.targets.envoy.files import GuardFiles
 from meshward.targets.nginx.settings import EdgeSettings
@@ -35,10 +36,10 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Rendering:
     """One of the two revisions: `files` are those of the guards that change, as it wants them."""
 
-    standing: Standing
+    live: LiveRevision
     settings: EdgeSettings
     files: Mapping[Guard, GuardFiles]
 
@@ -47,8 +48,8 @@ class Side:
 class Switch:
     """Everything that a switch needs, rendered and judged before the first hop is touched."""
 
-    old: Side
-    new: Side
+    old: Rendering
+    new: Rendering
     starts: Mapping[Guard, GuardFiles]
     stops: tuple[Guard, ...]
 
@@ -60,10 +61,10 @@ class Switch:
 class Switcher:
     """Carries a `Switch` out."""
 
-    def __init__(self, machine: Machine, guards: Guards, parts: Parts) -> None:
+    def __init__(self, machine: Machine, guards: Guards, supervisor: SupervisorHandle) -> None:
         self._machine = machine
         self._guards = guards
-        self._parts = parts
+        self._supervisor = supervisor
         self._deciding = Deciding(machine)
         self._program = Program(machine)
 
@@ -71,14 +72,14 @@ class Switcher:
         """Raises MeshwardError or OSError at the first hop that does not arrive; then call `back`."""
         for guard, files in switch.starts.items():  # 1
             say(f"starting the guard of {guard[0]}")
-            self._guards.write(guard, files, Owner(self._machine.guard(switch.new.standing.plan, *guard)))
-            self._guards.start(guard, self._parts)
+            self._guards.write(guard, files, Owner(self._machine.guard(switch.new.live.plan, *guard)))
+            self._guards.start(guard, self._supervisor)
         self._narrow(switch)  # 2
         if switch.new.files:  # 3
             say(f"switching {len(switch.new.files)} guard{'s' if len(switch.new.files) > 1 else ''}")
-            self._guards.switch_all(switch.new.files, self._parts)
+            self._guards.switch_all(switch.new.files, self._supervisor)
         self._reload(switch, switch.new, say)  # 4
-        self._deciding.switch(switch.new.standing, None, self._parts)  # 5
+        self._deciding.switch(switch.new.live, None, self._supervisor)  # 5
 
     def back(self, switch: Switch) -> list[str]:
         """To the old revision, from wherever `forward` ended. Returns what could not be confirmed.
@@ -89,30 +90,31 @@ class Switcher:
         if switch.new.files:
             self._try(lacking, lambda: self._narrow(switch))
         for guard, files in switch.old.files.items():
-            self._try(lacking, lambda g=guard, f=files: self._guards.switch(g, f, self._parts, back=True))  # type: ignore[misc]
+            switch_back = partial(self._guards.switch, guard, files, self._supervisor, back=True)
+            self._try(lacking, switch_back)
         if switch.reloads:
             self._try(lacking, lambda: self._reload(switch, switch.old, lambda _: None))
         if not lacking:
-            self._try(lacking, lambda: self._deciding.switch(switch.old.standing, None, self._parts))
+            self._try(lacking, lambda: self._deciding.switch(switch.old.live, None, self._supervisor))
         for guard in switch.starts:
-            self._try(lacking, lambda g=guard: self._guards.remove(g, self._parts))  # type: ignore[misc]
+            self._try(lacking, partial(self._guards.remove, guard, self._supervisor))
         return lacking
 
     def revoke(self, revoked: Revoked) -> None:
         """At the edge, for the next request."""
-        self._deciding.revoke(revoked, self._parts)
+        self._deciding.revoke(revoked, self._supervisor)
 
     def _narrow(self, switch: Switch) -> None:
         if switch.new.files:
-            self._deciding.switch(switch.old.standing, switch.new.standing, self._parts)
+            self._deciding.switch(switch.old.live, switch.new.live, self._supervisor)
 
-    def _reload(self, switch: Switch, to: Side, say: Say) -> None:
+    def _reload(self, switch: Switch, to: Rendering, say: Say) -> None:
         if switch.reloads:
             say("reloading nginx")
-            edge = to.standing.plan.edge
+            edge = to.live.plan.edge
             certificates = self._machine.run.edge_dir / "certs"
-            self._parts.respecify("edge", ready=tls_accepts(edge.host, edge.port, certificates))
-            self._program.switch(to.settings, self._parts)
+            self._supervisor.respecify("edge", ready=tls_accepts(edge.host, edge.port, certificates))
+            self._program.switch(to.settings, self._supervisor)
 
     def _try(self, lacking: list[str], step: Callable[[], object]) -> None:
         try:

@@ -30,8 +30,8 @@ from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
 from meshward.apply.staging import staged, validate
-from meshward.apply.switching import Say, Side, Switch
-from meshward.check.admission import accept
+from meshward.apply.switching import Rendering, Say, Switch
+from meshward.check.admission import admit
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.change import Change, compare
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ApplyRequest:
     """Who wants a policy applied, why, and on which terms. `base` is the revision that they planned on."""
 
     author: str
@@ -66,20 +66,20 @@ class Outcome:
     seconds: float
 
 
-def apply(mesh: Mesh, document: Document, wish: Wish, say: Say) -> Outcome:
+def apply(mesh: Mesh, document: Document, wish: ApplyRequest, say: Say) -> Outcome:
     """Make `document` what runs, at every hop, or change nothing. Raises MeshwardError as told above."""
     began = time.monotonic()
     asked = {"reason": wish.reason}
     with mesh.changes.change(wish.author, "apply", asked), mesh.turn():  # 1
         _require_base(mesh, wish)
-        accept(document, int(time.time()))  # 2
+        admit(document, int(time.time()))  # 2
         policy = document.policy
         if wish.afar:
-            require_nothing_of_this_machine(mesh.standing.policy, policy, is_ours)
+            require_nothing_of_this_machine(mesh.live.policy, policy, is_ours)
         plan = resolve(policy)
-        if plan.digest == mesh.standing.plan.digest and not mesh.unsettled:
-            return Outcome(mesh.standing.revision, None, time.monotonic() - began)
-        change = compare(mesh.standing.plan, plan)  # 3
+        if plan.digest == mesh.live.plan.digest and not mesh.unsettled:
+            return Outcome(mesh.live.revision, None, time.monotonic() - began)
+        change = compare(mesh.live.plan, plan)  # 3
         _require_reviewed(change, wish)
         _require_leave(change, wish)
         revision = _revision(mesh, plan.digest, wish)
@@ -88,20 +88,20 @@ def apply(mesh: Mesh, document: Document, wish: Wish, say: Say) -> Outcome:
         _record(mesh, policy, revision)  # 5
         _carry_out(mesh, switch, revision, say)  # 6, 7
         for guard in switch.stops:  # 8
-            mesh.drains.begin(guard, mesh.parts)
+            mesh.drains.begin(guard, mesh.supervisor)
         mesh.note(wish.author, "apply", revision=str(revision.number), digest=plan.digest, reason=wish.reason)
         return Outcome(revision.number, change, time.monotonic() - began)
 
 
-def _require_base(mesh: Mesh, wish: Wish) -> None:
-    if wish.base is not None and wish.base != mesh.standing.revision:
+def _require_base(mesh: Mesh, wish: ApplyRequest) -> None:
+    if wish.base is not None and wish.base != mesh.live.revision:
         raise conflict(
-            f"revision {mesh.standing.revision} runs by now; this was planned on revision {wish.base}",
+            f"revision {mesh.live.revision} runs by now; this was planned on revision {wish.base}",
             "`meshward history` names who changed it; `meshward plan` shows what yours would change now.",
         )
 
 
-def _require_reviewed(change: Change, wish: Wish) -> None:
+def _require_reviewed(change: Change, wish: ApplyRequest) -> None:
     if wish.reviewed is not None and wish.reviewed != change.digest:
         raise conflict(
             f"this is another change ({change.digest[:12]}) than the reviewed one ({wish.reviewed[:12]})",
@@ -109,7 +109,7 @@ def _require_reviewed(change: Change, wish: Wish) -> None:
         )
 
 
-def _require_leave(change: Change, wish: Wish) -> None:
+def _require_leave(change: Change, wish: ApplyRequest) -> None:
     if change.widening and WIDENING not in wish.allow:
         raise MeshwardError(
             "MW3025",
@@ -119,9 +119,9 @@ def _require_leave(change: Change, wish: Wish) -> None:
         )
 
 
-def _revision(mesh: Mesh, digest: str, wish: Wish) -> Revision:
-    number = mesh.revisions.next_number(mesh.standing.revision)
-    return Revision(number, STAGED, digest, mesh.standing.revision, wish.author, time.time(), wish.reason)
+def _revision(mesh: Mesh, digest: str, wish: ApplyRequest) -> Revision:
+    number = mesh.revisions.next_number(mesh.live.revision)
+    return Revision(number, STAGED, digest, mesh.live.revision, wish.author, time.time(), wish.reason)
 
 
 def _record(mesh: Mesh, policy: Policy, revision: Revision) -> None:
@@ -145,15 +145,15 @@ def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None
             log.exception("apply_fault", revision=revision.number)
         say("going back")
         _refuse(mesh, [*_named_back(mesh, switch), *switcher.back(switch)], revision, error)
-    mesh.standing, mesh.settings, mesh.unsettled = switch.new.standing, switch.new.settings, False
+    mesh.live, mesh.settings, mesh.unsettled = switch.new.live, switch.new.settings, False
     _write_down(mesh)
 
 
-def _renamed(mesh: Mesh, switch: Switch, side: Side) -> None:
+def _renamed(mesh: Mesh, switch: Switch, side: Rendering) -> None:
     """Where the edge's host name, or the place of its certificate, changes, the certificate does."""
-    old, new = switch.old.standing.plan.edge, switch.new.standing.plan.edge
+    old, new = switch.old.live.plan.edge, switch.new.live.plan.edge
     if (old.hostname, old.certificate_path) != (new.hostname, new.certificate_path):
-        put_edge(mesh, side.standing.plan, mesh.issue(), WEB)
+        put_edge(mesh, side.live.plan, mesh.issue(), WEB)
 
 
 def _named_back(mesh: Mesh, switch: Switch) -> list[str]:
@@ -191,14 +191,14 @@ def _why(error: Exception) -> str:
 
 def _write_down(mesh: Mesh) -> None:
     """For people and for the next start. The revision is what its record says, whatever becomes of these."""
-    machine, standing = mesh.machine, mesh.standing
-    book = mesh.book.accepting(standing.plan.digest, standing.slots)
-    mesh.book = replace(book, revision=standing.revision, generation=mesh.book.generation)
+    machine, live = mesh.machine, mesh.live
+    counters = mesh.counters.accepting(live.plan.digest, live.slots)
+    mesh.counters = replace(counters, revision=live.revision, generation=mesh.counters.generation)
     with suppress(OSError):
-        mesh.book.save(machine.state.path)
+        mesh.counters.save(machine.state.path)
         save_facts(machine.state.path, mesh.settings)
-        save_instance(machine, standing)
-        write_atomic(machine.state.path / "policy.json", to_json(standing.policy))
+        save_instance(machine, live)
+        write_atomic(machine.state.path / "policy.json", to_json(live.policy))
 
 
 def _unrecorded(error: OSError) -> MeshwardError:

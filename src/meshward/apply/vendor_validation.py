@@ -10,14 +10,14 @@ from pathlib import Path
 
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, Identity, popen_user
-from meshward.runtime.supervise.parts import Bench
+from meshward.runtime.supervise.parts import Layout
 from meshward.targets.envoy.files import GuardFiles, validate_command
 from meshward.targets.envoy.twins import together
 
 _TIMEOUT = 30.0  # seconds
 
 
-def judge_guards(bench: Bench, files: Mapping[str, GuardFiles]) -> None:
+def judge_guards(layout: Layout, files: Mapping[str, GuardFiles]) -> None:
     """All in one go, which saves most of the time; where that is refused, one by one, and that counts.
 
     Raises MeshwardError (MW3012) naming the guard. A twin holds an SVID's key: it lives in memory, 0600, for as long as
@@ -25,24 +25,24 @@ def judge_guards(bench: Bench, files: Mapping[str, GuardFiles]) -> None:
     """
     if len(files) > 1:
         with suppress(MeshwardError):
-            _judge_twin(bench, "a guard", together([each.twin for each in files.values()]))
+            _judge_twin(layout, "a guard", together([each.twin for each in files.values()]))
             return
     for key, each in files.items():
-        _judge_twin(bench, f"the guard of {key}", each.twin)
+        _judge_twin(layout, f"the guard of {key}", each.twin)
 
 
-def _judge_twin(bench: Bench, what: str, content: bytes) -> None:
+def _judge_twin(layout: Layout, what: str, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".json") as twin:
         twin.write(content)
         twin.flush()
-        _judge(what, validate_command(str(bench.components.envoy), twin.name))
+        _judge(what, validate_command(str(layout.components.envoy), twin.name))
 
 
-def judge_edge(bench: Bench, program: Path) -> None:
+def judge_edge(layout: Layout, program: Path) -> None:
     """As the user that nginx runs as: what root may read proves nothing."""
-    directory = str(bench.run.edge_dir)
+    directory = str(layout.run.edge_dir)
     test = ["-t", "-q", "-p", directory, "-c", str(program), "-e", "stderr"]
-    _judge("the edge", [str(bench.components.nginx), *test], bench.identities["edge"])
+    _judge("the edge", [str(layout.components.nginx), *test], layout.identities["edge"])
 
 
 def _judge(what: str, argv: Sequence[str], identity: Identity | None = None) -> None:

@@ -8,7 +8,7 @@ from meshward.plan.enforced import not_yet_enforced
 from meshward.policy.parse import Document
 
 
-def accept(document: Document, now: int) -> list[Problem]:
+def admit(document: Document, now: int) -> list[Problem]:
     """The lints of a policy that may run; `now` is seconds since the epoch.
 
     Raises PolicyInvalid with every problem: exit 2 where the policy is wrong, 4 where it asks for what is not

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from meshward.apply.revisions import Revisions
 from meshward.apply.sources import read_policy
-from meshward.check.admission import accept
+from meshward.check.admission import admit
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, print_problems, stdout
@@ -50,7 +50,7 @@ def command(
     def run() -> Exit:
         base = base_of(state, edge)
         document = read_policy(policy)
-        print_problems(accept(document, int(time.time())))
+        print_problems(admit(document, int(time.time())))
         request = {"do": "apply", "policy": to_json(document.policy), "plan": plan}
         done = ask_instance(state, {**request, "base": base, "reason": reason, "allow": list(allow)}, edge)
         return tell(done, as_json=json)

@@ -12,7 +12,7 @@ from meshward.apply.revisions import Revisions
 from meshward.cli.output import stderr
 from meshward.control.unix import ask, failure
 from meshward.login.session import ask_for, choose, fresh
-from meshward.login.store import own_keep
+from meshward.login.store import own_store
 from meshward.policy.schema import Policy
 
 
@@ -26,7 +26,7 @@ def ask_instance(
     """
     if edge is None:
         return ask(state, request, _say)
-    keep = own_keep()
+    keep = own_store()
     login = fresh(keep, choose(keep, edge, state, os.environ))
     if not quiet:
         _say(f"asking {login.name}")

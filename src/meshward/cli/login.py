@@ -14,7 +14,7 @@ from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stderr, stdout
 from meshward.kit.errors import Exit
 from meshward.login.session import sign_in
-from meshward.login.store import Login, own_keep
+from meshward.login.store import Login, own_store
 from meshward.login.target import target_of
 from meshward.login.terminal import Terminal, browse, has_browser
 
@@ -50,7 +50,7 @@ def command(
         except KeyboardInterrupt:
             _tell("Stopped; nothing was stored.")
             return Exit.FAULT
-        own_keep().save(login)
+        own_store().save(login)
         _report(login, as_json=json)
         return Exit.OK
 

@@ -8,14 +8,14 @@ from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit
 from meshward.login.session import choose, forget
-from meshward.login.store import own_keep
+from meshward.login.store import own_store
 
 
 def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = False) -> None:
     """Revoke the login at its issuer, where that can be done, and forget it here."""
 
     def run() -> Exit:
-        keep = own_keep()
+        keep = own_store()
         name = choose(keep, edge, state, os.environ)
         problem = forget(keep, name)
         if json:

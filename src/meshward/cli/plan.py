@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from meshward.apply.impact import Footprint, footprint
 from meshward.apply.sources import read_policy
-from meshward.check.admission import accept
+from meshward.check.admission import admit
 from meshward.cli.asking import running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, print_problems, stdout
@@ -33,7 +33,7 @@ def command(
 
     def run() -> Exit:
         document = read_policy(policy)
-        findings = accept(document, int(time.time()))
+        findings = admit(document, int(time.time()))
         base = running_policy(state, edge)
         old = resolve(base[1]) if base else None
         new = resolve(document.policy)

@@ -21,7 +21,7 @@ from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.resolve import resolve
 from meshward.policy.values import Unreadable, parse_duration
 from meshward.spiffe.ca import WORKLOAD_MOST, Authority, Credential, load
-from meshward.spiffe.ca_store import Keep
+from meshward.spiffe.ca_store import CaStore
 from meshward.spiffe.ids import SpiffeId, parse
 
 LONGEST = WORKLOAD_MOST
@@ -65,7 +65,7 @@ def _issue(name: str, out: Path, life: timedelta, state: Path) -> Credential:
     authority = load(state / "ca", spiffe_id.trust_domain)
     credential = authority.issue(spiffe_id, None, datetime.now(UTC), life)
     directory = _directory(out)
-    Keep(state / "ca", spiffe_id.trust_domain).note_workload(authority.root, credential)
+    CaStore(state / "ca", spiffe_id.trust_domain).note_workload(authority.root, credential)
     _write(directory, credential, _roots(state, authority))
     return credential
 

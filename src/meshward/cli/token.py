@@ -12,7 +12,7 @@ from meshward.cli.options import DEFAULT_STATE, EdgeUrl, State
 from meshward.cli.output import guarded
 from meshward.kit.errors import Exit
 from meshward.login.session import choose, fresh
-from meshward.login.store import own_keep
+from meshward.login.store import own_store
 
 
 def command(
@@ -29,7 +29,7 @@ def command(
     """
 
     def run() -> Exit:
-        keep = own_keep()
+        keep = own_store()
         login = fresh(keep, choose(keep, edge, state, os.environ))
         sys.stdout.write(f"{'Authorization: Bearer ' if header else ''}{login.token.reveal()}\n")
         return Exit.OK

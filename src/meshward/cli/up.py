@@ -14,7 +14,7 @@ from rich.text import Text
 
 from meshward.apply.follow.watch import Watched, watching
 from meshward.apply.sources import read_policy
-from meshward.check.admission import accept
+from meshward.check.admission import admit
 from meshward.cli.options import DEFAULT_STATE, State
 from meshward.cli.output import guarded, print_problems, stderr, stdout
 from meshward.control.unix import user_name
@@ -97,7 +97,7 @@ def _accepted(path: Path, watched: Watched | None = None) -> Policy:
     """The policy at `path`, or as it is `watched`, if it is valid and all of it can be enforced here."""
     found = watched.read(_progress) if watched else None
     document = found.document if found else read_policy(path)
-    print_problems(accept(document, int(time.time())))
+    print_problems(admit(document, int(time.time())))
     return document.policy
 
 

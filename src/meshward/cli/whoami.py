@@ -11,7 +11,7 @@ from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit
 from meshward.login.session import choose, fresh, who_am_i
-from meshward.login.store import own_keep
+from meshward.login.store import own_store
 
 
 def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = False) -> None:
@@ -21,7 +21,7 @@ def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = 
     """
 
     def run() -> Exit:
-        keep = own_keep()
+        keep = own_store()
         told = who_am_i(fresh(keep, choose(keep, edge, state, os.environ)))
         if json:
             print_json(told)

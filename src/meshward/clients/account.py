@@ -12,7 +12,7 @@ import httpx2
 
 from meshward.kit.clock import Clock, system_clock
 from meshward.login.session import FRESH, choose, fresh
-from meshward.login.store import Keep, Login, own_keep
+from meshward.login.store import Login, LoginStore, own_store
 from meshward.login.wire import trust
 
 
@@ -20,9 +20,9 @@ class Account:
     """Raises MeshwardError, with what to do, where nobody is signed in or the login is over."""
 
     def __init__(
-        self, edge: str | None = None, keep: Keep | None = None, clock: Clock = system_clock
+        self, edge: str | None = None, keep: LoginStore | None = None, clock: Clock = system_clock
     ) -> None:
-        self._keep = keep or own_keep()
+        self._keep = keep or own_store()
         self._clock = clock
         state = Path(os.environ.get("MESHWARD_STATE") or ".meshward")
         self.name = choose(self._keep, edge, state, os.environ)

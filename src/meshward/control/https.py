@@ -99,7 +99,7 @@ class ControlApi:
 
     async def _operator(self, headers: dict[bytes, bytes]) -> Operator:
         """Raises Refused."""
-        resource = origin(self._mesh.standing.plan)
+        resource = origin(self._mesh.live.plan)
         if headers.get(b"x-mw-verify", b"NONE") != b"NONE":
             why = "A workload's certificate is no operator's. Send a person's or a pipeline's token, and nothing else."
             raise Refused(answers.forbidden("workload_refused", why, resource))
@@ -152,7 +152,7 @@ class ControlApi:
         kind, value = await self._in_thread(lambda: told(_read(body), asker, self._mesh))
         if kind == "failed" and value["exit"] == Exit.DENIED:
             error = MeshwardError(value["code"], value["message"], value["remedy"], exit_code=Exit.DENIED)
-            raise Refused(_denied(error, origin(self._mesh.standing.plan)))
+            raise Refused(_denied(error, origin(self._mesh.live.plan)))
         status = 200
         if kind == "failed":
             status = 422 if value["problems"] else _STATUS.get(Exit(value["exit"]), 500)

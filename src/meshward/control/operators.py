@@ -33,7 +33,7 @@ class Operator:
 
     def may(self, right: str | None) -> None:
         """Raises MeshwardError (exit 10) where the operator's right is lacking now, or the caller is revoked."""
-        plan, now, name = self.mesh.standing.plan, system_clock(), self.identity.name
+        plan, now, name = self.mesh.live.plan, system_clock(), self.identity.name
         if load_revocations(self.mesh.machine.state.path).hits(self.identity, self.token.token_id, now):
             raise _denied(REVOKED, f"{name} or this token was revoked", "ask the other operators")
         if plan.issuers.get(self.issuer.name) != self.issuer:
@@ -61,7 +61,7 @@ class Operators:
     @property
     def trust(self) -> Trust:
         """In the issuers of now."""
-        plan = self._mesh.standing.plan
+        plan = self._mesh.live.plan
         if plan.digest != self._known:
             self._trust = self._trust.succeeded_by(map(trusted, plan.issuers.values()))
             self._known = plan.digest
@@ -69,7 +69,7 @@ class Operators:
 
     async def verify(self, bearer: Secret) -> Operator:
         """Raises TokenRefused, KeysUnavailable; MeshwardError where another policy came meanwhile."""
-        plan, trust = self._mesh.standing.plan, self.trust
+        plan, trust = self._mesh.live.plan, self.trust
         token = await trust.verifier.verify(bearer)
         issuer = plan.issuers.get(token.issuer)
         if issuer is None:

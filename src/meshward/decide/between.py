@@ -13,7 +13,7 @@ from meshward.decide.types import Decision, Denial, Identity, Permit, Request
 from meshward.plan.ir import Plan, Route
 
 
-def narrowed(
+def decide_between(
     permit: Permit, now: Plan, following: Plan, identity: Identity, request: Request, route: Route
 ) -> Decision:
     """`permit`, which `now` gave, if `following` gives it for the same `route` to the same identity.

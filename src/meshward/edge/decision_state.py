@@ -21,7 +21,7 @@ from meshward.callers.revocations import Revoked, load_revoked
 from meshward.callers.workloads import AUTHORITIES, Workloads
 from meshward.decide.index import index_of
 from meshward.edge.answers import rate_text
-from meshward.edge.instance_view import Live, load_text
+from meshward.edge.instance_view import InstanceView, load_text
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.plan.ir import Model, Plan, Route
@@ -41,9 +41,9 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class DecisionState:
     plan: Plan
-    live: Live
+    live: InstanceView
     issuers: tuple[TrustedIssuer, ...]
     served: Mapping[str, Mapping[tuple[str, str], Served]]  # model -> (method, path) -> what it is
     minter: TransactionTokenMinter
@@ -52,7 +52,7 @@ class World:
     revoked: Revoked = field(default_factory=Revoked)
 
 
-def load(directory: Path) -> World:
+def load(directory: Path) -> DecisionState:
     """The world in `directory`, whole. Raises MeshwardError if any part of it cannot be used."""
     try:
         live = load_text((directory / "live.json").read_text())
@@ -77,7 +77,7 @@ def load(directory: Path) -> World:
     served = {name: dict(_served(model, live)) for name, model in plan.models.items()}
     issuers = tuple(map(trusted, plan.issuers.values()))
     workloads = Workloads(directory / AUTHORITIES, plan.trust_domain, plan.workloads)
-    return World(plan, live, issuers, served, minter, workloads, following, revoked)
+    return DecisionState(plan, live, issuers, served, minter, workloads, following, revoked)
 
 
 def _plan(path: Path, digest: str) -> Plan:
@@ -88,7 +88,7 @@ def _plan(path: Path, digest: str) -> Plan:
     return plan
 
 
-def _served(model: Model, live: Live) -> Iterator[tuple[tuple[str, str], Served]]:
+def _served(model: Model, live: InstanceView) -> Iterator[tuple[tuple[str, str], Served]]:
     """Each route of the versions that receive traffic, and those for which it means the same action."""
     versions = [version for version in model.versions if version.weight > 0]
     for route in dict.fromkeys(route for version in versions for route in version.routes):
@@ -96,7 +96,7 @@ def _served(model: Model, live: Live) -> Iterator[tuple[tuple[str, str], Served]
         yield (route.method, route.path), Served(action, _route_text(model, route, action, live))
 
 
-def _route_text(model: Model, route: Route, action: Action, live: Live) -> bytes:
+def _route_text(model: Model, route: Route, action: Action, live: InstanceView) -> bytes:
     able = [each for each in model.versions if each.weight > 0 and each.routes.get(route) == action]
     well = [each for each in able if f"{model.name}/{each.name}" not in live.ejected]
     parts = [str(model.max_body)]

@@ -9,7 +9,7 @@ from meshward.edge.answers import CACHE_WINDOW
 from meshward.kit.clock import Clock, system_clock
 
 
-class AuditSight:
+class Heartbeat:
     """Watches one heartbeat. `max_blind`, in seconds, includes the time that nginx uses old decisions."""
 
     def __init__(self, heartbeat: Path | None, clock: Clock = system_clock) -> None:

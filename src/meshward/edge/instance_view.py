@@ -16,7 +16,7 @@ _DIGEST = re.compile(r"([0-9a-f]{64})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class InstanceView:
     """Written by the runtime with `save_text`, read by the service with `load_text`."""
 
     revision: int
@@ -31,15 +31,15 @@ class Live:
         return self.slots.get(f"{model}/{version}")
 
 
-def save_text(live: Live) -> str:
+def save_text(live: InstanceView) -> str:
     return canonical_json(asdict(live))
 
 
-def load_text(text: str) -> Live:
+def load_text(text: str) -> InstanceView:
     """Raises MeshwardError (MW2030) for anything that `save_text` would not write."""
     try:
         found = json_object(text.encode())
-        live = Live(**{**found, "ejected": _texts(found["ejected"])})
+        live = InstanceView(**{**found, "ejected": _texts(found["ejected"])})
     except (ValueError, TypeError, KeyError):
         raise _broken("it is not an object of what it must hold") from None
     if type(live.revision) is not int or live.revision < 0:

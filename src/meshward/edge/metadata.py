@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from meshward.edge.answers import resource_of
-from meshward.edge.decision_state import World
+from meshward.edge.decision_state import DecisionState
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
 from meshward.kit.wellknown import LOGIN, METADATA
 
 
-def document(path: str, world: World) -> bytes | None:
+def document(path: str, world: DecisionState) -> bytes | None:
     """The metadata that `path` asks for; None if that path is not one of a resource."""
     if not path.startswith(METADATA):
         return None
@@ -32,7 +32,7 @@ def document(path: str, world: World) -> bytes | None:
     return canonical_json(metadata).encode()
 
 
-def login_clients(world: World) -> dict[str, str]:
+def login_clients(world: DecisionState) -> dict[str, str]:
     """By issuer: the public client that `meshward login` uses there, as the policy's `login` says."""
     issuers = world.plan.issuers.values()
     return {issuer.url: issuer.login_client for issuer in issuers if issuer.login_client is not None}

@@ -17,8 +17,8 @@ import uvicorn
 import uvloop
 
 from meshward.callers.trust import Trust
-from meshward.edge.decision_state import World, load
-from meshward.edge.heartbeat import AuditSight
+from meshward.edge.decision_state import DecisionState, load
+from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.log import configure
 from meshward.edge.service import DecisionService
 from meshward.kit.errors import MeshwardError
@@ -39,7 +39,7 @@ def serve(directory: Path, heartbeat: Path | None, gid: int | None) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _RELOAD)  # kept until there is a handler for it
     world = load(directory)
     with listening(directory / SOCKET, gid) as listener:
-        uvloop.run(_serve(directory, world, AuditSight(heartbeat), listener))
+        uvloop.run(_serve(directory, world, Heartbeat(heartbeat), listener))
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def listening(path: Path, gid: int | None) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _serve(directory: Path, world: World, sight: AuditSight, listener: socket.socket) -> None:
+async def _serve(directory: Path, world: DecisionState, sight: Heartbeat, listener: socket.socket) -> None:
     trust = Trust(()).succeeded_by(world.issuers)
     service = DecisionService(world, trust, sight)
     reloader = Reloader(directory, service)

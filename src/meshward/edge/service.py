@@ -21,13 +21,13 @@ from meshward.callers.issuers import identity_of
 from meshward.callers.trust import Trust
 from meshward.callers.workloads import CertificateRefused
 from meshward.decide import reasons
-from meshward.decide.between import narrowed
+from meshward.decide.between import decide_between
 from meshward.decide.decide import decide
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Caller
-from meshward.edge.decision_state import Served, World
-from meshward.edge.heartbeat import AuditSight
+from meshward.edge.decision_state import DecisionState, Served
+from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.metadata import document
 from meshward.edge.whoami import WhoAmI, refused, told
 from meshward.kit.canonical import canonical_json
@@ -74,7 +74,7 @@ class Question:
 class DecisionService:
     """The application. A request uses the `world` and `trust` that it began with."""
 
-    def __init__(self, world: World, trust: Trust, sight: AuditSight) -> None:
+    def __init__(self, world: DecisionState, trust: Trust, sight: Heartbeat) -> None:
         self.world = world
         self.trust = trust
         self.refused: MeshwardError | None = None  # why the last reload was not adopted
@@ -82,7 +82,7 @@ class DecisionService:
         self._sight = sight
         self._whoami = WhoAmI()
 
-    def adopt(self, world: World, trust: Trust) -> None:
+    def adopt(self, world: DecisionState, trust: Trust) -> None:
         """Decide by `world` and `trust` from the next request on."""
         self.world, self.trust, self.refused = world, trust, None
         self.reloads += 1
@@ -211,7 +211,7 @@ def _require_one(question: Question) -> None:
         )
 
 
-async def _caller(question: Question, world: World, trust: Trust) -> Caller:
+async def _caller(question: Question, world: DecisionState, trust: Trust) -> Caller:
     """Step 2. Raises NoBearer, TokenRefused, CertificateRefused, KeysUnavailable."""
     _require_one(question)
     if question.verdict != "NONE" or question.certificate:
@@ -241,7 +241,7 @@ def _faulty(error: Exception) -> Answer:
     return answers.fault(500, "decision_fault")
 
 
-def _decided(caller: Caller, question: Question, world: World, resource: str) -> Answer:
+def _decided(caller: Caller, question: Question, world: DecisionState, resource: str) -> Answer:
     """Steps 3 to 5, for a verified identity: which model and action, may they, the token."""
     now = system_clock()
     if world.revoked.hits(caller.identity, caller.token.token_id, now):
@@ -258,7 +258,7 @@ def _decided(caller: Caller, question: Question, world: World, resource: str) ->
     decision = decide(world.plan, caller.identity, request)
     if isinstance(decision, Permit) and world.next is not None:
         route = Route(question.method, question.path)
-        decision = narrowed(decision, world.plan, world.next, caller.identity, request, route)
+        decision = decide_between(decision, world.plan, world.next, caller.identity, request, route)
     if isinstance(decision, Denial):
         if decision.reason == reasons.FAULT.code:
             log.error("decision fault", model=name, action=served.action)
@@ -267,7 +267,7 @@ def _decided(caller: Caller, question: Question, world: World, resource: str) ->
     return _permit(caller, decision, name, served, world, now)
 
 
-def _model_name(world: World, question: Question) -> str | None:
+def _model_name(world: DecisionState, question: Question) -> str | None:
     """A model's name; by /v1 also its aliases, which a path could not spell."""
     if len(question.model) > _MAX_NAME:
         return None
@@ -277,7 +277,9 @@ def _model_name(world: World, question: Question) -> str | None:
     return name if name in world.plan.models else None
 
 
-def _permit(caller: Caller, permit: Permit, name: str, served: Served, world: World, now: float) -> Answer:
+def _permit(
+    caller: Caller, permit: Permit, name: str, served: Served, world: DecisionState, now: float
+) -> Answer:
     """Step 5: the Transaction Token, and with it everything that nginx needs."""
     transaction = Transaction(
         subject=caller.identity.name,

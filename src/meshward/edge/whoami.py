@@ -18,7 +18,7 @@ from meshward.decide.index import index_of
 from meshward.decide.types import Identity, Permit, Request
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Headers
-from meshward.edge.decision_state import World
+from meshward.edge.decision_state import DecisionState
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.secret import Secret
@@ -37,7 +37,7 @@ class WhoAmI:
         self._clock = clock
         self._turn = asyncio.Lock()
 
-    async def answer(self, bearer: Secret, address: str, world: World, trust: Trust) -> bytes:
+    async def answer(self, bearer: Secret, address: str, world: DecisionState, trust: Trust) -> bytes:
         """The JSON document. Raises TokenRefused, KeysUnavailable, and ValueError for an address that is none."""
         token = await trust.verifier.verify(bearer)
         source = ip_address(address)
@@ -52,7 +52,7 @@ class WhoAmI:
         return canonical_json(_told(identity, token, permits, at, world)).encode()
 
 
-async def _breathing(world: World) -> AsyncIterator[tuple[str, Action]]:
+async def _breathing(world: DecisionState) -> AsyncIterator[tuple[str, Action]]:
     """Each model with each action that one of its routes means."""
     count = 0
     for model, routes in world.served.items():
@@ -64,7 +64,7 @@ async def _breathing(world: World) -> AsyncIterator[tuple[str, Action]]:
 
 
 def _told(
-    identity: Identity, token: VerifiedToken, permits: list[Permit], at: int, world: World
+    identity: Identity, token: VerifiedToken, permits: list[Permit], at: int, world: DecisionState
 ) -> dict[str, Any]:
     revoked = world.revoked.hits(identity, token.token_id, at)
     return {

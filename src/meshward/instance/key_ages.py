@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
-from meshward.apply.counters import load_book
+from meshward.apply.counters import load_counters
 from meshward.apply.keys.inventory import Age, load_failures, read_ages, why_unread
 from meshward.apply.sources import read_policy
 from meshward.kit.errors import MeshwardError
@@ -44,7 +44,7 @@ def keys_of(state: State) -> Keys:
     try:
         plan = resolve(read_policy(state.path / "policy.json").policy)
         ages: Sequence[Age] = sorted(
-            read_ages(state.path, Run(run_path(state)), plan, load_book(state.path).slots),
+            read_ages(state.path, Run(run_path(state)), plan, load_counters(state.path).slots),
             key=lambda age: (age.what, age.name),
         )
     except (OSError, ValueError, KeyError, MeshwardError) as error:

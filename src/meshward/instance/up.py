@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from meshward.apply.counters import Book, load_book
+from meshward.apply.counters import Counters, load_counters
 from meshward.apply.edge_hop import save_facts
 from meshward.apply.follow.watch import Watched, follow
 from meshward.apply.guards import Guards, Issue
@@ -35,7 +35,7 @@ from meshward.apply.hop_files import (
 from meshward.apply.keys.certificate import server_certificate
 from meshward.apply.keys.credentials import watch_credentials
 from meshward.apply.keys.schedule import keep_current
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
@@ -68,7 +68,7 @@ from meshward.runtime.place.instance_file import Instance
 from meshward.runtime.place.lock import hold_lock
 from meshward.runtime.place.ports import require_free
 from meshward.runtime.place.versions import numbers
-from meshward.runtime.supervise.handle import Parts
+from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.part import Progress
 from meshward.runtime.supervise.parts import collector_program, decision_program, edge_part, python_part
@@ -104,7 +104,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
         extra = starting.extras(run)
         revisions = Revisions(state.path)
         revisions.recover()
-        policy, revision = _revision(revisions, starting, load_book(state.path), progress)
+        policy, revision = _revision(revisions, starting, load_counters(state.path), progress)
         plan = resolve(policy)
         end_leftovers(state)  # of a killed instance: they hold its ports
         try:
@@ -112,7 +112,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
             place = machine(state, run, components, extra)
             progress(f"note: {place.sentence}")
             mesh = _prepared(place, policy, plan, revision)
-            instance = save_instance(place, mesh.standing)
+            instance = save_instance(place, mesh.live)
             asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
         except MeshwardError as error:
             current = revisions.current()
@@ -139,7 +139,7 @@ def _logging_to(state: State) -> Iterator[None]:
 
 
 def _revision(
-    revisions: Revisions, starting: Starting, book: Book, progress: Progress
+    revisions: Revisions, starting: Starting, counters: Counters, progress: Progress
 ) -> tuple[Policy, Revision]:
     """Step 2: the policy that is to run, and its record: the accepted one's, or a new one."""
     current = revisions.current()
@@ -156,7 +156,7 @@ def _revision(
     if current is not None and current.digest == digest:
         return starting.policy, current
     parent = current.number if current else 0
-    number = revisions.next_number(book.revision)
+    number = revisions.next_number(counters.revision)
     revision = Revision(number, STAGED, digest, parent, starting.author, time.time(), "up")
     if current is not None:
         known = f"revision {current.number} ({current.reason or 'no reason'}, by {current.author})"
@@ -168,10 +168,10 @@ def _revision(
 def _prepared(place: Machine, policy: Policy, plan: Plan, revision: Revision) -> Mesh:
     """Steps 2 and 3: every file, judged before anything runs."""
     state, run = place.state, place.run
-    book = load_book(state.path)
-    slots = assign_slots(plan, book.slots)
-    book = replace(book.accepting(plan.digest, slots), revision=revision.number)
-    standing = Standing(policy, plan, revision.number, slots)
+    counters = load_counters(state.path)
+    slots = assign_slots(plan, counters.slots)
+    counters = replace(counters.accepting(plan.digest, slots), revision=revision.number)
+    live = LiveRevision(policy, plan, revision.number, slots)
     authority = load_authority(state.path / "ca", plan.trust_domain)
     keys, revoked = load_keys(state.path / "keys"), load_revocations(state.path).standing(time.time())
     web = server_certificate(plan, authority, datetime.now(UTC))
@@ -179,23 +179,23 @@ def _prepared(place: Machine, policy: Policy, plan: Plan, revision: Revision) ->
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
     module, nginx = str(place.components.njs_module), numbers(place.components.versions["nginx"])
     settings = edge_settings(plan, run, cache, module, workers, nginx)
-    write_edge(settings, authority, revoked, Owner(place.edge), str(book.generation), book.epoch, web)
-    judge_edge(place.bench, run.edge_dir / "nginx.conf")
-    mesh = Mesh(place, standing, settings, book)
-    _write_guards(place, mesh.guards, standing, Issue(authority, keys, revoked))
-    write_decision(standing, keys, revoked, run, Owner(place.decide), place.edge)
+    write_edge(settings, authority, revoked, Owner(place.edge), str(counters.generation), counters.epoch, web)
+    judge_edge(place.layout, run.edge_dir / "nginx.conf")
+    mesh = Mesh(place, live, settings, counters)
+    _write_guards(place, mesh.guards, live, Issue(authority, keys, revoked))
+    write_decision(live, keys, revoked, run, Owner(place.decide), place.edge)
     write_authorities(authority, run, Owner(place.decide))
     own_directory(run.path / "audit", mode=0o711)
     own_directory(run.control_dir, gid=place.edge.gid, mode=CONNECT)
     write_atomic(state.path / "policy.json", to_json(policy))
     save_facts(state.path, settings)
-    book.save(state.path)
+    counters.save(state.path)
     return mesh
 
 
-def _write_guards(place: Machine, guards: Guards, standing: Standing, issue: Issue) -> None:
-    owners = {guard: Owner(place.guard(standing.plan, *guard)) for guard in standing.guards()}
-    files = {guard: guards.render(standing, guard, issue) for guard in owners}
+def _write_guards(place: Machine, guards: Guards, live: LiveRevision, issue: Issue) -> None:
+    owners = {guard: Owner(place.guard(live.plan, *guard)) for guard in live.guards()}
+    files = {guard: guards.render(live, guard, issue) for guard in owners}
     guards.judge(files)
     for guard, owner in owners.items():
         guards.write(guard, files[guard], owner)
@@ -209,16 +209,14 @@ async def _run(
     on_ready: Callable[[], None],
     progress: Progress,
 ) -> None:
-    supervisor = Supervisor(
-        place.state, _specs(place, mesh.standing), notes=(place.sentence,), progress=progress
-    )
+    supervisor = Supervisor(place.state, _specs(place, mesh.live), notes=(place.sentence,), progress=progress)
     loop, tasks = asyncio.get_running_loop(), list[asyncio.Task[None]]()
 
     def ready() -> None:
         if revision.status == STAGED:
             mesh.revisions.accept(revision)
         mesh.note(starting.author, "up", revision=str(revision.number), digest=revision.digest)
-        mesh.attach(Parts(supervisor, loop))
+        mesh.attach(SupervisorHandle(supervisor, loop))
         resume(mesh)
         tasks.append(asyncio.create_task(watch_health(mesh)))
         tasks.append(asyncio.create_task(watch_credentials(mesh)))
@@ -237,16 +235,16 @@ async def _run(
         await asyncio.to_thread(mesh.wait_for_last)  # operators' threads and the walker's are not the loop's
 
 
-def _specs(place: Machine, standing: Standing) -> list[ProcessSpec]:
-    bench, extra = place.bench, place.extra
-    heartbeat = bench.run.path / "audit" / "heartbeat"
+def _specs(place: Machine, live: LiveRevision) -> list[ProcessSpec]:
+    layout, extra = place.layout, place.extra
+    heartbeat = layout.run.path / "audit" / "heartbeat"
     heartbeat.unlink(missing_ok=True)
-    specs = [python_part(bench, collector_program(bench.run, bench.state, file_exists(heartbeat)))]
-    specs += [python_part(bench, program) for program in extra.programs]
-    specs += [python_part(bench, program) for program in extra.servers.values() if not program.sealed]
-    specs.append(python_part(bench, decision_program(bench.run, place.edge.gid), ["collector"]))
-    specs += [place.guard_spec(*guard) for guard in standing.guards()]
-    everything = ["decide", *(guard_name(*guard) for guard in standing.guards())]
-    edge = standing.plan.edge
-    specs.append(edge_part(bench, edge.host, edge.port, everything))
+    specs = [python_part(layout, collector_program(layout.run, layout.state, file_exists(heartbeat)))]
+    specs += [python_part(layout, program) for program in extra.programs]
+    specs += [python_part(layout, program) for program in extra.servers.values() if not program.sealed]
+    specs.append(python_part(layout, decision_program(layout.run, place.edge.gid), ["collector"]))
+    specs += [place.guard_spec(*guard) for guard in live.guards()]
+    everything = ["decide", *(guard_name(*guard) for guard in live.guards())]
+    edge = live.plan.edge
+    specs.append(edge_part(layout, edge.host, edge.port, everything))
     return specs

@@ -70,7 +70,7 @@ class MeshwardError(Exception):
             self.exit_code = exit_code
 
 
-def take_all(steps: Iterable[Callable[[], object]]) -> None:
+def run_all(steps: Iterable[Callable[[], object]]) -> None:
     """Take every step, whatever becomes of the others.
 
     Raises the first MeshwardError, whose message then names what was wrong with all, or else the first OSError.

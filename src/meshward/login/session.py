@@ -12,7 +12,7 @@ from meshward.kit.wellknown import CONTROL, WHOAMI
 from meshward.login import browser, device
 from meshward.login.edge import VARIABLE, find, origin
 from meshward.login.provider import Provider, discover
-from meshward.login.store import Keep, Login, renewed
+from meshward.login.store import Login, LoginStore, renewed
 from meshward.login.target import Target
 from meshward.login.terminal import Terminal
 from meshward.login.tokens import Tokens, bearer_of, check_identity, read_tokens
@@ -60,7 +60,7 @@ def _made(target: Target, provider: Provider, tokens: Tokens, now: float) -> Log
     )
 
 
-def fresh(keep: Keep, name: str, clock: Clock = system_clock) -> Login:
+def fresh(keep: LoginStore, name: str, clock: Clock = system_clock) -> Login:
     """The login `name`, its token good for `FRESH` seconds where the issuer still gives one.
 
     One process at a time refreshes; the others find what it got: a refresh token that is used twice ends
@@ -77,7 +77,7 @@ def fresh(keep: Keep, name: str, clock: Clock = system_clock) -> Login:
         return _refreshed(keep, login, clock)
 
 
-def _refreshed(keep: Keep, login: Login, clock: Clock) -> Login:
+def _refreshed(keep: LoginStore, login: Login, clock: Clock) -> Login:
     """With the lock held. What still holds is better than nothing, whatever the issuer says."""
     holds = login.expires_at > clock()
     if login.refresh is None:
@@ -101,7 +101,7 @@ def _refreshed(keep: Keep, login: Login, clock: Clock) -> Login:
     return renewal
 
 
-def forget(keep: Keep, name: str) -> str | None:
+def forget(keep: LoginStore, name: str) -> str | None:
     """Revoke at the issuer, where it can (RFC 7009), and forget. What the issuer would not do, as a sentence."""
     with keep.locked(name):
         login = _kept(keep, name)
@@ -150,7 +150,7 @@ def ask_for(login: Login, request: Mapping[str, Any]) -> Reply:
     )
 
 
-def choose(keep: Keep, edge: str | None, state: Path, env: Mapping[str, str]) -> str:
+def choose(keep: LoginStore, edge: str | None, state: Path, env: Mapping[str, str]) -> str:
     """Whose login is meant: of the edge (or issuer) as named, of this directory's instance, else the only one."""
     names = keep.names()
     if edge is not None and edge in names:
@@ -167,7 +167,7 @@ def choose(keep: Keep, edge: str | None, state: Path, env: Mapping[str, str]) ->
     raise _missing(f"there are logins for {', '.join(names)}", "Choose one with --edge.")
 
 
-def _kept(keep: Keep, name: str) -> Login:
+def _kept(keep: LoginStore, name: str) -> Login:
     login = keep.load(name)
     if login is None:
         raise _missing(f"nobody is signed in for `{printable(name)}`")

@@ -45,7 +45,7 @@ class Login:
     refresh: Secret | None
 
 
-class Keep:
+class LoginStore:
     """The logins of one user of this machine."""
 
     def __init__(self, directory: Path, keyring: Any = None) -> None:
@@ -144,12 +144,12 @@ class Keep:
         return str(found)
 
 
-def own_keep(env: Mapping[str, str] = os.environ) -> Keep:
+def own_store(env: Mapping[str, str] = os.environ) -> LoginStore:
     """The keep of whoever runs this."""
     base = Path(env.get("XDG_STATE_HOME") or "")
     if not base.is_absolute():  # relative ones are to be ignored (XDG Base Directory Specification)
         base = Path(env.get("HOME") or Path.home()) / ".local" / "state"
-    return Keep(base / "meshward", usable_keyring())
+    return LoginStore(base / "meshward", usable_keyring())
 
 
 def usable_keyring() -> Any:

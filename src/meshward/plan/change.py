@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
 from meshward.kit.canonical import digest
-from meshward.plan.entitlements import Book, member_text
+from meshward.plan.entitlements import Entitlements, member_text
 from meshward.plan.ir import Credential, Deny, Grant, Issuer, Model, Plan, Version
 
 
@@ -63,7 +63,7 @@ class Change:
 
 def compare(old: Plan | None, new: Plan) -> Change:
     """What `new` changes against `old`; None: nothing was accepted yet."""
-    mine, theirs = Book(old) if old else None, Book(new)
+    mine, theirs = Entitlements(old) if old else None, Entitlements(new)
     gained = tuple(_more(mine, theirs))
     lost = tuple(_more(theirs, mine)) if mine else ()
     edits = tuple(sorted(_edits(old, new))) if old else ()
@@ -71,7 +71,7 @@ def compare(old: Plan | None, new: Plan) -> Change:
     return Change(old.digest if old else "", new.digest, gained, lost, edits, tuple(dict.fromkeys(widening)))
 
 
-def _more(less: Book | None, more: Book) -> Iterator[Holds]:
+def _more(less: Entitlements | None, more: Entitlements) -> Iterator[Holds]:
     """What `more` gives and `less` does not, by permission and role."""
     for role, action, models in more.held():
         before = less.models(role, action) if less else frozenset()

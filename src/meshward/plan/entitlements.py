@@ -12,7 +12,7 @@ from meshward.policy.schema import ACTIONS, Action
 _NONE: frozenset[str] = frozenset()
 
 
-class Book:
+class Entitlements:
     """The models that each role and each member may use, by action. Rules in shadow give and take nothing."""
 
     def __init__(self, plan: Plan) -> None:

@@ -21,7 +21,7 @@ from meshward.runtime.place.identities import (
     starter,
 )
 from meshward.runtime.place.instance_file import Guarded
-from meshward.runtime.supervise.parts import Bench, Program, guard_part
+from meshward.runtime.supervise.parts import Layout, Program, guard_part
 from meshward.runtime.supervise.process import ProcessSpec
 
 _SOCKET_DIRECTORY = 0o2710
@@ -50,8 +50,8 @@ class Machine:
     known: MutableMapping[str, Identity] = field(default_factory=dict)
 
     @property
-    def bench(self) -> Bench:
-        return Bench(self.state, self.run, self.components, self.known)
+    def layout(self) -> Layout:
+        return Layout(self.state, self.run, self.components, self.known)
 
     @property
     def edge(self) -> Identity:
@@ -78,7 +78,7 @@ class Machine:
         program = self.extra.servers.get(key)
         sealed = program if program and program.sealed else None
         before = [program.name] if program and not program.sealed else []
-        return guard_part(self.bench, guard_name(key, slot), slot, sealed, before)
+        return guard_part(self.layout, guard_name(key, slot), slot, sealed, before)
 
     def guarded(self, plan: Plan, key: str, slot: int) -> Guarded:
         """What `status` says of it."""

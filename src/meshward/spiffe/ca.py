@@ -1,6 +1,6 @@
 """Our certificate authority: a root for ten years that everybody trusts, and an intermediate that issues.
 
-What is kept, and how it is replaced without a moment at which nothing can be issued, is told in `spiffe.keep`.
+What is kept, and how it is replaced without a moment at which nothing can be issued, is told in `spiffe.ca_store`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from meshward.spiffe.ca_store import RENEW, Keep, Kept
+from meshward.spiffe.ca_store import RENEW, CaStore, Kept
 from meshward.spiffe.certificates import (
     BACKDATE,
     CLIENT,
@@ -86,12 +86,12 @@ def load_or_create(directory: Path, trust_domain: str, now: datetime | None = No
 
     Raises MeshwardError (MW2021) if it is damaged or is another trust domain's.
     """
-    return _authority(trust_domain, Keep(directory, trust_domain).opened(now))
+    return _authority(trust_domain, CaStore(directory, trust_domain).opened(now))
 
 
 def load(directory: Path, trust_domain: str) -> Authority:
     """The authority kept in `directory`; nothing is made. Raises MeshwardError (MW2021) if it cannot issue."""
-    return _authority(trust_domain, Keep(directory, trust_domain).found())
+    return _authority(trust_domain, CaStore(directory, trust_domain).found())
 
 
 def _authority(trust_domain: str, kept: Kept) -> Authority:

@@ -87,7 +87,7 @@ class Kept:
     earlier: tuple[x509.Certificate, ...]
 
 
-class Keep:
+class CaStore:
     """The directory of one trust domain's authority. To be changed by one process at a time."""
 
     def __init__(self, directory: Path, trust_domain: str) -> None:

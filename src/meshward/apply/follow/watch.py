@@ -15,13 +15,13 @@ from typing import Protocol
 from meshward.apply.follow.checkout import Checkout, checkout_of, has_git
 from meshward.apply.mesh import Mesh
 from meshward.apply.sources import read_policy
-from meshward.apply.transaction import Wish, apply
+from meshward.apply.transaction import ApplyRequest, apply
 from meshward.kit.errors import MeshwardError, PolicyInvalid
 from meshward.policy.parse import Document, parse
 
 _EVERY = 0.5  # seconds
 Say = Callable[[str], None]
-Sight = tuple[tuple[str, int, int, int], ...]
+Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Watched(Protocol):
     @property
     def path(self) -> Path: ...
 
-    def sight(self) -> Sight:
+    def sight(self) -> Fingerprint:
         """What tells one state of it from another; empty where there is nothing to see. Never raises."""
 
     def read(self, say: Say) -> Found | None:
@@ -51,7 +51,7 @@ class Plain:
 
     path: Path
 
-    def sight(self) -> Sight:
+    def sight(self) -> Fingerprint:
         try:
             files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
             found = [(file, file.stat()) for file in files]
@@ -74,7 +74,7 @@ class Committed:
     def path(self) -> Path:
         return self.checkout.path
 
-    def sight(self) -> Sight:
+    def sight(self) -> Fingerprint:
         try:
             return ((self.checkout.head(), 0, 0, 0), *Plain(self.path).sight())
         except MeshwardError:  # in the middle of a checkout, or broken: what was seen last goes on
@@ -121,7 +121,7 @@ async def follow(watched: Watched, mesh: Mesh, author: str, say: Say) -> None:
             await asyncio.to_thread(_apply, watched, mesh, author, say)
 
 
-async def _settled(watched: Watched, seen: Sight) -> Sight:
+async def _settled(watched: Watched, seen: Fingerprint) -> Fingerprint:
     """An editor may write several times: what stands still for a moment is what was meant."""
     while True:
         await asyncio.sleep(_EVERY / 2)
@@ -134,13 +134,13 @@ async def _settled(watched: Watched, seen: Sight) -> Sight:
 def _apply(watched: Watched, mesh: Mesh, author: str, say: Say) -> None:
     try:
         found = watched.read(say)
-        outcome = apply(mesh, found.document, Wish(author, found.reason), say) if found else None
+        outcome = apply(mesh, found.document, ApplyRequest(author, found.reason), say) if found else None
     except PolicyInvalid as error:
         for problem in error.problems:
             say(f"{problem.where or watched.path}: {problem.severity} {problem.code}: {problem.message}")
-        say(f"{watched.path} is not applied; revision {mesh.standing.revision} runs on")
+        say(f"{watched.path} is not applied; revision {mesh.live.revision} runs on")
     except (MeshwardError, OSError) as error:
-        say(f"{watched.path} is not applied: {error}; revision {mesh.standing.revision} runs on")
+        say(f"{watched.path} is not applied: {error}; revision {mesh.live.revision} runs on")
     else:
         if outcome is not None and outcome.change is not None:
             say(f"{watched.path} is revision {outcome.revision} now")

@@ -39,7 +39,7 @@ def rotate_credential(mesh: Mesh, name: str, value: Secret | None, author: str) 
     cannot be changed this way, or exit 5 for a guard that did not take it: then all send the older one.
     """
     with mesh.turn():
-        kept = _rotatable(mesh.standing.plan, name, value)
+        kept = _rotatable(mesh.live.plan, name, value)
         return _exchange(mesh, name, kept, mesh.guards.keyring.read(name, kept, value), author)
 
 
@@ -60,11 +60,11 @@ async def watch_credentials(mesh: Mesh) -> None:
 
 def look_after(mesh: Mesh) -> None:
     """One look at every source whose time has come. Raises MeshwardError where another change takes too long."""
-    keyring, wanted = mesh.guards.keyring, _wanted(mesh.standing.plan)
+    keyring, wanted = mesh.guards.keyring, _wanted(mesh.live.plan)
     if not any(keyring.is_due(kept) for kept in wanted) and not keyring.beside(wanted):
         return
     with mesh.turn():
-        wanted = _wanted(mesh.standing.plan)
+        wanted = _wanted(mesh.live.plan)
         keyring.forget_all_but(wanted)
         for kept, name in wanted.items():
             if keyring.is_due(kept):
@@ -73,9 +73,9 @@ def look_after(mesh: Mesh) -> None:
 
 def judge_reach(mesh: Mesh) -> None:
     """A server that is to demand its generated key may have been started, or changed, since. Raises OSError."""
-    if any(kept.source == GENERATED for kept in _wanted(mesh.standing.plan)):
+    if any(kept.source == GENERATED for kept in _wanted(mesh.live.plan)):
         with mesh.turn():
-            save_instance(mesh.machine, mesh.standing)
+            save_instance(mesh.machine, mesh.live)
 
 
 def _renew(mesh: Mesh, name: str, kept: Credential) -> None:
@@ -97,8 +97,8 @@ def _exchange(mesh: Mesh, name: str, kept: Credential, after: Held, author: str)
 
 def _hand_out(mesh: Mesh, name: str, kept: Credential, before: Held, after: Held) -> list[str]:
     """To each guard that sends it, by rename, until it is seen to have it; or back, everywhere."""
-    plan = mesh.standing.plan
-    guards = [guard for guard in mesh.standing.guards() if plan.secret_of(*guard[0].split("/")) == kept]
+    plan = mesh.live.plan
+    guards = [guard for guard in mesh.live.guards() if plan.secret_of(*guard[0].split("/")) == kept]
     mesh.guards.keyring.keep(name, kept, after)
     try:
         _bring(mesh, guards)
@@ -114,9 +114,9 @@ def _bring(mesh: Mesh, guards: list[Guard]) -> None:
     """To each of `guards`, the key that is kept for it now."""
     issue = mesh.issue()
     for guard in guards:
-        files = mesh.guards.render(mesh.standing, guard, issue)
+        files = mesh.guards.render(mesh.live, guard, issue)
         if not mesh.guards.runs(guard, {CREDENTIAL: files.versions[CREDENTIAL]}):
-            mesh.guards.hand(guard, files, (CREDENTIAL,), mesh.parts)
+            mesh.guards.hand(guard, files, (CREDENTIAL,), mesh.supervisor)
 
 
 def _wanted(plan: Plan) -> dict[Credential, str]:

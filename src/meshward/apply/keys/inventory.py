@@ -21,7 +21,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run
 from meshward.runtime.supervise.ready import leaf_of
-from meshward.spiffe.ca_store import Keep
+from meshward.spiffe.ca_store import CaStore
 from meshward.tokens.key_store import load as load_keys
 from meshward.tokens.keys import RETIRED_FOR
 
@@ -76,7 +76,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class KeyInventory:
     """Everything that `due` looks at. `unfinished`: a new root is announced, and does not issue yet; `retired`: the
     earliest time at which a signing key stopped signing, of those that guards still accept."""
 
@@ -86,7 +86,7 @@ class Sight:
     retired: float | None = None
 
 
-def due(sight: Sight, now: float) -> tuple[str, ...]:
+def due(sight: KeyInventory, now: float) -> tuple[str, ...]:
     """What is to be replaced at `now`, in the order in which to do it.
 
     A certificate that begins in the future (the clock was set back) is of no use either. What failed is tried again.
@@ -106,18 +106,18 @@ def due(sight: Sight, now: float) -> tuple[str, ...]:
     return tuple(what for what in order if what in wanted)
 
 
-def look(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> Sight:
+def look(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> KeyInventory:
     """The facts of now. Raises OSError, ValueError, MeshwardError where a file cannot be read."""
     keys = load_keys(state / "keys")
-    overlap = Keep(state / "ca", plan.trust_domain).names().overlap
+    overlap = CaStore(state / "ca", plan.trust_domain).names().overlap
     retired = min((each.at for each in keys.previous), default=None)
     unfinished = overlap is not None and not overlap.used
-    return Sight(tuple(read_ages(state, run, plan, slots)), load_failures(state), unfinished, retired)
+    return KeyInventory(tuple(read_ages(state, run, plan, slots)), load_failures(state), unfinished, retired)
 
 
 def read_ages(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> Iterator[Age]:
     """Every key and certificate of the instance that runs in `run`, with its guards in `slots`."""
-    yield from _authority_ages(Keep(state / "ca", plan.trust_domain), state / "ca")
+    yield from _authority_ages(CaStore(state / "ca", plan.trust_domain), state / "ca")
     generation = (run.edge_dir / "generation").read_text().strip()
     certs, from_files = run.edge_dir / "certs", plan.edge.certificate_path is not None
     web = (certs / f"web.{generation}.pem").read_text()
@@ -142,7 +142,7 @@ def _svid_age(name: str, file: Path) -> Age:
         return Age(SVIDS, name, 0, 0, 0, 0)
 
 
-def _authority_ages(keep: Keep, directory: Path) -> Iterator[Age]:
+def _authority_ages(keep: CaStore, directory: Path) -> Iterator[Age]:
     names = keep.names()
     overlap = names.overlap
     root, issuing = names.root, names.issuing

@@ -40,7 +40,7 @@ _ISSUED = re.compile(r"(web|edge)\.[0-9]+\.pem", re.ASCII)
 
 def renew_guards(mesh: Mesh, issue: Issue) -> None:
     """A new SVID for every guard. Raises MeshwardError naming those that were not seen to have it."""
-    _each(mesh.standing.guards(), lambda guard: _hand(mesh, guard, issue, SVID))
+    _each(mesh.live.guards(), lambda guard: _hand(mesh, guard, issue, SVID))
 
 
 def renew_edge(mesh: Mesh, issue: Issue, *stems: str) -> None:
@@ -48,10 +48,10 @@ def renew_edge(mesh: Mesh, issue: Issue, *stems: str) -> None:
 
     Raises MeshwardError (MW3041) where one cannot be had, exit 5 where nginx was not seen to serve it.
     """
-    plan, run = mesh.standing.plan, mesh.machine.run
+    plan, run = mesh.live.plan, mesh.machine.run
     put_edge(mesh, plan, issue, *stems)
-    generation = mesh.book.generation
-    mesh.parts.arrival("the edge", lambda: _edge_lacks(run, plan, generation))
+    generation = mesh.counters.generation
+    mesh.supervisor.arrival("the edge", lambda: _edge_lacks(run, plan, generation))
 
 
 def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
@@ -61,13 +61,13 @@ def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
     """
     run, owner = mesh.machine.run, Owner(mesh.machine.edge)
     content = {stem: _edge_certificate(stem, stem in stems, plan, issue, run) for stem in (WEB, CLIENT)}
-    generation = mesh.book.renewed().generation
+    generation = mesh.counters.renewed().generation
     for stem, each in content.items():
         file = run.edge_dir / "certs" / f"{stem}.{generation}.pem"
         owner.write(file, each)
         _require_loadable(file)
-    mesh.book = mesh.book.renewed()
-    mesh.book.save(mesh.machine.state.path)
+    mesh.counters = mesh.counters.renewed()
+    mesh.counters.save(mesh.machine.state.path)
     # Clients first: they may not know who issued it.
     save_roots(mesh.machine, plan, content[WEB], besides=True)
     owner.write(run.edge_dir / "generation", str(generation))
@@ -80,9 +80,9 @@ def share_bundle(mesh: Mesh, issue: Issue) -> None:
 
     The decision service reads its own anew when it next decides about a workload (`hops.write_authorities`).
     """
-    save_roots(mesh.machine, mesh.standing.plan, Secret(certificates(mesh.machine.run)[WEB].read_text()))
+    save_roots(mesh.machine, mesh.live.plan, Secret(certificates(mesh.machine.run)[WEB].read_text()))
     expected = {BUNDLE: version_of(bundle(issue.authority.root_pem))}
-    lacking = [guard for guard in mesh.standing.guards() if not mesh.guards.runs(guard, expected)]
+    lacking = [guard for guard in mesh.live.guards() if not mesh.guards.runs(guard, expected)]
 
     def hand(hop: Guard | None) -> None:
         if hop is None:
@@ -97,7 +97,7 @@ def shares_bundle(mesh: Mesh, root_pem: str) -> bool:
     """Whether every hop was seen to trust exactly the roots in `root_pem`."""
     expected = {BUNDLE: version_of(bundle(root_pem))}
     edge = (mesh.machine.run.edge_dir / "certs" / "root.pem").read_text() == root_pem
-    return edge and all(mesh.guards.runs(guard, expected) for guard in mesh.standing.guards())
+    return edge and all(mesh.guards.runs(guard, expected) for guard in mesh.live.guards())
 
 
 def certificates(run: Run) -> dict[str, Path]:
@@ -129,7 +129,7 @@ def _require_loadable(file: Path) -> None:
 
 
 def _hand(mesh: Mesh, guard: Guard, issue: Issue, stem: str) -> None:
-    mesh.guards.hand(guard, mesh.guards.render(mesh.standing, guard, issue), [stem], mesh.parts)
+    mesh.guards.hand(guard, mesh.guards.render(mesh.live, guard, issue), [stem], mesh.supervisor)
 
 
 def _each(hops: Iterable[_Hop], step: Callable[[_Hop], None]) -> None:
@@ -158,7 +158,7 @@ def _reload_edge(mesh: Mesh, root_pem: str) -> None:
         return
     owner.write(file, root_pem)
     try:
-        Program(mesh.machine).switch(mesh.settings, mesh.parts)
+        Program(mesh.machine).switch(mesh.settings, mesh.supervisor)
     except MeshwardError:
         owner.write(file, before)
         raise

@@ -29,9 +29,9 @@ from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.switching import Say
 from meshward.kit.clock import system_clock
-from meshward.kit.errors import Exit, MeshwardError, take_all
+from meshward.kit.errors import Exit, MeshwardError, run_all
 from meshward.spiffe.ca import SVID_TTL
-from meshward.spiffe.ca_store import Keep
+from meshward.spiffe.ca_store import CaStore
 from meshward.targets.envoy.files import GuardFiles
 from meshward.tokens.key_store import load as load_keys
 from meshward.tokens.key_store import save as save_keys
@@ -136,7 +136,7 @@ def _old_root(mesh: Mesh, wanted: Rotation, say: Say) -> None:
     share_bundle(mesh, issue)
 
 
-def _require_unneeded(keep: Keep, wanted: Rotation) -> None:
+def _require_unneeded(keep: CaStore, wanted: Rotation) -> None:
     overlap = keep.names().overlap
     if overlap is None:
         return
@@ -164,7 +164,7 @@ def _signing_key(mesh: Mesh, _: Rotation, say: Say) -> None:
     directory, deciding = mesh.machine.state.path / "keys", Deciding(mesh.machine)
     keys, signs = load_keys(directory), deciding.signs()
     if signs != keys.current.kid:
-        deciding.rekey(keys, mesh.parts)
+        deciding.rekey(keys, mesh.supervisor)
     if signs not in (None, keys.current.kid):
         return
     following = keys.advanced(system_clock())
@@ -172,7 +172,7 @@ def _signing_key(mesh: Mesh, _: Rotation, say: Say) -> None:
     _give_keys(mesh, keys, following)  # 1
     save_keys(directory, following)  # 2
     say("the decision service signs with it")
-    deciding.rekey(following, mesh.parts)  # 3
+    deciding.rekey(following, mesh.supervisor)  # 3
 
 
 def drop_retired(mesh: Mesh) -> None:
@@ -194,16 +194,16 @@ def _give_keys(mesh: Mesh, old: SigningKeys, new: SigningKeys) -> None:
     issue, given = mesh.issue(), list[Guard]()
 
     def files(guard: Guard, keys: SigningKeys) -> GuardFiles:
-        return mesh.guards.render(mesh.standing, guard, Issue(issue.authority, keys, issue.revoked))
+        return mesh.guards.render(mesh.live, guard, Issue(issue.authority, keys, issue.revoked))
 
     try:
-        for guard in mesh.standing.guards():
+        for guard in mesh.live.guards():
             given.append(guard)
-            mesh.guards.switch(guard, files(guard, new), mesh.parts)
+            mesh.guards.switch(guard, files(guard, new), mesh.supervisor)
     except (MeshwardError, OSError):
         for guard in given:
             try:
-                mesh.guards.switch(guard, files(guard, old), mesh.parts, back=True)
+                mesh.guards.switch(guard, files(guard, old), mesh.supervisor, back=True)
             except (MeshwardError, OSError) as error:
                 log.error("not_back", why=str(error))
         raise
@@ -211,17 +211,17 @@ def _give_keys(mesh: Mesh, old: SigningKeys, new: SigningKeys) -> None:
 
 def _leaves(mesh: Mesh, issue: Issue, say: Say, *stems: str) -> None:
     """New SVIDs for all guards, and the edge's of `stems`. Each hop gets its chance, whatever another one does."""
-    say(f"new SVIDs for {len(mesh.standing.guards())} guards and the edge")
-    take_all([lambda: renew_guards(mesh, issue), lambda: renew_edge(mesh, issue, *stems)])
+    say(f"new SVIDs for {len(mesh.live.guards())} guards and the edge")
+    run_all([lambda: renew_guards(mesh, issue), lambda: renew_edge(mesh, issue, *stems)])
 
 
 def _generated(mesh: Mesh) -> tuple[str, ...]:
     """The server certificate, where it is ours to issue."""
-    return (WEB,) if mesh.standing.plan.edge.certificate_path is None else ()
+    return (WEB,) if mesh.live.plan.edge.certificate_path is None else ()
 
 
-def _keep(mesh: Mesh) -> Keep:
-    return Keep(mesh.machine.state.path / "ca", mesh.standing.plan.trust_domain)
+def _keep(mesh: Mesh) -> CaStore:
+    return CaStore(mesh.machine.state.path / "ca", mesh.live.plan.trust_domain)
 
 
 def _time(at: float) -> str:

@@ -66,8 +66,8 @@ def _tried(step: Callable[[Mesh], None], mesh: Mesh) -> None:
 
 def replace_due(mesh: Mesh) -> None:
     """Everything that is due now, one after the other; a failure of one is none of the others."""
-    machine, standing = mesh.machine, mesh.standing
-    sight = look(machine.state.path, machine.run, standing.plan, standing.slots)
+    machine, live = mesh.machine, mesh.live
+    sight = look(machine.state.path, machine.run, live.plan, live.slots)
     for what in due(sight, time.time()):
         _replace(mesh, what)
 
@@ -85,7 +85,7 @@ def _replace(mesh: Mesh, what: str) -> None:
 
 def take_files(mesh: Mesh) -> None:
     """A server certificate from files is served as soon as they hold another one that will do."""
-    edge = mesh.standing.plan.edge
+    edge = mesh.live.plan.edge
     if edge.certificate_path is None:
         return
     state = mesh.machine.state.path

@@ -14,7 +14,7 @@ from dataclasses import replace
 import structlog
 
 from meshward.apply.changes import INSTANCE
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.revoke import revoked
 from meshward.apply.traffic.canary import Back, Onward, Seen, State, Wait, Walk, next_action, observed, shares
@@ -79,7 +79,7 @@ def _walk_on(mesh: Mesh) -> None:
 
 def _walk(mesh: Mesh) -> None:
     pauses: dict[str, tuple[float, float]] = {}  # by model: until when, and how long the last one was
-    while not mesh.parts.stopping:
+    while not mesh.supervisor.stopping:
         with mesh.walks.lock:
             running = [walk.model for walk in mesh.walks.running()]
             if not running:
@@ -125,23 +125,23 @@ def _look(mesh: Mesh, walk: Walk) -> None:
     if walk.author in revoked(mesh).subjects:
         _over(mesh, walk, State.ENDED, f"ended at {walk.share}%: its author was revoked", INSTANCE)
         return
-    standing = mesh.standing
-    now = _weights(standing, walk)
+    live = mesh.live
+    now = _weights(live, walk)
     if now == receiving(walk.weights()):
-        _observe(mesh, standing, walk if walk.applied else _keep(mesh, replace(walk, applied=True)))
+        _observe(mesh, live, walk if walk.applied else _keep(mesh, replace(walk, applied=True)))
     elif not walk.applied and now == receiving(walk.weights_before()):
-        shift(mesh, walk.model, walk.weights(), walk.author, walk.title, lambda _: None, standing)
+        shift(mesh, walk.model, walk.weights(), walk.author, walk.title, lambda _: None, live)
         mesh.walks.seen.pop(walk.model, None)
-        _observe(mesh, mesh.standing, _keep(mesh, replace(walk, applied=True)))
+        _observe(mesh, mesh.live, _keep(mesh, replace(walk, applied=True)))
     else:
         _over(mesh, walk, State.ENDED, _elsewhere(mesh, walk, now), walk.author)
 
 
-def _observe(mesh: Mesh, standing: Standing, walk: Walk) -> None:
+def _observe(mesh: Mesh, live: LiveRevision, walk: Walk) -> None:
     """The guard itself is asked how it is: `health` does not look at a version without a rival."""
     key, now = f"{walk.model}/{walk.version}", time.monotonic()
     seen = mesh.walks.seen.get(walk.model) or Seen(now)
-    guard = (key, standing.slots[key])
+    guard = (key, live.slots[key])
     reading, illness = mesh.guards.counts(guard), mesh.ill.get(key) or mesh.guards.illness(guard)
     if reading is None:
         illness = "its guard does not answer"
@@ -160,8 +160,8 @@ def _observe(mesh: Mesh, standing: Standing, walk: Walk) -> None:
 
 def _put_back(mesh: Mesh, walk: Walk, author: str) -> Walk:
     """The weights from before the walk; not where somebody else changed them meanwhile."""
-    standing = mesh.standing
-    now = _weights(standing, walk)
+    live = mesh.live
+    now = _weights(live, walk)
     if now not in [receiving(each) for each in (walk.before, walk.weights(), walk.weights_before())]:
         return _over(mesh, walk, State.ENDED, f"{_elsewhere(mesh, walk, now)}; before, {walk.why}", author)
     if now != receiving(walk.before):
@@ -172,7 +172,7 @@ def _put_back(mesh: Mesh, walk: Walk, author: str) -> Walk:
             author,
             f"walk of {walk.version}: {walk.why}",
             lambda _: None,
-            standing,
+            live,
         )
     return _over(mesh, walk, State.BACK, walk.why, author)
 
@@ -188,10 +188,10 @@ def _keep(mesh: Mesh, walk: Walk) -> Walk:
     return mesh.walks.put(walk)
 
 
-def _weights(standing: Standing, walk: Walk) -> dict[str, int] | None:
+def _weights(live: LiveRevision, walk: Walk) -> dict[str, int] | None:
     """What receives traffic; None where the model is gone."""
     try:
-        return receiving(weights_of(standing.plan, walk.model))
+        return receiving(weights_of(live.plan, walk.model))
     except MeshwardError:
         return None
 
@@ -200,7 +200,7 @@ def _elsewhere(mesh: Mesh, walk: Walk, now: dict[str, int] | None) -> str:
     """Who ended the walk, as far as the last revision tells."""
     record = mesh.revisions.current()
     by = f" (revision {record.number}, by {record.author})" if record else ""
-    if now is None or f"{walk.model}/{walk.version}" not in mesh.standing.slots:
+    if now is None or f"{walk.model}/{walk.version}" not in mesh.live.slots:
         return f"{walk.model}/{walk.version} is in the policy no more{by}"
     found = ", ".join(f"{version} {share:g}%" for version, share in shares(now).items())
     return f"somebody else changed the weights, to {found}{by}"

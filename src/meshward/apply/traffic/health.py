@@ -18,7 +18,7 @@ import structlog
 
 from meshward.apply.changes import INSTANCE
 from meshward.apply.decision_hop import Deciding
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.traffic.ejected import save_ejected
 from meshward.kit.errors import MeshwardError
@@ -80,7 +80,7 @@ async def watch_health(mesh: Mesh) -> None:
     _tell(mesh, {})
     while True:
         await asyncio.sleep(LOOK)
-        if rivals(mesh.standing) or mesh.standing.ejected:
+        if rivals(mesh.live) or mesh.live.ejected:
             try:
                 known = await asyncio.to_thread(_look, mesh, known)
             except (MeshwardError, OSError) as error:  # a hop that does not answer now is asked again
@@ -89,44 +89,44 @@ async def watch_health(mesh: Mesh) -> None:
                 log.exception("health_fault")
 
 
-def rivals(standing: Standing) -> dict[str, tuple[str, ...]]:
+def rivals(live: LiveRevision) -> dict[str, tuple[str, ...]]:
     """`<model>/<version>` of each model that has several versions with a weight."""
     weighted = {
         model.name: tuple(f"{model.name}/{each.name}" for each in model.versions if each.weight > 0)
-        for model in standing.plan.models.values()
+        for model in live.plan.models.values()
     }
     return {name: keys for name, keys in weighted.items() if len(keys) > 1}
 
 
 def _look(mesh: Mesh, known: dict[str, Health]) -> dict[str, Health]:
-    standing = mesh.standing
-    models = rivals(standing)
-    ill = _illnesses(mesh, standing, (key for keys in models.values() for key in keys))
+    live = mesh.live
+    models = rivals(live)
+    ill = _illnesses(mesh, live, (key for keys in models.values() for key in keys))
     after: dict[str, Health] = {}
     for keys in models.values():
         after |= judged(known, {key: ill[key] is None for key in keys}, time.monotonic())
     out = {key: ill[key] or mesh.ill.get(key, "it is getting well") for key in after if after[key].is_out}
-    if out.keys() != standing.ejected:
-        _enforce(mesh, standing, {key: mesh.ill.get(key, why) for key, why in out.items()})
+    if out.keys() != live.ejected:
+        _enforce(mesh, live, {key: mesh.ill.get(key, why) for key, why in out.items()})
     return after
 
 
-def _illnesses(mesh: Mesh, standing: Standing, keys: Iterable[str]) -> dict[str, str | None]:
-    guards = [(key, standing.slots[key]) for key in keys]
+def _illnesses(mesh: Mesh, live: LiveRevision, keys: Iterable[str]) -> dict[str, str | None]:
+    guards = [(key, live.slots[key]) for key in keys]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         return {
             guard[0]: why for guard, why in zip(guards, pool.map(mesh.guards.illness, guards), strict=True)
         }
 
 
-def _enforce(mesh: Mesh, seen: Standing, out: Mapping[str, str]) -> None:
+def _enforce(mesh: Mesh, seen: LiveRevision, out: Mapping[str, str]) -> None:
     """Nothing happens where another revision stands by now: the next look is at that one."""
     with mesh.turn():
-        before = mesh.standing
+        before = mesh.live
         if before.revision != seen.revision or before.slots != seen.slots:
             return
-        Deciding(mesh.machine).eject(frozenset(out), mesh.parts)
-        mesh.standing = replace(before, ejected=frozenset(out))
+        Deciding(mesh.machine).eject(frozenset(out), mesh.supervisor)
+        mesh.live = replace(before, ejected=frozenset(out))
         for key in sorted(out.keys() - before.ejected):
             mesh.note(INSTANCE, "eject", version=key, why=out[key])
         for key in sorted(before.ejected - out.keys()):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meshward.apply.live_revision import Standing
+from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.switching import Say
-from meshward.apply.transaction import Outcome, Wish, apply
+from meshward.apply.transaction import ApplyRequest, Outcome, apply
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Plan
 from meshward.policy.parse import Source, parse, to_json
@@ -58,16 +58,16 @@ def shift(
     author: str,
     reason: str,
     say: Say,
-    seen: Standing | None = None,
+    seen: LiveRevision | None = None,
 ) -> Outcome:
     """Send traffic by `weights` from the next request on, on top of what runs, or of what was `seen` to run.
 
     Raises MeshwardError as `transaction.apply` does; exit 3 where somebody else was first in between.
     """
-    standing = seen or mesh.standing
-    policy = with_traffic(standing.policy, model, checked(weights, standing.plan, model))
-    document = parse([Source(f"revision {standing.revision}", to_json(policy).encode())])
-    return apply(mesh, document, Wish(author, reason, base=standing.revision), say)
+    live = seen or mesh.live
+    policy = with_traffic(live.policy, model, checked(weights, live.plan, model))
+    document = parse([Source(f"revision {live.revision}", to_json(policy).encode())])
+    return apply(mesh, document, ApplyRequest(author, reason, base=live.revision), say)
 
 
 def spelled(weights: Weights) -> str:

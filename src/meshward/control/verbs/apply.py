@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from meshward.apply.mesh import Mesh
-from meshward.apply.transaction import Outcome, Wish
+from meshward.apply.transaction import ApplyRequest, Outcome
 from meshward.apply.transaction import apply as make_live
 from meshward.control.verbs.request import Asker, Fields, Reason, Verb
 from meshward.policy.parse import Source, parse, to_json
@@ -31,7 +31,9 @@ class Rollback(Fields):
 
 
 def _apply(given: Apply, asker: Asker, mesh: Mesh) -> dict[str, Any]:
-    wish = Wish(asker.author, given.reason, given.base, frozenset(given.allow), given.plan, not asker.here)
+    wish = ApplyRequest(
+        asker.author, given.reason, given.base, frozenset(given.allow), given.plan, not asker.here
+    )
     document = parse([Source("policy", given.policy.encode())])
     return told(make_live(mesh, document, wish, asker.say))
 
@@ -39,7 +41,7 @@ def _apply(given: Apply, asker: Asker, mesh: Mesh) -> dict[str, Any]:
 def _rollback(given: Rollback, asker: Asker, mesh: Mesh) -> dict[str, Any]:
     policy = mesh.revisions.policy(given.revision)
     reason = given.reason or f"rollback to revision {given.revision}"
-    wish = Wish(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
+    wish = ApplyRequest(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
     document = parse([Source(f"revision {given.revision}", to_json(policy).encode())])
     return told(make_live(mesh, document, wish, asker.say))
 

@@ -33,7 +33,7 @@ def _history(given: History, _: Asker, mesh: Mesh) -> dict[str, Any]:
         return {"changes": newest, "more": len(newest) < len(told)}
     revisions = [each.as_json() for each in mesh.revisions.all()[::-1]]
     kept = _fitting(revisions)
-    return {"current": mesh.standing.revision, "revisions": kept, "more": len(kept) < len(revisions)}
+    return {"current": mesh.live.revision, "revisions": kept, "more": len(kept) < len(revisions)}
 
 
 def _fitting(found: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -56,8 +56,8 @@ def changes_told(records: Records, most: int = -1) -> list[dict[str, Any]]:
 
 
 def _policy(_: Nothing, __: Asker, mesh: Mesh) -> dict[str, Any]:
-    standing = mesh.standing
-    return {"revision": standing.revision, "digest": standing.plan.digest, "policy": to_json(standing.policy)}
+    live = mesh.live
+    return {"revision": live.revision, "digest": live.plan.digest, "policy": to_json(live.policy)}
 
 
 HISTORY = Verb(History, _history, right="apply", reads=lambda _: True)

@@ -22,7 +22,7 @@ from meshward.apply.mesh import Mesh, conflict
 from meshward.control.verbs.request import Asker, Fields, Reason, Verb
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
-from meshward.spiffe.ca_store import Keep
+from meshward.spiffe.ca_store import CaStore
 
 _WHAT = {"svids": SVIDS, "ca": CA, "signing-key": SIGNING_KEY, "edge-certificate": EDGE_CERTIFICATE}
 _LONGEST_OVERLAP = 10 * 365 * 86400  # seconds: as long as a root lives
@@ -60,7 +60,7 @@ def _rotate(given: Rotate, asker: Asker, mesh: Mesh) -> dict[str, Any]:
 def _require_old_root(mesh: Mesh) -> None:
     """Raises MeshwardError (exit 3) where no root is being replaced, and none was left behind."""
     state = mesh.machine.state.path
-    overlap = Keep(state / "ca", mesh.standing.plan.trust_domain).names().overlap
+    overlap = CaStore(state / "ca", mesh.live.plan.trust_domain).names().overlap
     if overlap is None and OLD_ROOT not in load_failures(state):
         raise conflict("no root is being replaced", "`meshward rotate ca --root` begins with it.")
 
@@ -68,7 +68,7 @@ def _require_old_root(mesh: Mesh) -> None:
 def _credential(given: Rotate, asker: Asker, mesh: Mesh) -> dict[str, Any]:
     if given.name is None:
         raise _usage("which credential?")
-    kept = mesh.standing.policy.credentials.get(given.name)
+    kept = mesh.live.policy.credentials.get(given.name)
     if not asker.here and (given.value is not None or (kept is not None and kept.source == "env")):
         raise MeshwardError(
             "MW3071",

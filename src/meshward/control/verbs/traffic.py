@@ -46,7 +46,7 @@ def _traffic(given: Traffic, asker: Asker, mesh: Mesh) -> dict[str, Any]:
     elif given.steps is not None:
         begin(mesh, _walk(given, given.steps, asker, mesh))
     elif given.weights is not None:
-        weights = checked(given.weights, mesh.standing.plan, given.model)
+        weights = checked(given.weights, mesh.live.plan, given.model)
         reason = given.reason or f"traffic of {given.model}: {spelled(weights)}"
         outcome = shift(mesh, given.model, weights, asker.author, reason, asker.say)
         return {**told(outcome), **shown(mesh, given.model)}
@@ -55,12 +55,12 @@ def _traffic(given: Traffic, asker: Asker, mesh: Mesh) -> dict[str, Any]:
 
 def shown(mesh: Mesh, model: str) -> dict[str, Any]:
     """Weights, shares in percent, who is ejected and why, and the walk that runs, or the last one."""
-    standing, weights = mesh.standing, weights_of(mesh.standing.plan, model)
+    live, weights = mesh.live, weights_of(mesh.live.plan, model)
     names = {f"{model}/{version}": version for version in weights}
     walk, walks = mesh.walks.of(model), mesh.walks
     return {
         "model": model,
-        "revision": standing.revision,
+        "revision": live.revision,
         "weights": weights,
         "shares": {version: round(share, 2) for version, share in shares(weights).items()},
         "ejected": {names[key]: why for key, why in mesh.ill.items() if key in names},
@@ -69,7 +69,7 @@ def shown(mesh: Mesh, model: str) -> dict[str, Any]:
 
 
 def _walk(given: Traffic, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
-    before = weights_of(mesh.standing.plan, given.model)
+    before = weights_of(mesh.live.plan, given.model)
     version = given.version or _canary(given, before, mesh)
     if version not in before:
         raise _unclear(f"{given.model} has no version {quoted(version)}", f"It has {listed(before)}.")
@@ -91,7 +91,7 @@ def _walk(given: Traffic, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
 
 def _canary(given: Traffic, before: Weights, mesh: Mesh) -> str:
     """The one version whose share the wanted weights let grow."""
-    wanted = shares(checked(given.weights or {}, mesh.standing.plan, given.model))
+    wanted = shares(checked(given.weights or {}, mesh.live.plan, given.model))
     growing = [version for version, share in shares(before).items() if wanted[version] > share]
     if len(growing) != 1:
         grows = f"{listed(growing)} do" if growing else "none does"

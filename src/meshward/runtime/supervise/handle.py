@@ -17,7 +17,7 @@ _POLL = 0.004  # seconds
 _FIRST_START = 40.0  # seconds
 
 
-class Parts:
+class SupervisorHandle:
     """Asks `supervisor` from another thread than the loop's, and waits for what it did."""
 
     def __init__(self, supervisor: Supervisor, loop: asyncio.AbstractEventLoop) -> None:

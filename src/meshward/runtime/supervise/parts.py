@@ -35,7 +35,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class Layout:
     """What all parts share: where, with which binaries, and who each one is."""
 
     state: State
@@ -44,13 +44,13 @@ class Bench:
     identities: Mapping[str, Identity]
 
 
-def python_part(bench: Bench, program: Program, depends_on: Sequence[str] = ()) -> ProcessSpec:
+def python_part(layout: Layout, program: Program, depends_on: Sequence[str] = ()) -> ProcessSpec:
     """A part written in Python."""
     return ProcessSpec(
         name=program.name,
         argv=program.argv,
-        identity=bench.identities[program.name],
-        log=bench.state.log(program.name),
+        identity=layout.identities[program.name],
+        log=layout.state.log(program.name),
         ready=program.ready,
         env=_QUIET,
         stop_signal=signal.SIGTERM,
@@ -59,13 +59,13 @@ def python_part(bench: Bench, program: Program, depends_on: Sequence[str] = ()) 
     )
 
 
-def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> ProcessSpec:
+def edge_part(layout: Layout, host: str, port: int, depends_on: Sequence[str]) -> ProcessSpec:
     """nginx. Its workers are its own to end: a killed master would leave them on the port."""
-    directory = bench.run.edge_dir
+    directory = layout.run.edge_dir
     return ProcessSpec(
         name="edge",
         argv=(
-            str(bench.components.nginx),
+            str(layout.components.nginx),
             "-p",
             str(directory),
             "-c",
@@ -73,8 +73,8 @@ def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> 
             "-e",
             "stderr",
         ),
-        identity=bench.identities["edge"],
-        log=bench.state.log("edge"),
+        identity=layout.identities["edge"],
+        log=layout.state.log("edge"),
         ready=tls_accepts(host, port, directory / "certs"),
         stop_signal=signal.SIGTERM,
         death_signal=signal.SIGTERM,
@@ -84,20 +84,20 @@ def edge_part(bench: Bench, host: str, port: int, depends_on: Sequence[str]) -> 
 
 
 def guard_part(
-    bench: Bench, name: str, slot: int, sealed: Program | None, depends_on: Sequence[str]
+    layout: Layout, name: str, slot: int, sealed: Program | None, depends_on: Sequence[str]
 ) -> ProcessSpec:
     """Envoy; with a sealed server both are one part, in a namespace that only the guard's socket leads into."""
-    envoy = bench.components.envoy
-    argv = guard_command(str(envoy), str(bench.run.guard_dir(slot)))
+    envoy = layout.components.envoy
+    argv = guard_command(str(envoy), str(layout.run.guard_dir(slot)))
     handed: tuple[Path, ...] = (envoy,)
     if sealed is not None:
         argv, handed = sealed_command(list(sealed.argv), argv), ()
     return ProcessSpec(
         name=name,
         argv=tuple(argv),
-        identity=bench.identities[name],
-        log=bench.state.log(name),
-        ready=socket_accepts(bench.run.guard_socket(slot)),
+        identity=layout.identities[name],
+        log=layout.state.log(name),
+        ready=socket_accepts(layout.run.guard_socket(slot)),
         env=_QUIET if sealed else {},
         stop_signal=signal.SIGTERM,
         signal_group=sealed is not None,
