@@ -35,6 +35,16 @@ def require_nothing_of_this_machine(old: Policy, new: Policy, is_ours: IsOurs) -
         )
 
 
+def value_from_afar(name: str) -> MeshwardError:
+    """The refusal of a secret's value that somebody sends from another machine."""
+    return MeshwardError(
+        "MW3071",
+        f"the secret {name} is a variable of the machine that it is used on, and cannot be given from afar",
+        "Run `meshward rotate credential` there, without --edge.",
+        exit_code=Exit.UNSAFE,
+    )
+
+
 def named_here(old: Policy, new: Policy, is_ours: IsOurs) -> Iterator[str]:
     """Each such thing, as the key of the policy."""
     if new.credentials != old.credentials:

@@ -19,6 +19,7 @@ from meshward.apply.keys.inventory import (
 )
 from meshward.apply.keys.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rotate
 from meshward.apply.mesh import Mesh, conflict
+from meshward.apply.remote_guardrails import value_from_afar
 from meshward.control.verbs.request import Asker, Fields, Reason, Verb
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
@@ -70,12 +71,7 @@ def _credential(given: Rotate, asker: Asker, mesh: Mesh) -> dict[str, Any]:
         raise _usage("which credential?")
     kept = mesh.live.policy.credentials.get(given.name)
     if not asker.here and (given.value is not None or (kept is not None and kept.source == "env")):
-        raise MeshwardError(
-            "MW3071",
-            f"the secret {given.name} is a variable of the machine that it is used on, and cannot be given from afar",
-            "Run `meshward rotate credential` there, without --edge.",
-            exit_code=Exit.UNSAFE,
-        )
+        raise value_from_afar(given.name)
     value = None if given.value is None else Secret(given.value)
     return {"rotated": "credential", **rotate_credential(mesh, given.name, value, asker.author)}
 
