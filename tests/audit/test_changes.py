@@ -14,8 +14,8 @@ import pytest
 
 from meshward.apply.changes import Changes
 from meshward.audit.changes import changes_of
-from meshward.audit.collector import CHANGES
 from meshward.audit.lines import Garbage, parse
+from meshward.audit.places import CHANGES
 from meshward.audit.store import FILE, Batch, Records, Store, StoreUnwritable
 from tests.audit.making import Mesh, append, edge, edge_bytes, new_rid
 from tests.audit.test_collector import Running

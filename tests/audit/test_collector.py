@@ -17,7 +17,8 @@ import structlog
 
 from meshward.audit import collector as collector_module
 from meshward.audit import store as store_module
-from meshward.audit.collector import HEARTBEAT, Collector
+from meshward.audit.collector import Collector
+from meshward.audit.places import HEARTBEAT
 from meshward.audit.store import Records, Store
 from tests.audit.making import (
     Mesh,

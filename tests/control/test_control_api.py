@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from meshward.audit.collector import CHANGES
 from meshward.audit.lines import REFUSED, ChangeLine, change_text
+from meshward.audit.places import CHANGES
 from meshward.control.ask import VERBS
+from meshward.kit.bounded import LONGEST_DOCUMENT
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
 from meshward.login.store import Login, LoginStore
-from meshward.login.wire import MAX_DOCUMENT
 from tests.apply.control import applying, ask, state_of, write_operated
 from tests.stack.issuer import KID, URL, TestIssuer
 from tests.stack.live import apply, policy_of
@@ -324,7 +324,7 @@ def test_refusals_without_end_do_not_make_the_history_too_long_to_be_read(
         log.write("".join(f"{each}\n" for each in lines))
     eventually(lambda: len(changes(stack)) > 5000, 30, "the lines in the records")
     reply = ask(stack, operator, {"do": "history", "changes": True})
-    assert reply.status == 200 and len(reply.body) < MAX_DOCUMENT
+    assert reply.status == 200 and len(reply.body) < LONGEST_DOCUMENT
     told = reply.json["done"]
     assert told["more"] and told["changes"] and told["changes"] == changes(stack)[: len(told["changes"])]
     assert "more" in ask(stack, operator, {"do": "history"}).json["done"]

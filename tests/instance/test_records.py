@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meshward.audit.collector import HEARTBEAT
+from meshward.audit.places import HEARTBEAT
 from meshward.instance.records import proof
 from meshward.instance.status import Status
 from meshward.runtime.place import directories

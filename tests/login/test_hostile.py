@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
+from meshward.kit.bounded import LONGEST_DOCUMENT
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.login.edge import Place, choose, login_clients, origin
@@ -21,7 +22,7 @@ from meshward.login.provider import discover
 from meshward.login.session import forget, fresh, sign_in, who_am_i
 from meshward.login.store import Login, LoginStore
 from meshward.login.target import Target, target_of
-from meshward.login.wire import MAX_DOCUMENT, Reply, Wire, checked
+from meshward.login.wire import Reply, Wire, checked
 from meshward.oidc.strict import encode
 from tests.login.conftest import Screen
 from tests.login.scripted import Answer, Asked, Scripted, answer, scripted
@@ -95,7 +96,7 @@ def test_a_redirect_is_not_followed(issuer: Scripted) -> None:
 
 
 def test_a_document_that_never_ends(issuer: Scripted) -> None:
-    issuer.answers["/.well-known/openid-configuration"] = answer(200, b" " * (MAX_DOCUMENT + 1))
+    issuer.answers["/.well-known/openid-configuration"] = answer(200, b" " * (LONGEST_DOCUMENT + 1))
     assert "too long" in refusal("MW2102", lambda: discover(issuer.url, Wire()))
 
 

@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from meshward.audit.store import Batch, Records, Store
+from meshward.kit.text import spelled_out
 from meshward.trace.reasons import remedy
-from meshward.trace.story import Story, missing, printable, story, wait_for
+from meshward.trace.story import Story, missing, story, wait_for
 from meshward.trace.text import styled
 from tests.audit.making import DIGEST, EDGE_ID, GUARD, edge, facts_text, guard, new_rid
 
@@ -167,5 +168,5 @@ def test_a_hostile_time_stamp_is_told_all_the_same(store: Store, value: str):
 
 
 def test_printable_spells_out_what_hides():
-    assert printable("a\u202eb\x1b\u200b") == "a\\u202eb\\x1b\\u200b"
-    assert printable("Zoë 日本") == "Zoë 日本"
+    assert spelled_out("a\u202eb\x1b\u200b") == "a\\u202eb\\x1b\\u200b"
+    assert spelled_out("Zoë 日本") == "Zoë 日本"

@@ -21,7 +21,6 @@ from meshward.apply.revisions import Revisions
 from meshward.apply.revocation_store import load_revocations
 from meshward.apply.switching import Switcher
 from meshward.apply.traffic.canary_store import Walks
-from meshward.audit.collector import CHANGES
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.runtime.machine import Machine
@@ -52,7 +51,7 @@ class Mesh:
         self.guards = Guards(machine)
         self.drains = Drains(self.guards)
         self.revisions = Revisions(machine.state.path)
-        self.changes = Changes(machine.run.path / CHANGES)
+        self.changes = Changes(machine.run.changes)
         self.unsettled = False
         self.walks = Walks(machine.state.path)
         self.ill: Mapping[str, str] = {}  # `<model>/<version>` that `health` ejected, and why

@@ -7,9 +7,9 @@ import stat
 from pathlib import Path
 
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.text import first_unseen, quoted
 from meshward.policy.parse import Document, Source, parse
 from meshward.policy.tree import MOST_BYTES
-from meshward.policy.words import first_unseen, quoted
 
 SUFFIXES = (".yaml", ".yml")
 MOST_FILES = 1000

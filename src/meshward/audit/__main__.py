@@ -14,6 +14,7 @@ import structlog
 from meshward.audit.collector import Collector
 from meshward.audit.store import Store
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.log import log_to
 
 
 def main() -> int:
@@ -22,14 +23,8 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True, help="the state directory, for records.sqlite")
     arguments = parser.parse_args()
     os.umask(0o077)
-    log = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-    ).bind(part="collector")
+    log_to(sys.stderr)
+    log = structlog.get_logger(part="collector")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -17,6 +17,7 @@ from typing import Any
 
 from meshward.audit.join import counted_reason, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Hop, parse
+from meshward.audit.places import CHANGES, HEARTBEAT
 from meshward.audit.store import Batch, Store, StoreUnwritable
 from meshward.audit.tail import Chunk, Log, Position, Tail
 from meshward.kit.clock import Clock, system_clock
@@ -25,10 +26,6 @@ from meshward.kit.errors import MeshwardError
 
 POLL = 0.1
 """Seconds between two looks at the logs when nothing is new."""
-HEARTBEAT = "audit/heartbeat"
-"""Below RUN. Its mtime is at most two seconds old while records are kept; what it says is for people."""
-CHANGES = "control/changes.log"
-"""Below RUN: what `apply.changes` writes."""
 _LOG = "access.log"
 _DISCOVER = 0.5  # seconds
 _BEAT = 1.0  # seconds

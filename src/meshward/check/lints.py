@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from meshward.decide.spelling import listed
 from meshward.kit.errors import Problem, Where
+from meshward.kit.text import listed
 from meshward.plan.ir import Agent, Deny, Grant, Plan, Selector
 from meshward.plan.permissions import holdings_of
 from meshward.policy.parse import Document

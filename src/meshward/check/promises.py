@@ -11,9 +11,9 @@ from ipaddress import ip_address
 
 from meshward.decide.decide import decide
 from meshward.decide.identities import identity_from_claims
-from meshward.decide.spelling import listed
 from meshward.decide.types import Decision, Permit, Request
 from meshward.kit.errors import Problem
+from meshward.kit.text import listed
 from meshward.plan.ir import Grant, Never, Plan
 from meshward.plan.permissions import Holding, holdings_of
 from meshward.plan.resolve import resolve

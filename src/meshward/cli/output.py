@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid, Problem
+from meshward.kit.text import one_line
 
 _STYLE = {"error": "bold red", "lint": "bold yellow"}
 _BEYOND_ASCII = re.compile(r"[^ -~\n]")
@@ -30,11 +31,6 @@ def stderr() -> Console:
 
 def stdout() -> Console:
     return _Terminal(highlight=False, soft_wrap=True)
-
-
-def one_line(text: str) -> str:
-    """`text` as a part of a line: what cannot be seen becomes `?`, so that it makes no line of its own."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def print_json(value: Any) -> None:

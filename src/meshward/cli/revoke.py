@@ -9,9 +9,10 @@ from cyclopts import Parameter
 
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
-from meshward.cli.output import guarded, one_line, print_json, stdout
+from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.names import is_name
+from meshward.kit.text import one_line
 from meshward.policy.values import parse_instant
 
 

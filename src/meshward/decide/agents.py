@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshward.decide.clauses import Case, all_met, same_clauses
-from meshward.decide.spelling import listed
+from meshward.kit.text import listed
 from meshward.plan.ir import Agent
 
 

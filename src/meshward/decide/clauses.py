@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 from meshward.decide.hours import next_change, within
 from meshward.decide.persons import is_person
-from meshward.decide.spelling import duration, listed, weekly
 from meshward.decide.types import Identity, Request
+from meshward.decide.wording import duration, weekly
+from meshward.kit.text import listed
 from meshward.plan.ir import Condition, Grant, Model, Network, Plan
 
 

@@ -21,9 +21,10 @@ from meshward.decide.clauses import (
 from meshward.decide.index import DecisionIndex, index_of
 from meshward.decide.misses import nearest
 from meshward.decide.reasons import Reason
-from meshward.decide.spelling import caller, listed
 from meshward.decide.types import Decision, Denial, Identity, Miss, Permit, Request
+from meshward.decide.wording import caller
 from meshward.kit.names import is_name
+from meshward.kit.text import listed
 from meshward.plan.ir import Deny, Grant, Plan
 
 

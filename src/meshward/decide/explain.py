@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from meshward.decide import spelling
+from meshward.decide import wording
 from meshward.decide.decide import decide
 from meshward.decide.index import index_of
 from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Permit, Request
+from meshward.kit.text import listed
 from meshward.plan.ir import Limits, Plan, Rate
 
 
@@ -51,9 +52,7 @@ def _lines(story: Explanation) -> Iterator[str]:
         yield f"denial: {decision.permission} ({decision.reason})"
         yield f"  {decision.sentence}"
         yield f"  what to do: {decision.remedy}"
-        yield from (
-            f"  grant {miss.grant} lacks {spelling.listed(miss.lacks, 'and')}" for miss in decision.misses
-        )
+        yield from (f"  grant {miss.grant} lacks {listed(miss.lacks, 'and')}" for miss in decision.misses)
     yield from _who(story)
     if decision.holds_until is not None:
         yield f"  the same until {_instant(decision.holds_until)}"
@@ -61,12 +60,12 @@ def _lines(story: Explanation) -> Iterator[str]:
 
 def _who(story: Explanation) -> Iterator[str]:
     actors = "".join(f", through the agent {actor}" for actor in story.identity.actors)
-    yield f"  who: {spelling.caller(story.identity)}{actors}"
+    yield f"  who: {wording.caller(story.identity)}{actors}"
     if not story.memberships:
         yield "  roles: none"
     for membership in story.memberships:
         over = "" if membership.lasts(story.request.at) else ", but its time is over"
-        yield f"  role {membership.role}: from {spelling.member(membership.line)}{over}"
+        yield f"  role {membership.role}: from {wording.member(membership.line)}{over}"
 
 
 def _as_json(story: Explanation) -> dict[str, Any]:
@@ -80,7 +79,7 @@ def _as_json(story: Explanation) -> dict[str, Any]:
         "because": [
             {
                 "role": membership.role,
-                "line": spelling.member(membership.line),
+                "line": wording.member(membership.line),
                 "until": membership.line.until,
                 "lasts": membership.lasts(story.request.at),
             }
@@ -124,7 +123,7 @@ def _limits(limits: Limits | None) -> str:
 
 
 def _rate(rate: Rate) -> str:
-    return f"{rate.count}/{spelling.duration(rate.seconds)}"
+    return f"{rate.count}/{wording.duration(rate.seconds)}"
 
 
 def _instant(at: int) -> str:

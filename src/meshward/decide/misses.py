@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from heapq import nsmallest
 from typing import NamedTuple
 
-from meshward.decide import spelling
+from meshward.decide import wording
 from meshward.decide.clauses import Case, of_grant
 from meshward.decide.roles import Membership, fits
 from meshward.decide.types import Miss
+from meshward.kit.text import listed
 from meshward.plan.ir import Grant, Member
 
 _SHOWN = 5
@@ -61,7 +62,7 @@ def _miss(grant: Grant, gaps: _Gaps, conditions: list[str], case: Case) -> Miss:
 
 def role_lack(grant: Grant, case: Case) -> str:
     """`role data-scientist (from okta group data-science)`, naming the caller's own issuer where it can."""
-    return spelling.listed(f"role {role} ({_source(role, case)})" for role in grant.roles)
+    return listed(f"role {role} ({_source(role, case)})" for role in grant.roles)
 
 
 def _source(role: str, case: Case) -> str:
@@ -69,8 +70,8 @@ def _source(role: str, case: Case) -> str:
     if ended := next((line for line in lines if _ended(role, line, case)), None):
         return f"the membership ended on {datetime.fromtimestamp((ended.until or 1) - 1, UTC).date()}"
     own = [line for line in lines if line.issuer == case.identity.issuer]
-    shown = [spelling.member(line) for line in (own or lines)[:_LINES]]
-    return f"from {spelling.listed(shown)}" if shown else "which has no members"
+    shown = [wording.member(line) for line in (own or lines)[:_LINES]]
+    return f"from {listed(shown)}" if shown else "which has no members"
 
 
 def _ended(role: str, line: Member, case: Case) -> bool:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
+from meshward.kit.bounded import PLAIN, TooLongError, read_bounded
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.login.wire import printable
+from meshward.oidc.strict import json_object
 from meshward.policy.servers import BUILT_IN
 from meshward.policy.urls import Url, parse_server_url
 from meshward.policy.values import Unreadable
 
 _PROBES = ("/info", "/v1/models", "/version", "/health")
 _TASKS = {"embedding": "feature-extraction", "classifier": "text-classification", "reranker": "text-ranking"}
-_LONGEST = 1_000_000  # bytes of an answer
 _PATIENCE = 3.0  # seconds
 
 
@@ -85,16 +85,12 @@ def _ask(url: str) -> dict[str, tuple[int, Any]]:
 
 
 def _get(http: httpx2.Client, url: str) -> tuple[int, Any]:
-    body = bytearray()
-    with http.stream("GET", url) as response:
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > _LONGEST:
-                return response.status_code, None
-    try:
-        return response.status_code, json.loads(body) if response.status_code == 200 else None
-    except (ValueError, RecursionError):
-        return response.status_code, None
+    with http.stream("GET", url, headers=PLAIN) as response:
+        try:
+            body = read_bounded(response.iter_raw())
+            return response.status_code, json_object(body) if response.status_code == 200 else None
+        except (TooLongError, ValueError):
+            return response.status_code, None
 
 
 def _mapping(answers: Answers, path: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
+from meshward.kit.text import plain
 from meshward.kit.wellknown import METADATA
 from meshward.oidc.strict import encode
 from meshward.oidc.verify import VerifiedToken
@@ -198,8 +199,7 @@ def _cut(text: str, room: int) -> str:
 
 
 def _plain(text: str) -> str:
-    printable = (char if " " <= char <= "~" else "?" for char in text)
-    return "".join(printable).replace('"', "").replace("\\", "/")
+    return plain(text).replace('"', "").replace("\\", "/")
 
 
 def _challenge(resource: str, error: str | None, description: str, scope: str | None = None) -> str:

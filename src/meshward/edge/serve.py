@@ -19,9 +19,9 @@ import uvloop
 from meshward.callers.trust import Trust
 from meshward.edge.decision_state import DecisionState, load
 from meshward.edge.heartbeat import Heartbeat
-from meshward.edge.log import configure
 from meshward.edge.service import DecisionService
 from meshward.kit.errors import MeshwardError
+from meshward.kit.log import log_to
 
 SOCKET = "decide.sock"
 _BACKLOG = 1024
@@ -35,7 +35,7 @@ log = structlog.get_logger("meshward.edge")
 
 def serve(directory: Path, heartbeat: Path | None, gid: int | None) -> None:
     """Serve RUN/decide (`directory`) until SIGTERM or SIGINT. Raises MeshwardError if it cannot start."""
-    configure()
+    log_to(sys.stderr)
     signal.pthread_sigmask(signal.SIG_BLOCK, _RELOAD)  # kept until there is a handler for it
     world = load(directory)
     with listening(directory / SOCKET, gid) as listener:

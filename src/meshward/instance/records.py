@@ -8,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from meshward.audit.collector import HEARTBEAT
 from meshward.policy.schema import Audit
 from meshward.policy.values import parse_duration
-from meshward.runtime.place.directories import State, run_path
+from meshward.runtime.place.directories import Run, State, run_path
 
 _LAST = 64 * 1024  # bytes of the collector's log that are looked at
 
@@ -47,7 +46,7 @@ class Proof:
 
 def proof(state: State) -> Proof:
     """What the heartbeat of the instance in `state` says now."""
-    beat = run_path(state) / HEARTBEAT
+    beat = Run(run_path(state)).heartbeat
     try:
         age: float | None = time.time() - beat.stat().st_mtime
         lag = json.loads(beat.read_text())["lag"]

@@ -49,6 +49,7 @@ from meshward.control.https import open_to_operators
 from meshward.control.unix import serving
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.log import log_to
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import to_json
@@ -127,14 +128,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
 def _logging_to(state: State) -> Iterator[None]:
     """The supervisor's own log, JSON, beside those of the parts."""
     with os.fdopen(open_log(state.log("supervisor")), "a") as file:
-        structlog.configure(
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.JSONRenderer(),
-            ],
-            logger_factory=structlog.WriteLoggerFactory(file),
-        )
+        log_to(file)
         yield
 
 
@@ -237,9 +231,10 @@ async def _run(
 
 def _specs(place: Machine, live: LiveRevision) -> list[ProcessSpec]:
     layout, extra = place.layout, place.extra
-    heartbeat = layout.run.path / "audit" / "heartbeat"
-    heartbeat.unlink(missing_ok=True)
-    specs = [python_part(layout, collector_program(layout.run, layout.state, file_exists(heartbeat)))]
+    layout.run.heartbeat.unlink(missing_ok=True)
+    specs = [
+        python_part(layout, collector_program(layout.run, layout.state, file_exists(layout.run.heartbeat)))
+    ]
     specs += [python_part(layout, program) for program in extra.programs]
     specs += [python_part(layout, program) for program in extra.servers.values() if not program.sealed]
     specs.append(python_part(layout, decision_program(layout.run, place.edge.gid), ["collector"]))

@@ -8,6 +8,7 @@ from typing import Any
 
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
+from meshward.kit.text import is_plain
 from meshward.login.wire import Reply, printable
 from meshward.oidc.strict import base64url, json_object
 
@@ -103,7 +104,7 @@ def useless(why: str) -> MeshwardError:
 
 def _sendable(token: str) -> Secret:
     """A token goes into a header, so it can hold nothing that ends one."""
-    if not token.isascii() or not token.isprintable() or " " in token:
+    if not is_plain(token) or " " in token:
         raise useless("its token holds characters that no token has")
     return Secret(token)
 

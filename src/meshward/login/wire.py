@@ -15,11 +15,12 @@ from typing import Any
 
 import httpx2
 
+from meshward.kit.bounded import PLAIN, TooLongError, read_bounded
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.text import plain
 from meshward.oidc.strict import json_object
 from meshward.policy.urls import is_loopback
 
-MAX_DOCUMENT = 1_000_000  # bytes
 MAX_SILENCE = 5.0  # seconds
 MAX_SECONDS = 10.0
 _SHOWN = 200  # characters of what a server said
@@ -71,7 +72,7 @@ class Wire:
                     trust_env=target.scheme == "https" and not is_loopback(target.host),
                     follow_redirects=False,
                     timeout=self._silence,
-                    headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                    headers=PLAIN,
                 ) as http,
                 http.stream(method, target, **request) as response,
             ):
@@ -110,17 +111,15 @@ def checked(url: str) -> httpx2.URL:
 
 def printable(text: str) -> str:
     """`text` as one line that can do nothing to a terminal."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text[:_SHOWN])
+    return plain(text[:_SHOWN])
 
 
 def _read(response: httpx2.Response, url: str) -> bytes:
     end = time.monotonic() + MAX_SECONDS
-    body = bytearray()
-    for chunk in response.iter_raw():
-        body += chunk
-        if len(body) > MAX_DOCUMENT or time.monotonic() > end:
-            raise _unanswered(url, "its answer is too long or too slow")
-    return bytes(body)
+    try:
+        return read_bounded(response.iter_raw(), in_time=lambda: time.monotonic() <= end)
+    except TooLongError:
+        raise _unanswered(url, "its answer is too long or too slow") from None
 
 
 def _object(body: bytes, url: str, status: int) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import httpx2
 
+from meshward.kit.bounded import LONGEST_DOCUMENT, PLAIN, TooLongError, read_bounded_async
 from meshward.kit.errors import MeshwardError
 
-MAX_DOCUMENT = 1_000_000  # bytes
 MAX_SECONDS = 5.0
 
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
@@ -106,11 +106,7 @@ async def _read(client: httpx2.AsyncClient, target: httpx2.URL, address: str) ->
     request = client.build_request(
         "GET",
         target.copy_with(host=address),
-        headers={
-            "Host": target.netloc.decode("ascii"),
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-        },
+        headers={"Host": target.netloc.decode("ascii"), **PLAIN},
         extensions={"sni_hostname": target.host},
     )
     response = await client.send(request, stream=True)
@@ -119,12 +115,9 @@ async def _read(client: httpx2.AsyncClient, target: httpx2.URL, address: str) ->
             raise FetchFailed(
                 "MW2004", f"`{target}` answered {response.status_code}, not a plain document", _LOOK
             )
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > MAX_DOCUMENT:
-                raise FetchFailed("MW2004", f"`{target}` is over {MAX_DOCUMENT} bytes", _LOOK)
-        return bytes(body)
+        return await read_bounded_async(response.aiter_raw())
+    except TooLongError:
+        raise FetchFailed("MW2004", f"`{target}` is over {LONGEST_DOCUMENT} bytes", _LOOK) from None
     finally:
         await response.aclose()
 

@@ -11,6 +11,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from meshward.kit.text import is_plain
 from meshward.oidc.refusal import Reason, TokenRefused
 from meshward.oidc.strict import base64url, json_object
 
@@ -78,7 +79,7 @@ def parse_key_set(document: bytes) -> dict[str, VerificationKey]:
 
 def is_kid(text: str) -> bool:
     """A key's name: at most 200 printable ASCII characters. It is only ever looked up, never interpreted."""
-    return 0 < len(text) <= 200 and text.isascii() and text.isprintable()
+    return 0 < len(text) <= 200 and is_plain(text)
 
 
 def _usable(jwk: object) -> VerificationKey | None:

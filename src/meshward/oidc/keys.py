@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from meshward.kit.bounded import LONGEST_DOCUMENT
 from meshward.kit.clock import Clock
 from meshward.kit.errors import MeshwardError
-from meshward.oidc.fetch import MAX_DOCUMENT, FetchFailed, fetch
+from meshward.oidc.fetch import FetchFailed, fetch
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, parse_key_set
 from meshward.oidc.refusal import KeysUnavailable, Reason, TokenRefused
@@ -170,7 +171,7 @@ async def _discovered(issuer: TrustedIssuer, tls: ssl.SSLContext) -> str:
 
 def _read_file(path: Path) -> bytes:
     with path.open("rb") as file:
-        data = file.read(MAX_DOCUMENT + 1)
-    if len(data) > MAX_DOCUMENT:
-        raise FetchFailed("MW2004", f"`{path}` is over {MAX_DOCUMENT} bytes", "Give a JWK Set.")
+        data = file.read(LONGEST_DOCUMENT + 1)
+    if len(data) > LONGEST_DOCUMENT:
+        raise FetchFailed("MW2004", f"`{path}` is over {LONGEST_DOCUMENT} bytes", "Give a JWK Set.")
     return data

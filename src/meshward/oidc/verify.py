@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.secret import Secret
+from meshward.kit.text import is_plain
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, is_kid
 from meshward.oidc.known import refuse_header, refuse_prefix, short_type
@@ -330,4 +331,4 @@ def _instant(claims: Mapping[str, Any], name: str) -> int:
 
 def _is_printable(text: str) -> bool:
     """ASCII only: no look-alikes, nothing that a log or a header could read as something else."""
-    return 0 < len(text) <= MAX_SUBJECT and text.isascii() and text.isprintable() and text == text.strip()
+    return 0 < len(text) <= MAX_SUBJECT and is_plain(text) and text == text.strip()

@@ -18,12 +18,12 @@ from itertools import islice
 from pydantic import ValidationError
 
 from meshward.kit.errors import PolicyInvalid, Problem, Where
+from meshward.kit.text import quoted
 from meshward.policy.positions import Positions
 from meshward.policy.rules import MOST_PROBLEMS, check
 from meshward.policy.schema import Policy
 from meshward.policy.shape import shape_problems
 from meshward.policy.tree import MOST_BYTES, ListNode, MappingNode, Source, Unusable, read_tree
-from meshward.policy.words import quoted
 
 __all__ = ["Document", "Source", "parse", "to_json"]
 

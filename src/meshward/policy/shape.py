@@ -12,12 +12,12 @@ from pydantic_core import ErrorDetails
 
 from meshward.kit.errors import Problem, Where
 from meshward.kit.names import NAME
+from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.policy.jsonschema import keys_at, kind_at, schema_at
 from meshward.policy.positions import Positions, spelled
 from meshward.policy.texts import NAME_RULE
 from meshward.policy.tree import Node
 from meshward.policy.values import Unreadable
-from meshward.policy.words import listed, nearest, quoted
 
 _KEY = "[key]"  # how pydantic says that a mapping's key, not its value, is wrong
 _KINDS = {str: "text", bool: "true or false", int: "a number", list: "a list", dict: "a mapping"}
@@ -94,7 +94,7 @@ def _unknown(path: tuple[str | int, ...], positions: Positions) -> Problem:
     known = keys_at(owner)
     meant = nearest(key, known)
     place = f" in {quoted(spelled(owner))}" if owner else ""
-    remedy = f"Did you mean {quoted(meant)}?" if meant else f"Known here: {listed(known, 20)}."
+    remedy = f"Did you mean {quoted(meant)}?" if meant else f"Known here: {quoted_list(known, 20)}."
     return Problem("MW0010", f"unknown key {quoted(key)}{place}", remedy, positions.key(path))
 
 
@@ -130,7 +130,11 @@ def _value(finding: _Finding) -> Problem:
 def _literal(finding: _Finding) -> Problem:
     words = re.findall(r"[\w-]+", str(finding.context["expected"]).replace(" or ", " "))
     meant = nearest(finding.node.value, words)
-    remedy = f"Did you mean {quoted(meant)}? Known: {listed(words)}." if meant else f"Write {listed(words)}."
+    remedy = (
+        f"Did you mean {quoted(meant)}? Known: {quoted_list(words)}."
+        if meant
+        else f"Write {quoted_list(words)}."
+    )
     if finding.path[-1] == "models":
         remedy = "Write `all`, a list of models, or a mapping with `labels` or `same`."
     return finding.problem("MW0014", "is not known here", remedy)

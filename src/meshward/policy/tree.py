@@ -17,7 +17,7 @@ from yaml import CSafeLoader, YAMLError  # type: ignore[import-untyped]
 from yaml import events as y
 
 from meshward.kit.errors import Problem, Where
-from meshward.policy.words import character_name, first_unseen, quoted
+from meshward.kit.text import character_name, first_unseen, quoted
 
 MOST_BYTES = 4 * 1024 * 1024  # 1,000 models and 1,000 grants take about 0.5 MB
 MOST_NODES = 100_000  # and about 40,000 values

@@ -6,10 +6,10 @@ import re
 from ipaddress import IPv4Address, IPv6Network
 from typing import NamedTuple
 
+from meshward.kit.names import LONGEST_SOCKET
+from meshward.kit.text import quoted
 from meshward.policy.values import Address, Unreadable, address_of
-from meshward.policy.words import quoted
 
-_UNIX_PATH_LIMIT = 103  # bytes of sockaddr_un.sun_path on every platform we know, less the final NUL
 _METADATA_NAMES = frozenset(
     {"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"}
 )
@@ -132,8 +132,8 @@ def _socket_path(text: str) -> str:
         raise Unreadable(
             f"{quoted(text)} is not a socket's path", "write an absolute one, like `unix:/run/m/v1.sock`"
         )
-    if len(path) > _UNIX_PATH_LIMIT:
+    if len(path) > LONGEST_SOCKET:
         raise Unreadable(
-            f"{quoted(text)} is too long for a socket", f"use at most {_UNIX_PATH_LIMIT} characters"
+            f"{quoted(text)} is too long for a socket", f"use at most {LONGEST_SOCKET} characters"
         )
     return path

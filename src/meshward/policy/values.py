@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from meshward.policy.words import quoted
+from meshward.kit.text import quoted
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -14,6 +14,7 @@ from meshward.audit.join import Record, guard_refusal, number, seconds, told_dig
 from meshward.audit.lines import EdgeLine, GuardLine, is_rid, values_of
 from meshward.audit.store import Records
 from meshward.kit.clock import system_clock
+from meshward.kit.text import spelled_out
 from meshward.trace.reasons import remedy
 
 RECENT = 300
@@ -48,7 +49,7 @@ class Story:
         told = [f"request {self.rid}"]
         for record in self.records:
             told += _record_lines(record)
-        return [printable(line) for line in told]
+        return [spelled_out(line) for line in told]
 
 
 def story(store: Records, rid: str) -> Story | None:
@@ -126,11 +127,6 @@ def record_json(record: Record) -> dict[str, Any]:
         "guard": values_of(record.guard) if record.guard else None,
         "disagreements": [asdict(disagreement) for disagreement in record.disagreements],
     }
-
-
-def printable(text: str) -> str:
-    """`text` with all that could steer a terminal or hide (escapes, controls, bidi marks) spelled out."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _edge_json(edge: EdgeLine) -> dict[str, Any]:

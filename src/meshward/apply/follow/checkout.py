@@ -16,9 +16,9 @@ from pathlib import Path
 
 from meshward.apply.sources import MOST_FILES, SUFFIXES
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.text import quoted
 from meshward.policy.parse import Source
 from meshward.policy.tree import MOST_BYTES
-from meshward.policy.words import quoted
 
 _TIMEOUT = 5.0  # seconds for one call of git
 _MOST_LISTED = 1024 * 1024  # bytes of a listing

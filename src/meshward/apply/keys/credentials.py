@@ -21,9 +21,9 @@ from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
+from meshward.kit.text import quoted
 from meshward.plan.ir import Credential, Plan
 from meshward.policy.servers import GENERATED
-from meshward.policy.words import quoted
 from meshward.targets.envoy.wire import CREDENTIAL
 
 POLL = 2.0  # seconds between two looks at files

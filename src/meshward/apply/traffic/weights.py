@@ -9,10 +9,10 @@ from meshward.apply.mesh import Mesh
 from meshward.apply.switching import Say
 from meshward.apply.transaction import ApplyRequest, Outcome, apply
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.plan.ir import Plan
 from meshward.policy.parse import Source, parse, to_json
 from meshward.policy.schema import Policy
-from meshward.policy.words import listed, nearest, quoted
 
 MOST = 100_000  # of one weight, as the policy's format has it
 Weights = Mapping[str, int]
@@ -22,7 +22,7 @@ def weights_of(plan: Plan, model: str) -> dict[str, int]:
     """Of every version of `model`. Raises MeshwardError (MW3050) naming the models that there are."""
     if model not in plan.models:
         meant = nearest(model, plan.models)
-        hint = f"Did you mean {quoted(meant)}?" if meant else f"There are {listed(plan.models)}."
+        hint = f"Did you mean {quoted(meant)}?" if meant else f"There are {quoted_list(plan.models)}."
         raise wrong(f"there is no model {quoted(model)}", hint)
     return {version.name: version.weight for version in plan.models[model].versions}
 
@@ -37,11 +37,11 @@ def checked(weights: Weights, plan: Plan, model: str) -> dict[str, int]:
     known = weights_of(plan, model)
     for version, weight in weights.items():
         if version not in known:
-            raise wrong(f"{model} has no version {quoted(version)}", f"It has {listed(known)}.")
+            raise wrong(f"{model} has no version {quoted(version)}", f"It has {quoted_list(known)}.")
         if not 0 <= weight <= MOST:
             raise wrong(f"{version}={weight} is no weight", f"Give a number from 0 to {MOST}.")
     if not receiving(weights):
-        raise wrong("these weights send nothing anywhere", f"Give one of {listed(known)} more than 0.")
+        raise wrong("these weights send nothing anywhere", f"Give one of {quoted_list(known)} more than 0.")
     return {version: weights.get(version, 0) for version in known}
 
 

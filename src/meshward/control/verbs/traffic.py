@@ -16,7 +16,7 @@ from meshward.apply.traffic.weights import Weights, checked, receiving, shift, s
 from meshward.control.verbs.apply import told
 from meshward.control.verbs.request import Asker, Fields, Reason, Verb
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.policy.words import listed, quoted
+from meshward.kit.text import quoted, quoted_list
 
 _CENTURY = 100 * 366 * 86400
 EVERY, BOUND, LEAST = 600, 1.0, 20  # of a walk, where nothing else is said
@@ -72,7 +72,7 @@ def _walk(given: Traffic, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
     before = weights_of(mesh.live.plan, given.model)
     version = given.version or _canary(given, before, mesh)
     if version not in before:
-        raise _unclear(f"{given.model} has no version {quoted(version)}", f"It has {listed(before)}.")
+        raise _unclear(f"{given.model} has no version {quoted(version)}", f"It has {quoted_list(before)}.")
     _require_way(version, before, steps)
     if given.weights is not None:
         _require_end(given.weights, weights_at(before, version, steps[-1]))
@@ -94,7 +94,7 @@ def _canary(given: Traffic, before: Weights, mesh: Mesh) -> str:
     wanted = shares(checked(given.weights or {}, mesh.live.plan, given.model))
     growing = [version for version, share in shares(before).items() if wanted[version] > share]
     if len(growing) != 1:
-        grows = f"{listed(growing)} do" if growing else "none does"
+        grows = f"{quoted_list(growing)} do" if growing else "none does"
         raise _unclear(
             f"a walk is of one version whose share grows, and here {grows}",
             "Name the version alone: `meshward traffic MODEL v2 --step ...`.",

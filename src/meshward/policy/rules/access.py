@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from meshward.kit.text import quoted
 from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import Deny, Grant, Limits, ModelSelector, Never, Policy, Selection, When
-from meshward.policy.words import quoted
 
 Path = tuple[str | int, ...]
 

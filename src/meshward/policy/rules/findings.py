@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from meshward.kit.errors import Problem
+from meshward.kit.text import quoted
 from meshward.policy.positions import Path, Positions, spelled
-from meshward.policy.words import quoted
 
 MOST_PROBLEMS = 200
 """How many problems one reading of a policy shows; beyond them nobody reads, and finding more takes time."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from meshward.kit.text import quoted
 from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import Agent, AgentCredential, As, Member, Policy
 from meshward.policy.servers import GENERATED
-from meshward.policy.words import quoted
 
 _KEPT = {"env": "name", "file": "path", "command": "command"}
 

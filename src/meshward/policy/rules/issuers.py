@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
+from meshward.kit.text import quoted
 from meshward.policy.rules.findings import Findings
 from meshward.policy.rules.references import SHARED
 from meshward.policy.schema import Issuer, Policy, Profile
 from meshward.policy.urls import Url, is_forbidden_host, is_loopback, parse_url
 from meshward.policy.values import Unreadable, parse_pointer
-from meshward.policy.words import quoted
 
 GITHUB_ACTIONS = "https://token.actions.githubusercontent.com"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from meshward.kit.names import dns_label
+from meshward.kit.text import quoted
 from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import ACTIONS, Action, Model, Policy, Server, Version
 from meshward.policy.servers import BUILT_IN, listed_routes, routes_of, server_kinds
 from meshward.policy.urls import crosses_in_clear, server_key
 from meshward.policy.values import Route, parse_route
-from meshward.policy.words import quoted
 
 
 def check_models(policy: Policy, findings: Findings) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import Agent, Grant, Member, Model, ModelSelector, Policy, Selection, Test, When
 from meshward.policy.servers import GENERATED, server_kinds
-from meshward.policy.words import listed, nearest, quoted
 
 Path = tuple[str | int, ...]
 
@@ -79,7 +79,7 @@ def _known(policy: Policy) -> dict[str, Collection[str]]:
 def _remedy(name: str, known: Collection[str]) -> str:
     if meant := nearest(name, known):
         return f"Did you mean {quoted(meant)}?"
-    return f"Define it, or use {listed(sorted(known), 8)}." if known else "Define it, or take this out."
+    return f"Define it, or use {quoted_list(sorted(known), 8)}." if known else "Define it, or take this out."
 
 
 def _of_member(member: Member, path: Path) -> Iterator[Reference]:

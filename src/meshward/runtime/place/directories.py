@@ -14,11 +14,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from meshward.audit.places import CHANGES, HEARTBEAT
 from meshward.kit.canonical import digest
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.kit.names import dns_label
+from meshward.kit.names import LONGEST_SOCKET, dns_label
 
-SOCKET_PATH_LIMIT = 103  # bytes that fit into sockaddr_un.sun_path beside its NUL
 ROOT_RUN = Path("/var/lib/meshward")
 SHARED_TEMPORARY = Path("/var/tmp")  # noqa: S108  checked for its owner below
 MEMORY = Path("/dev/shm")  # noqa: S108  checked for its owner below
@@ -83,6 +83,14 @@ class Run:
     @property
     def control_socket(self) -> Path:
         return socket_path(self.control_dir / "control.sock")
+
+    @property
+    def heartbeat(self) -> Path:
+        return self.path / HEARTBEAT
+
+    @property
+    def changes(self) -> Path:
+        return self.path / CHANGES
 
     def guard_dir(self, slot: int) -> Path:
         """The guard in `slot` 0..63."""
@@ -170,10 +178,10 @@ def own_directory(
 def socket_path(path: Path) -> Path:
     """`path`, if a unix socket can have it. Raises MeshwardError if it is too long."""
     length = len(os.fsencode(path))
-    if length > SOCKET_PATH_LIMIT:
+    if length > LONGEST_SOCKET:
         raise MeshwardError(
             "MW3003",
-            f"`{path}` has {length} bytes; a unix socket's path may have {SOCKET_PATH_LIMIT}",
+            f"`{path}` has {length} bytes; a unix socket's path may have {LONGEST_SOCKET}",
             "Use a state directory with a shorter path (--state).",
         )
     return path

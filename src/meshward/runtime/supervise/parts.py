@@ -108,7 +108,7 @@ def guard_part(
 
 def decision_program(run: Run, socket_gid: int) -> Program:
     arguments = ("meshward.edge", "--dir", str(run.decide_dir), "--socket-gid", str(socket_gid))
-    heartbeat = ("--heartbeat", str(run.path / "audit" / "heartbeat"))
+    heartbeat = ("--heartbeat", str(run.heartbeat))
     return Program("decide", (*arguments, *heartbeat), http_ok("/healthz", path=run.decide_socket))
 
 

@@ -22,6 +22,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshward.kit.text import one_line
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, Identity, popen_user
 
 Ready = Callable[[], Awaitable[bool]]
@@ -171,7 +172,7 @@ def tail(path: Path, lines: int = 15) -> list[str]:
             text = log.read().decode(errors="replace")
     except OSError:
         return []
-    return ["".join(c if c.isprintable() else " " for c in line) for line in text.splitlines()[-lines:]]
+    return [one_line(line, " ") for line in text.splitlines()[-lines:]]
 
 
 def _bound_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from meshward.kit.errors import MeshwardError
+from meshward.kit.names import LONGEST_SOCKET
 
 _HOSTNAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII
 )
 _RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]", re.ASCII)
 _PATH = re.compile(r"/[A-Za-z0-9._/@+,=~ -]+", re.ASCII)
-_LONGEST_SOCKET = 103  # bytes; sockaddr_un holds 108 with its end, BSDs 104
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class EdgeSettings:
             _demand(_PATH.fullmatch(path), f"`{path}` is no path that nginx can be told")
         for socket in (self.cold_socket, self.decision_socket, self.control_socket, self.guard_path(0)):
             _demand(
-                len(socket) <= _LONGEST_SOCKET, f"the socket path `{socket}` is over {_LONGEST_SOCKET} bytes"
+                len(socket) <= LONGEST_SOCKET, f"the socket path `{socket}` is over {LONGEST_SOCKET} bytes"
             )
         _demand(_HOSTNAME.fullmatch(self.hostname), f"`{self.hostname}` is no host name in lower case")
         for rate in (*self.rates, self.cold_rate):

@@ -1,20 +1,13 @@
-"""Words for denials and explanations: lists, durations, windows, and who may be meant by a role's line."""
+"""How denials and explanations word it: durations, windows, callers, and who may be meant by a role's line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from meshward.decide.types import Identity
+from meshward.kit.text import listed
 from meshward.plan.ir import Hours, Member
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-
-
-def listed(words: Iterable[str], joint: str = "or") -> str:
-    """`a`, `a or b`, `a, b or c`."""
-    words = list(words)
-    return f" {joint} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def duration(seconds: int) -> str:

@@ -1,10 +1,10 @@
-"""How a user's words stand in our sentences: quoted, cut, harmless to a terminal; and what was meant."""
+"""Text from outside in our sentences: quoted, listed, made harmless to a terminal or a header; and what was meant."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 # Letters and marks that `str.isprintable` lets pass although nothing is seen of them.
@@ -18,6 +18,32 @@ def quoted(word: object, most: int = 80) -> str:
     text = word if isinstance(word, str) else repr(word)
     shown = text if len(text) <= most else f"{text[:most]}..."
     return "`" + "".join(_seen(character) for character in shown) + "`"
+
+
+def listed(words: Iterable[str], joint: str = "or") -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    words = list(words)
+    return f" {joint} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def is_plain(text: str) -> bool:
+    """Whether `text` is printable ASCII alone: what a header, or a name in one, may hold."""
+    return text.isascii() and text.isprintable()
+
+
+def plain(text: str) -> str:
+    """`text` as printable ASCII: what a header and any terminal takes. All else becomes `?`."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text)
+
+
+def one_line(text: str, unprintable: str = "?") -> str:
+    """`text` as a part of a line: `unprintable` stands for what cannot be printed, so it makes no line of its own."""
+    return "".join(char if char.isprintable() else unprintable for char in text)
+
+
+def spelled_out(text: str) -> str:
+    """`text` as a part of a line, all that could steer a terminal or hide (escapes, controls, bidi marks) spelled."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def first_unseen(text: str) -> int | None:
@@ -43,7 +69,7 @@ def nearest(word: object, known: Collection[str]) -> str | None:
     return next(iter(get_close_matches(word, known, n=1, cutoff=0.6)), None)
 
 
-def listed(words: Collection[str], most: int = 12) -> str:
+def quoted_list(words: Collection[str], most: int = 12) -> str:
     """`a`, `b` and `c`; at most `most` of them."""
     shown = [quoted(word) for word in list(words)[:most]]
     if len(words) > most:
