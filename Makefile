@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` sets up and runs the whole system; `make test` sets up and passes the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check bench docs lock clean
+.PHONY: help setup demo test unit check bench docs mutate lock clean
 PYTHON := .venv/bin/python
 ARGS :=
 # The test data that is not ours to ship; tests that need it are named as not run where this is unset.
@@ -31,6 +31,9 @@ bench: setup     ## measure what identity costs; writes bench/RESULTS.md
 docs: setup      ## remake the generated pages (policy reference, schema, capability table, error codes)
 	$(PYTHON) scripts/reference.py
 	$(PYTHON) scripts/codes.py
+
+mutate: setup    ## change the definition in one place at a time; a directed test must notice each (writes its table in docs/testing.md)
+	$(PYTHON) scripts/mutate.py --write
 
 lock:            ## remake requirements/*.txt from requirements/*.in
 	sh scripts/lock.sh

@@ -9,6 +9,7 @@ from clause_world import (
     Expected,
     Row,
     agent_lacks,
+    far,
     given,
     permit,
     refused,
@@ -27,6 +28,9 @@ NEVER_UNKNOWN = {
 """Where a state cannot be: why."""
 
 _STAFF_OF_I = "role staff (from i group staff)"
+
+
+BOSS_ENDS = 4102444800  # 2100-01-01T00:00:00Z
 
 
 def _member(*lines: dict[str, object]) -> dict[str, object]:
@@ -88,6 +92,7 @@ CALLER_ROWS: tuple[Row, ...] = (
         {},
     ),
     row("member.group", "met", "it is listed", {}, permit(), _held(groups=("x", "staff"))),
+    row("member.group", "met", "a workload calls for its member", {}, permit(), _held(workload="w")),
     row("member.group", "unmet", "another is listed", {}, stranger("i:s"), _held(groups=("staf", "staff2"))),
     row("member.group", "unknown", "none are told", {}, stranger("i:s"), _held(groups=())),
     row("member.claims", "met", "the very values", _CLAIMS, permit(), _claims(env="prod", run={"id": 7})),
@@ -206,6 +211,16 @@ CALLER_ROWS: tuple[Row, ...] = (
     ),
     row(
         "member.until",
+        "unmet",
+        "of two lines the first that ended is told",
+        _member(
+            {"issuer": "i", "group": "staff", "until": "2026-11-22"},
+            {"issuer": "i", "subject": "s", "until": "2026-11-20"},
+        ),
+        stranger("i:s", "role staff (the membership ended on 2026-11-22)"),
+    ),
+    row(
+        "member.until",
         "met",
         "the longest line counts",
         _member(
@@ -225,9 +240,22 @@ CALLER_ROWS: tuple[Row, ...] = (
     row(
         "member.until",
         "met",
-        "a line without an end counts last",
-        _member({"issuer": "i", "group": "staff", "until": "2026-11-23"}, {"issuer": "i", "subject": "s"}),
+        "a line without an end counts before others",
+        _member({"issuer": "i", "group": "staff"}, {"issuer": "i", "subject": "s", "until": "2026-11-23"}),
         permit(),
+    ),
+    row(
+        "member.until",
+        "unmet",
+        "and another issuer is told of its own lines",
+        _member(
+            {"issuer": "i", "group": "staff", "until": "2026-11-22"},
+            {"issuer": "j", "group": "people"},
+            {"issuer": "j", "group": "them"},
+            {"issuer": "j", "group": "others"},
+        ),
+        stranger("j:s", "role staff (from j group people or j group them)"),
+        _held(issuer="j"),
     ),
     row(
         "member.until",
@@ -249,6 +277,17 @@ CALLER_ROWS: tuple[Row, ...] = (
         "and only that role is left",
         {"grants": [given("b", roles=["boss"]), given("g")]},
         permit("g"),
+        _BY_BOT | {"groups": ("staff", "boss")},
+    ),
+    row(
+        "agent.acts_for",
+        "unmet",
+        "and the caller holds another role that is asked for",
+        {
+            "grants": [given("g", roles=["boss"])],
+            "roles": BASE["roles"] | {"boss": [{"issuer": "i", "group": "boss", "until": "2099-12-31"}]},
+        },
+        far("role boss (from i group boss)", BOSS_ENDS),
         _BY_BOT | {"groups": ("staff", "boss")},
     ),
     row(

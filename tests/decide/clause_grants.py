@@ -409,4 +409,52 @@ GRANT_ROWS: tuple[Row, ...] = (
         {"grants": [given("f", when={"hours": "Mon 13:00-14:00 UTC"}), given("g")]},
         permit("g", until=NOON + 3600),
     ),
+    # Which grant a refusal names: the nearest, but one that lacks only a condition before others.
+    row(
+        "grant.roles",
+        "unmet",
+        "two lack as many and the other role is nearer",
+        {"grants": [given("f", models=["n"]), given("e", actions=["describe"]), given("g", roles=["boss"])]},
+        far("role boss (from i group boss)"),
+    ),
+    row(
+        "grant.models.names",
+        "unmet",
+        "nearer than a role and a condition",
+        {"grants": [given("f", roles=["boss"], when={"fresh": "12h"}), given("g", models=["n"])]},
+        far("model m"),
+    ),
+    row(
+        "grant.models.names",
+        "unmet",
+        "the first of two",
+        {"grants": [given("g", models=["n"]), given("f", actions=["describe"])]},
+        far("model m"),
+    ),
+    row(
+        "grant.actions",
+        "unmet",
+        "the first of two",
+        {"grants": [given("g", actions=["describe"]), given("f", models=["n"])]},
+        far("action infer"),
+    ),
+    row(
+        "grant.when.fresh",
+        "unknown",
+        "before a grant that lacks less",
+        {
+            "grants": [
+                given("f", roles=["boss"]),
+                given("g", when={"fresh": "12h", "actor": "present"}),
+            ]
+        },
+        lacks(f"{_FRESH} (when it was is not known) and an agent acting for the caller"),
+    ),
+    row(
+        "grant.mode",
+        "unmet",
+        "in shadow and for another role",
+        grant(mode="shadow", roles=["boss"]),
+        refused("no_grant", "no grant gives m.infer to i:s"),
+    ),
 )

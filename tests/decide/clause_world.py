@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
+from meshward.policy.parse import Document, Source, parse
 from meshward.policy.schema import Policy
 
 State = Literal["met", "unmet", "unknown"]
@@ -30,8 +31,12 @@ BASE: dict[str, Any] = {
     "issuers": {
         "i": {"profile": "oidc", "issuer": "https://sso.example.com", "audience": "models"},
         "j": {"profile": "oidc", "issuer": "https://other.example.com", "audience": "models"},
-        "okta": {"profile": "okta", "issuer": "https://o.example.com", "audience": "models"},
-        "entra": {"profile": "entra", "issuer": "https://e.example.com", "audience": "models"},
+        "okta": {"profile": "okta", "issuer": "https://o.example.com/oauth2/default", "audience": "models"},
+        "entra": {
+            "profile": "entra",
+            "issuer": "https://login.microsoftonline.com/8b5d5a4e-3a6c-4d3e-9a0b-0c1d2e3f4a5b/v2.0",
+            "audience": "models",
+        },
         "kc": {"profile": "keycloak", "issuer": "https://kc.example.com", "audience": "models"},
         "ci": {"profile": "github-actions", "audience": "models"},
         "k8s": {"profile": "kubernetes", "issuer": "https://k.example.com", "audience": "models"},
@@ -97,7 +102,7 @@ class Row:
 
     @property
     def id(self) -> str:
-        return f"{self.clause}-{self.state}-{self.case.replace(' ', '_')}"
+        return f"{self.clause}-{self.state}-{self.case}"
 
 
 def row(
@@ -178,3 +183,13 @@ def plan_of(rules: Mapping[str, Any]) -> Plan:
 @cache
 def _plan(rules: str) -> Plan:
     return resolve(Policy.model_validate(BASE | loads(rules)))
+
+
+def document_of(rules: Mapping[str, Any]) -> Document:
+    """The same as a file that was parsed: with positions."""
+    return _document(dumps(rules, sort_keys=True))
+
+
+@cache
+def _document(rules: str) -> Document:
+    return parse([Source("policy.yaml", dumps(BASE | loads(rules), indent=1).encode())])

@@ -6,15 +6,16 @@ that they speak of, one piece after the other, and each time one of them must fa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import clause_callers
 import clause_denies
 import clause_grants
 import pytest
-from clause_check import ROWS, check_row
-from clause_world import STATES, Row
+from clause_check import CHECKS, ROWS
+from clause_promises import LAWS, TESTS
+from clause_world import STATES
 from pydantic import BaseModel
 
 from meshward.decide.reasons import REASONS
@@ -24,6 +25,7 @@ SAYS_NOTHING = {
     "grant.id": "a name",
     "grant.limits": "the edge counts; the decision hands on those of the grant that pays",
     "deny.id": "a name",
+    "never.id": "a name",
     "agent.credential": "proven before: `callers` tells the agent by it; denies know its subject",
     "agent.limits": "the edge counts",
 }
@@ -41,9 +43,9 @@ NEVER_OTHERWISE = {
 }
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.id for row in ROWS])
-def test_clause(row: Row) -> None:
-    check_row(row)
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_clause(check: Callable[[], None]) -> None:
+    check()
 
 
 def clauses_of(name: str, node: type[BaseModel]) -> Iterator[str]:
@@ -74,5 +76,18 @@ def test_every_reason_is_expected_by_some_row() -> None:
     assert {reason.code for reason in REASONS} == {row.expected.verdict for row in ROWS} - {"permit"}
 
 
-def test_no_row_stands_twice() -> None:
+def test_every_clause_of_a_law_has_its_rows() -> None:
+    """Nothing of a law is ever unknown: it speaks of the rules, and takes what may be met as met."""
+    clauses = set(clauses_of("never", schema.Never))
+    never = {("never.models.all", "unmet"), ("never.models.same", "unmet")}
+    assert {(row.clause, row.state) for row in LAWS} == set(product(clauses, ("met", "unmet"))) - never
+
+
+def test_every_key_of_a_policys_tests_has_its_rows() -> None:
+    keys = {info.alias or name for name, info in schema.Test.model_fields.items()} - {"as"}
+    who = {f"as.{name}" for name in schema.As.model_fields}
+    assert {row.clause for row in TESTS} == keys | who
+
+
+def test_no_check_stands_twice() -> None:
     assert len({row.id for row in ROWS}) == len(ROWS)

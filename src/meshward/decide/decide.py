@@ -18,7 +18,7 @@ from meshward.decide.clauses import (
     of_grant,
     same_clauses,
 )
-from meshward.decide.index import DecisionIndex, index_of
+from meshward.decide.index import DecisionIndex, Subject, index_of
 from meshward.decide.misses import nearest
 from meshward.decide.reasons import Reason
 from meshward.decide.types import Decision, Denial, Identity, Miss, Permit, Request
@@ -58,10 +58,11 @@ def _decide(index: DecisionIndex, identity: Identity, request: Request) -> Decis
     if (deny := _applying(index, case, held.roles, times)) is not None:
         return _refused(reasons.DENIED_BY_RULE, case, held.roles, times, rule=deny.id)
     # 4. A call on somebody's behalf must be declared by the model that makes it.
-    calling = plan.models.get(request.via) if request.via is not None else None
-    if request.via is not None and (calling is None or model.name not in calling.calls):
-        via = request.via if calling else "an unknown model"
-        return _refused(reasons.CALL_NOT_DECLARED, case, held.roles, times, via=via, model=model.name)
+    if request.via is not None:
+        calling = plan.models.get(request.via)
+        if calling is None or model.name not in calling.calls:
+            via = request.via if calling else "an unknown model"
+            return _refused(reasons.CALL_NOT_DECLARED, case, held.roles, times, via=via, model=model.name)
     # 5. Agents: no more than each may.
     if (refusal := agents.refusal(held.roles, case)) is not None:
         actor, lack = refusal
@@ -89,25 +90,17 @@ def _applying(
 
 
 def _concerns(deny: Deny, case: Case, roles: frozenset[str]) -> bool:
-    if deny.subjects is not None and not set(deny.subjects) & set(_subjects(case)):
-        return False
+    """Whether a deny that speaks of this permission and these subjects speaks of these roles and attributes."""
     if deny.roles is not None and roles.isdisjoint(deny.roles):
         return False
-    if deny.actions is not None and case.request.action not in deny.actions:
-        return False
-    if deny.models is None:
-        return True
-    return case.model.name in deny.models.names and none_failed(same_clauses(deny.models.same, case))
+    return deny.models is None or none_failed(same_clauses(deny.models.same, case))
 
 
-def _subjects(case: Case) -> list[tuple[str, str]]:
+def _subjects(case: Case) -> list[Subject]:
     """The caller and the agents that act for it, as a deny's `subjects` name them."""
     chain = (case.plan.agents.get(name) for name in case.identity.actors)
-    pairs = [
-        (case.identity.issuer, case.identity.subject),
-        *((agent.issuer, agent.subject) for agent in chain if agent),
-    ]
-    return [(issuer, subject) for issuer, subject in pairs if issuer is not None and subject is not None]
+    asking = (case.identity.issuer, case.identity.subject)
+    return [asking, *((agent.issuer, agent.subject) for agent in chain if agent)]
 
 
 def _holding(index: DecisionIndex, case: Case, roles: frozenset[str], times: list[int | None]) -> list[Grant]:

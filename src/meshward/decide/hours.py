@@ -33,7 +33,7 @@ def next_change(hours: Hours, at: int) -> int:
 
 
 def _edges(hours: Hours, today: date, zone: ZoneInfo) -> Iterator[int]:
-    for offset in (0, 1, 2):
+    for offset in (0, 1):
         midnight = datetime.combine(today + timedelta(days=offset), datetime.min.time())
         for minute in (hours.start, hours.end % _DAY):
             wall = midnight + timedelta(minutes=minute)

@@ -9,6 +9,8 @@ from meshward.decide.roles import RoleBook
 from meshward.plan.ir import Deny, Grant, Plan
 from meshward.policy.schema import Action
 
+Subject = tuple[str | None, str | None]
+"""An issuer's name and its subject; one that is not known is named by no deny."""
 _Place = tuple[int, Grant]
 _KEPT = 8
 
@@ -21,9 +23,11 @@ class DecisionIndex:
         self.roles = RoleBook(plan.roles)
         self._grants: dict[tuple[str, Action], dict[str, list[_Place]]] = {}
         self._denies: dict[tuple[str, Action], list[Deny]] = {}
-        self._denies_of: dict[tuple[str, str], list[Deny]] = defaultdict(list)
-        for deny in plan.denies:
-            for subject in deny.subjects or () if not deny.shadow else ():
+        self._denies_of: dict[Subject, list[Deny]] = defaultdict(list)
+        enforced = [deny for deny in plan.denies if not deny.shadow]
+        self._of_anybody = [deny for deny in enforced if deny.subjects is None]
+        for deny in enforced:
+            for subject in deny.subjects or ():
                 self._denies_of[subject].append(deny)
 
     def grants(self, model: str, action: Action) -> dict[str, list[_Place]]:
@@ -39,13 +43,13 @@ class DecisionIndex:
         places = {place: grant for role in roles for place, grant in by_role.get(role, ())}
         return [places[place] for place in sorted(places)]
 
-    def denies(self, model: str, action: Action, subjects: list[tuple[str, str]]) -> Iterator[Deny]:
-        """The denies that may speak of this permission and these subjects."""
+    def denies(self, model: str, action: Action, subjects: list[Subject]) -> Iterator[Deny]:
+        """The denies that speak of this permission, and of one of these subjects or of anybody."""
         for subject in subjects:
-            yield from self._denies_of.get(subject, ())
+            yield from (deny for deny in self._denies_of.get(subject, ()) if _speaks_of(deny, model, action))
         key = (model, action)
         if key not in self._denies:
-            self._denies[key] = [deny for deny in self.plan.denies if _concerns(deny, model, action)]
+            self._denies[key] = [deny for deny in self._of_anybody if _speaks_of(deny, model, action)]
         yield from self._denies[key]
 
     def _grants_by_role(self, model: str, action: Action) -> dict[str, list[_Place]]:
@@ -57,9 +61,7 @@ class DecisionIndex:
         return dict(by_role)
 
 
-def _concerns(deny: Deny, model: str, action: Action) -> bool:
-    if deny.shadow or deny.subjects is not None:
-        return False
+def _speaks_of(deny: Deny, model: str, action: Action) -> bool:
     names_model = deny.models is None or model in deny.models.names
     return names_model and (deny.actions is None or action in deny.actions)
 

@@ -21,15 +21,15 @@ def nearest(case: Case, roles: frozenset[str]) -> tuple[Miss, ...]:
     """Grants that lack at most one of role, model and action, besides conditions. Fewest lacks first.
 
     Where two lack as many, one that gives the permission to another role comes before one that gives this
-    role something else.
+    role something else; else the policy's order counts.
     """
     found = [
-        (sum(gaps) + len(conditions), gaps.model or gaps.action, place, grant, gaps, conditions)
-        for place, grant in enumerate(case.plan.grants)
+        (sum(gaps) + len(conditions), gaps.model or gaps.action, grant, gaps, conditions)
+        for grant in case.plan.grants
         if not grant.shadow and sum(gaps := _gaps(grant, case, roles)) <= 1
         if (conditions := _unmet(grant, case)) or any(gaps)
     ]
-    return tuple(_miss(*entry[3:], case) for entry in nsmallest(_SHOWN, found, key=lambda entry: entry[:3]))
+    return tuple(_miss(*entry[2:], case) for entry in nsmallest(_SHOWN, found, key=lambda entry: entry[:2]))
 
 
 class _Gaps(NamedTuple):
@@ -67,12 +67,15 @@ def role_lack(grant: Grant, case: Case) -> str:
 
 def _source(role: str, case: Case) -> str:
     lines = case.plan.roles.get(role, ())
-    if ended := next((line for line in lines if _ended(role, line, case)), None):
-        return f"the membership ended on {datetime.fromtimestamp((ended.until or 1) - 1, UTC).date()}"
+    ends = [end for line in lines if (end := _end(role, line, case)) is not None]
+    if ends:
+        return f"the membership ended on {datetime.fromtimestamp(ends[0] - 1, UTC).date()}"
     own = [line for line in lines if line.issuer == case.identity.issuer]
     shown = [wording.member(line) for line in (own or lines)[:_LINES]]
     return f"from {listed(shown)}" if shown else "which has no members"
 
 
-def _ended(role: str, line: Member, case: Case) -> bool:
-    return fits(line, case.identity) and not Membership(role, line).lasts(case.request.at)
+def _end(role: str, line: Member, case: Case) -> int | None:
+    """When the membership of this line ended for the caller, if it did."""
+    over = fits(line, case.identity) and not Membership(role, line).lasts(case.request.at)
+    return line.until if over else None
