@@ -90,10 +90,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     merged: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
-        key = (row["person"], row["model"], row["action"], row["route"], row["decide"])
+        key = (row["person"], row["model"], row["action"], row["route"], row["expected"])
         merged.setdefault(key, {})[row["hop"]] = row["verdict"]
     terminalreporter.section("role x model x action x route")
     for key, hops in merged.items():
-        person, model, action, route, decided = key
-        verdicts = f"decide {decided:<6} edge {hops.get('edge', '-'):<6} guard {hops.get('guard', '-'):<6}"
+        person, model, action, route, expected = key
+        verdicts = f"expected {expected:<6} edge {hops.get('edge', '-'):<6} guard {hops.get('guard', '-'):<6}"
         terminalreporter.write_line(f"{person:<9} {model:<11} {action:<9} {route:<36} {verdicts}")

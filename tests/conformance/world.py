@@ -99,6 +99,25 @@ DENIES: list[dict[str, Any]] = [
     {"id": "no-robots", "roles": ["robot"], "models": ["doc.search"], "when": {"person": "absent"}},
     {"id": "no-reset", "roles": ["admin"], "models": ["doc.search"], "actions": ["manage"]},
 ]
+PERMITTED: dict[str, dict[str, str]] = {
+    "reader": {"emb": "infer describe", "doc.search": "infer describe"},
+    "chatter": {"chat": "infer"},
+    "both": {"emb": "infer describe", "doc.search": "infer describe", "chat": "infer"},
+    "admin": {
+        "emb": "infer describe observe manage",
+        "chat": "infer describe observe manage",
+        "doc.search": "infer describe observe",
+    },
+    "leaver": {},
+    "nobody": {},
+    "stranger": {},
+    "tenant": {"emb": "observe", "doc.search": "describe"},
+    "roamer": {"emb": "infer describe", "doc.search": "describe"},
+    "guest": {"emb": "observe"},
+    "robot": {"chat": "infer"},
+    "job": {"emb": "infer"},
+}
+"""Who may do what under these rules. Written by hand: a wrong `decide` that is asked for it agrees with itself."""
 
 
 def policy(jwks: Path, port: int, directory: Path, **rules: Any) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -136,6 +155,12 @@ def every_route(plan: Plan) -> list[Route]:
     """All routes of all kinds: each is tried at every model, where it may not exist."""
     versions = [version for model in plan.models.values() for version in model.versions]
     return sorted({route for version in versions for route in version.routes})
+
+
+def is_permitted(plan: Plan, person: str, model: str, route: Route) -> bool:
+    """What PERMITTED says about a request by its route."""
+    action = plan.models[model].action_of(route.method, route.path)
+    return action in PERMITTED[person].get(model, "").split()
 
 
 def allowed(plan: Plan, who: Identity, model: str, route: Route, at: int) -> bool:
