@@ -28,7 +28,7 @@ bench: setup     ## measure what identity costs; writes bench/RESULTS.md
 	@sh scripts/setup.sh --dev
 	$(PYTHON) -m bench $(ARGS)
 
-docs: setup      ## remake the generated pages (policy reference, schema, capability table, error codes)
+docs: setup      ## remake the generated pages (policy reference, schema, what enforces what, error codes)
 	$(PYTHON) scripts/reference.py
 	$(PYTHON) scripts/codes.py
 

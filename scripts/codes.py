@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from meshward.apply.local_paths import LOCAL
+from meshward.plan.coverage import enforcers
+from meshward.plan.features import Feature, NotYet
 from meshward.policy.codes import CODES
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +41,7 @@ _COMPUTED = {  # sentences that are put together at run time
     "MW0906": "Wrong usage of `rotate`.",
     "MW0908": "Wrong usage of `traffic`.",
     "MW0909": "Arguments that no command takes.",
+    "MW1039": "No one hop of a path sees every fact of the decision.",
     "MW1202": "What was asked for cannot be an edge of nginx.",
     "MW2101": "A URL to which no token may go, or that is no edge.",
     "MW2105": "Which issuer, or which client there, is not clear.",
@@ -77,7 +81,17 @@ def codes() -> dict[str, set[tuple[str, str]]]:
         for code, sentence in _in(ast.parse(file.read_text())):
             if code not in CODES:
                 found[code].add((package, sentence))
+    for feature in Feature:
+        found[feature.code].add(("plan", _wanting(feature)))
     return dict(sorted(found.items()))
+
+
+def _wanting(feature: Feature) -> str:
+    """What a policy that asks for `feature` is told on this machine, or would be on a path that lacks it."""
+    if not any(enforcers(path, feature) for path in LOCAL):
+        supports = (hop.table.get(feature) for path in LOCAL for hop in path.hops)
+        return next(each.why for each in supports if isinstance(each, NotYet))
+    return f"Not enforced on a path: {feature.title} ({feature.meaning})."
 
 
 def _in(tree: ast.AST) -> Iterator[tuple[str, str]]:

@@ -1,13 +1,19 @@
-"""Write docs/policy.md and schemas/policy.schema.json from the policy's schema; a test compares them."""
+"""Write docs/policy.md, schemas/policy.schema.json and docs/support.md from the code; tests compare them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from meshward.apply.local_paths import LOCAL
+from meshward.plan.support_page import support_text
 from meshward.policy.reference import reference_text, schema_text
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = {"docs/policy.md": reference_text, "schemas/policy.schema.json": schema_text}
+FILES = {
+    "docs/policy.md": reference_text,
+    "schemas/policy.schema.json": schema_text,
+    "docs/support.md": lambda: support_text(LOCAL),
+}
 
 
 def main() -> None:

@@ -13,12 +13,14 @@ from guard_pki import Authority, Signer
 
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
+from meshward.plan.features import ON_PATHS, Can, Cannot, Feature, NotYet
 from meshward.plan.ir import CachePolicy, Edge, Grant, Limits, Model, Plan, Rate, Route, Selector, Version
 from meshward.targets.envoy.capabilities import CAPABILITIES
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute, Net, project
 from meshward.targets.envoy.readback import Report, differences, read_report
+from meshward.targets.envoy.rules import route_configuration
 
 
 def version(name: str, **changes: Any) -> Version:
@@ -253,6 +255,15 @@ def test_an_answer_that_is_not_envoys_is_an_error() -> None:
 
 
 def test_every_capability_says_how_or_why() -> None:
-    assert {each.standing for each in CAPABILITIES} == {"enforces", "cannot", "not yet"}
-    assert all(each.how for each in CAPABILITIES)
-    assert len({each.feature for each in CAPABILITIES}) == len(CAPABILITIES)
+    assert set(CAPABILITIES) == set(ON_PATHS)
+    assert {type(each) for each in CAPABILITIES.values()} == {Can, Cannot, NotYet}
+
+
+def test_what_the_table_claims_of_revocations_is_what_the_rules_say() -> None:
+    rules = str(route_configuration(project(plan(), "m", "v1", ["okta:eve"], ["bot"]), 10))
+    named = {
+        Feature.REVOKED_SUBJECT: "okta:eve" in rules,
+        Feature.REVOKED_AGENT: "/agent/bot" in rules,
+        Feature.REVOKED_TOKEN: "jti" in rules,
+    }
+    assert named == {feature: isinstance(CAPABILITIES[feature], Can) for feature in named}

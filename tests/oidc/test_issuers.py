@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
+from meshward.apply.local_paths import LOCAL
 from meshward.callers.issuers import identity_of, trusted
 from meshward.decide.persons import is_person
 from meshward.kit.errors import MeshwardError
@@ -17,8 +18,9 @@ from meshward.oidc.known import ACCEPTED
 from meshward.oidc.profiles import load_profile
 from meshward.oidc.refusal import Reason, TokenRefused
 from meshward.oidc.verify import VerifiedToken
-from meshward.plan.enforced import not_yet_enforced
+from meshward.plan.coverage import unenforced
 from meshward.plan.ir import Issuer, Plan
+from meshward.plan.requirements import requirements
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse
 from meshward.policy.schema import Policy, Profile
@@ -371,7 +373,7 @@ grants: []
 """
         policy = parse([Source("page.yaml", f"{rest}{text}{roles}".encode())]).policy
         assert [issuer.profile for issuer in policy.issuers.values()] == [name]
-        assert not_yet_enforced(policy) == []
+        assert unenforced(requirements(policy), LOCAL) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,6 +25,7 @@ import structlog
 from meshward.apply.edge_hop import save_facts
 from meshward.apply.keys.renew import WEB, put_edge
 from meshward.apply.local import is_ours
+from meshward.apply.local_paths import LOCAL
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
@@ -72,7 +73,7 @@ def apply(mesh: Mesh, document: Document, wish: ApplyRequest, say: Say) -> Outco
     asked = {"reason": wish.reason}
     with mesh.changes.change(wish.author, "apply", asked), mesh.turn():  # 1
         _require_base(mesh, wish)
-        admit(document, int(time.time()))  # 2
+        admit(document, int(time.time()), LOCAL)  # 2
         policy = document.policy
         if wish.afar:
             require_nothing_of_this_machine(mesh.live.policy, policy, is_ours)

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from meshward.check.checking import check
 from meshward.kit.errors import Exit, PolicyInvalid, Problem
-from meshward.plan.enforced import not_yet_enforced
+from meshward.plan.coverage import Path, unenforced
+from meshward.plan.requirements import requirements
 from meshward.policy.parse import Document
+from meshward.policy.schema import Policy
 
 
-def admit(document: Document, now: int) -> list[Problem]:
-    """The lints of a policy that may run; `now` is seconds since the epoch.
+def admit(document: Document, now: int, paths: Sequence[Path]) -> list[Problem]:
+    """The lints of a policy that may run on `paths`; `now` is seconds since the epoch.
 
     Raises PolicyInvalid with every problem: exit 2 where the policy is wrong, 4 where it asks for what is not
-    enforced here.
+    enforced there.
     """
     findings = check(document, now)
     if any(problem.severity == "error" for problem in findings):
         raise PolicyInvalid(findings)
-    missing = not_yet_enforced(document.policy)
-    if missing:
-        last = Problem(
-            "MW1000",
-            f"the policy asks for what this release does not enforce ({len(missing)} findings above)",
-            "Take them out to run it; `meshward check` and `explain` understand them all the same.",
-        )
-        refused = PolicyInvalid([*findings, *missing, last])
-        refused.exit_code = Exit.UNSAFE
-        raise refused
+    require_enforced(document.policy, paths, findings)
     return findings
+
+
+def require_enforced(policy: Policy, paths: Sequence[Path], findings: Sequence[Problem] = ()) -> None:
+    """Prove that `paths` enforce all that `policy` asks for, before anything is made of it.
+
+    Raises PolicyInvalid (exit 4) with each gap, after `findings`.
+    """
+    missing = unenforced(requirements(policy), paths)
+    if not missing:
+        return
+    last = Problem(
+        "MW1000",
+        f"the policy asks for what this release does not enforce ({len(missing)} findings above)",
+        "Take them out to run it; `meshward check` and `explain` understand them all the same.",
+    )
+    refused = PolicyInvalid([*findings, *missing, last])
+    refused.exit_code = Exit.UNSAFE
+    raise refused

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
+from meshward.apply.local_paths import LOCAL
 from meshward.apply.revisions import Revisions
 from meshward.apply.sources import read_policy
 from meshward.check.admission import admit
@@ -50,7 +51,7 @@ def command(
     def run() -> Exit:
         base = base_of(state, edge)
         document = read_policy(policy)
-        print_problems(admit(document, int(time.time())))
+        print_problems(admit(document, int(time.time()), LOCAL))
         request = {"do": "apply", "policy": to_json(document.policy), "plan": plan}
         done = ask_instance(state, {**request, "base": base, "reason": reason, "allow": list(allow)}, edge)
         return tell(done, as_json=json)

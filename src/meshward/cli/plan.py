@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 
 from meshward.apply.impact import Footprint, footprint
+from meshward.apply.local_paths import LOCAL
 from meshward.apply.sources import read_policy
 from meshward.check.admission import admit
 from meshward.cli.asking import running_policy
@@ -33,7 +34,7 @@ def command(
 
     def run() -> Exit:
         document = read_policy(policy)
-        findings = admit(document, int(time.time()))
+        findings = admit(document, int(time.time()), LOCAL)
         base = running_policy(state, edge)
         old = resolve(base[1]) if base else None
         new = resolve(document.policy)

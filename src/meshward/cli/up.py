@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from meshward.apply.follow.watch import Watched, watching
+from meshward.apply.local_paths import LOCAL
 from meshward.apply.sources import read_policy
 from meshward.check.admission import admit
 from meshward.cli.options import DEFAULT_STATE, State
@@ -97,7 +98,7 @@ def _accepted(path: Path, watched: Watched | None = None) -> Policy:
     """The policy at `path`, or as it is `watched`, if it is valid and all of it can be enforced here."""
     found = watched.read(_progress) if watched else None
     document = found.document if found else read_policy(path)
-    print_problems(admit(document, int(time.time())))
+    print_problems(admit(document, int(time.time()), LOCAL))
     return document.policy
 
 

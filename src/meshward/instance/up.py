@@ -36,6 +36,7 @@ from meshward.apply.keys.certificate import server_certificate
 from meshward.apply.keys.credentials import watch_credentials
 from meshward.apply.keys.schedule import keep_current
 from meshward.apply.live_revision import LiveRevision
+from meshward.apply.local_paths import LOCAL
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
@@ -45,6 +46,7 @@ from meshward.apply.slots import assign_slots
 from meshward.apply.traffic.canary_runner import resume
 from meshward.apply.traffic.health import watch_health
 from meshward.apply.vendor_validation import judge_edge
+from meshward.check.admission import require_enforced
 from meshward.control.https import open_to_operators
 from meshward.control.unix import serving
 from meshward.kit.durable import write_atomic
@@ -106,6 +108,9 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
         revisions = Revisions(state.path)
         revisions.recover()
         policy, revision = _revision(revisions, starting, load_counters(state.path), progress)
+        require_enforced(
+            policy, LOCAL
+        )  # a stored one may be of a release that enforced what this one does not
         plan = resolve(policy)
         end_leftovers(state)  # of a killed instance: they hold its ports
         try:

@@ -1,78 +1,98 @@
-"""What stock nginx as an edge enforces, cannot, and does not yet: read by the docs and by coverage."""
+"""What stock nginx as an edge enforces, cannot, and does not yet. What it enforces, it is told by each decision.
+
+Read by `plan.coverage`; docs/support.md is made from it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
 
-Status = Literal["enforces", "cannot", "not yet"]
+from meshward.plan.features import Can, Cannot, Feature, NotYet, Table
 
+_DOCS = "https://nginx.org/en/docs/http"
+_NO_POLICY = Cannot(
+    "no policy is in its file: it asks the decision service, and keeps the answer",
+    "adr/0001-the-edge-is-a-fixed-program.md",
+)
+_CLIENTS = Cannot(
+    "its callers are clients: they show a token of their issuer, or an SVID", "concepts.md#one-credential"
+)
+_SENDS = Cannot("it sends the token on unread", "life-of-a-request.md")
+_BEHIND = Cannot("behind a guard; nginx knows its socket alone", "upstreams.md")
+_NO_LEDGER = Cannot(
+    "limit_req counts per second and minute: this is a ledger's work",
+    f"{_DOCS}/ngx_http_limit_req_module.html",
+)
+_ASKED_AGAIN = Cannot(
+    "it asks the decision service: no answer from before a revocation is used after it",
+    "life-of-a-change.md#revocation",
+)
 
-@dataclass(frozen=True, slots=True)
-class Capability:
-    """`reload`: whether a change needs a reload of nginx, which may lose requests on idle connections."""
-
-    feature: str
-    status: Status
-    why: str
-    reload: bool = False
-
-
-CAPABILITIES: tuple[Capability, ...] = (
-    Capability(
-        "canonical request", "enforces", "one allow-list on the request line, host and method as sent"
-    ),
-    Capability(
-        "who may call what", "enforces", "by the decision service's answer, kept for seconds per caller"
-    ),
-    Capability("revocation and new rules", "enforces", "a new epoch: the next request asks again"),
-    Capability(
-        "versions and weights", "enforces", "named by the decision, picked by the request's random id"
-    ),
-    Capability(
-        "a guard on a prepared slot", "enforces", "its socket need not exist before a decision names it"
-    ),
-    Capability(
-        "requests per second or minute",
-        "enforces",
-        "a token bucket per grant and identity",
-    ),
-    Capability("a rate that no decision could name before", "enforces", "a zone of its own", reload=True),
-    Capability("body size per model", "enforces", "named by the decision, below the file's largest"),
-    Capability(
-        "the largest body, the longest timeout", "enforces", "nginx takes them from its file", reload=True
-    ),
-    Capability("rotation of certificates", "enforces", "files by generation, read at each handshake"),
-    Capability(
-        "a new root certificate", "enforces", "the trust bundle's path takes no variable", reload=True
-    ),
-    Capability("listener and host name", "enforces", "nginx takes them from its file", reload=True),
-    Capability(
-        "identity headers from outside", "enforces", "no client header goes on but four, if printable"
-    ),
-    Capability(
-        "one model in a /v1 body", "enforces", "duplicate, escaped and differently cased keys are refused"
-    ),
-    Capability("digests of prompt and answer", "enforces", "SHA-256 over the bytes that went through"),
-    Capability("the guard's SPIFFE ID", "cannot", "nginx compares DNS names only: the SVID carries one too"),
-    Capability(
-        "requests per hour or day", "cannot", "limit_req counts per second and minute: a ledger's work"
-    ),
-    Capability(
-        "a body larger than memory", "cannot", "a body in a file has no digest: 413 above the largest size"
-    ),
-    Capability(
-        "an end to a stream that the model cut",
-        "cannot",
-        "the client sees a broken transfer, the log no `last`",
-    ),
-    Capability(
-        "a model's timeout below the longest", "cannot", "nginx takes one from its file: the guard keeps it"
-    ),
-    Capability(
-        "client certificates", "enforces", "verified by nginx, then by the decision; in the cache's key"
-    ),
-    Capability("trusted proxies", "not yet", "the peer's address is the client's"),
-    Capability("HTTP/2 from clients", "not yet", "HTTP/1.1 only"),
-    Capability("shared answers", "not yet", "every request reaches its model"),
+CAPABILITIES: Table = MappingProxyType(
+    {
+        Feature.CALLER: _CLIENTS,
+        Feature.TRANSACTION_TOKEN: _SENDS,
+        Feature.PERMISSION: _SENDS,
+        Feature.ROUTES: _NO_POLICY,
+        Feature.IDENTITY: _NO_POLICY,
+        Feature.WORKLOADS: Can(
+            "nginx verifies the certificate, the decision whose it is; both are in the key"
+        ),
+        Feature.ROLES: _NO_POLICY,
+        Feature.CONDITIONS: _NO_POLICY,
+        Feature.ATTRIBUTES: _NO_POLICY,
+        Feature.DENIES: _NO_POLICY,
+        Feature.EXPIRY: _NO_POLICY,
+        Feature.SHADOW: _NO_POLICY,
+        Feature.ON_REQUEST: _NO_POLICY,
+        Feature.VIA: _NO_POLICY,
+        Feature.AGENTS: _NO_POLICY,
+        Feature.CANONICAL_REQUEST: Can("one allow-list on the request line, host and method as sent"),
+        Feature.BODY_ROUTING: Can("duplicate, escaped and differently cased keys are refused"),
+        Feature.IDENTITY_HEADERS: Can("no client header goes on but four, if printable"),
+        Feature.LISTENER: Can("from its file; HTTP/1.1 over TLS, one host name", reload=True),
+        Feature.EDGE_CERTIFICATE: Can("files by generation, read at each handshake"),
+        Feature.TRUSTED_PROXIES: NotYet("the edge does not yet believe any proxy's X-Forwarded-For"),
+        Feature.NEXT_HOP: Can("the DNS name in the guard's SVID: nginx compares no SPIFFE ID"),
+        Feature.TOKEN_TYPE: _SENDS,
+        Feature.TOKEN_AGE: _SENDS,
+        Feature.REVOKED_SUBJECT: _ASKED_AGAIN,
+        Feature.REVOKED_AGENT: _ASKED_AGAIN,
+        Feature.REVOKED_TOKEN: _ASKED_AGAIN,
+        Feature.REVOKED_STREAM: Can("the ties of each answer, compared every two seconds; at its next byte"),
+        Feature.EXPIRED_STREAM: Can("the decision names the end; at the first chunk after it"),
+        Feature.REQUEST_RATE: Can(
+            "a token bucket per grant and identity; a rate that no grant named before is a zone of its own",
+            reload=True,
+        ),
+        Feature.REQUEST_LEDGER: _NO_LEDGER,
+        Feature.TOKEN_BUDGET: _NO_LEDGER,
+        Feature.CONCURRENCY: NotYet("requests at the same time are not yet counted"),
+        Feature.SHARED_LIMIT: _NO_POLICY,
+        Feature.MAX_BODY: Can(
+            "named by the decision, below the file's largest; in memory, for its digest", reload=True
+        ),
+        Feature.TIMEOUT: Cannot(
+            "one for all models, from its file: the longest of them",
+            f"{_DOCS}/ngx_http_proxy_module.html#proxy_read_timeout",
+        ),
+        Feature.WEIGHTS: Can("named by the decision, picked by the request's random id"),
+        Feature.REPLICAS: _BEHIND,
+        Feature.HEALTH: _BEHIND,
+        Feature.SERVER_CREDENTIAL: _BEHIND,
+        Feature.HTTPS_UPSTREAM: _BEHIND,
+        Feature.HOSTED_ENDPOINT: _BEHIND,
+        Feature.BODY_MODEL: NotYet("the body's `model` is not yet rewritten for the server"),
+        Feature.CALLS: Cannot("a model that calls another goes past the edge", "concepts.md"),
+        Feature.CACHE: NotYet("answers are not yet cached"),
+        Feature.LOG: Can("one JSON line per request, with what the decision said of the caller"),
+        Feature.BODY_DIGESTS: Can("over the bytes that went through; of a cut answer without its end"),
+        Feature.CAPTURE: Cannot(
+            "it keeps no texts: only the guard sees what the server sees", "threat-model.md"
+        ),
+        Feature.BLOCK_WHEN_BLIND: _NO_POLICY,
+        Feature.MAX_BLIND: _NO_POLICY,
+        Feature.ALERT_WHEN_BLIND: _NO_POLICY,
+        Feature.ROTATION: Can("files by generation; only a new root certificate takes a reload", reload=True),
+    }
 )
