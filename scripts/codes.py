@@ -51,6 +51,7 @@ _COMPUTED = {  # sentences that are put together at run time
     "MW2114": "Wrong usage of `login`.",
     "MW2122": "Something that `init` needs to know is missing or cannot be.",
     "MW3009": "A component has known holes.",
+    "MW3011": "A file of state is damaged.",
     "MW3026": "Somebody else changed it first, or it is another change than the reviewed one.",
     "MW3042": "Hops that were not seen to have the new key or certificate.",
     "MW3044": "The old root must stay: workloads hold SVIDs below it.",

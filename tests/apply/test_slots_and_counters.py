@@ -56,8 +56,8 @@ def test_the_book_survives_and_damage_is_named(tmp_path: Path) -> None:
     counters = Counters().accepting("a", {"m/v1": 3})
     counters.save(tmp_path)
     assert load_counters(tmp_path) == counters
-    assert (tmp_path / "book.json").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "counters.json").stat().st_mode & 0o777 == 0o600
     for broken in ("", "{", "[]", '{"revision": 1, "more": 2}'):
-        (tmp_path / "book.json").write_text(broken)
+        (tmp_path / "counters.json").write_text(broken)
         with pytest.raises(MeshwardError, match="damaged"):
             load_counters(tmp_path)

@@ -20,7 +20,7 @@ from joserfc.jws import JWSRegistry
 
 from meshward.edge.instance_view import InstanceView, save_text
 from meshward.kit.canonical import canonical_json
-from meshward.oidc.strict import encode
+from meshward.kit.strict import encode
 from meshward.policy.schema import Policy
 from meshward.tokens.key_store import load_or_create
 

@@ -15,9 +15,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from meshward.kit.strict import json_object, token_hash
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.jwk import parse_key_set
-from meshward.oidc.strict import json_object, token_hash
 from meshward.oidc.verify import split
 from meshward.tokens.key_store import load
 from tests.edge.mesh import AUDIENCE, ISSUER, LIVE, POLICY, Asker, Mesh, facts, running, wait_until

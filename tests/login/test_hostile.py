@@ -17,13 +17,13 @@ import pytest
 from meshward.kit.bounded import LONGEST_DOCUMENT
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
+from meshward.kit.strict import encode
 from meshward.login.edge import Place, choose, login_clients, origin
 from meshward.login.provider import discover
 from meshward.login.session import forget, fresh, sign_in, who_am_i
 from meshward.login.store import Login, LoginStore
 from meshward.login.target import Target, target_of
 from meshward.login.wire import Reply, Wire, checked
-from meshward.oidc.strict import encode
 from tests.login.conftest import Screen
 from tests.login.scripted import Answer, Asked, Scripted, answer, scripted
 

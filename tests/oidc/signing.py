@@ -9,11 +9,11 @@ from typing import Any
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from meshward.kit.strict import encode
 from meshward.oidc.issuer import KeyPlace, TrustedIssuer
 from meshward.oidc.jwk import parse_key
 from meshward.oidc.keys import FixedKeys
 from meshward.oidc.profiles import Profile, load_profile
-from meshward.oidc.strict import encode
 from meshward.oidc.verify import Verifier
 
 ISSUER = "https://idp.test"

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import ECKey
 
+from meshward.kit.strict import encode
 from meshward.oidc.jwk import parse_key, parse_key_set
-from meshward.oidc.strict import encode
 from tests.oidc.signing import Signer
 
 EC, RSA, ED = (Signer(alg).jwk() for alg in ("ES256", "RS256", "EdDSA"))

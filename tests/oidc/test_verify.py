@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
 from meshward.kit.secret import Secret
+from meshward.kit.strict import encode
 from meshward.oidc import verify
 from meshward.oidc.jwk import parse_key, parse_key_set
 from meshward.oidc.keys import FixedKeys
 from meshward.oidc.profiles import load_profile
 from meshward.oidc.refusal import Reason, TokenRefused
-from meshward.oidc.strict import encode
 from meshward.oidc.verify import VerifiedToken, Verifier
 from tests.oidc.signing import ISSUER, NOW, Signer, issuer, verifier
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from meshward.kit.strict import encode
 from meshward.oidc import verify
 from meshward.oidc.jwk import parse_key
 from meshward.oidc.known import ACCEPTED, refuse_header
 from meshward.oidc.refusal import Reason, TokenRefused
-from meshward.oidc.strict import encode
 from tests.oidc.signing import Signer
 
 PAYLOAD = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"

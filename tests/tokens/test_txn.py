@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshward.kit.strict import json_object, token_hash
 from meshward.oidc.jwk import parse_key
-from meshward.oidc.strict import json_object, token_hash
 from meshward.oidc.verify import split
 from meshward.tokens.keys import make_key
 from meshward.tokens.txn import LIFETIME, Transaction, TransactionTokenMinter

@@ -1,16 +1,12 @@
-"""STATE/book.json: what must be remembered from one start to the next. Numbers only ever rise."""
+"""STATE/counters.json: what must be remembered from one start to the next. Numbers only ever rise."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from meshward.kit.durable import write_atomic
-from meshward.kit.errors import MeshwardError
-
-FILE = "book.json"
+from meshward.kit.statefile import StateFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +35,21 @@ class Counters:
         return replace(self, generation=self.generation + 1)
 
     def save(self, state: Path) -> None:
-        write_atomic(state / FILE, json.dumps(asdict(self), indent=1))
+        """Raises OSError."""
+        COUNTERS.write(state, self)
+
+
+NO_TWICE = "Restore it, or use a new state directory: revisions must not be numbered twice."
+COUNTERS = StateFile(
+    "counters.json",
+    Counters,
+    place="STATE",
+    what="how far revisions, epochs and certificates are counted, and each guard's slot",
+    remedy=NO_TWICE,
+    former="book.json",
+)
 
 
 def load_counters(state: Path) -> Counters:
-    """Raises MeshwardError (MW3011) where the file is damaged."""
-    try:
-        return Counters(**json.loads((state / FILE).read_text()))
-    except FileNotFoundError:
-        return Counters()
-    except (ValueError, TypeError):
-        raise MeshwardError(
-            "MW3011",
-            f"`{state / FILE}` is damaged",
-            "Restore it, or use a new state directory: revisions must not be numbered twice.",
-        ) from None
+    """Raises MeshwardError where the file cannot be used."""
+    return COUNTERS.read(state) or Counters()

@@ -9,17 +9,17 @@ finds staged never became true, and the highest accepted revision is the one tha
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from meshward.apply.counters import NO_TWICE
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.statefile import StateFile
+from meshward.kit.strict import json_value
 from meshward.policy.parse import to_json
 from meshward.policy.schema import Policy
 
@@ -46,6 +46,15 @@ class Revision:
         return asdict(self)
 
 
+RECORD = StateFile(
+    "NNNN.json",
+    Revision,
+    place="STATE/revisions",
+    what="one revision: whose, when, why, and whether it was accepted",
+    remedy=NO_TWICE,
+)
+
+
 class Revisions:
     """The revisions of one state. To be changed only by the process that holds STATE/lock."""
 
@@ -53,7 +62,7 @@ class Revisions:
         self._directory = state / DIRECTORY
 
     def all(self) -> list[Revision]:
-        """Every record, oldest first. Raises MeshwardError (MW3011) for one that is damaged."""
+        """Every record, oldest first. Raises MeshwardError for one that cannot be used."""
         return [self._read(number) for number in sorted(self._numbers())]
 
     def current(self) -> Revision | None:
@@ -67,7 +76,9 @@ class Revisions:
         """The policy of a revision. Raises MeshwardError where there is none (exit 2) or it is damaged."""
         path = self._directory / f"{number:04d}.policy.json"
         try:
-            return Policy.model_validate_json(path.read_bytes())
+            data = path.read_bytes()
+            json_value(data)  # no name twice
+            return Policy.model_validate_json(data)
         except FileNotFoundError:
             raise MeshwardError(
                 "MW3020",
@@ -75,8 +86,8 @@ class Revisions:
                 "`meshward history` names them.",
                 exit_code=Exit.USAGE,
             ) from None
-        except (OSError, ValidationError):
-            raise _damaged(path) from None
+        except (OSError, ValueError) as error:
+            raise RECORD.damaged(path, f"it is no policy ({type(error).__name__})") from None
 
     def stage(self, policy: Policy, revision: Revision) -> None:
         """Write down what is about to be applied: the policy, then its record. Raises OSError."""
@@ -105,16 +116,15 @@ class Revisions:
         return max([least, *used]) + 1
 
     def _write(self, revision: Revision) -> Revision:
-        path = self._directory / f"{revision.number:04d}.json"
-        write_atomic(path, json.dumps(revision.as_json(), indent=1))
+        _record(revision.number).write(self._directory, revision)
         return revision
 
     def _read(self, number: int) -> Revision:
-        path = self._directory / f"{number:04d}.json"
-        try:
-            return Revision(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            raise _damaged(path) from None
+        record = _record(number)
+        revision = record.read(self._directory)
+        if revision is None or revision.number != number:
+            raise record.damaged(self._directory / record.name, "it is another revision's, or gone")
+        return revision
 
     def _numbers(self) -> Iterator[int]:
         if self._directory.is_dir():
@@ -123,9 +133,5 @@ class Revisions:
                     yield int(match[1])
 
 
-def _damaged(path: Path) -> MeshwardError:
-    return MeshwardError(
-        "MW3011",
-        f"`{path}` is damaged",
-        "Restore it, or use a new state directory: revisions must not be numbered twice.",
-    )
+def _record(number: int) -> StateFile[Revision]:
+    return replace(RECORD, name=f"{number:04d}.json")

@@ -7,7 +7,6 @@ process writes; a lock file says so.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -23,6 +22,7 @@ from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, gua
 from meshward.audit.tail import Position
 from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import MeshwardError
+from meshward.kit.lock import take
 
 FILE = "records.sqlite"
 PATIENCE = 10.0
@@ -397,16 +397,13 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _lock(path: Path) -> int:
     """A descriptor that holds the writer's lock until it is closed, by us or by our end."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+    descriptor = take(path)
+    if descriptor is None:
         raise MeshwardError(
             "MW4003",
             f"another collector writes to `{path.parent}`",
             "stop it, or use another state directory",
-        ) from None
+        )
     return descriptor
 
 

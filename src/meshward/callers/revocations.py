@@ -14,7 +14,7 @@ from pathlib import Path
 from meshward.decide.types import Identity
 from meshward.kit.canonical import canonical_json, digest
 from meshward.kit.errors import MeshwardError
-from meshward.oidc.strict import json_object
+from meshward.kit.strict import json_object
 
 FILE = "revocations.json"
 EDGE_FILE = "revoked"

@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from meshward.oidc.strict import encode
+from meshward.kit.strict import encode
 from meshward.spiffe.chain import ChainRefused, verify_chain
 
 AUTHORITIES = "authorities.pem"

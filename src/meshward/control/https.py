@@ -35,9 +35,9 @@ from meshward.edge.whoami import refused
 from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
+from meshward.kit.strict import json_object
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
-from meshward.oidc.strict import json_object
 
 MOST = 4
 """Requests of operators that are answered at the same time."""

@@ -10,8 +10,8 @@ import httpx2
 
 from meshward.kit.bounded import PLAIN, TooLongError, read_bounded
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.strict import json_object
 from meshward.login.wire import printable
-from meshward.oidc.strict import json_object
 from meshward.policy.servers import BUILT_IN
 from meshward.policy.urls import Url, parse_server_url
 from meshward.policy.values import Unreadable

@@ -17,9 +17,9 @@ from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
+from meshward.kit.strict import encode
 from meshward.kit.text import plain
 from meshward.kit.wellknown import METADATA
-from meshward.oidc.strict import encode
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Limits, Model
 from meshward.tokens.txn import Minted

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import MeshwardError
-from meshward.oidc.strict import json_object
+from meshward.kit.strict import json_object
 
 _SLOT = re.compile(r"[0-9]{2}", re.ASCII)
 _ORIGIN = re.compile(r"https://[a-z0-9.:\[\]-]{1,261}", re.ASCII)

@@ -9,7 +9,7 @@ from pathlib import Path
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.wellknown import LOGIN, METADATA
 from meshward.login.wire import Wire, checked, printable
-from meshward.runtime.place.instance_file import FILE, load_instance
+from meshward.runtime.place.instance_file import INSTANCE
 
 VARIABLE = "MESHWARD_EDGE"
 
@@ -40,8 +40,7 @@ def find(edge: str | None, state: Path, cacert: Path | None, env: Mapping[str, s
     root = None if cacert is None else cacert.resolve()
     if named := edge or env.get(VARIABLE):
         return Place(origin(named), root)
-    if (state / FILE).is_file():
-        instance = load_instance(state)
+    if (instance := INSTANCE.read(state)) is not None:
         return Place(origin(instance.edge_url), root or Path(instance.root_certificate))
     return None
 

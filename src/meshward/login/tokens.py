@@ -8,9 +8,9 @@ from typing import Any
 
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
+from meshward.kit.strict import base64url, json_object
 from meshward.kit.text import is_plain
 from meshward.login.wire import Reply, printable
-from meshward.oidc.strict import base64url, json_object
 
 _SKEW = 60  # seconds that a clock may be wrong before an ID token seems to be over
 

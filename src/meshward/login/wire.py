@@ -17,8 +17,8 @@ import httpx2
 
 from meshward.kit.bounded import PLAIN, TooLongError, read_bounded
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.strict import json_object
 from meshward.kit.text import plain
-from meshward.oidc.strict import json_object
 from meshward.policy.urls import is_loopback
 
 MAX_SILENCE = 5.0  # seconds

@@ -11,9 +11,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from meshward.kit.strict import base64url, json_object
 from meshward.kit.text import is_plain
 from meshward.oidc.refusal import Reason, TokenRefused
-from meshward.oidc.strict import base64url, json_object
 
 _KINDS: dict[str, type[ECKey] | type[RSAKey] | type[OKPKey]] = {"EC": ECKey, "RSA": RSAKey, "OKP": OKPKey}
 _MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}

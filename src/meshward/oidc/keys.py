@@ -12,11 +12,11 @@ from pathlib import Path
 from meshward.kit.bounded import LONGEST_DOCUMENT
 from meshward.kit.clock import Clock
 from meshward.kit.errors import MeshwardError
+from meshward.kit.strict import json_object
 from meshward.oidc.fetch import FetchFailed, fetch
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, parse_key_set
 from meshward.oidc.refusal import KeysUnavailable, Reason, TokenRefused
-from meshward.oidc.strict import json_object
 
 MIN_INTERVAL = 10.0  # seconds between two fetches that requests can cause
 EAGER = 1.0

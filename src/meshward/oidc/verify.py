@@ -28,13 +28,13 @@ from urllib.parse import urlsplit
 
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.secret import Secret
+from meshward.kit.strict import base64url, json_object, token_hash
 from meshward.kit.text import is_plain
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, is_kid
 from meshward.oidc.known import refuse_header, refuse_prefix, short_type
 from meshward.oidc.profiles import Profile
 from meshward.oidc.refusal import Reason, TokenRefused
-from meshward.oidc.strict import base64url, json_object, token_hash
 
 MAX_TOKEN = 8192  # bytes
 MAX_SKEW = 5  # seconds that an issuer's clock may be ahead of ours

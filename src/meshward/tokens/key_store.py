@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey
 from meshward.kit.canonical import canonical_json
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
-from meshward.oidc.strict import json_object
+from meshward.kit.strict import json_object
 from meshward.tokens.keys import Retired, SigningKey, SigningKeys, make_key
 
 POINTER = "txn.json"

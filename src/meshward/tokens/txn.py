@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from meshward.kit.canonical import canonical_json
 from meshward.kit.secret import Secret
-from meshward.oidc.strict import encode, token_hash
+from meshward.kit.strict import encode, token_hash
 from meshward.spiffe.ids import agent_id
 from meshward.tokens.keys import ALGORITHM, SigningKey
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
-
-FILE = "instance.json"
+from meshward.kit.statefile import StateFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +37,25 @@ class Instance:
     idp_url: str | None  # the demo's identity provider
 
     def save(self, state: Path) -> None:
-        write_atomic(state / FILE, json.dumps(asdict(self), indent=1))
+        INSTANCE.write(state, self)
+
+
+INSTANCE = StateFile(
+    "instance.json",
+    Instance,
+    place="STATE",
+    what="what clients and other commands need of the running instance",
+    remedy="Start the instance again, `meshward up`: it is written anew.",
+    renewed=True,
+)
 
 
 def load_instance(state: Path) -> Instance:
-    """The instance that `state` belongs to. Raises MeshwardError where nothing was ever started."""
-    try:
-        value = json.loads((state / FILE).read_text())
-    except FileNotFoundError:
-        raise nothing_runs(state) from None
-    guards = tuple(Guarded(**guard) for guard in value.pop("guards"))
-    return Instance(guards=guards, **value)
+    """The instance that `state` belongs to. Raises MeshwardError where nothing was ever started, or it is damaged."""
+    instance = INSTANCE.read(state)
+    if instance is None:
+        raise nothing_runs(state)
+    return instance
 
 
 def nothing_runs(state: Path) -> MeshwardError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from meshward.kit import lock
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.runtime.place.directories import State
 
@@ -19,10 +19,10 @@ _POLL = 0.02
 @contextmanager
 def hold_lock(state: State) -> Iterator[None]:
     """Hold STATE/lock. Raises MeshwardError (CONFLICT) naming the pid of an instance that runs already."""
-    descriptor = os.open(state.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = lock.take(state.lock_file, _PATIENCE)
+    if descriptor is None:
+        raise _running_already(state)
     try:
-        if not _lock_within(descriptor, _PATIENCE):
-            raise _running_already(state)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -33,14 +33,7 @@ def hold_lock(state: State) -> Iterator[None]:
 
 def is_free(state: State) -> bool:
     """Whether no instance runs on `state`."""
-    try:
-        descriptor = os.open(state.lock_file, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return True
-    try:
-        return _try_lock(descriptor, fcntl.LOCK_SH)
-    finally:
-        os.close(descriptor)
+    return lock.is_free(state.lock_file)
 
 
 def holder(state: State) -> int | None:
@@ -73,23 +66,6 @@ def _running_already(state: State) -> MeshwardError:
         f"Stop it with `meshward down --state {state.path}`, or start this one with another --state.",
         exit_code=Exit.CONFLICT,
     )
-
-
-def _lock_within(descriptor: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not _try_lock(descriptor, fcntl.LOCK_EX):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL)
-    return True
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _written_pid(path: Path) -> int | None:

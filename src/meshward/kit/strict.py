@@ -27,13 +27,19 @@ def token_hash(text: str) -> str:
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """A JSON object in UTF-8: no name twice, no NaN or infinity, no byte order mark, no lone surrogate."""
+    """A JSON object; else as `json_value`."""
+    value = json_value(data)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def json_value(data: bytes) -> Any:
+    """A JSON value in UTF-8: no name twice, no NaN or infinity, no byte order mark, no lone surrogate."""
     try:
         value = _DECODER.decode(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
     if b"\\u" in data:
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8 form
     return value

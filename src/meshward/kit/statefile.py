@@ -1,0 +1,215 @@
+"""Files of state: read whole or refused with a remedy, whichever release wrote them.
+
+A file is one JSON object: `format`, a number that rises when its shape changes, and the fields of a dataclass. One
+without `format` is of format 0, as release 0.1.0 wrote it. `migrations[n]` makes of what format n held what the
+next one holds.
+
+Damage never reads as nothing. It is one error, which names the file, what is wrong (never what is in it: some hold
+secrets), and the remedy that the file declares.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from meshward.kit.durable import write_atomic
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.strict import json_value
+
+DAMAGED = "MW3011"
+_FORMAT = "format"
+T = TypeVar("T")
+
+
+class StateFileDamaged(MeshwardError):
+    """What a file of state holds is not what it should hold."""
+
+
+def unchanged(value: Any) -> Any:
+    """The migration of a file that only got its `format`."""
+    return value
+
+
+def put_under(name: str) -> Callable[[Any], Any]:
+    """The migration of a file that was nothing but what its field `name` is now."""
+    return lambda value: {name: value}
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile(Generic[T]):
+    """One kind of file. `holds` is a dataclass; `place` and `what` are for people (docs/state.md)."""
+
+    name: str
+    holds: type[T]
+    place: str  # STATE, or what docs call another directory
+    what: str
+    remedy: str
+    code: str = DAMAGED  # of damage
+    exit_code: Exit = Exit.FAULT
+    former: str | None = None  # what it was called at format 0
+    renewed: bool = False  # each start writes it anew, so that a damaged one hinders none
+    private: bool = False  # refused where others can read or write it
+    limit: int = 4_000_000  # bytes
+    migrations: tuple[Callable[[Any], Any], ...] = (unchanged,)
+
+    @property
+    def format(self) -> int:
+        return len(self.migrations)
+
+    def read(self, directory: Path) -> T | None:
+        """None where there is no such file. Raises MeshwardError for one that cannot be used."""
+        for name in filter(None, (self.name, self.former)):
+            data = self._data(directory / name)
+            if data is not None:
+                return self.decode(data, directory / name)
+        return None
+
+    def write(self, directory: Path, value: T, mode: int = 0o600, gid: int | None = None) -> None:
+        """Replace the file, durably. Raises OSError; then it is as it was."""
+        text = self.encode(value)
+        if len(text) > self.limit:
+            raise OSError(errno.EFBIG, "more than can be read again", str(directory / self.name))
+        write_atomic(directory / self.name, text, mode, gid)
+        if self.former is not None:
+            (directory / self.former).unlink(missing_ok=True)
+
+    def encode(self, value: T) -> bytes:
+        """What is not text in UTF-8 (a lone surrogate from an argument) becomes `?`: what is written can be read."""
+        document = {_FORMAT: self.format, **_plain(value)}
+        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode(errors="replace")
+
+    def decode(self, data: bytes, path: Path) -> T:
+        """What `data`, read from `path`, holds. Raises MeshwardError.
+
+        1. One spelling: UTF-8, JSON, no name twice.
+        2. No newer format than ours; an older one is brought up to ours.
+        3. The right types, and nothing more than belongs there.
+        """
+        try:
+            value = json_value(data)  # 1
+        except ValueError as error:
+            raise self.damaged(path, _unreadable(data, error)) from None
+        found = value.pop(_FORMAT) if isinstance(value, dict) and _is_number(value.get(_FORMAT)) else 0
+        if found > self.format:
+            raise _newer(path, found, self.format)  # 2
+        try:
+            for migrate in self.migrations[found:]:
+                value = migrate(value)
+            held: T = self._adapter.validate_json(json.dumps(value), strict=True)  # 3
+        except ValidationError as error:
+            raise self.damaged(path, self._misfit(error)) from None
+        except (ValueError, TypeError, LookupError, AttributeError):
+            raise self.damaged(path, f"it is nothing of format {found}") from None
+        written = _plain(held)
+        if not (written == value if found == self.format else _covers(written, value)):
+            raise self.damaged(path, "it holds more, or less, than belongs there")
+        return held
+
+    def damaged(self, path: Path, why: str) -> StateFileDamaged:
+        """The error for what `read` could not know to be wrong."""
+        return StateFileDamaged(
+            self.code, f"`{path}` is damaged: {why}", self.remedy, exit_code=self.exit_code
+        )
+
+    @property
+    def _adapter(self) -> TypeAdapter[T]:
+        kind: Any = self.holds
+        return _adapter_of(kind)
+
+    def _data(self, path: Path) -> bytes | None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise self.damaged(path, "it is a symbolic link") from None
+            raise _unread(path, error) from None
+        try:
+            if fault := self._fault(os.fstat(descriptor)):
+                raise self.damaged(path, fault)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(self.limit + 1)
+        except OSError as error:
+            raise _unread(path, error) from None
+        finally:
+            os.close(descriptor)
+        if len(data) > self.limit:
+            raise self.damaged(path, f"it is longer than {self.limit} bytes")
+        return data
+
+    def _fault(self, found: os.stat_result) -> str:
+        if not stat.S_ISREG(found.st_mode):
+            return "it is no regular file"
+        if self.private and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+            return "others can read or write it, or it is somebody else's"
+        return ""
+
+    def _misfit(self, error: ValidationError) -> str:
+        """Names a field of ours, never a name that was found in the file."""
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        if field not in getattr(self.holds, "__dataclass_fields__", {}):
+            return "it does not hold what belongs there"
+        lacks = first["type"] == "missing" and len(first["loc"]) == 1
+        return f"`{field}` {'is missing' if lacks else 'is not what belongs there'}"
+
+
+@cache
+def _adapter_of(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """As JSON would give it back."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(value), allow_nan=False))
+    return plain
+
+
+def _covers(written: Any, found: Any) -> bool:
+    """Whether all that was `found` is in what would be written, which may hold defaults besides."""
+    if isinstance(written, dict) and isinstance(found, dict):
+        return all(name in written and _covers(written[name], each) for name, each in found.items())
+    if isinstance(written, list) and isinstance(found, list):
+        return len(written) == len(found) and all(map(_covers, written, found))
+    return bool(written == found)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _unreadable(data: bytes, error: ValueError) -> str:
+    if not data.strip():
+        return "it is empty"
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON (line {error.lineno}, column {error.colno})"
+    return f"it is not JSON that is taken: {error}"
+
+
+def _newer(path: Path, found: int, ours: int) -> MeshwardError:
+    return MeshwardError(
+        "MW3015",
+        f"`{path}` was made by a newer meshward (format {found}; this one knows up to {ours})",
+        "Run that release, or restore the directory from before it; another --state begins anew.",
+    )
+
+
+def _unread(path: Path, error: OSError) -> MeshwardError:
+    return MeshwardError(
+        "MW3016",
+        f"`{path}` cannot be read: {error.strerror}",
+        "Run this as the user whose it is, and see that the disk is well.",
+    )

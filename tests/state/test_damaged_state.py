@@ -1,0 +1,149 @@
+"""Each file of state, damaged in each way: one coded error that names it and a remedy, and tells nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshward.kit.errors import MeshwardError
+from meshward.kit.statefile import StateFile, StateFileDamaged
+from tests.state.files import state_files
+
+CANARY = "canary-of-a-secret"
+BYTES: dict[str, bytes] = {
+    "half an object": b"{",
+    "empty": b"",
+    "white space": b" \n",
+    "not UTF-8": b'{"%s": "\xff\xfe"}' % CANARY.encode(),
+    "another coding": json.dumps({CANARY: 1}).encode("utf-16"),
+    "a NUL": b'{"%s": 1}\0' % CANARY.encode(),
+    "NULs": b"\0" * 4096,
+    "a name twice": b'{"format": 1, "%s": 1, "%s": 2}' % (CANARY.encode(), CANARY.encode()),
+    "a text": json.dumps(CANARY).encode(),
+    "a list": json.dumps([CANARY]).encode(),
+    "null": b"null",
+    "nothing in it": b'{"format": 1}',
+    "what does not belong there": json.dumps({"format": 1, CANARY: CANARY}).encode(),
+    "a format that is none": b'{"format": -1}',
+    "deep": b"[" * 100_000,
+    "a long number": b"1" * 5000,
+    "not a number": b'{"format": 1, "%s": NaN}' % CANARY.encode(),
+    "a lone surrogate": b'{"format": 1, "%s": "\\ud800"}' % CANARY.encode(),
+}
+FILES = state_files()
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _link(path: Path) -> None:
+    path.with_name("elsewhere").write_text("{}")
+    path.symlink_to("elsewhere")
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+ODD: dict[str, Callable[[Path], None]] = {
+    "a directory": _directory, "a link": _link, "a pipe": _fifo, "a link to a device": _endless
+}  # fmt: skip
+
+
+@pytest.fixture(params=FILES)
+def file(request: pytest.FixtureRequest) -> StateFile[Any]:
+    return FILES[request.param]
+
+
+def refusal(file: StateFile[Any], directory: Path) -> MeshwardError:
+    with pytest.raises(MeshwardError) as told:
+        file.read(directory)
+    error = told.value
+    assert str(directory / file.name) in error.message and error.remedy
+    assert CANARY not in error.message + error.remedy, "it tells what is in it"
+    assert (error.__cause__ is None and error.__suppress_context__) or error.__context__ is None, (
+        "and so does this"
+    )
+    return error
+
+
+def put(directory: Path, file: StateFile[Any], data: bytes) -> None:
+    path = directory / file.name
+    path.write_bytes(data)
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize("kind", BYTES)
+def test_damage_is_one_error(tmp_path: Path, file: StateFile[Any], kind: str) -> None:
+    put(tmp_path, file, BYTES[kind])
+    error = refusal(file, tmp_path)
+    assert isinstance(error, StateFileDamaged) and (error.code, error.remedy) == (file.code, file.remedy)
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_file_is_not_read(tmp_path: Path, file: StateFile[Any], kind: str) -> None:
+    ODD[kind](tmp_path / file.name)
+    assert isinstance(refusal(file, tmp_path), StateFileDamaged)
+
+
+def test_each_field_has_a_type(tmp_path: Path, file: StateFile[Any]) -> None:
+    """A list of a list of a name is what no field of ours is."""
+    for name in file.holds.__dataclass_fields__:
+        put(tmp_path, file, json.dumps({"format": file.format, name: [[[CANARY]]]}).encode())
+        assert isinstance(refusal(file, tmp_path), StateFileDamaged), name
+
+
+def test_a_long_file_is_not_read_whole(tmp_path: Path, file: StateFile[Any]) -> None:
+    put(tmp_path, file, b" " * 10_000_000)
+    refusal(file, tmp_path)
+    os.truncate(tmp_path / file.name, file.limit + 1)
+    assert f"{file.limit} bytes" in refusal(file, tmp_path).message
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path: Path, file: StateFile[Any]) -> None:
+    put(tmp_path, file, json.dumps({"format": file.format + 1, CANARY: 1}).encode())
+    error = refusal(file, tmp_path)
+    assert error.code == "MW3015" and "newer meshward" in error.message and "Run that release" in error.remedy
+    assert not isinstance(error, StateFileDamaged), "a start must not write over it"
+
+
+def test_what_may_not_be_read_is_named(tmp_path: Path, file: StateFile[Any]) -> None:
+    put(tmp_path, file, b"{}")
+    tmp_path.chmod(0)
+    with _as_somebody():
+        error = refusal(file, tmp_path)
+    tmp_path.chmod(0o700)
+    assert error.code == "MW3016" and "Permission denied" in error.message
+
+
+@contextmanager
+def _as_somebody() -> Iterator[None]:
+    """As one whom modes keep out: root they do not."""
+    uid = os.geteuid()
+    if uid == 0:
+        os.seteuid(61183)
+    try:
+        yield
+    finally:
+        os.seteuid(uid)
+
+
+def test_absent_is_no_damage(tmp_path: Path, file: StateFile[Any]) -> None:
+    assert file.read(tmp_path) is None and file.read(tmp_path / "nowhere") is None
+
+
+def test_every_file_says_what_it_is() -> None:
+    assert "STATE/instance.json" in FILES
+    for file in FILES.values():
+        assert file.what and file.remedy.endswith(".") and file.format >= 1
