@@ -15,7 +15,7 @@ from bench.report import say
 from meshward.apply.local_paths import LOCAL
 from meshward.apply.slots import SLOTS
 from meshward.check.admission import admit
-from meshward.decide.decide import decide
+from meshward.decide.decide import Decider
 from meshward.decide.types import Identity, Permit, Request
 from meshward.plan.change import compare
 from meshward.plan.ir import Plan
@@ -102,11 +102,12 @@ def _asking(plan: Plan) -> Callable[[], int]:
     minter = TransactionTokenMinter(
         make_key(), issuer="https://models.test", audience="models.test", workload="spiffe://models.test/edge"
     )
+    decider = Decider(plan)
     identity = Identity(issuer="test", subject="alice", groups=("group-01",))
     request = Request(model=f"model-{1:04d}", action="infer", at=NOW)
 
     def ask() -> int:
-        permit = decide(plan, identity, request)
+        permit = decider.decide(identity, request)
         assert isinstance(permit, Permit), permit
         transaction = Transaction(
             subject=identity.name, permission=permit.permission, model=request.model, action=request.action,

@@ -1,4 +1,4 @@
-"""Between two revisions a permit must hold under both; files of two revisions are no world; the revoked stay out."""
+"""Between two revisions a permit must hold under both; files of two revisions are no whole; the revoked stay out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from meshward.callers.revocations import FILE, Revoked, edge_text, load_revoked, ties
 from meshward.callers.revocations import save_text as revoked_text
 from meshward.decide.between import decide_between
-from meshward.decide.decide import decide
+from meshward.decide.decide import Decider, decide
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge.decision_state import load
 from meshward.edge.instance_view import save_text
@@ -40,7 +40,7 @@ def under_both(edit: Any, identity: Identity = SCIENTIST, route: Route = ROUTE) 
     now = plan_of()
     permit = decide(now, identity, ASKED)
     assert isinstance(permit, Permit)
-    return decide_between(permit, now, plan_of(edit), identity, ASKED, route)
+    return decide_between(permit, Decider(now), Decider(plan_of(edit)), identity, ASKED, route)
 
 
 def test_what_both_permit_goes_on_unchanged() -> None:
@@ -92,8 +92,8 @@ def other() -> dict[str, Any]:
 def test_files_of_two_revisions_are_refused(directory: Path) -> None:
     mine, theirs = plan_of().digest, resolve(Policy.model_validate(other())).digest
     write(directory, replace(LIVE, policy=mine, until=theirs), POLICY, other())
-    world = load(directory)
-    assert world.next is not None and world.next.digest == theirs
+    state = load(directory)
+    assert state.next is not None and state.next.plan.digest == theirs
     for live, policy, following in (
         (replace(LIVE, policy=theirs), POLICY, None),
         (replace(LIVE, policy=mine, until=theirs), POLICY, POLICY),

@@ -23,7 +23,7 @@ from meshward.plan.ir import Issuer
 from tests.edge.mesh import AUDIENCE, ISSUER, POLICY, Mesh
 
 
-def world_of(directory: Path, change: Any = None) -> DecisionState:
+def state_of(directory: Path, change: Any = None) -> DecisionState:
     policy = copy.deepcopy(POLICY)
     if change is not None:
         change(policy)
@@ -41,7 +41,7 @@ def test_each_route_goes_to_the_versions_for_which_it_means_the_same(tmp_path: P
         policy["servers"]["odd"] = {"manage": ["POST /embed"], "infer": ["POST /odd"]}
         policy["models"]["minilm"]["versions"]["v2"]["server"] = "odd"
 
-    served = world_of(tmp_path, change).served["minilm"]
+    served = state_of(tmp_path, change).served["minilm"]
     assert served["POST", "/embed"].action == "infer"
     assert served["POST", "/embed"].route == b"1048576|90 00 v1.minilm.mesh.test"
     assert served["POST", "/odd"].route == b"1048576|10 01 v2.minilm.mesh.test"
@@ -52,7 +52,7 @@ def test_a_version_without_traffic_serves_nothing(tmp_path: Path) -> None:
         policy["servers"]["odd"] = {"infer": ["POST /odd"]}
         policy["models"]["minilm"]["versions"]["v3"]["server"] = "odd"
 
-    assert ("POST", "/odd") not in world_of(tmp_path, change).served["minilm"]
+    assert ("POST", "/odd") not in state_of(tmp_path, change).served["minilm"]
 
 
 # --- what cannot be used
@@ -63,11 +63,11 @@ def test_two_issuers_with_one_url_are_refused(tmp_path: Path) -> None:
         policy["issuers"]["twin"] = {"profile": "oidc", "issuer": ISSUER, "audience": AUDIENCE}
 
     with pytest.raises(MeshwardError, match="two issuers"):
-        world_of(tmp_path, change)
+        state_of(tmp_path, change)
 
 
 def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    issuer = world_of(tmp_path).plan.issuers["corp"]
+    issuer = state_of(tmp_path).plan.issuers["corp"]
     with pytest.raises(MeshwardError) as refusal:
         trusted(replace(issuer, profile="auth0"))  # type: ignore[arg-type]
     assert refusal.value.code == "MW2001"
@@ -76,7 +76,7 @@ def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["policy.json", "live.json", "keys/txn.json"])
 @pytest.mark.parametrize("content", [None, "", "{}", "\0", "[" * 5000])
 def test_each_file_is_needed_and_checked(tmp_path: Path, name: str, content: str | None) -> None:
-    world_of(tmp_path)
+    state_of(tmp_path)
     (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
     with pytest.raises(MeshwardError):
         load(tmp_path)
@@ -185,7 +185,7 @@ QUESTION = {
 
 
 def test_an_exception_is_a_500_and_its_text_is_not_logged(tmp_path: Path) -> None:
-    service = DecisionService(world_of(tmp_path), BrokenTrust(), Heartbeat(None))  # type: ignore[arg-type]
+    service = DecisionService(state_of(tmp_path), BrokenTrust(), Heartbeat(None))  # type: ignore[arg-type]
     headers = [(f"x-mw-{name}".encode(), value.encode()) for name, value in QUESTION.items()]
     with capture_logs() as logs:
         answer = asyncio.run(service.answer(headers))

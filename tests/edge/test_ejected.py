@@ -15,7 +15,7 @@ from meshward.kit.errors import MeshwardError
 from tests.edge.mesh import POLICY, Mesh
 
 
-def world(directory: Path, *ejected: str, change: Any = None) -> DecisionState:
+def state(directory: Path, *ejected: str, change: Any = None) -> DecisionState:
     policy = copy.deepcopy(POLICY)
     if change is not None:
         change(policy)
@@ -30,11 +30,11 @@ def route(found: DecisionState, path: str = "/embed") -> bytes:
 
 
 def test_an_ejected_version_is_left_out_and_the_last_one_is_not(tmp_path: Path) -> None:
-    assert route(world(tmp_path)) == b"1048576|90 00 v1.minilm.mesh.test|10 01 v2.minilm.mesh.test"
-    assert route(world(tmp_path, "minilm/v2")) == b"1048576|90 00 v1.minilm.mesh.test"
-    assert route(world(tmp_path, "minilm/v1")) == b"1048576|10 01 v2.minilm.mesh.test"
-    assert route(world(tmp_path, "minilm/v1", "minilm/v2")) == route(world(tmp_path))
-    assert route(world(tmp_path, "minilm/v3", "other/v1", "no/no", "")) == route(world(tmp_path))
+    assert route(state(tmp_path)) == b"1048576|90 00 v1.minilm.mesh.test|10 01 v2.minilm.mesh.test"
+    assert route(state(tmp_path, "minilm/v2")) == b"1048576|90 00 v1.minilm.mesh.test"
+    assert route(state(tmp_path, "minilm/v1")) == b"1048576|10 01 v2.minilm.mesh.test"
+    assert route(state(tmp_path, "minilm/v1", "minilm/v2")) == route(state(tmp_path))
+    assert route(state(tmp_path, "minilm/v3", "other/v1", "no/no", "")) == route(state(tmp_path))
 
 
 def test_where_only_the_ejected_one_has_a_route_it_keeps_it_and_its_meaning(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_where_only_the_ejected_one_has_a_route_it_keeps_it_and_its_meaning(tmp_
         policy["models"]["minilm"]["versions"]["v2"]["server"] = "odd"
 
     for ejected in ((), ("minilm/v1",), ("minilm/v2",)):
-        found = world(tmp_path, *ejected, change=change)
+        found = state(tmp_path, *ejected, change=change)
         assert found.served["minilm"]["POST", "/embed"].action == "infer", "not what v2 means by it"
         assert route(found) == b"1048576|90 00 v1.minilm.mesh.test"
         assert route(found, "/odd") == b"1048576|10 01 v2.minilm.mesh.test"

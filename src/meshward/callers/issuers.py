@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshward.decide.claims import claim
+from meshward.decide.claims import attributes_of, claim
 from meshward.decide.types import Identity
 from meshward.oidc.issuer import KeyPlace, TrustedIssuer
 from meshward.oidc.profiles import load_profile
@@ -25,7 +25,7 @@ def identity_of(token: VerifiedToken, issuer: Issuer) -> Identity:
         subject=token.subject,
         groups=_groups(token, issuer.groups or load_profile(issuer.profile).groups),
         claims=token.claims,
-        attributes=_attributes(token, issuer),
+        attributes=attributes_of(issuer.attributes, token.claims),
         authenticated_at=_authenticated_at(token),
     )
 
@@ -36,15 +36,6 @@ def _groups(token: VerifiedToken, pointer: str | None) -> tuple[str, ...]:
     value = claim(token.claims, pointer)
     members = value if isinstance(value, list) else [value]
     return tuple(member for member in members if isinstance(member, str))
-
-
-def _attributes(token: VerifiedToken, issuer: Issuer) -> dict[str, str]:
-    """A source that starts with `/` points into the claims; any other is a constant."""
-    found = {
-        name: claim(token.claims, source) if source.startswith("/") else source
-        for name, source in issuer.attributes.items()
-    }
-    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def _authenticated_at(token: VerifiedToken) -> int | None:

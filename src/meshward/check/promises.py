@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
-from meshward.decide.decide import decide
+from meshward.decide.decide import Decider
 from meshward.decide.identities import identity_from_claims
 from meshward.decide.types import Decision, Permit, Request
 from meshward.kit.errors import Problem
@@ -32,12 +32,12 @@ def broken_promises(document: Document) -> list[Problem]:
     return [*_failed_tests(plan, document), *_broken_laws(plan, document)]
 
 
-def run_test(plan: Plan, test: Test) -> Decision:
-    """What `plan` decides in the case of `test`. A caller of whom nothing else is said has just logged in."""
+def run_test(decider: Decider, test: Test) -> Decision:
+    """What is decided in the case of `test`. A caller of whom nothing else is said has just logged in."""
     at = parse_instant(test.at) if test.at is not None else TEST_TIME
     source = ip_address(test.source) if test.source is not None else None
     request = Request(test.model, test.action, at, source, test.via)
-    return decide(plan, identity_from_claims(plan, test.who, at), request)
+    return decider.decide(identity_from_claims(decider.plan, test.who, at), request)
 
 
 def breaches(plan: Plan, law: Never) -> Iterator[tuple[Grant, list[Holding]]]:
@@ -66,8 +66,9 @@ def _is_excepted(grant: Grant, law: Never) -> bool:
 
 
 def _failed_tests(plan: Plan, document: Document) -> Iterator[Problem]:
+    decider = Decider(plan)
     for place, test in enumerate(document.policy.tests):
-        decision = run_test(plan, test)
+        decision = run_test(decider, test)
         actual = "permit" if isinstance(decision, Permit) else "denial"
         if actual != test.expect:
             message = f"this test expects a {test.expect} and gets a {actual}: {_why(decision)}"

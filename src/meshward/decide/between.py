@@ -8,23 +8,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from meshward.decide import reasons
-from meshward.decide.decide import decide
+from meshward.decide.decide import Decider
 from meshward.decide.types import Decision, Denial, Identity, Permit, Request
 from meshward.plan.ir import Plan, Route
 
 
 def decide_between(
-    permit: Permit, now: Plan, following: Plan, identity: Identity, request: Request, route: Route
+    permit: Permit, now: Decider, following: Decider, identity: Identity, request: Request, route: Route
 ) -> Decision:
     """`permit`, which `now` gave, if `following` gives it for the same `route` to the same identity.
 
     Else a denial that holds for no time: the switch takes milliseconds.
     """
-    model = following.models.get(request.model)
+    model = following.plan.models.get(request.model)
     same = model is not None and model.action_of(route.method, route.path) == request.action
-    if not same or not _known_alike(now, following, identity):
+    if not same or not _known_alike(now.plan, following.plan, identity):
         return _withheld(permit, request)
-    decision = decide(following, identity, request)
+    decision = following.decide(identity, request)
     if isinstance(decision, Permit):
         return permit if decision.holds_until is None else _sooner(permit, decision.holds_until)
     return replace(decision, holds_until=request.at)

@@ -26,6 +26,15 @@ def claim(claims: Mapping[str, object], key: str) -> object:
     return value
 
 
+def attributes_of(sources: Mapping[str, str], claims: Mapping[str, object]) -> dict[str, str]:
+    """The attributes that `claims` give, by name. A source that begins with `/` points into the claims, any other is
+    a constant; what is not there, or no text, gives none."""
+    found = {
+        name: claim(claims, source) if source.startswith("/") else source for name, source in sources.items()
+    }
+    return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
 def same_value(left: object, right: object) -> bool:
     """Equal in value and in type: neither 1 and True nor 1 and "1" are the same."""
     return type(left) is type(right) and left == right

@@ -18,9 +18,10 @@ from meshward.decide.clauses import (
     of_grant,
     same_clauses,
 )
-from meshward.decide.index import DecisionIndex, Subject, index_of
+from meshward.decide.index import DecisionIndex, Subject
 from meshward.decide.misses import nearest
 from meshward.decide.reasons import Reason
+from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Miss, Permit, Request
 from meshward.decide.wording import caller
 from meshward.kit.names import is_name
@@ -29,18 +30,44 @@ from meshward.plan.ir import Deny, Grant, Plan
 
 
 def decide(plan: Plan, identity: Identity, request: Request) -> Decision:
-    """Whether `identity` may do what `request` asks, under `plan`.
-
-    `request.model` and `request.via` are models' names, not aliases. Until the answer's `holds_until` the
-    same question has the same answer. Never raises: a fault is a denial that holds for no time at all.
-    """
+    """`Decider.decide`, for one question. Whoever asks more of one plan keeps its decider."""
     try:
-        return _decide(index_of(plan), identity, request)
+        decider = Decider(plan)
     except Exception:
-        permission = _permission(request)
-        return Denial(
-            permission, reasons.FAULT.code, reasons.FAULT.sentence, reasons.FAULT.remedy, (), (), request.at
-        )
+        return _fault(request)
+    return decider.decide(identity, request)
+
+
+class Decider:
+    """What one plan says, its rules arranged so that a decision reads few of them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._index = DecisionIndex(plan)
+
+    def decide(self, identity: Identity, request: Request) -> Decision:
+        """Whether `identity` may do what `request` asks.
+
+        `request.model` and `request.via` are models' names, not aliases. Until the answer's `holds_until` the
+        same question has the same answer. Never raises: a fault is a denial that holds for no time at all.
+        """
+        try:
+            return _decide(self._index, identity, request)
+        except Exception:
+            return _fault(request)
+
+    def roles(self, identity: Identity, at: int) -> frozenset[str]:
+        """The roles that `identity` holds at `at`."""
+        return self._index.roles.held(identity, at).roles
+
+    def memberships(self, identity: Identity) -> tuple[Membership, ...]:
+        """By which lines it holds them, those whose time is over included."""
+        return tuple(self._index.roles.memberships(identity))
+
+
+def _fault(request: Request) -> Denial:
+    fault = reasons.FAULT
+    return Denial(_permission(request), fault.code, fault.sentence, fault.remedy, (), (), request.at)
 
 
 def _decide(index: DecisionIndex, identity: Identity, request: Request) -> Decision:
@@ -130,8 +157,7 @@ def _not_granted(case: Case, roles: frozenset[str], times: list[int | None]) -> 
 
 def _only_conditions(miss: Miss, case: Case, roles: frozenset[str]) -> bool:
     grant = next(grant for grant in case.plan.grants if grant.id == miss.grant)
-    gives = case.model.name in grant.models.names and case.request.action in grant.actions
-    return gives and not roles.isdisjoint(grant.roles)
+    return grant.gives(case.model.name, case.request.action) and not roles.isdisjoint(grant.roles)
 
 
 def _refused(

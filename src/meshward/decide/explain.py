@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from meshward.decide import wording
-from meshward.decide.decide import decide
-from meshward.decide.index import index_of
+from meshward.decide.decide import Decider
 from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Permit, Request
 from meshward.kit.text import listed
@@ -38,8 +37,9 @@ class Explanation:
 def explain(plan: Plan, identity: Identity, request: Request) -> Explanation:
     """`decide`, with its grounds. `request.model` may be an alias."""
     request = replace(request, model=plan.aliases.get(request.model, request.model))
-    memberships = tuple(index_of(plan).roles.memberships(identity))
-    return Explanation(identity, request, decide(plan, identity, request), memberships, plan.digest)
+    decider = Decider(plan)
+    decision, memberships = decider.decide(identity, request), decider.memberships(identity)
+    return Explanation(identity, request, decision, memberships, plan.digest)
 
 
 def _lines(story: Explanation) -> Iterator[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from meshward.decide.claims import claim
+from meshward.decide.claims import attributes_of
 from meshward.decide.types import Identity
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.plan.ir import Issuer, Plan
+from meshward.plan.ir import Plan
 from meshward.policy.schema import As
 from meshward.policy.values import parse_instant
 
@@ -28,7 +28,7 @@ def identity_from_claims(plan: Plan, as_: As, at: int | None = None) -> Identity
         subject=as_.subject,
         groups=tuple(as_.groups),
         claims=as_.claims,
-        attributes=_attributes(issuer, as_.claims) | as_.attributes,
+        attributes=attributes_of(issuer.attributes if issuer else {}, as_.claims) | as_.attributes,
         workload=as_.workload,
         actors=(as_.actor,) if as_.actor is not None else (),
         authenticated_at=parse_instant(as_.authenticated) if as_.authenticated is not None else at,
@@ -44,12 +44,3 @@ def _known(name: str, names: Collection[str], kind: str) -> str:
             exit_code=Exit.USAGE,
         )
     return name
-
-
-def _attributes(issuer: Issuer | None, claims: dict[str, object]) -> dict[str, str]:
-    """An issuer's attributes: a pointer's value where it is a text, or the constant."""
-    found = {
-        name: claim(claims, source) if source.startswith("/") else source
-        for name, source in (issuer.attributes.items() if issuer else ())
-    }
-    return {name: value for name, value in found.items() if isinstance(value, str)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 
 from meshward.decide.roles import RoleBook
@@ -12,7 +12,6 @@ from meshward.policy.schema import Action
 Subject = tuple[str | None, str | None]
 """An issuer's name and its subject; one that is not known is named by no deny."""
 _Place = tuple[int, Grant]
-_KEPT = 8
 
 
 class DecisionIndex:
@@ -24,9 +23,8 @@ class DecisionIndex:
         self._grants: dict[tuple[str, Action], dict[str, list[_Place]]] = {}
         self._denies: dict[tuple[str, Action], list[Deny]] = {}
         self._denies_of: dict[Subject, list[Deny]] = defaultdict(list)
-        enforced = [deny for deny in plan.denies if not deny.shadow]
-        self._of_anybody = [deny for deny in enforced if deny.subjects is None]
-        for deny in enforced:
+        self._of_anybody = [deny for deny in plan.denies if deny.subjects is None]
+        for deny in plan.denies:
             for subject in deny.subjects or ():
                 self._denies_of[subject].append(deny)
 
@@ -46,35 +44,16 @@ class DecisionIndex:
     def denies(self, model: str, action: Action, subjects: list[Subject]) -> Iterator[Deny]:
         """The denies that speak of this permission, and of one of these subjects or of anybody."""
         for subject in subjects:
-            yield from (deny for deny in self._denies_of.get(subject, ()) if _speaks_of(deny, model, action))
+            yield from (deny for deny in self._denies_of.get(subject, ()) if deny.concerns(model, action))
         key = (model, action)
         if key not in self._denies:
-            self._denies[key] = [deny for deny in self._of_anybody if _speaks_of(deny, model, action)]
+            self._denies[key] = [deny for deny in self._of_anybody if deny.concerns(model, action)]
         yield from self._denies[key]
 
     def _grants_by_role(self, model: str, action: Action) -> dict[str, list[_Place]]:
         by_role: dict[str, list[_Place]] = defaultdict(list)
         for place, grant in enumerate(self.plan.grants):
-            if not grant.shadow and action in grant.actions and model in grant.models.names:
+            if grant.gives(model, action):
                 for role in grant.roles:
                     by_role[role].append((place, grant))
         return dict(by_role)
-
-
-def _speaks_of(deny: Deny, model: str, action: Action) -> bool:
-    names_model = deny.models is None or model in deny.models.names
-    return names_model and (deny.actions is None or action in deny.actions)
-
-
-_indexes: OrderedDict[int, DecisionIndex] = OrderedDict()
-
-
-def index_of(plan: Plan) -> DecisionIndex:
-    """The index of `plan`, kept for the last few plans. A plan is known by identity: it is never changed."""
-    index = _indexes.get(id(plan))
-    if index is not None and index.plan is plan:
-        return index
-    index = _indexes[id(plan)] = DecisionIndex(plan)
-    while len(_indexes) > _KEPT:
-        _indexes.popitem(last=False)
-    return index

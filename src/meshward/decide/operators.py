@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshward.decide.index import index_of
+from meshward.decide.roles import RoleBook
 from meshward.decide.types import Identity
 from meshward.plan.ir import Plan
 
@@ -18,7 +18,7 @@ def rights_of(plan: Plan, identity: Identity, at: int) -> frozenset[str]:
     """
     if identity.workload is not None or identity.actors:
         return frozenset()
-    held = index_of(plan).roles.held(identity, at).roles
+    held = RoleBook(plan.roles).held(identity, at).roles
     return frozenset(right for right, roles in plan.operators.items() if not held.isdisjoint(roles))
 
 

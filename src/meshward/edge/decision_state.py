@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from meshward.callers.issuers import trusted
 from meshward.callers.revocations import Revoked, load_revoked
 from meshward.callers.workloads import AUTHORITIES, Workloads
-from meshward.decide.index import index_of
+from meshward.decide.decide import Decider
 from meshward.edge.answers import rate_text
 from meshward.edge.instance_view import InstanceView, load_text
 from meshward.kit.errors import MeshwardError
@@ -42,22 +42,28 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class DecisionState:
-    plan: Plan
+    """`next`: between two revisions, what must permit as well."""
+
+    decider: Decider
     live: InstanceView
     issuers: tuple[TrustedIssuer, ...]
     served: Mapping[str, Mapping[tuple[str, str], Served]]  # model -> (method, path) -> what it is
     minter: TransactionTokenMinter
     workloads: Workloads
-    next: Plan | None = None
+    next: Decider | None = None
     revoked: Revoked = field(default_factory=Revoked)
+
+    @property
+    def plan(self) -> Plan:
+        return self.decider.plan
 
 
 def load(directory: Path) -> DecisionState:
-    """The world in `directory`, whole. Raises MeshwardError if any part of it cannot be used."""
+    """Everything in `directory`, whole. Raises MeshwardError if any part of it cannot be used."""
     try:
         live = load_text((directory / "live.json").read_text())
         plan = _plan(directory / "policy.json", live.policy)
-        following = _plan(directory / "next.json", live.until) if live.until else None
+        following = Decider(_plan(directory / "next.json", live.until)) if live.until else None
         revoked = load_revoked(directory)
     except ValidationError as error:
         raise _broken(f"a file is no policy ({error.error_count()} errors)") from None
@@ -67,7 +73,6 @@ def load(directory: Path) -> DecisionState:
         raise _broken("live.json belongs to another trust domain")
     _check_issuers(plan)
     _check_rates(plan)
-    index_of(plan)
     minter = TransactionTokenMinter(
         load_current(directory / "keys"),
         issuer=f"https://{plan.edge.hostname}",
@@ -77,7 +82,7 @@ def load(directory: Path) -> DecisionState:
     served = {name: dict(_served(model, live)) for name, model in plan.models.items()}
     issuers = tuple(map(trusted, plan.issuers.values()))
     workloads = Workloads(directory / AUTHORITIES, plan.trust_domain, plan.workloads)
-    return DecisionState(plan, live, issuers, served, minter, workloads, following, revoked)
+    return DecisionState(Decider(plan), live, issuers, served, minter, workloads, following, revoked)
 
 
 def _plan(path: Path, digest: str) -> Plan:

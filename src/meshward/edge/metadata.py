@@ -14,7 +14,7 @@ from meshward.kit.names import is_name
 from meshward.kit.wellknown import LOGIN, METADATA
 
 
-def document(path: str, world: DecisionState) -> bytes | None:
+def document(path: str, state: DecisionState) -> bytes | None:
     """The metadata that `path` asks for; None if that path is not one of a resource."""
     if not path.startswith(METADATA):
         return None
@@ -23,16 +23,16 @@ def document(path: str, world: DecisionState) -> bytes | None:
     if rest and (not rest.startswith("/m/") or not is_name(model)):
         return None
     metadata: dict[str, Any] = {
-        "resource": resource_of(world.live.origin, "m" if rest else "v1", model),
-        "authorization_servers": sorted(issuer.url for issuer in world.issuers),
+        "resource": resource_of(state.live.origin, "m" if rest else "v1", model),
+        "authorization_servers": sorted(issuer.url for issuer in state.issuers),
         "bearer_methods_supported": ["header"],
     }
-    if clients := login_clients(world):
+    if clients := login_clients(state):
         metadata[LOGIN] = clients
     return canonical_json(metadata).encode()
 
 
-def login_clients(world: DecisionState) -> dict[str, str]:
+def login_clients(state: DecisionState) -> dict[str, str]:
     """By issuer: the public client that `meshward login` uses there, as the policy's `login` says."""
-    issuers = world.plan.issuers.values()
+    issuers = state.plan.issuers.values()
     return {issuer.url: issuer.login_client for issuer in issuers if issuer.login_client is not None}

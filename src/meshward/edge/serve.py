@@ -37,9 +37,9 @@ def serve(directory: Path, heartbeat: Path | None, gid: int | None) -> None:
     """Serve RUN/decide (`directory`) until SIGTERM or SIGINT. Raises MeshwardError if it cannot start."""
     log_to(sys.stderr)
     signal.pthread_sigmask(signal.SIG_BLOCK, _RELOAD)  # kept until there is a handler for it
-    world = load(directory)
+    state = load(directory)
     with listening(directory / SOCKET, gid) as listener:
-        uvloop.run(_serve(directory, world, Heartbeat(heartbeat), listener))
+        uvloop.run(_serve(directory, state, Heartbeat(heartbeat), listener))
 
 
 @contextmanager
@@ -64,9 +64,9 @@ def listening(path: Path, gid: int | None) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _serve(directory: Path, world: DecisionState, sight: Heartbeat, listener: socket.socket) -> None:
-    trust = Trust(()).succeeded_by(world.issuers)
-    service = DecisionService(world, trust, sight)
+async def _serve(directory: Path, state: DecisionState, sight: Heartbeat, listener: socket.socket) -> None:
+    trust = Trust(()).succeeded_by(state.issuers)
+    service = DecisionService(state, trust, sight)
     reloader = Reloader(directory, service)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOAD)
@@ -112,14 +112,14 @@ class Reloader:
         while self._asked:
             self._asked = False
             try:
-                world = await asyncio.to_thread(load, self._directory)
+                state = await asyncio.to_thread(load, self._directory)
             except MeshwardError as error:
                 self._refuse(error)
             except Exception as error:
                 self._refuse(MeshwardError("MW2031", f"{type(error).__name__} while reading", ""))
             else:
-                self._service.adopt(world, self._service.trust.succeeded_by(world.issuers))
-                log.info("reloaded", revision=world.live.revision, policy=world.plan.digest)
+                self._service.adopt(state, self._service.trust.succeeded_by(state.issuers))
+                log.info("reloaded", revision=state.live.revision, policy=state.plan.digest)
 
     def _refuse(self, error: MeshwardError) -> None:
         self._service.refuse(error)

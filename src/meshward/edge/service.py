@@ -22,7 +22,6 @@ from meshward.callers.trust import Trust
 from meshward.callers.workloads import CertificateRefused
 from meshward.decide import reasons
 from meshward.decide.between import decide_between
-from meshward.decide.decide import decide
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Caller
@@ -72,19 +71,19 @@ class Question:
 
 
 class DecisionService:
-    """The application. A request uses the `world` and `trust` that it began with."""
+    """The application. A request uses the `state` and `trust` that it began with."""
 
-    def __init__(self, world: DecisionState, trust: Trust, sight: Heartbeat) -> None:
-        self.world = world
+    def __init__(self, state: DecisionState, trust: Trust, sight: Heartbeat) -> None:
+        self.state = state
         self.trust = trust
         self.refused: MeshwardError | None = None  # why the last reload was not adopted
         self.reloads = 0  # attempts since the start, adopted or not: tells a new refusal from an old one
         self._sight = sight
         self._whoami = WhoAmI()
 
-    def adopt(self, world: DecisionState, trust: Trust) -> None:
-        """Decide by `world` and `trust` from the next request on."""
-        self.world, self.trust, self.refused = world, trust, None
+    def adopt(self, state: DecisionState, trust: Trust) -> None:
+        """Decide by `state` and `trust` from the next request on."""
+        self.state, self.trust, self.refused = state, trust, None
         self.reloads += 1
 
     def refuse(self, error: MeshwardError) -> None:
@@ -103,7 +102,7 @@ class DecisionService:
             await _send(send, *await self.whoami(scope["headers"]))
         elif path == "/healthz":
             await _send(send, 200, [_JSON], self._health())
-        elif (metadata := document(path, self.world)) is not None:
+        elif (metadata := document(path, self.state)) is not None:
             await _send(send, 200, [_JSON, (b"cache-control", b"max-age=60")], metadata)
         else:
             await _send(send, 404, [])
@@ -117,39 +116,39 @@ class DecisionService:
 
     async def whoami(self, headers: list[tuple[bytes, bytes]]) -> tuple[int, answers.Headers, bytes]:
         """Who the bearer is to this edge; a whole answer, for nginx to pass on. Never raises."""
-        world, trust = self.world, self.trust
+        state, trust = self.state, self.trust
         request_id = dict(headers).get(b"x-mw-rid", b"").decode("ascii", "replace")
         try:
             question = read_question(headers)
             bearer = bearer_of(question.authorization)
-            return told(await self._whoami.answer(bearer, question.address, world, trust))
+            return told(await self._whoami.answer(bearer, question.address, state, trust))
         except (NoBearer, TokenRefused) as refusal:
-            return refused(_unauthenticated(refusal, trust, world.live.origin), request_id)
+            return refused(_unauthenticated(refusal, trust, state.live.origin), request_id)
         except Exception as error:
             return refused(_faulty(error), request_id)
 
     async def decide(self, question: Question) -> Answer:
         """1 can it be recorded, 2 who asks, 3 for which model and action, 4 may they, 5 the token."""
-        world, trust = self.world, self.trust
-        if world.plan.audit.on_blind == "block" and self._sight.is_blind(world.plan.audit.max_blind):
+        state, trust = self.state, self.trust
+        if state.plan.audit.on_blind == "block" and self._sight.is_blind(state.plan.audit.max_blind):
             return answers.blind()
-        resource = answers.resource_of(world.live.origin, question.front, question.model)
+        resource = answers.resource_of(state.live.origin, question.front, question.model)
         try:
-            caller = await _caller(question, world, trust)
+            caller = await _caller(question, state, trust)
         except (NoBearer, TokenRefused, CertificateRefused) as refusal:
             return _unauthenticated(refusal, trust, resource)
-        return _decided(caller, question, world, resource)
+        return _decided(caller, question, state, resource)
 
     def _health(self) -> bytes:
         """For the supervisor and `doctor`: which revision decides, and whether issuers' keys are there."""
         status = {
-            "revision": self.world.live.revision,
-            "policy": self.world.plan.digest,
-            "until": self.world.live.until,
-            "ejected": list(self.world.live.ejected),
-            "revoked": self.world.revoked.digest,
+            "revision": self.state.live.revision,
+            "policy": self.state.plan.digest,
+            "until": self.state.live.until,
+            "ejected": list(self.state.live.ejected),
+            "revoked": self.state.revoked.digest,
             "reloads": self.reloads,
-            "signs": self.world.minter.kid,
+            "signs": self.state.minter.kid,
             "keys": self.trust.ages(),
             "reload": None if self.refused is None else self.refused.message,
         }
@@ -211,14 +210,14 @@ def _require_one(question: Question) -> None:
         )
 
 
-async def _caller(question: Question, world: DecisionState, trust: Trust) -> Caller:
+async def _caller(question: Question, state: DecisionState, trust: Trust) -> Caller:
     """Step 2. Raises NoBearer, TokenRefused, CertificateRefused, KeysUnavailable."""
     _require_one(question)
     if question.verdict != "NONE" or question.certificate:
-        workload = world.workloads.verify(question.verdict, question.certificate, system_clock())
-        return Caller(Identity(workload=workload.name), workload, world.live.revision)
+        workload = state.workloads.verify(question.verdict, question.certificate, system_clock())
+        return Caller(Identity(workload=workload.name), workload, state.live.revision)
     token = await trust.verifier.verify(bearer_of(question.authorization))
-    return Caller(identity_of(token, world.plan.issuers[token.issuer]), token, world.live.revision)
+    return Caller(identity_of(token, state.plan.issuers[token.issuer]), token, state.live.revision)
 
 
 def _unauthenticated(
@@ -241,44 +240,44 @@ def _faulty(error: Exception) -> Answer:
     return answers.fault(500, "decision_fault")
 
 
-def _decided(caller: Caller, question: Question, world: DecisionState, resource: str) -> Answer:
+def _decided(caller: Caller, question: Question, state: DecisionState, resource: str) -> Answer:
     """Steps 3 to 5, for a verified identity: which model and action, may they, the token."""
     now = system_clock()
-    if world.revoked.hits(caller.identity, caller.token.token_id, now):
+    if state.revoked.hits(caller.identity, caller.token.token_id, now):
         return answers.revoked(caller, resource, now)
-    name = _model_name(world, question)
+    name = _model_name(state, question)
     if name is None:
         unknown = reasons.MODEL_UNKNOWN
         return answers.not_found(caller, unknown.code, unknown.sentence, unknown.remedy, now)
-    served = world.served[name].get((question.method, question.path))
+    served = state.served[name].get((question.method, question.path))
     if served is None:
         what, remedy = f"the model {name} has no such route", "look at the method and path"
         return answers.not_found(caller, "route_unknown", what, remedy, now, model=name)
     request = _request(name, served, question, int(now))
-    decision = decide(world.plan, caller.identity, request)
-    if isinstance(decision, Permit) and world.next is not None:
+    decision = state.decider.decide(caller.identity, request)
+    if isinstance(decision, Permit) and state.next is not None:
         route = Route(question.method, question.path)
-        decision = decide_between(decision, world.plan, world.next, caller.identity, request, route)
+        decision = decide_between(decision, state.decider, state.next, caller.identity, request, route)
     if isinstance(decision, Denial):
         if decision.reason == reasons.FAULT.code:
             log.error("decision fault", model=name, action=served.action)
             return answers.fault(500, "decision_fault")
         return answers.denied(caller, decision, name, served.action, resource, now)
-    return _permit(caller, decision, name, served, world, now)
+    return _permit(caller, decision, name, served, state, now)
 
 
-def _model_name(world: DecisionState, question: Question) -> str | None:
+def _model_name(state: DecisionState, question: Question) -> str | None:
     """A model's name; by /v1 also its aliases, which a path could not spell."""
     if len(question.model) > _MAX_NAME:
         return None
     name = (
-        world.plan.aliases.get(question.model, question.model) if question.front == "v1" else question.model
+        state.plan.aliases.get(question.model, question.model) if question.front == "v1" else question.model
     )
-    return name if name in world.plan.models else None
+    return name if name in state.plan.models else None
 
 
 def _permit(
-    caller: Caller, permit: Permit, name: str, served: Served, world: DecisionState, now: float
+    caller: Caller, permit: Permit, name: str, served: Served, state: DecisionState, now: float
 ) -> Answer:
     """Step 5: the Transaction Token, and with it everything that nginx needs."""
     transaction = Transaction(
@@ -287,16 +286,16 @@ def _permit(
         model=name,
         action=served.action,
         grant=permit.pays,
-        revision=world.live.revision,
+        revision=state.live.revision,
         roles=answers.shown_roles(permit.roles),
         proof=caller.token.proof,
         client=caller.token.client,
         expires_at=caller.token.expires_at,
         actors=caller.identity.actors,
     )
-    minted = world.minter.mint(transaction, now)
+    minted = state.minter.mint(transaction, now)
     return answers.permitted(
-        caller, permit, minted, served.route, world.plan.models[name], served.action, now
+        caller, permit, minted, served.route, state.plan.models[name], served.action, now
     )
 
 

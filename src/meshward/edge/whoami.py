@@ -13,8 +13,6 @@ from typing import Any
 
 from meshward.callers.issuers import identity_of
 from meshward.callers.trust import Trust
-from meshward.decide.decide import decide
-from meshward.decide.index import index_of
 from meshward.decide.types import Identity, Permit, Request
 from meshward.edge import answers
 from meshward.edge.answers import Answer, Headers
@@ -37,25 +35,25 @@ class WhoAmI:
         self._clock = clock
         self._turn = asyncio.Lock()
 
-    async def answer(self, bearer: Secret, address: str, world: DecisionState, trust: Trust) -> bytes:
+    async def answer(self, bearer: Secret, address: str, state: DecisionState, trust: Trust) -> bytes:
         """The JSON document. Raises TokenRefused, KeysUnavailable, and ValueError for an address that is none."""
         token = await trust.verifier.verify(bearer)
         source = ip_address(address)
-        identity = identity_of(token, world.plan.issuers[token.issuer])
+        identity = identity_of(token, state.plan.issuers[token.issuer])
         async with self._turn:
             at = int(self._clock())
             permits: list[Permit] = []
-            async for model, action in _breathing(world):
-                decision = decide(world.plan, identity, Request(model, action, at, source))
+            async for model, action in _breathing(state):
+                decision = state.decider.decide(identity, Request(model, action, at, source))
                 if isinstance(decision, Permit):
                     permits.append(decision)
-        return canonical_json(_told(identity, token, permits, at, world)).encode()
+        return canonical_json(_told(identity, token, permits, at, state)).encode()
 
 
-async def _breathing(world: DecisionState) -> AsyncIterator[tuple[str, Action]]:
+async def _breathing(state: DecisionState) -> AsyncIterator[tuple[str, Action]]:
     """Each model with each action that one of its routes means."""
     count = 0
-    for model, routes in world.served.items():
+    for model, routes in state.served.items():
         for action in sorted({served.action for served in routes.values()}):
             count += 1
             if count % _BREATH == 0:
@@ -64,21 +62,21 @@ async def _breathing(world: DecisionState) -> AsyncIterator[tuple[str, Action]]:
 
 
 def _told(
-    identity: Identity, token: VerifiedToken, permits: list[Permit], at: int, world: DecisionState
+    identity: Identity, token: VerifiedToken, permits: list[Permit], at: int, state: DecisionState
 ) -> dict[str, Any]:
-    revoked = world.revoked.hits(identity, token.token_id, at)
+    revoked = state.revoked.hits(identity, token.token_id, at)
     return {
         "identity": identity.name,
-        "issuer": world.plan.issuers[token.issuer].url,
+        "issuer": state.plan.issuers[token.issuer].url,
         "subject": identity.subject,
         "client": token.client,
         "groups": list(identity.groups),
         "attributes": dict(identity.attributes),
-        "roles": sorted(index_of(world.plan).roles.held(identity, at).roles),
+        "roles": sorted(state.decider.roles(identity, at)),
         "permissions": [] if revoked else [_permission(permit) for permit in permits],
         "revoked": revoked,
         "expires_at": token.expires_at,
-        "revision": world.live.revision,
+        "revision": state.live.revision,
     }
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from meshward.plan.ir import Member, Plan
-from meshward.plan.permissions import covers, unconditional
+from meshward.plan.permissions import barred
 from meshward.policy.schema import ACTIONS, Action
 
 _NONE: frozenset[str] = frozenset()
@@ -43,12 +43,7 @@ class Entitlements:
     def grants(self, role: str, action: Action, model: str) -> tuple[str, ...]:
         """The grants by which `role` holds it, in the policy's order."""
         return tuple(
-            grant.id
-            for grant in self._plan.grants
-            if not grant.shadow
-            and role in grant.roles
-            and action in grant.actions
-            and model in grant.models.names
+            grant.id for grant in self._plan.grants if role in grant.roles and grant.gives(model, action)
         )
 
 
@@ -68,13 +63,4 @@ def _by_role(plan: Plan) -> dict[tuple[str, Action], frozenset[str]]:
         for role in grant.roles if not grant.shadow else ():
             for action in grant.actions:
                 given[role, action].add(grant.models.names)
-    return {key: _NONE.union(*sets) - _barred(plan, *key) for key, sets in given.items()}
-
-
-def _barred(plan: Plan, role: str, action: Action) -> frozenset[str]:
-    barring = [deny for deny in plan.denies if unconditional(deny)]
-    return frozenset(
-        model
-        for model in (plan.models if barring else ())
-        if any(covers(d, model, action, role) for d in barring)
-    )
+    return {key: _NONE.union(*sets) - barred(plan, *key) for key, sets in given.items()}

@@ -181,6 +181,10 @@ class Grant:
     on_request: OnRequest | None
     shadow: bool
 
+    def gives(self, model: str, action: Action) -> bool:
+        """Whether this permission is one of its own, whoever asks and when. In shadow it gives nothing."""
+        return not self.shadow and action in self.actions and model in self.models.names
+
 
 @dataclass(frozen=True, slots=True)
 class Deny:
@@ -194,6 +198,11 @@ class Deny:
     when: Condition | None
     expires: int | None
     shadow: bool
+
+    def concerns(self, model: str, action: Action) -> bool:
+        """Whether it speaks of this permission, whoever asks and when. In shadow it speaks of nothing."""
+        named = self.models is None or model in self.models.names
+        return not self.shadow and named and (self.actions is None or action in self.actions)
 
 
 @dataclass(frozen=True, slots=True)

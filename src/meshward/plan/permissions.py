@@ -40,34 +40,26 @@ def holdings(plan: Plan) -> Iterator[Holding]:
 
 def holdings_of(plan: Plan, grant: Grant) -> Iterator[Holding]:
     """What `grant` gives, by model, action and role."""
-    if grant.shadow:
-        return
-    barring = [deny for deny in plan.denies if unconditional(deny)]
-    for model in sorted(grant.models.names):
-        for action in ACTIONS:
-            for role in grant.roles if action in grant.actions else ():
-                if not any(covers(deny, model, action, role) for deny in barring):
-                    yield Holding(model, action, role, grant)
+    for action in ACTIONS if not grant.shadow else ():
+        for role in grant.roles if action in grant.actions else ():
+            for model in sorted(grant.models.names - barred(plan, role, action)):
+                yield Holding(model, action, role, grant)
+
+
+def barred(plan: Plan, role: str, action: Action) -> frozenset[str]:
+    """The models that denies without subjects, conditions and expiry refuse to every holder of `role`."""
+    barring = [deny for deny in plan.denies if _always_bars(deny, role)]
+    models = plan.models if barring else ()
+    return frozenset(model for model in models if any(deny.concerns(model, action) for deny in barring))
 
 
 def always_denied(plan: Plan, model: str, action: Action, role: str) -> bool:
     """Whether a deny without subjects, conditions and expiry refuses this to every holder of `role`."""
-    return any(unconditional(deny) and covers(deny, model, action, role) for deny in plan.denies)
+    return any(_always_bars(deny, role) and deny.concerns(model, action) for deny in plan.denies)
 
 
-def unconditional(deny: Deny) -> bool:
-    """Whether `deny` holds for everybody whom it names, at any time."""
+def _always_bars(deny: Deny, role: str) -> bool:
+    """Whether `deny` holds for everybody who has `role`, at any time."""
     same = deny.models is not None and deny.models.same
-    return (
-        not deny.shadow and deny.subjects is None and deny.when is None and deny.expires is None and not same
-    )
-
-
-def covers(deny: Deny, model: str, action: Action, role: str) -> bool:
-    """Whether `deny` speaks of this role's use of this model."""
-    named = deny.models is None or model in deny.models.names
-    return (
-        named
-        and (deny.actions is None or action in deny.actions)
-        and (deny.roles is None or role in deny.roles)
-    )
+    named = deny.roles is None or role in deny.roles
+    return named and not same and (deny.subjects, deny.when, deny.expires) == (None, None, None)
