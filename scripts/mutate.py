@@ -46,17 +46,9 @@ MODULES = (
     "decide.operators",
     "check.promises",
 )
-_KEPT_PLANS = "which plans are kept prepared changes how fast an answer is, not the answer"
 _ISSUER = "plan.issuers[_known(as_.issuer, plan.issuers, 'issuer')] if as_.issuer is not None else"
 _OR_APART = "_is_excepted(grant, law) or set(law.roles).isdisjoint(grant.roles)"
 EQUIVALENT: dict[str, str] = {
-    "decide.index.module: 8 -> 7": _KEPT_PLANS,
-    "decide.index.index_of: index is not None and index.plan is plan -> index is not None": (
-        "a kept index keeps its plan, so that no other has its id"
-    ),
-    "decide.index.index_of: index.plan is plan -> index.plan is not plan": _KEPT_PLANS,
-    "decide.index.index_of: len(_indexes) > _KEPT -> len(_indexes) >= _KEPT": _KEPT_PLANS,
-    "decide.index.index_of: False -> True": _KEPT_PLANS,
     "decide.between._known_alike: identity.issuer or '' -> identity.issuer": "no issuer is called None, nor ''",
     "decide.between._known_alike: identity.workload or '' -> identity.workload": "no workload is called so, either",
     f"decide.identities.identity_from_claims: {_ISSUER} None -> {_ISSUER} False": "no issuer by another name",

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 from clause_between import BETWEEN, BetweenRow
 from clause_callers import CALLER_ROWS
@@ -33,11 +34,12 @@ from clause_world import NOON, Expected, Row, document_of, given, grant, plan_of
 from meshward.check.promises import breaches, broken_promises
 from meshward.decide.between import decide_between
 from meshward.decide.claims import ABSENT, claim, same_value
-from meshward.decide.decide import decide
+from meshward.decide.decide import Decider, decide
 from meshward.decide.hours import next_change, within
 from meshward.decide.identities import identity_from_claims
 from meshward.decide.operators import rights_of, suffice
 from meshward.decide.persons import is_person
+from meshward.decide.reasons import FAULT
 from meshward.decide.types import Decision, Identity, Permit, Request
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Hours, Route
@@ -70,7 +72,9 @@ def check_between(row: BetweenRow) -> None:
     identity, request = Identity(**row.who), Request("m", "infer", NOON)
     permit = decide(now, identity, request)
     assert isinstance(permit, Permit)
-    decision = decide_between(permit, now, following, identity, request, Route("POST", "/run"))
+    decision = decide_between(
+        permit, Decider(now), Decider(following), identity, request, Route("POST", "/run")
+    )
     assert _told(decision) == row.expected, decision
     assert decision.permission == "m.infer"
 
@@ -81,6 +85,26 @@ def check_five_misses() -> None:
     decision = decide(plan_of(rules), Identity(issuer="i", groups=("staff",)), Request("m", "infer", NOON))
     assert not isinstance(decision, Permit)
     assert [miss.grant for miss in decision.misses] == ["g0", "g1", "g2", "g3", "g4"]
+
+
+def check_roles() -> None:
+    """Which roles are held, and by which lines: those whose time is over are told as well."""
+    lines = [{"issuer": "i", "group": "staff"}, {"issuer": "i", "subject": "s", "until": "2024-01-01"}]
+    decider = Decider(plan_of({"roles": {"staff": lines}}))
+    identity = Identity(issuer="i", subject="s", groups=("staff",))
+    assert decider.roles(identity, NOON) == {"staff"}
+    assert {each.lasts(NOON) for each in decider.memberships(identity)} == {True, False}
+
+
+def check_faults() -> None:
+    """A plan that cannot be read, or a request that cannot, is a denial: nothing is raised, nothing permitted."""
+    identity, request = Identity(issuer="i", groups=("staff",)), Request("m", "infer", NOON)
+    nothing: Any = None
+    for decision in (
+        decide(nothing, identity, request),
+        decide(plan_of({}), nothing, request),
+    ):
+        assert (decision.permission, _told(decision).verdict) == ("m.infer", FAULT.code)
 
 
 def check_person(issuer: str | None, claims: dict[str, object], expected: bool | None) -> None:
@@ -169,6 +193,8 @@ def _checks() -> Iterator[tuple[str, Callable[[], None]]]:
     for row in ROWS:
         yield row.id, partial(check_row, row)
     yield "misses-five", check_five_misses
+    yield "roles-and their lines", check_roles
+    yield "fault-of plan or caller", check_faults
     for between in BETWEEN:
         yield f"between-{between.case}", partial(check_between, between)
     for case, *person in PERSONS:
