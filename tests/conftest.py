@@ -32,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--long", action="store_true", help="kill an apply 200 times, not 12; rotate each key 20 times, not 6"
     )
     parser.addoption(
+        "--update-goldens",
+        action="store_true",
+        help="tests/golden: take what comes of each case as its golden, delete what nothing makes",
+    )
+    parser.addoption(
         "--report", action="store_true", help="print the conformance table: role x model x action x route"
     )
 
