@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from meshward.apply import transaction, vendor_validation
+from meshward.apply.mesh import Running
 from meshward.apply.revisions import STAGED, Revision
 from meshward.kit.errors import Exit, MeshwardError, run_all
 
@@ -41,13 +43,17 @@ def test_whatever_goes_wrong_leads_back_and_is_recorded(
 ) -> None:
     switcher, refused = Switcher(fault), list[str]()
     revisions = SimpleNamespace(refuse=lambda _, why: refused.append(why))
-    mesh: Any = SimpleNamespace(switcher=lambda: switcher, revisions=revisions, unsettled=False)
+    unknown: Any = None
+    runs = Running(unknown, unknown, unknown, unsettled=True)
+    mesh: Any = SimpleNamespace(switcher=lambda: switcher, revisions=revisions, running=runs)
+    mesh.swap = lambda running: setattr(mesh, "running", running)
     monkeypatch.setattr(transaction, "_renamed", lambda *_: None)
     switch: Any = SimpleNamespace(new=None, old=None)
     with pytest.raises(MeshwardError) as told:
         transaction._carry_out(mesh, switch, REVISION, lambda _: None)
     assert switcher.went_back == 1 and len(refused) == 1 and says in refused[0]
     assert told.value.exit_code is Exit.HOP_REFUSED and says in told.value.message
+    assert mesh.running == replace(runs, unsettled=False), "the way back was confirmed"
 
 
 def test_a_judge_that_hangs_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
-"""The running mesh of this machine: which revision stands at every hop, and what it takes to change a hop.
+"""The running mesh of this machine: what runs at every hop, and what it takes to change a hop.
 
-Whatever changes it takes its turn first: `transaction` (a policy), `revoke`, `renew`.
+What runs is one value, `Running`: whoever reads it reads all of it as of one moment. Whatever changes it takes its turn
+first (`transaction`, `revoke`, `keys`, `traffic`) and puts the next value in its place by `swap`, and by nothing else.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -34,29 +37,50 @@ PATIENCE = 20.0  # seconds to wait for one's turn
 log = structlog.get_logger(__name__)
 
 
-class Mesh:
-    """To be changed from threads beside the supervisor's loop, inside `turn`.
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs at every hop. `settings` is the program that nginx runs.
 
-    `settings` is the program that nginx runs. `unsettled`: a way back was not confirmed, so the same policy is to be
-    applied again.
+    `unsettled`: a way back was not confirmed, so the same policy is to be applied again.
     """
 
-    def __init__(
-        self, machine: Machine, live: LiveRevision, settings: EdgeSettings, counters: Counters
-    ) -> None:
-        self.machine = machine
-        self.live = live
-        self.settings = settings
-        self.counters = counters
-        self.guards = Guards(machine)
-        self.drains = Drains(self.guards)
-        self.revisions = Revisions(machine.state.path)
-        self.changes = Changes(machine.run.changes)
-        self.unsettled = False
+    live: LiveRevision
+    settings: EdgeSettings
+    counters: Counters
+    unsettled: bool = False
+
+
+class Mesh:
+    """To be changed from threads beside the supervisor's loop, inside `turn`."""
+
+    def __init__(self, machine: Machine, running: Running) -> None:
+        self.machine: Final = machine
+        self.guards: Final = Guards(machine)
+        self.drains: Final = Drains(self.guards)
+        self.revisions: Final = Revisions(machine.state.path)
+        self.changes: Final = Changes(machine.run.changes)
+        self._running = running
         self.walks = Walks(machine.state.path)
         self.ill: Mapping[str, str] = {}  # `<model>/<version>` that `health` ejected, and why
         self._turn = threading.Lock()
+        self._holder: int | None = None  # the thread whose turn it is
         self._supervisor: SupervisorHandle | None = None
+
+    @property
+    def running(self) -> Running:
+        """As of now. Who needs more than one thing of it reads it once."""
+        return self._running
+
+    @property
+    def live(self) -> LiveRevision:
+        """The revision that runs."""
+        return self._running.live
+
+    def swap(self, running: Running) -> None:
+        """From now on this runs. Only whoever has the turn may say so: another thread's word is a fault of ours."""
+        if self._holder != threading.get_ident():
+            raise RuntimeError("what runs was to be swapped without the turn")
+        self._running = running
 
     def attach(self, supervisor: SupervisorHandle) -> None:
         """From now on there are processes to change. Before, nothing can be."""
@@ -70,11 +94,13 @@ class Mesh:
         """
         if not self._turn.acquire(timeout=PATIENCE):
             raise conflict("another change is being applied", "Try again when it is done.")
+        self._holder = threading.get_ident()
         try:
             self.require_running()
             self.changes.require_still()
             yield
         finally:
+            self._holder = None
             self._turn.release()
 
     def require_running(self) -> None:

@@ -53,7 +53,8 @@ def validate(mesh: Mesh, switch: Switch, say: Say) -> None:
 
 
 def _rendered(mesh: Mesh, new: LiveRevision) -> Switch:
-    old, issue = mesh.live, mesh.issue()
+    running, issue = mesh.running, mesh.issue()
+    old = running.live
     starts = [guard for guard in new.guards() if guard not in old.guards()]
     stays = [guard for guard in new.guards() if guard in old.guards()]
     for key, slot in starts:
@@ -65,7 +66,8 @@ def _rendered(mesh: Mesh, new: LiveRevision) -> Switch:
 
     stops = tuple(guard for guard in old.guards() if guard not in new.guards())
     files = {guard: mesh.guards.render(new, guard, issue) for guard in starts}
-    return Switch(side(old, mesh.settings), side(new, settings_for(mesh.settings, new.plan)), files, stops)
+    settings = settings_for(running.settings, new.plan)
+    return Switch(side(old, running.settings), side(new, settings), files, stops)
 
 
 def _has(plan: Plan, key: str) -> bool:

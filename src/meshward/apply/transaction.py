@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from meshward.apply.counters import Counters
 from meshward.apply.edge_hop import save_facts
 from meshward.apply.keys.renew import WEB, put_edge
 from meshward.apply.local import is_ours
 from meshward.apply.local_paths import LOCAL
-from meshward.apply.mesh import Mesh, conflict
+from meshward.apply.mesh import Mesh, Running, conflict
 from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
@@ -78,7 +79,7 @@ def apply(mesh: Mesh, document: Document, wish: ApplyRequest, say: Say) -> Outco
         if wish.afar:
             require_nothing_of_this_machine(mesh.live.policy, policy, is_ours)
         plan = resolve(policy)
-        if plan.digest == mesh.live.plan.digest and not mesh.unsettled:
+        if plan.digest == mesh.live.plan.digest and not mesh.running.unsettled:
             return Outcome(mesh.live.revision, None, time.monotonic() - began)
         change = compare(mesh.live.plan, plan)  # 3
         _require_reviewed(change, wish)
@@ -146,8 +147,15 @@ def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None
             log.exception("apply_fault", revision=revision.number)
         say("going back")
         _refuse(mesh, [*_named_back(mesh, switch), *switcher.back(switch)], revision, error)
-    mesh.live, mesh.settings, mesh.unsettled = switch.new.live, switch.new.settings, False
+    mesh.swap(_after(switch.new, mesh.running.counters))
     _write_down(mesh)
+
+
+def _after(new: Rendering, before: Counters) -> Running:
+    """What runs when `new` has been accepted."""
+    counters = before.accepting(new.live.plan.digest, new.live.slots)
+    counters = replace(counters, revision=new.live.revision, generation=before.generation)
+    return Running(new.live, new.settings, counters)
 
 
 def _renamed(mesh: Mesh, switch: Switch, side: Rendering) -> None:
@@ -170,7 +178,7 @@ def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: Exception
     why = _why(error)
     mesh.revisions.refuse(revision, why)
     log.error("refused", revision=revision.number, why=why, lacking=lacking)
-    mesh.unsettled = bool(lacking)
+    mesh.swap(replace(mesh.running, unsettled=bool(lacking)))
     if lacking:
         raise MeshwardError(
             "MW3022",
@@ -192,14 +200,12 @@ def _why(error: Exception) -> str:
 
 def _write_down(mesh: Mesh) -> None:
     """For people and for the next start. The revision is what its record says, whatever becomes of these."""
-    machine, live = mesh.machine, mesh.live
-    counters = mesh.counters.accepting(live.plan.digest, live.slots)
-    mesh.counters = replace(counters, revision=live.revision, generation=mesh.counters.generation)
+    machine, running = mesh.machine, mesh.running
     with suppress(OSError):
-        mesh.counters.save(machine.state.path)
-        save_facts(machine.state.path, mesh.settings)
-        save_instance(machine, live)
-        write_atomic(machine.state.path / "policy.json", to_json(live.policy))
+        running.counters.save(machine.state.path)
+        save_facts(machine.state.path, running.settings)
+        save_instance(machine, running.live)
+        write_atomic(machine.state.path / "policy.json", to_json(running.live.policy))
 
 
 def _unrecorded(error: OSError) -> MeshwardError:

@@ -37,7 +37,7 @@ from meshward.apply.keys.credentials import watch_credentials
 from meshward.apply.keys.schedule import keep_current
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.local_paths import LOCAL
-from meshward.apply.mesh import Mesh
+from meshward.apply.mesh import Mesh, Running
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocation_store import load_revocations
@@ -180,7 +180,7 @@ def _prepared(place: Machine, policy: Policy, plan: Plan, revision: Revision) ->
     settings = edge_settings(plan, run, cache, module, workers, nginx)
     write_edge(settings, authority, revoked, Owner(place.edge), str(counters.generation), counters.epoch, web)
     judge_edge(place.layout, run.edge_dir / "nginx.conf")
-    mesh = Mesh(place, live, settings, counters)
+    mesh = Mesh(place, Running(live, settings, counters))
     _write_guards(place, mesh.guards, live, Issue(authority, keys, revoked))
     write_decision(live, keys, revoked, run, Owner(place.decide), place.edge)
     write_authorities(authority, run, Owner(place.decide))

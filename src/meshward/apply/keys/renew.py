@@ -10,6 +10,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -50,7 +51,7 @@ def renew_edge(mesh: Mesh, issue: Issue, *stems: str) -> None:
     """
     plan, run = mesh.live.plan, mesh.machine.run
     put_edge(mesh, plan, issue, *stems)
-    generation = mesh.counters.generation
+    generation = mesh.running.counters.generation
     mesh.supervisor.arrival("the edge", lambda: _edge_lacks(run, plan, generation))
 
 
@@ -61,13 +62,14 @@ def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
     """
     run, owner = mesh.machine.run, Owner(mesh.machine.edge)
     content = {stem: _edge_certificate(stem, stem in stems, plan, issue, run) for stem in (WEB, CLIENT)}
-    generation = mesh.counters.renewed().generation
+    counters = mesh.running.counters.renewed()
+    generation = counters.generation
     for stem, each in content.items():
         file = run.edge_dir / "certs" / f"{stem}.{generation}.pem"
         owner.write(file, each)
         _require_loadable(file)
-    mesh.counters = mesh.counters.renewed()
-    mesh.counters.save(mesh.machine.state.path)
+    mesh.swap(replace(mesh.running, counters=counters))
+    counters.save(mesh.machine.state.path)
     # Clients first: they may not know who issued it.
     save_roots(mesh.machine, plan, content[WEB], besides=True)
     owner.write(run.edge_dir / "generation", str(generation))
@@ -158,7 +160,7 @@ def _reload_edge(mesh: Mesh, root_pem: str) -> None:
         return
     owner.write(file, root_pem)
     try:
-        Program(mesh.machine).switch(mesh.settings, mesh.supervisor)
+        Program(mesh.machine).switch(mesh.running.settings, mesh.supervisor)
     except MeshwardError:
         owner.write(file, before)
         raise

@@ -122,11 +122,12 @@ def _illnesses(mesh: Mesh, live: LiveRevision, keys: Iterable[str]) -> dict[str,
 def _enforce(mesh: Mesh, seen: LiveRevision, out: Mapping[str, str]) -> None:
     """Nothing happens where another revision stands by now: the next look is at that one."""
     with mesh.turn():
-        before = mesh.live
+        running = mesh.running
+        before = running.live
         if before.revision != seen.revision or before.slots != seen.slots:
             return
         Deciding(mesh.machine).eject(frozenset(out), mesh.supervisor)
-        mesh.live = replace(before, ejected=frozenset(out))
+        mesh.swap(replace(running, live=replace(before, ejected=frozenset(out))))
         for key in sorted(out.keys() - before.ejected):
             mesh.note(INSTANCE, "eject", version=key, why=out[key])
         for key in sorted(before.ejected - out.keys()):

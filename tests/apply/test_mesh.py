@@ -1,0 +1,97 @@
+"""What runs has one owner: one value, put in place of another by whoever has the turn, and by nobody else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from meshward.apply.changes import Changes
+from meshward.apply.counters import Counters
+from meshward.apply.mesh import Mesh, Running
+from meshward.kit.errors import MeshwardError
+
+UNKNOWN: Any = None
+BEFORE = Running(UNKNOWN, UNKNOWN, Counters(revision=1))
+AFTER = replace(BEFORE, counters=Counters(revision=2))
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Mesh:
+    made: Any = Mesh(SimpleNamespace(state=SimpleNamespace(path=tmp_path), run=_Run(tmp_path)), BEFORE)  # type: ignore[arg-type]
+    made.attach(SimpleNamespace(stopping=False))
+    return made  # type: ignore[no-any-return]
+
+
+class _Run:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.changes = path / "changes.log"
+
+
+def test_whoever_has_the_turn_swaps_all_of_it_at_once(mesh: Mesh) -> None:
+    seen = mesh.running
+    with mesh.turn():
+        mesh.swap(AFTER)
+    assert mesh.running is AFTER and seen is BEFORE, "who read it before reads on what was then"
+
+
+def test_nobody_swaps_it_without_the_turn(mesh: Mesh) -> None:
+    with pytest.raises(RuntimeError, match="without the turn"):
+        mesh.swap(AFTER)
+    with mesh.turn():
+        pass
+    with pytest.raises(RuntimeError, match="without the turn"):
+        mesh.swap(AFTER)  # it had the turn, and has it no more
+    assert mesh.running is BEFORE
+
+
+def test_another_ones_turn_is_nobodys_leave(mesh: Mesh) -> None:
+    """A thread that takes no turn while another one has it would write over what that one puts in place."""
+    with mesh.turn():
+        assert isinstance(_in_a_thread(lambda: mesh.swap(AFTER)), RuntimeError)
+        assert mesh.running is BEFORE
+        mesh.swap(AFTER)
+    assert mesh.running is AFTER
+
+
+def test_a_turn_that_was_not_given_is_no_leave(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(_: object) -> None:
+        raise MeshwardError("MW3072", "no more")
+
+    monkeypatch.setattr(Changes, "require_still", lost)
+    with pytest.raises(MeshwardError), mesh.turn():
+        raise AssertionError("the turn was given")
+    with pytest.raises(RuntimeError):
+        mesh.swap(AFTER)
+
+
+def test_a_part_of_it_cannot_be_changed(mesh: Mesh) -> None:
+    running: Any = mesh.running
+    for name in ("live", "settings", "counters", "unsettled"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(running, name, None)
+    with pytest.raises(AttributeError):
+        mesh.running = AFTER  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        mesh.live = UNKNOWN  # type: ignore[misc]
+
+
+def _in_a_thread(work: Callable[[], None]) -> BaseException | None:
+    raised = list[BaseException]()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    return raised[0] if raised else None
