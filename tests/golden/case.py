@@ -92,12 +92,13 @@ def pretty(value: Any, indent: int = 0) -> str:
     line = json.dumps(value, sort_keys=True, ensure_ascii=False)
     if len(line) + indent <= _WIDTH or not value or not isinstance(value, dict | list):
         return line
-    pad, opening, closing = " " * (indent + 2), *("{}" if isinstance(value, dict) else "[]")
+    pad = "\n" + " " * (indent + 2)
     if isinstance(value, dict):
         inside = [f"{json.dumps(key)}: {pretty(value[key], indent + 2)}" for key in sorted(value)]
     else:
         inside = [pretty(item, indent + 2) for item in value]
-    return f"{opening}\n{pad}" + f",\n{pad}".join(inside) + f"\n{' ' * indent}{closing}"
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}{pad}" + f",{pad}".join(inside) + f"\n{' ' * indent}{closing}"
 
 
 def plain_json(value: Any) -> Any:

@@ -8,7 +8,7 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from typing import Any
 from meshward.apply.hop_files import edge_files, edge_settings
 from meshward.apply.revisions import Revision, Revisions
 from meshward.audit.join import arrange
-from meshward.callers.revocations import Revoked
+from meshward.callers.revocations import Revoked, edge_text
 from meshward.callers.revocations import save_text as revoked_text
 from meshward.cli.main import app
 from meshward.edge.decision_state import load
@@ -30,6 +30,7 @@ from meshward.oidc import verify
 from meshward.oidc.refusal import KeysUnavailable, Reason, TokenRefused
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import to_json
+from meshward.policy.schema import Policy
 from meshward.runtime.place.directories import Run
 from meshward.runtime.place.instance_file import Guarded
 from meshward.runtime.supervise.report import PartReport, Phase
@@ -63,13 +64,16 @@ def plan(case: Case, _: Path) -> Files:
 
 
 def edge(case: Case, _: Path) -> Files:
-    """Plan -> nginx's program. Of the script only what is written before it: the rest is a file of ours."""
+    """Plan -> what nginx reads. Of its script only what is written before it: the rest is a file of ours."""
     nginx = tuple(case.given.get("nginx", ()))
     cache, module = Path("/dev/shm/mw"), "/usr/lib/nginx/modules/ngx_http_js_module.so"
     settings = edge_settings(resolve(case.policy()), _RUN, cache, module, 1, nginx)
     files = edge_files(replace(settings, slots=_SLOTS))
-    head = files["meshward.js"].decode().partition("\n")[0]
-    return {"nginx.conf": files["nginx.conf"].decode(), "meshward.js.head": _lines(head)}
+    return {
+        "nginx.conf": files["nginx.conf"].decode(),
+        "meshward.js.head": _lines(files["meshward.js"].decode().partition("\n")[0]),
+        "revoked": edge_text(Revoked(**case.given.get("revoked", {}))),
+    }
 
 
 def guard(case: Case, _: Path) -> Files:
@@ -89,46 +93,60 @@ def guard_change(files: Files) -> Files:
 
 def command(case: Case, directory: Path) -> Files:
     """A verb, run in a directory with the case's policy and, where there was one before, a state that ran it."""
+    (directory / "policy").mkdir(exist_ok=True)
     for source in case.sources():
-        (directory / "policy").mkdir(exist_ok=True)
-        (directory / "policy" / Path(source.name).name).write_bytes(source.data)
+        (directory / "policy" / source.name).write_bytes(source.data)
     if case.has("before.yaml"):
-        revisions, policy = Revisions(directory / "state"), case.policy("before.yaml")
-        (directory / "state").mkdir()
-        digest = resolve(policy).digest
-        revision = Revision(7, "staged", digest, 6, "root", NOW - 60, "")
-        revisions.stage(policy, revision)
-        revisions.accept(revision)
+        _ran(case.policy("before.yaml"), directory / "state")
     out, err = io.StringIO(), io.StringIO()
-    arguments = [str(word) for word in case.given.get("run", _RUN_BY[case.seam])]
     with contextlib.chdir(directory), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            app([*arguments], exit_on_error=False, print_error=True)
-            code: object = None
-        except SystemExit as ended:
-            code = ended.code
+        code = _exit_of(case.given.get("run", _RUN_BY[case.seam]))
     errors = f"--- stderr\n{err.getvalue()}" if err.getvalue() else ""
     return {"said.txt": f"{out.getvalue()}{errors}--- exit {code}\n"}
 
 
+def _ran(policy: Policy, state: Path) -> None:
+    """A state in which `policy` was accepted as revision 7."""
+    state.mkdir()
+    revisions = Revisions(state)
+    revision = Revision(7, "staged", resolve(policy).digest, 6, "root", NOW - 60, "")
+    revisions.stage(policy, revision)
+    revisions.accept(revision)
+
+
+def _exit_of(arguments: Sequence[str]) -> object:
+    try:
+        app([*arguments], exit_on_error=False)
+    except SystemExit as ended:
+        return ended.code
+    return None
+
+
 def decision(case: Case, directory: Path) -> Files:
     """What nginx asks -> the headers that it is answered. Who asks is given, not verified."""
-    given, policy = case.given, case.policy()
-    (directory / "policy.json").write_text(to_json(policy))
-    (directory / "revocations.json").write_text(revoked_text(Revoked(**given.get("revoked", {}))))
+    given = case.given
+    _write_decision_state(case.policy(), Revoked(**given.get("revoked", {})), directory)
+    heartbeat = Heartbeat(directory / "none" if given.get("blind") else None)
+    trust: Any = SimpleNamespace(verifier=_Verifier(given), expected="https://sso.test")
+    service = DecisionService(load(directory), trust, heartbeat)
+    status, headers = asyncio.run(service.answer(_question(given)))
+    return {
+        "answer.txt": _lines(
+            str(status), *(_header(name.decode(), value.decode()) for name, value in headers)
+        )
+    }
+
+
+def _write_decision_state(policy: Policy, revoked: Revoked, directory: Path) -> None:
     keys = [
         f"{model}/{version}" for model, each in sorted(policy.models.items()) for version in each.versions
     ]
     slots = {key: f"{slot:02d}" for slot, key in enumerate(keys)}
     view = InstanceView(7, policy.trust_domain, "https://models.test", slots, "", "")
+    (directory / "policy.json").write_text(to_json(policy))
     (directory / "live.json").write_text(save_text(view))
+    (directory / "revocations.json").write_text(revoked_text(revoked))
     load_or_create(directory / "keys")
-    heartbeat = Heartbeat(directory / "none" if given.get("blind") else None)
-    trust: Any = SimpleNamespace(verifier=_Verifier(given), expected="https://sso.test")
-    service = DecisionService(load(directory), trust, heartbeat)
-    status, headers = asyncio.run(service.answer(_question(given)))
-    told = [_header(name.decode(), value.decode()) for name, value in headers]
-    return {"answer.txt": "\n".join([f"{status}", *told, ""])}
 
 
 def _question(given: dict[str, Any]) -> list[tuple[bytes, bytes]]:
