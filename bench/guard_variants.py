@@ -20,7 +20,7 @@ from bench.sides import Sides
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import GuardIdentity, render
 from meshward.targets.envoy.listener import GuardSettings
-from meshward.targets.envoy.projection import project
+from meshward.targets.envoy.projection import GuardPart, guard_view
 from meshward.targets.envoy.wire import JWT_RESOURCE, LIMIT, RBAC
 from meshward.tokens.key_store import load as load_keys
 from meshward.tokens.txn import Transaction, TransactionTokenMinter
@@ -120,7 +120,7 @@ def _bootstraps(both: Sides) -> dict[str, tuple[Json, Any]]:
 
 def _static(both: Sides) -> Json:
     """The full guard with everything inline, as the vendor judges it; it logs, and is wherever `@PLACE@` is put."""
-    view = project(both.whole.plan, both.guarded.model, both.guarded.version)
+    view = guard_view(both.whole.plan, GuardPart(both.guarded.model, both.guarded.version))
     authority, keys = both.whole.authority, load_keys(both.whole.state / "keys")
     svid = authority.issue(
         SpiffeId(view.trust_domain, f"/model/{view.model}"), view.dns_name, datetime.now(UTC)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from meshward.apply.hop_files import Owner, edge_files, edge_settings, rates
+from meshward.apply.hop_files import Owner, edge_files, edge_settings
 from meshward.apply.live_revision import origin
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.runtime.place.directories import Run
 from meshward.runtime.place.identities import Identity
+from meshward.targets.nginx.projection import rates
 
 
 def plan_of(**over: object) -> Plan:

@@ -18,7 +18,7 @@ from meshward.plan.ir import CachePolicy, Edge, Grant, Limits, Model, Plan, Rate
 from meshward.targets.envoy.capabilities import CAPABILITIES
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, render
 from meshward.targets.envoy.listener import GuardSettings
-from meshward.targets.envoy.projection import GuardedRoute, Net, project
+from meshward.targets.envoy.projection import GuardedRoute, GuardPart, Net, guard_view
 from meshward.targets.envoy.readback import Report, differences, read_report
 from meshward.targets.envoy.rules import route_configuration
 
@@ -69,7 +69,7 @@ def plan(*grants: Grant) -> Plan:
 
 
 def test_a_version_is_projected_with_its_own_parts() -> None:
-    projected = project(plan(grant("g", {"m"}, Rate(60, 60))), "m", "v2")
+    projected = guard_view(plan(grant("g", {"m"}, Rate(60, 60))), GuardPart("m", "v2"))
     assert projected.dns_name == "v2.m.td.test"
     assert projected.upstream == "unix:/run/v2.sock"
     assert projected.issuer == "https://edge.test"
@@ -86,11 +86,14 @@ def test_only_what_concerns_this_model_and_is_enforced_is_in_it() -> None:
     """A guard whose part did not change must not change: other models' grants leave no trace."""
     rate = Rate(1, 1)
     some = plan(grant("free", {"m"}), grant("other", {"n"}, rate), grant("shadow", {"m"}, rate, shadow=True))
-    assert project(some, "m", "v1") == project(plan(), "m", "v1")
+    assert guard_view(some, GuardPart("m", "v1")) == guard_view(plan(), GuardPart("m", "v1"))
 
 
 def test_health_is_asked_only_where_there_is_something_to_choose() -> None:
-    two, no_route = project(plan(), "m", "v1"), version("v1", health=None, replicas=("unix:/r.sock",))
+    two, no_route = (
+        guard_view(plan(), GuardPart("m", "v1")),
+        version("v1", health=None, replicas=("unix:/r.sock",)),
+    )
     assert two.health == "/health" and two.upstreams == ("unix:/run/v1.sock",)
     for versions, health, servers in (
         ((version("v1"),), None, 1),
@@ -98,7 +101,7 @@ def test_health_is_asked_only_where_there_is_something_to_choose() -> None:
         ((no_route, version("v2")), None, 2),
     ):
         models = {"m": dataclasses.replace(plan().models["m"], versions=versions)}
-        projected = project(dataclasses.replace(plan(), models=models), "m", "v1")
+        projected = guard_view(dataclasses.replace(plan(), models=models), GuardPart("m", "v1"))
         assert (projected.health, len(projected.upstreams)) == (health, servers)
 
 
@@ -109,7 +112,7 @@ def test_one_server_without_alternative_is_rendered_as_plainly_as_ever() -> None
 
 def test_an_unknown_version_is_an_error() -> None:
     with pytest.raises(KeyError):
-        project(plan(), "m", "v3")
+        guard_view(plan(), GuardPart("m", "v3"))
 
 
 def rendered(upstream: str = "unix:/run/m.sock", directory: str = "/run/g", **changes: Any) -> GuardFiles:
@@ -260,7 +263,7 @@ def test_every_capability_says_how_or_why() -> None:
 
 
 def test_what_the_table_claims_of_revocations_is_what_the_rules_say() -> None:
-    rules = str(route_configuration(project(plan(), "m", "v1", ["okta:eve"], ["bot"]), 10))
+    rules = str(route_configuration(guard_view(plan(), GuardPart("m", "v1", ["okta:eve"], ["bot"])), 10))
     named = {
         Feature.REVOKED_SUBJECT: "okta:eve" in rules,
         Feature.REVOKED_AGENT: "/agent/bot" in rules,

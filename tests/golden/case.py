@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from meshward.plan.features import Feature
 from meshward.policy.parse import Source, parse
 from meshward.policy.schema import Policy
 
@@ -117,7 +118,9 @@ def plain_json(value: Any) -> Any:
 
 
 def _key(key: Any) -> str:
-    """A route, which is a key of the plan, as the policy spells it."""
+    """A route or a feature, which are keys of the plan, as people spell them."""
+    if isinstance(key, Feature):
+        return key.title
     return key if isinstance(key, str) else f"{key.method} {key.path}"
 
 

@@ -36,7 +36,7 @@ from meshward.runtime.place.instance_file import Guarded
 from meshward.runtime.supervise.report import PartReport, Phase
 from meshward.targets.envoy.files import GuardIdentity, render
 from meshward.targets.envoy.listener import GuardSettings
-from meshward.targets.envoy.projection import project
+from meshward.targets.envoy.projection import GuardPart, guard_view
 from meshward.targets.envoy.resources import SentKey
 from meshward.tokens.key_store import load_or_create
 from meshward.trace.story import Story
@@ -78,7 +78,7 @@ def edge(case: Case, _: Path) -> Files:
 
 def guard(case: Case, _: Path) -> Files:
     """Plan -> the files of the guard of m/v1."""
-    view = project(resolve(case.policy()), "m", "v1", case.given.get("revoked", ()))
+    view = guard_view(resolve(case.policy()), GuardPart("m", "v1", case.given.get("revoked", ())))
     sent = SentKey(Secret("the server's key"), "the key's edition") if view.credential else None
     identity = GuardIdentity("the chain\n", Secret("the private key\n"), "the roots\n", [_TOKEN_KEY], sent)
     files = render(view, GuardSettings(str(_RUN.guard_dir(0))), identity)

@@ -181,53 +181,6 @@ def test_nothing_is_proven_of_no_path() -> None:
         unenforced({}, LOCAL[1:])
 
 
-MESH_CAN = (Feature.CALLER, Feature.TRANSACTION_TOKEN, Feature.PERMISSION, Feature.ROUTES, Feature.ROTATION)
-MESH: Table = table(WHY, *(each for each in ON_PATHS if each not in MESH_CAN))
-"""A third target in its whole: mutual TLS, a token's signature and audience per path; no revocation, no rates."""
-
-
-def local_with(hop: Hop) -> list[Path]:
-    """This machine's paths with `hop` in front of the guard, as a sidecar in its pod, or in its place."""
-    client, workload, operator = LOCAL
-    edge, decision, guard = client.hops
-    return [
-        replace(client, hops=(edge, decision, hop, guard)),
-        replace(workload, hops=(hop, guard)),
-        operator,
-    ]
-
-
-def test_a_mesh_in_front_of_the_guard_may_leave_what_the_others_enforce() -> None:
-    needs = asked(Feature.REQUEST_RATE, Feature.ROLES, Feature.MAX_BODY, Feature.TIMEOUT)
-    assert unenforced(needs, local_with(Hop("sidecar", MESH))) == []
-
-
-def test_a_mesh_in_place_of_the_guard_is_refused_for_what_only_the_guard_enforced() -> None:
-    client, workload, operator = LOCAL
-    sidecar = Hop("sidecar", MESH)
-    paths = [
-        replace(client, hops=(*client.hops[:2], sidecar)),
-        replace(workload, hops=(sidecar,)),
-        operator,
-    ]
-    needs = asked(Feature.REQUEST_RATE, Feature.ROLES, Feature.MAX_BODY, Feature.TIMEOUT)
-    assert codes(unenforced(needs, paths)) == [Feature.TIMEOUT.code], "what the edge cannot is asked for"
-    assert unenforced(asked(Feature.REQUEST_RATE), paths) == []
-
-
-def test_a_mesh_without_mutual_tls_is_no_door() -> None:
-    open_door = Hop("sidecar", table(WHY, Feature.CALLER, base=MESH))
-    client, workload, operator = LOCAL
-    paths = [
-        replace(client, hops=(*client.hops[:2], open_door)),
-        replace(workload, hops=(open_door,)),
-        operator,
-    ]
-    problems = unenforced({}, paths)
-    assert set(codes(problems)) == {Feature.CALLER.code}
-    assert any("`workload -> sidecar`" in problem.message for problem in problems)
-
-
 def test_who_enforces_what_on_this_machine() -> None:
     """Written by hand from what the tests of the real proxies show; a table that claims more, or less, differs."""
     client = LOCAL[0]
@@ -248,7 +201,8 @@ def test_who_enforces_what_on_this_machine() -> None:
 
 
 def test_the_residue_of_a_hop_is_what_is_asked_and_it_does_not_do() -> None:
-    left = residue(MESH, (Feature.CALLER, Feature.ROLES, Feature.REQUEST_RATE))
+    weak = table(WHY, Feature.ROLES, Feature.REQUEST_RATE, Feature.TIMEOUT)
+    left = residue(weak, (Feature.CALLER, Feature.REQUEST_RATE, Feature.ROLES))
     assert [each.feature for each in left] == [Feature.ROLES, Feature.REQUEST_RATE]
     assert all(each.support == WHY for each in left)
 

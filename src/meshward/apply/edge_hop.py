@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from meshward.apply.hop_files import Owner, edge_files, rates
+from meshward.apply.hop_files import Owner, edge_files
 from meshward.apply.vendor_validation import judge_edge
 from meshward.kit.durable import write_atomic
 from meshward.plan.ir import Plan
 from meshward.runtime.machine import Machine
 from meshward.runtime.supervise.handle import SupervisorHandle, refused
+from meshward.targets.nginx.projection import EdgeView, edge_view
 from meshward.targets.nginx.settings import EdgeSettings
 
 FILE = "program.json"
@@ -24,38 +25,13 @@ COST = "may lose requests on idle HTTP/1.1 connections (seen: 5, at 300/s over 1
 _CANDIDATE = "nginx.next.conf"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What of a program a policy can change."""
-
-    listen_host: str
-    listen_port: int
-    hostname: str
-    rates: tuple[str, ...]
-    max_body: int  # bytes; the largest of any model
-    longest_timeout: int  # seconds
+def facts(settings: EdgeSettings) -> EdgeView:
+    return EdgeView(**{field.name: getattr(settings, field.name) for field in fields(EdgeView)})
 
 
-def facts_of(plan: Plan) -> Facts:
-    """The least program that serves `plan`."""
-    models = plan.models.values()
-    return Facts(
-        plan.edge.host,
-        plan.edge.port,
-        plan.edge.hostname,
-        rates(plan),
-        max(model.max_body for model in models),
-        max(model.timeout for model in models),
-    )
-
-
-def facts(settings: EdgeSettings) -> Facts:
-    return Facts(**{field.name: getattr(settings, field.name) for field in fields(Facts)})
-
-
-def grown(before: Facts, plan: Plan) -> Facts:
+def grown(before: EdgeView, plan: Plan) -> EdgeView:
     """The least that serves `plan` and all that `before` did, except another listener or host name."""
-    needed = facts_of(plan)
+    needed = edge_view(plan)
     return replace(
         needed,
         rates=tuple(sorted({*before.rates, *needed.rates})),
@@ -66,13 +42,14 @@ def grown(before: Facts, plan: Plan) -> Facts:
 
 def settings_for(settings: EdgeSettings, plan: Plan) -> EdgeSettings:
     """`settings`, grown for `plan`."""
-    after = grown(facts(settings), plan)
-    return replace(settings, **{field.name: getattr(after, field.name) for field in fields(Facts)})
+    return replace(settings, **asdict(grown(facts(settings), plan)))
 
 
-def reload_reasons(before: Facts, after: Facts) -> tuple[str, ...]:
+def reload_reasons(before: EdgeView, after: EdgeView) -> tuple[str, ...]:
     """Why nginx must be reloaded, in sentences; empty: it need not be."""
-    pairs = ((field.name, getattr(before, field.name), getattr(after, field.name)) for field in fields(Facts))
+    pairs = (
+        (field.name, getattr(before, field.name), getattr(after, field.name)) for field in fields(EdgeView)
+    )
     return tuple(f"{name}: {_shown(old)} -> {_shown(new)}" for name, old, new in pairs if old != new)
 
 
@@ -80,11 +57,11 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
-def load_facts(state: Path) -> Facts | None:
+def load_facts(state: Path) -> EdgeView | None:
     """Of the program that nginx runs, or ran last; None where that is not known."""
     try:
         value = json.loads((state / FILE).read_text())
-        return Facts(**{**value, "rates": tuple(value["rates"])})
+        return EdgeView(**{**value, "rates": tuple(value["rates"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

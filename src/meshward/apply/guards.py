@@ -23,8 +23,9 @@ from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.counts import CLUSTERS_PATH, COUNTS_PATH, Counts, read_counts, read_illness
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, bootstrap, changing, render
 from meshward.targets.envoy.listener import GuardSettings
-from meshward.targets.envoy.projection import GuardView, project
+from meshward.targets.envoy.projection import GuardPart, GuardView
 from meshward.targets.envoy.readback import DUMP_PATHS, STATS_PATH, Report, differences, read_report
+from meshward.targets.envoy.target import GUARD
 from meshward.targets.envoy.wire import CREDENTIAL
 from meshward.tokens.keys import SigningKeys
 
@@ -218,7 +219,8 @@ class Guards:
     def _view(self, live: LiveRevision, guard: Guard, issue: Issue | None) -> GuardView:
         model, version = guard[0].split("/")
         revoked = issue.revoked if issue else Revoked()
-        return project(live.plan, model, version, tuple(revoked.subjects), tuple(revoked.agents))
+        part = GuardPart(model, version, tuple(revoked.subjects), tuple(revoked.agents))
+        return GUARD.project(live.plan, part).enforced
 
     def _settings(self, guard: Guard) -> GuardSettings:
         return GuardSettings(str(self._machine.run.guard_dir(guard[1])))

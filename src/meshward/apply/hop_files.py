@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +31,7 @@ from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import GuardFiles
 from meshward.targets.nginx.program import SCRIPT, render
+from meshward.targets.nginx.projection import edge_view
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.tokens.key_store import save_current
 from meshward.tokens.keys import SigningKeys
@@ -64,11 +65,8 @@ def edge_settings(
     plan: Plan, run: Run, cache: Path, module: str, workers: int, nginx: tuple[int, ...] = ()
 ) -> EdgeSettings:
     """The edge's program for `plan`, as nginx of version `nginx` knows it: what of it only a reload can change."""
-    models = plan.models.values()
     return EdgeSettings(
-        listen_host=plan.edge.host,
-        listen_port=plan.edge.port,
-        hostname=plan.edge.hostname,
+        **asdict(edge_view(plan)),
         run_dir=str(run.edge_dir),
         decision_socket=str(run.decide_socket),
         control_socket=str(run.control_socket),
@@ -76,21 +74,12 @@ def edge_settings(
         guard_socket=str(run.path / "guards" / "{slot}" / "guard.sock"),
         root_bundle=str(run.edge_dir / "certs" / "root.pem"),
         module=module,
-        rates=rates(plan),
         slots=SLOTS,
-        max_body=max(model.max_body for model in models),
-        longest_timeout=max(model.timeout for model in models),
         workers=workers,
         cold_rate=COLD_RATE,
         cold_burst=COLD_BURST,
         keepalive_min_timeout=nginx >= KEEPALIVE_MIN_TIMEOUT,
     )
-
-
-def rates(plan: Plan) -> tuple[str, ...]:
-    """Every rate that a decision may name, in nginx's spelling."""
-    limits = [grant.limits.requests for grant in plan.grants if grant.limits and grant.limits.requests]
-    return tuple(sorted({f"{rate.count}r/{'s' if rate.seconds == 1 else 'm'}" for rate in limits}))
 
 
 def edge_files(settings: EdgeSettings) -> Mapping[str, bytes]:
@@ -133,10 +122,9 @@ def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: Iden
     own_directory(run.path / "guards", mode=0o711)
     reclaim(run.guard_dir(slot), owner.identity)
     directory = own_directory(run.guard_dir(slot), uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
-    xds = owner.readable(directory / "xds")
-    for name, content in given.xds.items():
-        owner.write(xds / f"{name}.json", content)
-    owner.write(directory / "guard.json", given.bootstrap)
+    owner.readable(directory / "xds")
+    for name, content in given.by_path.items():
+        owner.write(directory / name, content)
 
 
 def write_decision(

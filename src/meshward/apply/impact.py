@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from meshward.apply.counters import load_counters
-from meshward.apply.edge_hop import COST, facts_of, grown, load_facts, reload_reasons
+from meshward.apply.edge_hop import COST, grown, load_facts, reload_reasons
 from meshward.apply.slots import assign_slots
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run, State, run_path
 from meshward.targets.envoy.files import bootstrap, changing
 from meshward.targets.envoy.listener import GuardSettings
-from meshward.targets.envoy.projection import project
+from meshward.targets.envoy.projection import GuardPart
+from meshward.targets.envoy.target import GUARD
 from meshward.targets.envoy.wire import CREDENTIAL
+from meshward.targets.nginx.projection import edge_view
 
 _DECISION = ("policy.json", "live.json")
 _ANY_KEY = ({"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "any", "x": "any", "y": "any"},)
@@ -64,7 +66,7 @@ def footprint(old: Plan | None, new: Plan, state: State) -> Footprint:
             hops.append(Touched(f"guard of {key}", files))
     if old is not None:
         stops = [key for key in _keys(old) if key not in slots]
-        before = load_facts(state.path) or facts_of(old)
+        before = load_facts(state.path) or edge_view(old)
         reasons = reload_reasons(before, grown(before, new))
     if reasons:
         hops.append(Touched("edge", ("nginx.conf",)))
@@ -76,7 +78,7 @@ def _guard_files(old: Plan | None, new: Plan, key: str, slot: int, run: Run) -> 
     if old is None or key not in _keys(old):
         return None
     settings = GuardSettings(str(run.guard_dir(slot)))
-    views = [project(plan, *key.split("/")) for plan in (old, new)]
+    views = [GUARD.project(plan, GuardPart(*key.split("/"))).enforced for plan in (old, new)]
     if len({bootstrap(view, settings) for view in views}) > 1:
         return None
     before, after = (changing(view, settings, _ANY_KEY) for view in views)

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from meshward.edge.capabilities import CAPABILITIES as DECISION
 from meshward.plan.coverage import Hop, Path, Way
 from meshward.plan.features import Can, Feature, NotYet, Table
-from meshward.targets.envoy.capabilities import CAPABILITIES as GUARD
-from meshward.targets.nginx.capabilities import CAPABILITIES as EDGE
+from meshward.targets.envoy.target import GUARD
+from meshward.targets.nginx.target import EDGE
 
 INSTANCE: Table = MappingProxyType(
     {
@@ -23,10 +23,10 @@ INSTANCE: Table = MappingProxyType(
         Feature.UNKNOWN_KEY: NotYet("`up` does not know this key"),
     }
 )
-_GUARD = Hop("guard", GUARD)
+_GUARD = Hop("guard", GUARD.table)
 
 LOCAL: tuple[Path, ...] = (
-    Path("client", Way.WHOLE, (Hop("edge", EDGE), Hop("decision service", DECISION), _GUARD)),
+    Path("client", Way.WHOLE, (Hop("edge", EDGE.table), Hop("decision service", DECISION), _GUARD)),
     Path("workload", Way.ROUND, (_GUARD,)),
     Path("operator", Way.BESIDE, (Hop("instance", INSTANCE),)),
 )

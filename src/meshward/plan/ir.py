@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
+from meshward.plan.features import ALWAYS, Requires
 from meshward.policy.schema import Action, Capture, Profile
 from meshward.policy.servers import GENERATED
 
@@ -261,6 +262,8 @@ class Plan:
     audit: Audit
     digest: str  # of the policy's canonical content; names the revision's content
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+    # What a path must enforce, and which keys of the policy ask for it.
+    requires: Requires = field(default_factory=lambda: ALWAYS)
 
     def version(self, model: str, name: str) -> Version:
         """Raises KeyError for an unknown one."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from meshward.kit.canonical import digest
 from meshward.plan import ir, issuers, models, rules
+from meshward.plan.requirements import requirements
 from meshward.policy import schema, values
 from meshward.policy.servers import server_kinds
 
@@ -38,6 +39,7 @@ def resolve(policy: schema.Policy) -> ir.Plan:
         audit=_audit(policy.audit),
         digest=digest(policy.model_dump(mode="json", by_alias=True)),
         credentials=_by_name(policy.credentials, models.credential),
+        requires=requirements(policy),
     )
 
 

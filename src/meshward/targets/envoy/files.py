@@ -37,6 +37,12 @@ class GuardFiles:
     twin: bytes = field(repr=False)
     versions: Mapping[str, str]
 
+    @property
+    def by_path(self) -> Mapping[str, bytes]:
+        """What the guard reads, by path below its directory."""
+        watched = {f"xds/{stem}.json": content for stem, content in self.xds.items()}
+        return {**watched, "guard.json": self.bootstrap}
+
 
 def render(view: GuardView, settings: GuardSettings, identity: GuardIdentity) -> GuardFiles:
     """Every file of one guard. Raises MeshwardError for an upstream or a key that a guard cannot use."""

@@ -69,15 +69,20 @@ class GuardView:
         return f"spiffe://{self.trust_domain}/model/{self.model}"
 
 
-def project(
-    plan: Plan, model: str, version: str, revoked: Sequence[str] = (), agents: Sequence[str] = ()
-) -> GuardView:
-    """The guard of `version` of `model`, closed to the subjects `revoked` and the `agents` (the policy's names).
+@dataclass(frozen=True, slots=True)
+class GuardPart:
+    """Which guard: that of `version` of `model`, closed to the subjects `revoked` and the `agents` (policy's names)."""
 
-    Raises KeyError for an unknown version.
-    """
-    entry = plan.models[model]
-    deployed = {each.name: each for each in entry.versions}[version]
+    model: str
+    version: str
+    revoked: Sequence[str] = ()
+    agents: Sequence[str] = ()
+
+
+def guard_view(plan: Plan, part: GuardPart) -> GuardView:
+    """What the guard for `part` enforces. Raises KeyError for an unknown version."""
+    model, entry = part.model, plan.models[part.model]
+    deployed = plan.version(model, part.version)
     routes = (
         GuardedRoute(route.method, route.path, f"{model}.{action}")
         for route, action in deployed.routes.items()
@@ -86,7 +91,7 @@ def project(
         trust_domain=plan.trust_domain,
         issuer=f"https://{plan.edge.hostname}",
         model=model,
-        version=version,
+        version=part.version,
         dns_name=deployed.dns_name,
         routes=tuple(sorted(routes)),
         nets=tuple(sorted(net for grant in plan.grants if (net := _net(grant, model)))),
@@ -94,8 +99,8 @@ def project(
         timeout=entry.timeout,
         max_body=entry.max_body,
         callers=(f"spiffe://{plan.trust_domain}/edge",),
-        revoked=tuple(sorted(revoked)),
-        revoked_agents=tuple(sorted(str(agent_id(plan.trust_domain, name)) for name in agents)),
+        revoked=tuple(sorted(part.revoked)),
+        revoked_agents=tuple(sorted(str(agent_id(plan.trust_domain, name)) for name in part.agents)),
         replicas=deployed.replicas,
         health=_health(entry, deployed),
         credential=deployed.credential is not None,
