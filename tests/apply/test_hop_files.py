@@ -71,9 +71,15 @@ def test_only_rates_come_from_grants() -> None:
     plan = plan_of(
         issuers={"x": {"profile": "oidc", "issuer": "https://x.test", "audience": "a"}},
         roles={"r": [{"issuer": "x", "group": "g"}]},
-        grants=[grant("a", "600/min"), grant("b", "5/s"), grant("c", "600/min")],
+        grants=[
+            grant("a", "600/min"),
+            grant("b", "5/s"),
+            grant("c", "600/min"),
+            grant("d", "10/hour"),
+            grant("e", "9/day"),
+        ],
     )
-    assert rates(plan) == ("5r/s", "600r/m")
+    assert rates(plan) == ("5r/s", "600r/m"), "an hour or a day is not nginx's to count, and no minute either"
 
 
 def test_origin_leaves_the_default_port_out() -> None:

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meshward.apply.sources import read_policy
-from meshward.plan.ir import Plan, Route
+from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
+from meshward.policy.values import Route
 from tests.conformance import world
 from tests.stack import policies
 from tests.stack.inside import Inside, knock

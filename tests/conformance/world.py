@@ -9,7 +9,8 @@ from typing import Any
 
 from meshward.decide.decide import decide
 from meshward.decide.types import Identity, Permit, Request
-from meshward.plan.ir import Plan, Route
+from meshward.plan.ir import Plan
+from meshward.policy.values import Route
 from tests.stack import policies
 
 KIND = {

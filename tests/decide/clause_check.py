@@ -42,8 +42,8 @@ from meshward.decide.persons import is_person
 from meshward.decide.reasons import FAULT
 from meshward.decide.types import Decision, Identity, Permit, Request
 from meshward.kit.errors import MeshwardError
-from meshward.plan.ir import Hours, Route
 from meshward.policy.schema import As
+from meshward.policy.values import Hours, Route
 
 ROWS: tuple[Row, ...] = (*GRANT_ROWS, *DENY_ROWS, *CALLER_ROWS)
 

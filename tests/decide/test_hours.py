@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshward.decide.hours import next_change, within
-from meshward.plan.ir import Hours
+from meshward.policy.values import Hours
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"]
 YEAR = 366 * 86400

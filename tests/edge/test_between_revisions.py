@@ -18,9 +18,10 @@ from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge.decision_state import load
 from meshward.edge.instance_view import save_text
 from meshward.kit.errors import MeshwardError
-from meshward.plan.ir import Plan, Route
+from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
+from meshward.policy.values import Route
 from meshward.tokens.key_store import load_or_create
 from tests.edge.mesh import LIVE, POLICY
 

@@ -14,7 +14,8 @@ from guard_pki import Authority, Signer
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.features import ON_PATHS, Can, Cannot, Feature, NotYet
-from meshward.plan.ir import CachePolicy, Edge, Grant, Limits, Model, Plan, Rate, Route, Selector, Version
+from meshward.plan.ir import CachePolicy, Edge, Grant, Limits, Model, Plan, Selector, Version
+from meshward.policy.values import Rate, Route
 from meshward.targets.envoy.capabilities import CAPABILITIES
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, render
 from meshward.targets.envoy.listener import GuardSettings

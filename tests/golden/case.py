@@ -20,6 +20,7 @@ import yaml
 from meshward.plan.features import Feature
 from meshward.policy.parse import Source, parse
 from meshward.policy.schema import Policy
+from meshward.policy.urls import UnixSocket, Url
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -106,6 +107,8 @@ def plain_json(value: Any) -> Any:
     """`value` of dataclasses, sets and networks as JSON has it."""
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, UnixSocket | Url):
+        return str(value)
     if is_dataclass(value):
         return {field.name: plain_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -121,7 +124,7 @@ def _key(key: Any) -> str:
     """A route or a feature, which are keys of the plan, as people spell them."""
     if isinstance(key, Feature):
         return key.title
-    return key if isinstance(key, str) else f"{key.method} {key.path}"
+    return str(key)
 
 
 def settle(case: Case, files: Mapping[str, str], update: bool) -> list[str]:

@@ -7,10 +7,11 @@ from ipaddress import ip_network
 import pytest
 from plan_policies import BASE, changed
 
-from meshward.plan.ir import Hours, Member, Plan, Rate, Route, Selector
+from meshward.plan.ir import Member, Plan, Selector
 from meshward.plan.permissions import always_denied, holdings, permissions
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import ACTIONS, Policy
+from meshward.policy.values import Hours, Rate, Route
 
 DAY = 86400
 END_OF_JUNE = 1814400000  # 2027-07-01T00:00:00Z

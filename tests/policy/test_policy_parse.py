@@ -17,9 +17,9 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "policy.yaml"
 def test_the_example_is_a_good_policy():
     document = read(EXAMPLE.read_text())
     assert document.lints == ()
-    assert document.policy.grants[1].expires == "2027-06-30"
-    assert document.policy.roles["contractor"][0].until == "2027-03-31"
-    assert document.policy.tests[5].at == "2026-11-23 10:00"
+    assert document.policy.grants[1].expires.text == "2027-06-30"
+    assert document.policy.roles["contractor"][0].until.text == "2027-03-31"
+    assert document.policy.tests[5].at.text == "2026-11-23 10:00"
 
 
 def test_our_example_is_the_reference(shared_data: Path):
@@ -133,7 +133,7 @@ def test_several_files_are_one_policy():
     )
     assert list(document.policy.models) == ["m", "n"]
     assert [grant.id for grant in document.policy.grants] == ["g", "h"]
-    assert (document.policy.edge.hostname, document.policy.edge.listen) == ("a.b", "127.0.0.1:1")
+    assert (document.policy.edge.hostname, document.policy.edge.listen.text) == ("a.b", "127.0.0.1:1")
     assert str(document.positions.at(("models", "n"))) == "1.yaml:3:3"
     assert str(document.positions.at(("grants", 1))) == "3.yaml:2:3"
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshward.policy.urls import Url, is_forbidden_host, is_loopback, parse_server_url, parse_url
-from meshward.policy.values import Unreadable
+from meshward.policy.grammar import Unreadable, parse_server_url, parse_url
+from meshward.policy.urls import UnixSocket, Url, is_forbidden_host, is_loopback
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("unix:/run/models/minilm-v1.sock", "/run/models/minilm-v1.sock"),
+        ("unix:/run/models/minilm-v1.sock", UnixSocket("/run/models/minilm-v1.sock")),
         ("http://127.0.0.1:8000", Url("http", "127.0.0.1", 8000, "")),
         ("http://127.0.0.1:8000/", Url("http", "127.0.0.1", 8000, "/")),
         ("http://[::1]:8000", Url("http", "::1", 8000, "")),
@@ -26,6 +26,7 @@ from meshward.policy.values import Unreadable
 )
 def test_a_server_has_a_url(text, value):
     assert parse_server_url(text) == value
+    assert str(value) == text
 
 
 @pytest.mark.parametrize(

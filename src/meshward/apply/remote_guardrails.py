@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.policy.schema import Issuer, Jwks, Policy, Version
 from meshward.policy.servers import GENERATED
-from meshward.policy.urls import parse_server_url, server_key
+from meshward.policy.urls import ServerUrl, UnixSocket, server_key
 from meshward.policy.values import Address
 
 _GLOBAL = ip_network("2000::/3")  # the rest of IPv6 is local, or holds an IPv4 address, which may be near
@@ -93,17 +93,16 @@ def _versions(policy: Policy) -> Iterator[tuple[str, Version]]:
         yield from ((f"models.{name}.versions.{version}", each) for version, each in model.versions.items())
 
 
-def _urls(version: Version) -> tuple[str, ...]:
+def _urls(version: Version) -> tuple[ServerUrl, ...]:
     return (version.url, *version.replicas)
 
 
-def _is_near(text: str, is_ours: IsOurs) -> bool:
+def _is_near(url: ServerUrl, is_ours: IsOurs) -> bool:
     """Whether only this machine, or its network, reaches it; or nobody can tell.
 
     A name leads wherever its owner says. By https the server must prove it; in the clear it could be any service here.
     """
-    url = parse_server_url(text)
-    if isinstance(url, str):
+    if isinstance(url, UnixSocket):
         return True
     if url.address is not None:
         far = url.address.is_global and (url.address.version == 4 or url.address in _GLOBAL)

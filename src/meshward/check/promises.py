@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from ipaddress import ip_address
 
 from meshward.decide.decide import Decider
 from meshward.decide.identities import identity_from_claims
@@ -19,7 +18,6 @@ from meshward.plan.permissions import Holding, holdings_of
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Document
 from meshward.policy.schema import Test
-from meshward.policy.values import parse_instant
 
 TEST_TIME = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
 """A Monday, noon: the moment of every test that names none."""
@@ -34,8 +32,8 @@ def broken_promises(document: Document) -> list[Problem]:
 
 def run_test(decider: Decider, test: Test) -> Decision:
     """What is decided in the case of `test`. A caller of whom nothing else is said has just logged in."""
-    at = parse_instant(test.at) if test.at is not None else TEST_TIME
-    source = ip_address(test.source) if test.source is not None else None
+    at = test.at.value if test.at is not None else TEST_TIME
+    source = test.source.value if test.source is not None else None
     request = Request(test.model, test.action, at, source, test.via)
     return decider.decide(identity_from_claims(decider.plan, test.who, at), request)
 

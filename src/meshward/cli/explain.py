@@ -20,8 +20,8 @@ from meshward.decide.types import Permit, Request
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
+from meshward.policy.grammar import parse_instant
 from meshward.policy.schema import ACTIONS, As
-from meshward.policy.values import parse_instant
 
 
 def command(

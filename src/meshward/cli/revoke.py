@@ -13,7 +13,7 @@ from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.names import is_name
 from meshward.kit.text import one_line
-from meshward.policy.values import parse_instant
+from meshward.policy.grammar import parse_instant
 
 
 def command(

@@ -14,7 +14,7 @@ from meshward.cli.asking import ask_instance, running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.policy.values import Unreadable, parse_duration
+from meshward.policy.grammar import Unreadable, parse_duration
 
 What = Literal["svids", "ca", "signing-key", "edge-certificate", "credential"]
 

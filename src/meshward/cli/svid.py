@@ -19,7 +19,7 @@ from meshward.cli.output import fail, guarded, print_json, stderr, stdout
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.resolve import resolve
-from meshward.policy.values import Unreadable, parse_duration
+from meshward.policy.grammar import Unreadable, parse_duration
 from meshward.spiffe.ca import WORKLOAD_MOST, Authority, Credential, load
 from meshward.spiffe.ca_store import CaStore
 from meshward.spiffe.ids import SpiffeId, parse

@@ -16,7 +16,7 @@ from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stderr, stdout
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.policy.values import parse_duration
+from meshward.policy.grammar import parse_duration
 
 _WEIGHT = re.compile(r"(?P<version>[^=]+)=(?P<weight>[0-9]{1,6})", re.ASCII)
 _PERCENT = re.compile(r"(?P<number>[0-9]{1,2}(\.[0-9]{1,4})?)%?", re.ASCII)

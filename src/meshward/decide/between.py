@@ -10,7 +10,8 @@ from dataclasses import replace
 from meshward.decide import reasons
 from meshward.decide.decide import Decider
 from meshward.decide.types import Decision, Denial, Identity, Permit, Request
-from meshward.plan.ir import Plan, Route
+from meshward.plan.ir import Plan
+from meshward.policy.values import Route
 
 
 def decide_between(

@@ -14,7 +14,8 @@ from meshward.decide.persons import is_person
 from meshward.decide.types import Identity, Request
 from meshward.decide.wording import duration, weekly
 from meshward.kit.text import listed
-from meshward.plan.ir import Condition, Grant, Model, Network, Plan
+from meshward.plan.ir import Condition, Grant, Model, Plan
+from meshward.policy.values import Network
 
 
 @dataclass(frozen=True, slots=True)

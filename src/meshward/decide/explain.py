@@ -12,7 +12,8 @@ from meshward.decide.decide import Decider
 from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Permit, Request
 from meshward.kit.text import listed
-from meshward.plan.ir import Limits, Plan, Rate
+from meshward.plan.ir import Limits, Plan
+from meshward.policy.values import Rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from meshward.plan.ir import Hours
+from meshward.policy.values import Hours
 
 _DAY = 24 * 60
 

@@ -9,7 +9,6 @@ from meshward.decide.types import Identity
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Plan
 from meshward.policy.schema import As
-from meshward.policy.values import parse_instant
 
 
 def identity_from_claims(plan: Plan, as_: As, at: int | None = None) -> Identity:
@@ -31,7 +30,7 @@ def identity_from_claims(plan: Plan, as_: As, at: int | None = None) -> Identity
         attributes=attributes_of(issuer.attributes if issuer else {}, as_.claims) | as_.attributes,
         workload=as_.workload,
         actors=(as_.actor,) if as_.actor is not None else (),
-        authenticated_at=parse_instant(as_.authenticated) if as_.authenticated is not None else at,
+        authenticated_at=as_.authenticated.value if as_.authenticated is not None else at,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from meshward.decide.types import Identity
 from meshward.kit.text import listed
-from meshward.plan.ir import Hours, Member
+from meshward.plan.ir import Member
+from meshward.policy.values import Hours
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))

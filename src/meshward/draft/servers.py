@@ -12,9 +12,9 @@ from meshward.kit.bounded import PLAIN, TooLongError, read_bounded
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.strict import json_object
 from meshward.login.wire import printable
+from meshward.policy.grammar import Unreadable, parse_server_url
 from meshward.policy.servers import BUILT_IN
-from meshward.policy.urls import Url, parse_server_url
-from meshward.policy.values import Unreadable
+from meshward.policy.urls import UnixSocket
 
 _PROBES = ("/info", "/v1/models", "/version", "/health")
 _TASKS = {"embedding": "feature-extraction", "classifier": "text-classification", "reranker": "text-ranking"}
@@ -71,8 +71,8 @@ def _ask(url: str) -> dict[str, tuple[int, Any]]:
         place = parse_server_url(url)
     except Unreadable as error:
         raise MeshwardError("MW2121", error.cause, f"{error.remedy}.", exit_code=Exit.USAGE) from None
-    base = url.rstrip("/") if isinstance(place, Url) else "http://model"
-    transport = httpx2.HTTPTransport(uds=place) if isinstance(place, str) else None
+    base = "http://model" if isinstance(place, UnixSocket) else url.rstrip("/")
+    transport = httpx2.HTTPTransport(uds=place.path) if isinstance(place, UnixSocket) else None
     try:
         with httpx2.Client(transport=transport, trust_env=False, timeout=_PATIENCE) as http:
             return {path: _get(http, base + path) for path in _PROBES}

@@ -22,13 +22,13 @@ from meshward.kit.text import plain
 from meshward.kit.wellknown import METADATA
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Limits, Model
+from meshward.targets.nginx.rates import nginx_rate
 from meshward.tokens.txn import Minted
 
 CACHE_WINDOW = 5  # seconds for which a decision may be used again
 
 _MESSAGE = 200  # characters
 _ROLES = 1000  # characters of roles that a token or a record shows
-_UNITS = {1: "s", 60: "m"}
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -151,12 +151,8 @@ def resource_of(origin: str, front: str, model: str) -> str:
 
 
 def rate_text(limits: Limits | None) -> str:
-    """`<n>r/s` or `<n>r/m`, or nothing. Raises ValueError for a rate that nginx cannot count."""
-    if limits is None or limits.requests is None:
-        return ""
-    if limits.requests.seconds not in _UNITS:
-        raise ValueError(f"nginx counts per second or minute, not per {limits.requests.seconds} s")
-    return f"{limits.requests.count}r/{_UNITS[limits.requests.seconds]}"
+    """The limit of requests as nginx spells it, or nothing. Raises ValueError for a rate that nginx cannot count."""
+    return "" if limits is None or limits.requests is None else nginx_rate(limits.requests)
 
 
 def bucket(permit: Permit, identity: Identity) -> str:

@@ -24,9 +24,10 @@ from meshward.edge.answers import rate_text
 from meshward.edge.instance_view import InstanceView, load_text
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
-from meshward.plan.ir import Model, Plan, Route
+from meshward.plan.ir import Model, Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Action, Policy
+from meshward.policy.values import Route
 from meshward.spiffe.ids import SpiffeId
 from meshward.tokens.key_store import load_current
 from meshward.tokens.txn import TransactionTokenMinter

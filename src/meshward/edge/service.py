@@ -35,7 +35,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
-from meshward.plan.ir import Route
+from meshward.policy.values import Route
 from meshward.tokens.txn import Transaction
 
 Scope = MutableMapping[str, Any]

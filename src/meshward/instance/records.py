@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from meshward.policy.grammar import parse_duration
 from meshward.policy.schema import Audit
-from meshward.policy.values import parse_duration
 from meshward.runtime.place.directories import Run, State, run_path
 
 _LAST = 64 * 1024  # bytes of the collector's log that are looked at
@@ -62,10 +62,9 @@ def proof(state: State) -> Proof:
 
 def _bound(state: State) -> int:
     """`audit.max_blind` of the policy that runs."""
-    text = Audit().max_blind
     with suppress(OSError, ValueError, KeyError, TypeError):
-        text = json.loads((state.path / "policy.json").read_text())["audit"]["max_blind"]
-    return parse_duration(text)
+        return parse_duration(json.loads((state.path / "policy.json").read_text())["audit"]["max_blind"])
+    return Audit().max_blind.value
 
 
 def _said(state: State) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from meshward.kit.canonical import digest
 from meshward.plan.entitlements import Entitlements, member_text
 from meshward.plan.ir import Credential, Deny, Grant, Issuer, Model, Plan, Version
+from meshward.policy.urls import ServerUrl
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -123,7 +124,7 @@ def _rights(right: str, old: Plan, new: Plan) -> Iterator[str]:
                 yield f"{member_text(line)} gains the operators' right `{right}`, by {role}"
 
 
-def _sent(plan: Plan) -> Iterator[tuple[Credential, str, str]]:
+def _sent(plan: Plan) -> Iterator[tuple[Credential, ServerUrl, str]]:
     """Which secret goes to which server, and its name."""
     for model in plan.models.values():
         for version in model.versions:
@@ -173,7 +174,7 @@ def _rerouted(old: Model | None, new: Model) -> Iterator[str]:
     for version in new.versions if old else ():
         for route, action in version.routes.items():
             if action != "manage" and old is not None and old.action_of(route.method, route.path) == "manage":
-                yield f"{route.method} {route.path} of {new.name} was `manage` and becomes `{action}`"
+                yield f"{route} of {new.name} was `manage` and becomes `{action}`"
 
 
 def _edits(old: Plan, new: Plan) -> Iterator[Edit]:

@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from meshward.plan.features import ALWAYS, Requires
 from meshward.policy.schema import Action, Capture, Profile
 from meshward.policy.servers import GENERATED
-
-Network = IPv4Network | IPv6Network
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Route:
-    """One exact HTTP route of a model server, below its base."""
-
-    method: str
-    path: str
+from meshward.policy.urls import ServerUrl
+from meshward.policy.values import Hours, Network, Rate, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +34,17 @@ class Version:
 
     name: str
     server: str
-    url: str  # unix:/path | http://host:port | https://host[:port]
+    url: ServerUrl
     weight: int  # share of the traffic; 0 = deployed, receives nothing
     routes: Mapping[Route, Action]
     health: Route | None
     credential: str | None
     upstream_model: str | None
     dns_name: str  # <version>.<model>.<trust domain>: what the edge verifies in the guard's SVID
-    replicas: tuple[str, ...] = ()  # further servers, as `url`
+    replicas: tuple[ServerUrl, ...] = ()  # further servers
 
     @property
-    def urls(self) -> tuple[str, ...]:
+    def urls(self) -> tuple[ServerUrl, ...]:
         """Every server that answers."""
         return (self.url, *self.replicas)
 
@@ -120,29 +111,11 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `count` in every `seconds`."""
-
-    count: int
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     requests: Rate | None
     tokens: Rate | None
     concurrent: int | None
     per: str  # identity | grant | an attribute's name
-
-
-@dataclass(frozen=True, slots=True)
-class Hours:
-    """A weekly window in a time zone. Days count from Monday = 0; minutes from midnight, end exclusive."""
-
-    days: frozenset[int]
-    start: int
-    end: int
-    zone: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshward.plan import ir
-from meshward.policy import schema, values
+from meshward.policy import schema
 
 _GITHUB = "https://token.actions.githubusercontent.com"
 
@@ -16,11 +16,11 @@ def issuer(name: str, given: schema.Issuer) -> ir.Issuer:
         url=_url(name, given),
         audiences=_audiences(given.audience),
         clients=tuple(given.clients),
-        groups=given.groups,
+        groups=given.groups.text if given.groups is not None else None,
         attributes=dict(sorted(given.attributes.items())),
-        jwks_url=given.jwks.url,
+        jwks_url=str(given.jwks.url) if given.jwks.url is not None else None,
         jwks_file=given.jwks.file,
-        max_stale=values.parse_duration(given.jwks.max_stale),
+        max_stale=given.jwks.max_stale.value,
         allow=frozenset(given.jwks.allow),
         login_client=given.login.client if given.login is not None else None,
     )
@@ -29,7 +29,7 @@ def issuer(name: str, given: schema.Issuer) -> ir.Issuer:
 def _url(name: str, given: schema.Issuer) -> str:
     """The exact `iss`: as given, else as Cognito and GitHub derive it."""
     if given.issuer is not None:
-        return given.issuer
+        return str(given.issuer)
     if given.profile == "cognito" and given.region and given.user_pool:
         return f"https://cognito-idp.{given.region}.amazonaws.com/{given.user_pool}"
     if given.profile == "github-actions":

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from meshward.kit.names import dns_label
 from meshward.plan import ir
-from meshward.policy import schema, values
-from meshward.policy.servers import listed_routes
+from meshward.policy import schema
+from meshward.policy.servers import listed_routes, server_kinds
+from meshward.policy.values import Route
 
-Servers = Mapping[str, schema.Server]
 _WHOLE = 100
 
 
-def model(name: str, given: schema.Model, policy: schema.Policy, servers: Servers) -> ir.Model:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of server, resolved once for all versions that are of it."""
+
+    routes: Mapping[Route, schema.Action]
+    health: Route | None
+
+
+Kinds = Mapping[str, Kind]
+
+
+def kinds(policy: schema.Policy) -> Kinds:
+    """Every server kind that a version may name. Raises ValueError for a route with two meanings."""
+    return {name: Kind(_routes(server), server.health) for name, server in server_kinds(policy).items()}
+
+
+def model(name: str, given: schema.Model, policy: schema.Policy, known: Kinds) -> ir.Model:
     """Raises ValueError for a server kind that does not exist."""
     return ir.Model(
         name=name,
         task=given.task,
         labels=dict(sorted(given.labels.items())),
         aliases=tuple(given.aliases),
-        versions=_versions(name, given, policy.trust_domain, servers),
-        timeout=values.parse_duration(given.timeout),
-        max_body=values.parse_size(given.max_body),
+        versions=_versions(name, given, policy.trust_domain, known),
+        timeout=given.timeout.value,
+        max_body=given.max_body.value,
         on_expiry=given.on_expiry,
         capture=given.audit.capture or policy.audit.capture,
         cache=_cache(given.cache) if given.cache is not None else None,
@@ -36,21 +53,21 @@ def weight(version: str, given: schema.Model) -> int:
 
 
 def _versions(
-    model_name: str, given: schema.Model, trust_domain: str, servers: Servers
+    model_name: str, given: schema.Model, trust_domain: str, known: Kinds
 ) -> tuple[ir.Version, ...]:
     found = []
     for name, version in sorted(given.versions.items()):
-        if version.server not in servers:
+        if version.server not in known:
             raise ValueError(f"no such server kind: {version.server}")
-        kind = servers[version.server]
+        kind = known[version.server]
         found.append(
             ir.Version(
                 name=name,
                 server=version.server,
                 url=version.url,
                 weight=weight(name, given),
-                routes=_routes(kind),
-                health=_route(values.parse_route(kind.health)) if kind.health is not None else None,
+                routes=kind.routes,
+                health=kind.health,
                 credential=version.credential,
                 upstream_model=version.model,
                 dns_name=f"{dns_label(name)}.{dns_label(model_name)}.{trust_domain}",
@@ -72,19 +89,14 @@ def credential(_: str, given: schema.Credential) -> ir.Credential:
     return ir.Credential(given.source, tuple(found))
 
 
-def _routes(kind: schema.Server) -> dict[ir.Route, schema.Action]:
-    """In the order of method and path. Raises ValueError for a route with two meanings."""
-    routes: dict[ir.Route, schema.Action] = {}
-    for action, _, listed in listed_routes(kind):
-        route = _route(listed)
+def _routes(kind: schema.Server) -> dict[Route, schema.Action]:
+    """In the order of method and path."""
+    routes: dict[Route, schema.Action] = {}
+    for action, _, route in listed_routes(kind):
         if routes.setdefault(route, action) != action:
-            raise ValueError(f"{route.method} {route.path} means both {routes[route]} and {action}")
+            raise ValueError(f"{route} means both {routes[route]} and {action}")
     return dict(sorted(routes.items()))
 
 
-def _route(listed: values.Route) -> ir.Route:
-    return ir.Route(listed.method, listed.path)
-
-
 def _cache(given: schema.Cache) -> ir.CachePolicy:
-    return ir.CachePolicy(values.parse_duration(given.ttl), given.share)
+    return ir.CachePolicy(given.ttl.value, given.share)

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from meshward.plan.features import ALWAYS, Feature, Requires
 from meshward.policy.schema import Audit, Policy
-from meshward.policy.values import parse_rate
+from meshward.policy.values import Rate
 
 _MINUTE = 60
 
@@ -45,7 +45,7 @@ def _given(value: object) -> bool:
 
 
 def _slow(rate: object) -> bool:
-    return isinstance(rate, str) and parse_rate(rate).seconds > _MINUTE
+    return isinstance(rate, Rate) and rate.seconds > _MINUTE
 
 
 def _fast(rate: object) -> bool:

@@ -1,4 +1,4 @@
-"""From what a person wrote to the plan: labels, defaults and texts resolved, nothing decided."""
+"""From what a person wrote to the plan: labels and defaults resolved, nothing decided."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TypeVar
 from meshward.kit.canonical import digest
 from meshward.plan import ir, issuers, models, rules
 from meshward.plan.requirements import requirements
-from meshward.policy import schema, values
-from meshward.policy.servers import server_kinds
+from meshward.policy import schema
 
 _Given = TypeVar("_Given")
 _Resolved = TypeVar("_Resolved")
@@ -18,9 +17,9 @@ _Resolved = TypeVar("_Resolved")
 def resolve(policy: schema.Policy) -> ir.Plan:
     """The plan of a policy that passed `policy.parse`. Pure: equal policies have equal plans.
 
-    Raises ValueError for what `policy.parse` would have refused: names of nothing, texts that cannot be read.
+    Raises ValueError for what `policy.parse` would have refused: names of nothing, issuers without an `iss`.
     """
-    servers, named = server_kinds(policy), policy.models
+    kinds, named = models.kinds(policy), policy.models
     return ir.Plan(
         trust_domain=policy.trust_domain,
         edge=_edge(policy.edge),
@@ -30,7 +29,7 @@ def resolve(policy: schema.Policy) -> ir.Plan:
         operators={
             right: tuple(getattr(policy.operators, right)) for right in type(policy.operators).model_fields
         },
-        models=_by_name(named, lambda name, given: models.model(name, given, policy, servers)),
+        models=_by_name(named, lambda name, given: models.model(name, given, policy, kinds)),
         aliases=_aliases(named),
         grants=tuple(rules.grant(given, named) for given in policy.grants),
         denies=tuple(rules.deny(given, named) for given in policy.denies),
@@ -50,7 +49,7 @@ def _by_name(
 
 
 def _edge(given: schema.Edge) -> ir.Edge:
-    listen, certificate = values.parse_listen(given.listen), given.certificate
+    listen, certificate = given.listen.value, given.certificate
     if (certificate.source == "files") != (certificate.path is not None):
         raise ValueError("a certificate's path belongs to `from: files`")
     return ir.Edge(
@@ -58,7 +57,7 @@ def _edge(given: schema.Edge) -> ir.Edge:
         port=listen.port,
         hostname=given.hostname,
         certificate_path=certificate.path,
-        trusted_proxies=tuple(map(values.parse_proxy_network, given.trusted_proxies)),
+        trusted_proxies=tuple(network.value for network in given.trusted_proxies),
     )
 
 
@@ -72,8 +71,8 @@ def _aliases(named: Mapping[str, schema.Model]) -> dict[str, str]:
 
 def _audit(given: schema.Audit) -> ir.Audit:
     return ir.Audit(
-        max_blind=values.parse_duration(given.max_blind),
+        max_blind=given.max_blind.value,
         on_blind=given.on_blind,
-        retention=values.parse_duration(given.retention),
+        retention=given.retention.value,
         seal_to=tuple(given.seal_to),
     )

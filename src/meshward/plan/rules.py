@@ -1,11 +1,12 @@
-"""Resolution of rules: labels become models' names, texts become values."""
+"""Resolution of rules: labels become models' names, spellings fall away."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from meshward.plan import ir
-from meshward.policy import schema, values
+from meshward.policy import schema
+from meshward.policy.values import Value, Written
 
 Models = Mapping[str, schema.Model]
 
@@ -25,9 +26,9 @@ def selector(selection: schema.Selection, models: Models) -> ir.Selector:
 
 def condition(when: schema.When) -> ir.Condition:
     return ir.Condition(
-        sources=tuple(map(values.parse_network, when.source)) if when.source is not None else None,
-        hours=_hours(when.hours),
-        fresh=values.parse_duration(when.fresh) if when.fresh is not None else None,
+        sources=tuple(network.value for network in when.source) if when.source is not None else None,
+        hours=_value(when.hours),
+        fresh=_value(when.fresh),
         via=tuple(when.via) if when.via is not None else None,
         person=when.person,
         actor=when.actor,
@@ -35,7 +36,7 @@ def condition(when: schema.When) -> ir.Condition:
 
 
 def limits(given: schema.Limits) -> ir.Limits:
-    return ir.Limits(_rate(given.requests), _rate(given.tokens), given.concurrent, given.per)
+    return ir.Limits(given.requests, given.tokens, given.concurrent, given.per)
 
 
 def grant(given: schema.Grant, models: Models) -> ir.Grant:
@@ -46,7 +47,7 @@ def grant(given: schema.Grant, models: Models) -> ir.Grant:
         actions=frozenset(given.actions),
         when=condition(given.when) if given.when is not None else None,
         limits=limits(given.limits) if given.limits is not None else None,
-        expires=_date(given.expires),
+        expires=_value(given.expires),
         on_request=_on_request(given.on_request) if given.on_request is not None else None,
         shadow=given.mode == "shadow",
     )
@@ -61,7 +62,7 @@ def deny(given: schema.Deny, models: Models) -> ir.Deny:
         models=selector(given.models, models) if given.models is not None else None,
         actions=frozenset(given.actions) if given.actions is not None else None,
         when=condition(given.when) if given.when is not None else None,
-        expires=_date(given.expires),
+        expires=_value(given.expires),
         shadow=given.mode == "shadow",
     )
 
@@ -97,27 +98,13 @@ def member(given: schema.Member) -> ir.Member:
         claims=tuple(sorted((given.claims or {}).items())),
         subject=given.subject,
         workload=given.workload,
-        until=_date(given.until),
+        until=_value(given.until),
     )
 
 
 def _on_request(given: schema.OnRequest) -> ir.OnRequest:
-    return ir.OnRequest(values.parse_duration(given.duration), tuple(given.approve), tuple(given.tell))
+    return ir.OnRequest(given.duration.value, tuple(given.approve), tuple(given.tell))
 
 
-def _rate(text: str | None) -> ir.Rate | None:
-    if text is None:
-        return None
-    rate = values.parse_rate(text)
-    return ir.Rate(rate.number, rate.seconds)
-
-
-def _hours(text: str | None) -> ir.Hours | None:
-    if text is None:
-        return None
-    hours = values.parse_hours(text)
-    return ir.Hours(hours.days, hours.start, hours.end, hours.zone)
-
-
-def _date(text: str | None) -> int | None:
-    return values.parse_date(text) if text is not None else None
+def _value(given: Written[Value] | None) -> Value | None:
+    return given.value if given is not None else None

@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
 from meshward.policy.schema import Policy
+from meshward.policy.values import Written
+
+
+class _Generator(GenerateJsonSchema):
+    """Defaults as a file spells them."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return str(dft) if isinstance(dft, Written) else super().encode_default(dft)
 
 
 def policy_json_schema() -> dict[str, Any]:
     """A fresh copy of the schema. What it cannot say (references, unique names) `policy.rules` checks."""
-    schema = _tidy(Policy.model_json_schema(by_alias=True))
+    schema = _tidy(Policy.model_json_schema(by_alias=True, schema_generator=_Generator))
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "meshward policy"}
     return {**head, **{key: value for key, value in schema.items() if key != "title"}}
 

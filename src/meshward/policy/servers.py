@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from meshward.policy.schema import ACTIONS, Action, Policy, Server
-from meshward.policy.values import Route, parse_route
+from meshward.policy.values import Route
 
 GENERATED = "generated"
 """The built-in credential: a key that the guard sends and the server demands."""
@@ -33,21 +33,26 @@ _EMBED = (
     "/v1/embeddings",
 )
 
+
+def _kind(**given: list[str] | str) -> Server:
+    return Server.model_validate(given)
+
+
 BUILT_IN: Mapping[str, Server] = MappingProxyType(
     {
-        "tei": Server(
+        "tei": _kind(
             infer=_post("/", *_EMBED, "/invocations", "/vertex"),
             describe=["GET /info", *_post("/tokenize", "/decode")],
             observe=["GET /metrics"],
             health="GET /health",
         ),
-        "tgi": Server(
+        "tgi": _kind(
             infer=_post("/", "/generate", "/generate_stream", *_CHAT, "/invocations", "/vertex"),
             describe=["GET /info", "GET /v1/models", *_post("/tokenize", "/chat_tokenize")],
             observe=["GET /metrics"],
             health="GET /health",
         ),
-        "vllm": Server(
+        "vllm": _kind(
             infer=_post(
                 *_CHAT,
                 "/v1/responses",
@@ -82,14 +87,14 @@ BUILT_IN: Mapping[str, Server] = MappingProxyType(
             ),
             health="GET /health",
         ),
-        "transformers": Server(
+        "transformers": _kind(
             infer=_post(*_CHAT, "/v1/responses", "/v1/audio/transcriptions"),
             describe=["GET /v1/models"],
             manage=_post("/load_model", "/reset"),
             health="GET /health",
         ),
         # Any of the above may run there; the hosted endpoint has no route that changes it.
-        "inference-endpoint": Server(
+        "inference-endpoint": _kind(
             infer=_post("/", "/generate", "/generate_stream", *_CHAT, "/v1/responses", *_EMBED),
             describe=["GET /info", "GET /v1/models", *_post("/tokenize", "/decode")],
             observe=["GET /metrics"],
@@ -112,5 +117,5 @@ def routes_of(server: Server) -> dict[Route, Action]:
 def listed_routes(server: Server) -> Iterator[tuple[Action, int, Route]]:
     """Every route as listed: its action, its place in that action's list, and what it is."""
     for action in ACTIONS:
-        for index, text in enumerate(getattr(server, action)):
-            yield action, index, parse_route(text)
+        for index, route in enumerate(getattr(server, action)):
+            yield action, index, route

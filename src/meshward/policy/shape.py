@@ -13,11 +13,11 @@ from pydantic_core import ErrorDetails
 from meshward.kit.errors import Problem, Where
 from meshward.kit.names import NAME
 from meshward.kit.text import nearest, quoted, quoted_list
+from meshward.policy.grammar import Unreadable
 from meshward.policy.jsonschema import keys_at, kind_at, schema_at
 from meshward.policy.positions import Positions, spelled
 from meshward.policy.texts import NAME_RULE
 from meshward.policy.tree import Node
-from meshward.policy.values import Unreadable
 
 _KEY = "[key]"  # how pydantic says that a mapping's key, not its value, is wrong
 _KINDS = {str: "text", bool: "true or false", int: "a number", list: "a list", dict: "a mapping"}

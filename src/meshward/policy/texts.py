@@ -1,25 +1,40 @@
-"""The kinds of text that a policy's values are made of, as types that check and describe themselves."""
+"""The kinds of value that a policy is made of, as types that read, spell and describe themselves.
+
+Names, host names and free texts are text. Each other kind is a text in the file and, once `policy.grammar` has read
+it, one of `policy.values`; it is written back as its author spelled it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypeAliasType
 
 from meshward.kit.names import NAME
-from meshward.policy import urls, values
+from meshward.policy import grammar, urls, values
+from meshward.policy.values import Written
 
 
-def _reads(parse: Callable[[str], object]) -> AfterValidator:
-    """The text must follow `parse`'s grammar; it stays as it is."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A text in the file that is held as what `parse` makes of it, and written as `str` spells that."""
 
-    def validate(text: str) -> str:
-        parse(text)
-        return text
+    parse: Callable[[str], object]
 
-    return AfterValidator(validate)
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            self.parse, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
+        )
+
+
+def _kept(parse: Callable[[str], object]) -> _Read:
+    """Of a grammar with several spellings of one value: the author's is kept beside it."""
+    return _Read(partial(grammar.written, parse))
 
 
 def _shown(description: str, *examples: str, pattern: str | None = None) -> Any:
@@ -56,116 +71,120 @@ Text = TypeAliasType(
 Pointer = TypeAliasType(
     "Pointer",
     Annotated[
-        str,
-        _reads(values.parse_pointer),
+        Written[tuple[str, ...]],
+        _kept(grammar.parse_pointer),
         _shown("A JSON pointer (RFC 6901) into a token's claims.", "/realm_access/roles"),
     ],
 )
 Duration = TypeAliasType(
     "Duration",
     Annotated[
-        str,
-        _reads(values.parse_duration),
+        Written[int],
+        _kept(grammar.parse_duration),
         _shown(
-            "A number and `s`, `m`, `h` or `d`; at most 100 years.", "90s", "24h", pattern=values.DURATION
+            "A number and `s`, `m`, `h` or `d`; at most 100 years.", "90s", "24h", pattern=grammar.DURATION
         ),
     ],
 )
 Size = TypeAliasType(
     "Size",
     Annotated[
-        str,
-        _reads(values.parse_size),
+        Written[int],
+        _kept(grammar.parse_size),
         _shown(
             "Bytes, or with `k` or `m` (1024, 1024 squared); at most `256m`.",
             "512k",
             "2m",
-            pattern=values.SIZE,
+            pattern=grammar.SIZE,
         ),
     ],
 )
 Rate = TypeAliasType(
     "Rate",
     Annotated[
-        str,
-        _reads(values.parse_rate),
+        values.Rate,
+        _Read(grammar.parse_rate),
         _shown(
-            "A number per `s`, `min`, `hour` or `day`.", "10/s", "600/min", "200000/day", pattern=values.RATE
+            "A number per `s`, `min`, `hour` or `day`.", "10/s", "600/min", "200000/day", pattern=grammar.RATE
         ),
     ],
 )
 Hours = TypeAliasType(
     "Hours",
     Annotated[
-        str,
-        _reads(values.parse_hours),
+        Written[values.Hours],
+        _kept(grammar.parse_hours),
         _shown(
             "Days, hours and an IANA time zone. An end before the start runs past midnight.",
             "Mon-Fri 08:00-18:00 Europe/Berlin",
             "Sat,Sun 22:00-06:00 UTC",
-            pattern=values.HOURS,
+            pattern=grammar.HOURS,
         ),
     ],
 )
 Date = TypeAliasType(
     "Date",
     Annotated[
-        str,
-        _reads(values.parse_date),
+        Written[int],
+        _kept(grammar.parse_date),
         _shown(
             "A day, which means its end in UTC, or an RFC 3339 instant.",
             "2027-03-31",
             "2027-03-31T12:00:00Z",
-            pattern=values.DATE,
+            pattern=grammar.DATE,
         ),
     ],
 )
 Instant = TypeAliasType(
     "Instant",
     Annotated[
-        str,
-        _reads(values.parse_instant),
+        Written[int],
+        _kept(grammar.parse_instant),
         _shown(
             "A minute in UTC, or an RFC 3339 instant.",
             "2026-11-23 10:00",
             "2026-11-23T10:00:00+01:00",
-            pattern=values.INSTANT,
+            pattern=grammar.INSTANT,
         ),
     ],
 )
 IpAddress = TypeAliasType(
     "IpAddress",
     Annotated[
-        str, _reads(values.parse_address), _shown("An IPv4 or IPv6 address.", "203.0.113.9", "2001:db8::1")
+        Written[values.Address],
+        _kept(grammar.parse_address),
+        _shown("An IPv4 or IPv6 address.", "203.0.113.9", "2001:db8::1"),
     ],
 )
 Network = TypeAliasType(
     "Network",
     Annotated[
-        str,
-        _reads(values.parse_network),
+        Written[values.Network],
+        _kept(grammar.parse_network),
         _shown("A network in CIDR form, or one address.", "203.0.113.0/24", "2001:db8::/32"),
     ],
 )
 ProxyNetwork = TypeAliasType(
     "ProxyNetwork",
     Annotated[
-        str,
-        _reads(values.parse_proxy_network),
+        Written[values.Network],
+        _kept(grammar.parse_proxy_network),
         _shown("A network in CIDR form, or one address; not the whole internet.", "10.0.0.0/24"),
     ],
 )
 Listen = TypeAliasType(
     "Listen",
     Annotated[
-        str, _reads(values.parse_listen), _shown("An IP address and a port.", "127.0.0.1:8443", "[::1]:8443")
+        Written[values.Listen],
+        _kept(grammar.parse_listen),
+        _shown("An IP address and a port.", "127.0.0.1:8443", "[::1]:8443"),
     ],
 )
 Url = TypeAliasType(
     "Url",
     Annotated[
-        str,
-        _reads(urls.parse_url),
+        urls.Url,
+        _Read(grammar.parse_url),
         _shown(
             "An `https` URL (`http` only where it says so) without user, query or fragment.",
             "https://sso.example.com/realms/staff",
@@ -175,8 +194,8 @@ Url = TypeAliasType(
 ServerUrl = TypeAliasType(
     "ServerUrl",
     Annotated[
-        str,
-        _reads(urls.parse_server_url),
+        urls.ServerUrl,
+        _Read(grammar.parse_server_url),
         _shown(
             "`unix:` and an absolute path, or `http(s)://host[:port]`; no link-local or metadata address.",
             "unix:/run/models/minilm-v1.sock",
@@ -187,10 +206,10 @@ ServerUrl = TypeAliasType(
 Route = TypeAliasType(
     "Route",
     Annotated[
-        str,
-        _reads(values.parse_route),
+        values.Route,
+        _Read(grammar.parse_route),
         _shown(
-            "A method and one exact path in its plain form.", "POST /ask", "GET /info", pattern=values.ROUTE
+            "A method and one exact path in its plain form.", "POST /ask", "GET /info", pattern=grammar.ROUTE
         ),
     ],
 )

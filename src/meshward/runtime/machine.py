@@ -86,9 +86,9 @@ class Machine:
         deployed = plan.version(model, version)
         program = self.extra.servers.get(key)
         found = upstreams.reach_of(plan, key, program is not None, program is not None and program.sealed)
-        socket, weakest = str(self.run.guard_socket(slot)), found.url if deployed.replicas else ""
+        socket, weakest = str(self.run.guard_socket(slot)), str(found.url) if deployed.replicas else ""
         return Guarded(
-            model, version, f"{slot:02d}", deployed.dns_name, socket, deployed.url, found.how, weakest
+            model, version, f"{slot:02d}", deployed.dns_name, socket, str(deployed.url), found.how, weakest
         )
 
     def make_server_directory(self, key: str, slot: int) -> None:

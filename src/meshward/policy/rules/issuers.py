@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from meshward.kit.text import quoted
+from meshward.policy.grammar import Unreadable, parse_pointer
 from meshward.policy.rules.findings import Findings
 from meshward.policy.rules.references import SHARED
 from meshward.policy.schema import Issuer, Policy, Profile
-from meshward.policy.urls import Url, is_forbidden_host, is_loopback, parse_url
-from meshward.policy.values import Unreadable, parse_pointer
+from meshward.policy.urls import Url, is_forbidden_host, is_loopback
 
 GITHUB_ACTIONS = "https://token.actions.githubusercontent.com"
 
@@ -40,7 +40,9 @@ def issuer_url(issuer: Issuer) -> str | None:
     """The exact `iss` of an issuer's tokens, as given or as its profile knows it."""
     if issuer.profile == "cognito":
         return f"https://cognito-idp.{issuer.region}.amazonaws.com/{issuer.user_pool}"
-    return issuer.issuer or (GITHUB_ACTIONS if issuer.profile == "github-actions" else None)
+    if issuer.issuer is not None:
+        return str(issuer.issuer)
+    return GITHUB_ACTIONS if issuer.profile == "github-actions" else None
 
 
 def check_issuers(policy: Policy, findings: Findings) -> None:
@@ -77,12 +79,12 @@ def _check_fields(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> 
 
 def _check_urls(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
     if issuer.issuer is not None:
-        _check_url(parse_url(issuer.issuer), issuer, (*path, "issuer"), findings)
+        _check_url(issuer.issuer, issuer, (*path, "issuer"), findings)
         form, message, remedy = _FORMS.get(issuer.profile, (".*", "", ""))
-        if not re.fullmatch(form, issuer.issuer):
+        if not re.fullmatch(form, str(issuer.issuer)):
             findings.error("MW0015", (*path, "issuer"), message, remedy)
     if issuer.jwks.url is not None:
-        _check_url(parse_url(issuer.jwks.url), issuer, (*path, "jwks", "url"), findings)
+        _check_url(issuer.jwks.url, issuer, (*path, "jwks", "url"), findings)
     if issuer.jwks.url is not None and issuer.jwks.file is not None:
         findings.error("MW0025", (*path, "jwks"), "has both `url` and `file`", "Keep one of them.")
 

@@ -8,7 +8,7 @@ from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import ACTIONS, Action, Model, Policy, Server, Version
 from meshward.policy.servers import BUILT_IN, listed_routes, routes_of, server_kinds
 from meshward.policy.urls import crosses_in_clear, server_key
-from meshward.policy.values import Route, parse_route
+from meshward.policy.values import Route
 
 
 def check_models(policy: Policy, findings: Findings) -> None:
@@ -37,7 +37,7 @@ def _check_server(name: str, server: Server, findings: Findings) -> None:
             findings.error("MW0022", (*path, action, index), message, "Give each route one action.")
         seen.setdefault(route, action)
     if server.health is not None:
-        _check_health(parse_route(server.health), seen, (*path, "health"), findings)
+        _check_health(server.health, seen, (*path, "health"), findings)
 
 
 def _check_health(route: Route, seen: dict[Route, str], path: tuple[str, ...], findings: Findings) -> None:
@@ -120,7 +120,7 @@ def _check_upstreams(policy: Policy, findings: Findings) -> None:
             seen = {server_key(body.url)}
             for index, url in enumerate(body.replicas):
                 if server_key(url) in seen:
-                    message, remedy = f"lists {quoted(url)} a second time", "List each server once."
+                    message, remedy = f"lists {quoted(str(url))} a second time", "List each server once."
                     findings.error("MW0031", (*path, "replicas", index), message, remedy)
                 seen.add(server_key(url))
             _check_secrecy(body, path, findings)
@@ -129,7 +129,7 @@ def _check_upstreams(policy: Policy, findings: Findings) -> None:
 def _check_secrecy(version: Version, path: tuple[str, ...], findings: Findings) -> None:
     clear = [url for url in (version.url, *version.replicas) if crosses_in_clear(url)]
     if version.credential is not None and clear:
-        message = f"is sent to {quoted(clear[0])} without TLS"
+        message = f"is sent to {quoted(str(clear[0]))} without TLS"
         remedy = "Put the server on this machine, or let nobody else read that network."
         findings.lint("MW0051", (*path, "credential"), message, remedy)
 

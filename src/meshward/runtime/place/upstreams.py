@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx2
 
 from meshward.kit.errors import Exit, MeshwardError
-from meshward.plan.ir import Plan, Route, Version
+from meshward.plan.ir import Plan, Version
 from meshward.policy.servers import GENERATED
-from meshward.policy.urls import crosses_in_clear
+from meshward.policy.urls import ServerUrl, UnixSocket, crosses_in_clear
+from meshward.policy.values import Route
 from meshward.runtime.place.identities import Identity, can_execute_as
 
 _WRITE_ALL = stat.S_IWOTH
@@ -48,8 +49,8 @@ def require_strangers(plan: Plan, key: str, servers: Path, *ours: Path) -> None:
     Through a guard's admin socket its clients would stop it and read its configuration.
     """
     for url in plan.version(*key.split("/")).urls:
-        path = Path(url.removeprefix("unix:")).resolve()
-        if not url.startswith("unix:") or path.is_relative_to(servers.resolve()):
+        path = Path(url.path).resolve() if isinstance(url, UnixSocket) else None
+        if path is None or path.is_relative_to(servers.resolve()):
             continue
         if any(path.is_relative_to(each.resolve()) for each in ours):
             raise MeshwardError(
@@ -60,10 +61,10 @@ def require_strangers(plan: Plan, key: str, servers: Path, *ours: Path) -> None:
             )
 
 
-def _admitted(url: str, key: str, guard: Identity) -> Identity:
-    if not url.startswith("unix:") or guard.uid == os.geteuid():
+def _admitted(url: ServerUrl, key: str, guard: Identity) -> Identity:
+    if not isinstance(url, UnixSocket) or guard.uid == os.geteuid():
         return guard
-    path = Path(url.removeprefix("unix:"))
+    path = Path(url.path)
     door = _door(path)
     if door is None:  # it may come later; then its group is not known now
         return guard
@@ -85,7 +86,7 @@ class Reach:
     """Who gets to a version's servers past its guard, as `how` of the one that is easiest to reach, `url`."""
 
     how: str
-    url: str
+    url: ServerUrl
 
 
 def reach_of(plan: Plan, key: str, ours: bool, sealed: bool) -> Reach:
@@ -101,13 +102,13 @@ def reach_of(plan: Plan, key: str, ours: bool, sealed: bool) -> Reach:
     return max(found, key=lambda each: WORST.index(each.how))
 
 
-def reach(url: str, ours: bool) -> str:
+def reach(url: ServerUrl, ours: bool) -> str:
     """`socket` where file modes keep others out, else `open`: whoever can connect gets past the guard."""
-    if not url.startswith("unix:"):
+    if not isinstance(url, UnixSocket):
         return "open"
     if ours:
         return "socket"
-    door = _door(Path(url.removeprefix("unix:")))
+    door = _door(Path(url.path))
     return "open" if door is None or door.mode & _WRITE_ALL else "socket"
 
 
@@ -118,7 +119,7 @@ def _with_key(found: Reach, version: Version) -> Reach:
     return Reach("key", found.url)
 
 
-def demands_key(url: str, version: Version) -> bool:
+def demands_key(url: ServerUrl, version: Version) -> bool:
     """Whether the server refuses (401, 403) a request without a key, on each of its `infer` routes that it has.
 
     That it does so today on these routes is all that can be seen. One that does not answer has not refused.
@@ -137,11 +138,11 @@ def _status(client: httpx2.Client, route: Route) -> int:
         return response.status_code
 
 
-def _client(url: str) -> httpx2.Client:
-    path = url.removeprefix("unix:") if url.startswith("unix:") else None
+def _client(url: ServerUrl) -> httpx2.Client:
+    path = url.path if isinstance(url, UnixSocket) else None
     return httpx2.Client(
         transport=httpx2.HTTPTransport(uds=path, verify=False),
-        base_url="http://local" if path else url,
+        base_url="http://local" if path else str(url),
         timeout=_ASK,
         trust_env=False,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshward.plan.ir import Plan
+from meshward.targets.nginx.rates import counts, nginx_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,6 @@ def edge_view(plan: Plan) -> EdgeView:
 
 
 def rates(plan: Plan) -> tuple[str, ...]:
-    """Every rate that a decision may name, in nginx's spelling."""
+    """Every rate that a decision may name, as nginx spells it; what nginx cannot count is left to another hop."""
     limits = [grant.limits.requests for grant in plan.grants if grant.limits and grant.limits.requests]
-    return tuple(sorted({f"{rate.count}r/{'s' if rate.seconds == 1 else 'm'}" for rate in limits}))
+    return tuple(sorted({nginx_rate(rate) for rate in limits if counts(rate)}))
