@@ -155,7 +155,7 @@ def test_walks_survive_and_a_damaged_file_is_named(tmp_path) -> None:
     again = Walks(tmp_path)
     assert again.of("m") == WALK and [walk.model for walk in again.running()] == ["m"]
     assert load_walks(tmp_path / "nowhere") == {}
-    text = json.loads((tmp_path / "walks.json").read_text())
+    text = json.loads((tmp_path / "walks.json").read_text())["walks"]
     for broken in ("", "[]", "{", json.dumps({"m": {**text["m"], "steps": ["x"]}}), json.dumps({"m": {}})):
         (tmp_path / "walks.json").write_text(broken)
         with pytest.raises(MeshwardError) as told:

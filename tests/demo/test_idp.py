@@ -385,7 +385,8 @@ def test_token_for_names_what_is_wrong(demo: Demo, tmp_path: Path):
     ):
         token_for(url, "alice", demo.state)
     path = demo.state / "demo" / "accounts.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "alice": "stale"}))
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "accounts": {**kept["accounts"], "alice": "stale"}}))
     with pytest.raises(MeshwardError, match="status 403") as caught:
         token_for(demo.url, "alice", demo.state)
     assert "stale" not in str(caught.value)

@@ -28,7 +28,7 @@ def idp(tmp_path: Path) -> Iterator[str]:
 def at_the_page(idp: str, state: Path, decision: str) -> Screen:
     def react(line: str) -> None:
         if line.startswith("and enter the code"):
-            password = json.loads((state / "demo" / "accounts.json").read_text())["alice"]
+            password = json.loads((state / "demo" / "accounts.json").read_text())["accounts"]["alice"]
             form = {
                 "user_code": line.split()[-1],
                 "account": "alice",

@@ -22,3 +22,16 @@ def state_files() -> dict[str, StateFile[Any]]:
             if isinstance(value, StateFile):
                 found[f"{value.place}/{value.name}"] = value
     return found
+
+
+def table() -> str:
+    """The table of docs/state.md. `python -m tests.state.files` prints it."""
+    rows = [
+        f"| `{name}` | {file.what} | {'made anew by a start; ' if file.renewed else ''}{file.code} | {file.remedy} |"
+        for name, file in sorted(state_files().items())
+    ]
+    return "\n".join(["| file | what | damaged | remedy |", "| --- | --- | --- | --- |", *rows])
+
+
+if __name__ == "__main__":
+    print(table())

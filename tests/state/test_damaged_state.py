@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from meshward.instance.state_files import FILES as LOOKED_AT
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged
-from tests.state.files import state_files
+from tests.state.files import state_files, table
 
+ROOT = Path(__file__).parents[2]
 CANARY = "canary-of-a-secret"
 BYTES: dict[str, bytes] = {
     "half an object": b"{",
@@ -144,6 +147,26 @@ def test_absent_is_no_damage(tmp_path: Path, file: StateFile[Any]) -> None:
 
 
 def test_every_file_says_what_it_is() -> None:
-    assert "STATE/instance.json" in FILES
     for file in FILES.values():
         assert file.what and file.remedy.endswith(".") and file.format >= 1
+    assert table() in (ROOT / "docs" / "state.md").read_text(), "`python -m tests.state.files` prints it"
+
+
+def test_a_start_and_status_look_at_every_file_of_a_state() -> None:
+    """Those of the demo are looked at by the demo, a revision's by `Revisions`."""
+    of_state = {name for name in FILES if name.startswith("STATE/")}
+    elsewhere = {"STATE/demo/accounts.json", "STATE/demo/idp-keys.json", "STATE/revisions/NNNN.json"}
+    assert {f"{file.place}/{file.name}" for file in LOOKED_AT} == of_state - elsewhere
+
+
+def test_nobody_else_writes_json_files() -> None:
+    """Whoever writes JSON and reads it back has a file of state: these only show, or have another format."""
+    others = {"audit/collector.py", "cli/up.py", "instance/up.py", "login/store.py"}
+    found = set()
+    for path in (ROOT / "src" / "meshward").rglob("*.py"):
+        text = path.read_text()
+        if "write_atomic" in text and re.search(
+            r"^import json$|model_dump_json|canonical_json", text, re.MULTILINE
+        ):
+            found.add(str(path.relative_to(ROOT / "src" / "meshward")))
+    assert found <= others | {"kit/statefile.py"}, found

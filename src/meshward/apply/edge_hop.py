@@ -6,27 +6,35 @@ to reload. What a grant or a model says comes with each decision.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from meshward.apply.hop_files import Owner, edge_files
 from meshward.apply.vendor_validation import judge_edge
-from meshward.kit.durable import write_atomic
+from meshward.kit.statefile import StateFile
 from meshward.plan.ir import Plan
 from meshward.runtime.machine import Machine
 from meshward.runtime.supervise.handle import SupervisorHandle, refused
 from meshward.targets.nginx.projection import EdgeView, edge_view
 from meshward.targets.nginx.settings import EdgeSettings
 
-FILE = "program.json"
 COST = "may lose requests on idle HTTP/1.1 connections (seen: 5, at 300/s over 16); clients with retries repeat them"
 _CANDIDATE = "nginx.next.conf"
 
 
 def facts(settings: EdgeSettings) -> EdgeView:
     return EdgeView(**{field.name: getattr(settings, field.name) for field in fields(EdgeView)})
+
+
+FACTS = StateFile(
+    "program.json",
+    EdgeView,
+    place="STATE",
+    what="what nginx's file says of the policy, so that `plan` knows what needs a reload",
+    remedy="Remove it: the next start or change writes it anew, and until then `plan` goes by the policy that runs.",
+    renewed=True,
+)
 
 
 def grown(before: EdgeView, plan: Plan) -> EdgeView:
@@ -58,16 +66,13 @@ def _shown(value: object) -> str:
 
 
 def load_facts(state: Path) -> EdgeView | None:
-    """Of the program that nginx runs, or ran last; None where that is not known."""
-    try:
-        value = json.loads((state / FILE).read_text())
-        return EdgeView(**{**value, "rates": tuple(value["rates"])})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    """Of the program that nginx runs, or ran last; None where none was written. Raises MeshwardError."""
+    return FACTS.read(state)
 
 
 def save_facts(state: Path, settings: EdgeSettings) -> None:
-    write_atomic(state / FILE, json.dumps(asdict(facts(settings))))
+    """Raises OSError."""
+    FACTS.write(state, facts(settings))
 
 
 class Program:

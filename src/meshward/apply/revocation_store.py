@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meshward.callers.revocations import FILE, Revoked, load_revoked, save_text
-from meshward.kit.durable import write_atomic
+from meshward.callers.revocations import REVOCATIONS, Revoked
 
 
 def load_revocations(state: Path) -> Revoked:
     """Raises MeshwardError (MW2032) where the file is damaged."""
-    return load_revoked(state)
+    return REVOCATIONS.read(state) or Revoked()
 
 
 def save_revocations(state: Path, revoked: Revoked) -> None:
-    write_atomic(state / FILE, save_text(revoked))
+    """Raises OSError."""
+    REVOCATIONS.write(state, revoked)

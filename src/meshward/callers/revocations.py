@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from meshward.decide.types import Identity
-from meshward.kit.canonical import canonical_json, digest
-from meshward.kit.errors import MeshwardError
-from meshward.kit.strict import json_object
+from meshward.kit.canonical import digest
+from meshward.kit.statefile import StateFile
 
 FILE = "revocations.json"
 EDGE_FILE = "revoked"
@@ -47,6 +46,20 @@ class Revoked:
         return digest(asdict(self))
 
 
+REVOCATIONS = StateFile(
+    FILE,
+    Revoked,
+    place="STATE",
+    what="which subjects, tokens and agents are refused, until when",
+    remedy="Restore it: without it nobody can tell who was revoked.",
+    code="MW2032",
+    limit=64_000_000,
+)
+REFUSED = replace(
+    REVOCATIONS, place="RUN/decide", remedy="Start the instance again, `meshward up`: it is written anew."
+)
+
+
 def ties(identity: Identity, token: object) -> list[str]:
     """By what an answer to `identity`, given for the token with the `jti` `token`, can be ended: 32 hex digits each."""
     return [_tie(kind, name) for kind, name in _names(identity, token)]
@@ -64,21 +77,13 @@ def edge_text(revoked: Revoked) -> str:
 
 
 def save_text(revoked: Revoked) -> str:
-    return canonical_json(asdict(revoked))
+    """RUN/decide/revocations.json."""
+    return REFUSED.encode(revoked).decode()
 
 
 def load_revoked(directory: Path) -> Revoked:
     """Nobody where there is no file. Raises MeshwardError (MW2032) for a damaged one: it may have named somebody."""
-    path = directory / FILE
-    try:
-        revoked = Revoked(**json_object(path.read_bytes()))
-    except FileNotFoundError:
-        return Revoked()
-    except (ValueError, TypeError):
-        raise _damaged(path) from None
-    if not all(_is_table(table) for table in (revoked.subjects, revoked.tokens, revoked.agents)):
-        raise _damaged(path)
-    return revoked
+    return REFUSED.read(directory) or Revoked()
 
 
 def _names(identity: Identity, token: object) -> Iterator[tuple[str, str]]:
@@ -98,13 +103,3 @@ def _holds(entries: Mapping[str, int | None], name: str, now: float) -> bool:
         return False
     until = entries[name]
     return until is None or now < until
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict) and all(until is None or type(until) is int for until in value.values())
-
-
-def _damaged(path: Path) -> MeshwardError:
-    return MeshwardError(
-        "MW2032", f"`{path}` is damaged", "Restore it: without it nobody can tell who was revoked."
-    )

@@ -5,18 +5,18 @@ Passwords and secrets are made at the identity provider's first start, into STAT
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from meshward.kit.durable import private_directory, write_atomic
+from meshward.kit.durable import private_directory
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
+from meshward.kit.statefile import StateFile, put_under
 
 AUDIENCE = "meshward-demo"
 PUBLIC_CLIENT = "demo-cli"
@@ -29,7 +29,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     BATCH_CLIENT: ("batch",),
 }
 PEOPLE = tuple(name for name in GROUPS if name != BATCH_CLIENT)
-_FILE = "accounts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,21 @@ class Accounts:
         return known is not None and secrets.compare_digest(known.reveal().encode(), password.encode())
 
 
+@dataclass(frozen=True, slots=True)
+class KeptAccounts:
+    accounts: Mapping[str, str] = field(repr=False)
+
+
+ACCOUNTS = StateFile(
+    "accounts.json",
+    KeptAccounts,
+    place="STATE/demo",
+    what="the demo's passwords",
+    remedy="Remove it: `meshward up --demo` makes new ones.",
+    migrations=(put_under("accounts"),),
+)
+
+
 def demo_directory(state: Path) -> Path:
     """Where the demo keeps its secrets."""
     return state / "demo"
@@ -51,24 +65,26 @@ def demo_directory(state: Path) -> Path:
 
 def load_accounts(state: Path) -> Accounts:
     """The accounts of the demo that runs with `state`. Raises MeshwardError where there are none."""
-    path = demo_directory(state) / _FILE
-    try:
-        stored = json.loads(path.read_text())
-        return Accounts({name: Secret(stored[name]) for name in GROUPS})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    kept = ACCOUNTS.read(demo_directory(state))
+    if kept is None:
         raise MeshwardError(
             "MW2901",
-            f"`{path}` has no demo accounts ({type(error).__name__})",
-            "Start the demo, `meshward up --demo`, which makes them; delete a damaged file first.",
+            f"there are no demo accounts in `{demo_directory(state)}`",
+            "Start the demo, `meshward up --demo`, which makes them.",
             exit_code=Exit.USAGE,
-        ) from None
+        )
+    if kept.accounts.keys() != GROUPS.keys():
+        raise ACCOUNTS.damaged(
+            demo_directory(state) / ACCOUNTS.name, "it holds other accounts than the demo's"
+        )
+    return Accounts({name: Secret(kept.accounts[name]) for name in GROUPS})
 
 
 def load_or_create_accounts(state: Path) -> Accounts:
     """The accounts, made now if this is the first start."""
-    path = private_directory(demo_directory(state)) / _FILE
-    if not path.exists():
-        write_atomic(path, json.dumps({name: secrets.token_urlsafe(12) for name in GROUPS}, indent=1))
+    directory = private_directory(demo_directory(state))
+    if ACCOUNTS.read(directory) is None:
+        ACCOUNTS.write(directory, KeptAccounts({name: secrets.token_urlsafe(12) for name in GROUPS}))
     return load_accounts(state)
 
 

@@ -6,36 +6,62 @@ its first use. A retired key stays for as long as a token signed by it may live.
 
 from __future__ import annotations
 
-import json
 import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from meshward.demo.accounts import demo_directory
 from meshward.kit.clock import Clock
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.secret import Secret
+from meshward.kit.statefile import StateFile
 
 TOKEN_LIFE = 15 * 60
 _ALGORITHM = "ES256"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptKeys:
+    """Private keys, as JWKs; of retired ones also when they retired."""
+
+    current: dict[str, Any] = field(repr=False)
+    next: dict[str, Any] = field(repr=False)
+    retired: tuple[tuple[float, dict[str, Any]], ...] = field(repr=False)
+
+
+KEYS = StateFile(
+    "idp-keys.json",
+    KeptKeys,
+    place="STATE/demo",
+    what="the signing keys of the demo's identity provider",
+    remedy="Remove it: new keys are made, and tokens from before are refused.",
+)
 
 
 class KeyRing:
     """Keys kept in STATE/demo/idp-keys.json (0600), so that tokens outlive a restart."""
 
     def __init__(self, state: Path, clock: Clock) -> None:
-        self._path = private_directory(demo_directory(state)) / "idp-keys.json"
+        self._directory = private_directory(demo_directory(state))
         self._clock = clock
-        if self._path.exists():
-            stored = json.loads(self._path.read_text())
-            self._current, self._next = ECKey.import_key(stored["current"]), ECKey.import_key(stored["next"])
-            self._retired = [(float(when), ECKey.import_key(key)) for when, key in stored["retired"]]
-        else:
-            self._current, self._next, self._retired = _new_key(), _new_key(), []
+        kept = KEYS.read(self._directory)
+        if kept is None:
+            self._current, self._next, self._retired = _new_key(), _new_key(), list[tuple[float, ECKey]]()
             self._save()
+        else:
+            self._take(kept)
+
+    def _take(self, kept: KeptKeys) -> None:
+        try:
+            self._current, self._next = ECKey.import_key(kept.current), ECKey.import_key(kept.next)
+            self._retired = [(when, ECKey.import_key(key)) for when, key in kept.retired]
+        except (ValueError, TypeError, LookupError, JoseError):
+            raise KEYS.damaged(self._directory / KEYS.name, "a key of it is none") from None
 
     @property
     def current(self) -> str:
@@ -63,12 +89,9 @@ class KeyRing:
         return [(when, key) for when, key in self._retired if when + TOKEN_LIFE > self._clock()]
 
     def _save(self) -> None:
-        stored = {
-            "current": self._current.as_dict(private=True),
-            "next": self._next.as_dict(private=True),
-            "retired": [[when, key.as_dict(private=True)] for when, key in self._retired],
-        }
-        write_atomic(self._path, json.dumps(stored))
+        retired = tuple((when, key.as_dict(private=True)) for when, key in self._retired)
+        current, following = (key.as_dict(private=True) for key in (self._current, self._next))
+        KEYS.write(self._directory, KeptKeys(current, following, retired))
 
 
 def rotation_secret(state: Path) -> Secret:

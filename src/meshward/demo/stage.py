@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from meshward.demo.accounts import AUDIENCE, PUBLIC_CLIENT
+from meshward.demo.accounts import ACCOUNTS, AUDIENCE, PUBLIC_CLIENT, demo_directory
+from meshward.demo.keyring import KEYS
 from meshward.runtime.machine import Extras
 from meshward.runtime.place.directories import Run
 from meshward.runtime.supervise.parts import Program
@@ -79,7 +80,9 @@ def demo_policy(run: Run, edge_port: int, idp_port: int) -> str:
 
 
 def demo_extras(state: Path, run: Run, idp_port: int) -> Extras:
-    """The programs that the demo runs beside an instance's own."""
+    """The programs that the demo runs beside an instance's own. Raises MeshwardError where its secrets are damaged."""
+    for file in (ACCOUNTS, KEYS):
+        file.read(demo_directory(state))
     socket = run.model_socket("minilm", "v1")
     serve = ("meshward.demo.model_server", "--served-model-name", MODEL)
     plain = Program(

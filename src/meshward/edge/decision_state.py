@@ -21,7 +21,7 @@ from meshward.callers.revocations import Revoked, load_revoked
 from meshward.callers.workloads import AUTHORITIES, Workloads
 from meshward.decide.decide import Decider
 from meshward.edge.answers import rate_text
-from meshward.edge.instance_view import InstanceView, load_text
+from meshward.edge.instance_view import VIEW, InstanceView
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.plan.ir import Model, Plan
@@ -62,7 +62,9 @@ class DecisionState:
 def load(directory: Path) -> DecisionState:
     """Everything in `directory`, whole. Raises MeshwardError if any part of it cannot be used."""
     try:
-        live = load_text((directory / "live.json").read_text())
+        live = VIEW.read(directory)
+        if live is None:
+            raise _broken("there is no live.json")
         plan = _plan(directory / "policy.json", live.policy)
         following = Decider(_plan(directory / "next.json", live.until)) if live.until else None
         revoked = load_revoked(directory)

@@ -37,11 +37,12 @@ class Keys:
 
 def keys_of(state: State) -> Keys:
     """Of the instance that runs on `state`: read from what its hops have. What cannot be read is a finding."""
-    now, failures = time.time(), load_failures(state.path)
-    failed = tuple(
-        f"{what} could not be replaced: {each.why}; it is tried again" for what, each in failures.items()
-    )
+    now, failed = time.time(), tuple[str, ...]()
     try:
+        failed = tuple(
+            f"{what} could not be replaced: {each.why}; it is tried again"
+            for what, each in load_failures(state.path).items()
+        )
         plan = resolve(read_policy(state.path / "policy.json").policy)
         ages: Sequence[Age] = sorted(
             read_ages(state.path, Run(run_path(state)), plan, load_counters(state.path).slots),

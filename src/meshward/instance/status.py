@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from meshward.apply.keys.credential_ages import CredentialAge, credential_ages
 from meshward.apply.traffic.canary_store import load_walks
 from meshward.apply.traffic.ejected import load_ejected
 from meshward.instance.key_ages import Keys, keys_of
 from meshward.instance.records import Proof, proof
+from meshward.instance.state_files import unusable
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import State
-from meshward.runtime.place.instance_file import Guarded, load_instance
+from meshward.runtime.place.instance_file import INSTANCE, Guarded
 from meshward.runtime.place.lock import holder
 from meshward.runtime.place.ports import Holder
 from meshward.runtime.supervise.leftovers import leftovers
 from meshward.runtime.supervise.report import PartReport, Phase, load_report
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Status:
     keys: Keys | None = None  # of an instance that has an edge
     walks: tuple[str, ...] = ()  # each model's walk, running or the last one
     ejected: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> why
+    unusable: tuple[str, ...] = ()  # of STATE's files: what is wrong, and what to do
 
     @property
     def running(self) -> bool:
@@ -47,7 +51,8 @@ class Status:
         up = bool(self.parts) and all(is_up(part) for part in self.parts)
         kept = self.records is None or self.records.fresh
         current = self.keys is None or not self.keys.findings
-        return self.running and up and kept and current and not any(age.problem for age in self.credentials)
+        well = not self.unusable and not any(age.problem for age in self.credentials)
+        return self.running and up and kept and current and well
 
     def as_json(self) -> dict[str, Any]:
         parts = [{**asdict(part), "up": self.running and is_up(part)} for part in self.parts]
@@ -62,6 +67,7 @@ class Status:
             yield f"Nothing runs in {self.state}; start it with `meshward up POLICY`."
             for process in self.left:
                 yield f"Left behind: `{process.command}` (pid {process.pid}); `meshward down` ends it."
+            yield from (f"STATE: {problem}" for problem in self.unusable)
             return
         up = sum(is_up(part) for part in self.parts)
         yield f"{up} of {len(self.parts)} parts are up in {self.state} (supervisor: pid {self.pid})"
@@ -77,6 +83,7 @@ class Status:
             yield from self.records.lines()
         yield from (f"{key}: EJECTED, {why}" for key, why in sorted(self.ejected.items()))
         yield from self.walks
+        yield from (f"STATE: {problem}" for problem in self.unusable)
         yield from self.notes
 
 
@@ -89,43 +96,46 @@ _REACH = {
 
 
 def status(path: Path) -> Status:
-    """The instance whose state is `path`. Raises MeshwardError if it runs but is hidden from this user."""
+    """The instance whose state is `path`. Raises MeshwardError if it runs but is hidden from this user.
+
+    A file that cannot be used is told as such, and hides nothing else.
+    """
     state = State(path)
     pid = holder(state)
-    report = load_report(state)
+    problems = tuple(f"{error.message}. {error.remedy}" for error in unusable(state.path))
+    report = _usable(lambda: load_report(state))
     left = () if pid else tuple(leftovers(state))
     parts, notes = (report.parts, report.notes) if report and pid else ((), ())
-    credentials = credential_ages(state.path) if pid else ()
+    credentials = (_usable(lambda: credential_ages(state.path)) if pid else None) or ()
     records = proof(state) if any(part.name == "collector" for part in parts) else None
     has_edge = any(part.name == "edge" for part in parts) and (state.path / "policy.json").is_file()
     keys = keys_of(state) if has_edge else None
-    guards = _guards(state) if pid else ()
+    instance = _usable(lambda: INSTANCE.read(state.path)) if pid else None
+    guards = instance.guards if instance else ()
+    traffic = _traffic(state) if pid else ((), {})
     return Status(
-        str(state.path), pid, parts, notes, guards, credentials, left, records, keys, *_traffic(state, pid)
+        str(state.path), pid, parts, notes, guards, credentials, left, records, keys, *traffic, problems
     )
 
 
-def _traffic(state: State, pid: int | None) -> tuple[tuple[str, ...], Mapping[str, str]]:
-    """The walks, and who is ejected and why, of a running instance."""
-    if pid is None:
-        return (), {}
+def _usable(read: Callable[[], T]) -> T | None:
+    """None for what cannot be used: `Status.unusable` says so."""
     try:
-        walks = tuple(f"{walk.model}: {walk.sentence}" for walk in load_walks(state.path).values())
-    except MeshwardError as error:
-        walks = (error.message,)
-    return walks, load_ejected(state.path)
+        return read()
+    except MeshwardError:
+        return None
+
+
+def _traffic(state: State) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The walks, and who is ejected and why."""
+    walks = _usable(lambda: load_walks(state.path)) or {}
+    ejected = _usable(lambda: load_ejected(state.path)) or {}
+    return tuple(f"{walk.model}: {walk.sentence}" for walk in walks.values()), ejected
 
 
 def is_up(part: PartReport) -> bool:
     """Whether it serves, as far as the last report and the process table tell."""
     return part.phase is Phase.RUNNING and part.pid is not None and Path(f"/proc/{part.pid}").exists()
-
-
-def _guards(state: State) -> tuple[Guarded, ...]:
-    try:
-        return load_instance(state.path).guards
-    except MeshwardError:
-        return ()
 
 
 def _line(part: PartReport, width: int, now: float) -> str:

@@ -1,6 +1,7 @@
 """`meshward up`: from an accepted policy to a running instance.
 
-1. Refuse what cannot be enforced here, components with known holes, ports in use, a second instance on the same state.
+1. Refuse what cannot be enforced here, components with known holes, ports in use, a second instance on the same state,
+   and state that cannot be used.
 2. Take the revision that was accepted last, or record a new one; give every part its identity and its files.
 3. Let Envoy judge each guard's static twin and nginx its program, before anything starts.
 4. Start everything. When all of it is ready the revision is accepted; from then on `apply.mesh` changes it.
@@ -49,6 +50,7 @@ from meshward.apply.vendor_validation import judge_edge
 from meshward.check.admission import require_enforced
 from meshward.control.https import open_to_operators
 from meshward.control.unix import serving
+from meshward.instance.state_files import require_usable
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.log import log_to
@@ -103,6 +105,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
         progress(f"warning: {warning}")
     state = open_state(path)
     with hold_lock(state), _logging_to(state):
+        require_usable(state.path, progress)
         run = Run(run_directory(state))
         extra = starting.extras(run)
         revisions = Revisions(state.path)

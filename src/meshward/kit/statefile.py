@@ -99,9 +99,11 @@ class StateFile(Generic[T]):
             value = json_value(data)  # 1
         except ValueError as error:
             raise self.damaged(path, _unreadable(data, error)) from None
-        found = value.pop(_FORMAT) if isinstance(value, dict) and _is_number(value.get(_FORMAT)) else 0
+        found = _format_of(value)  # 2
         if found > self.format:
-            raise _newer(path, found, self.format)  # 2
+            raise _newer(path, found, self.format)
+        if found < 0:
+            raise self.damaged(path, "its `format` is none")
         try:
             for migrate in self.migrations[found:]:
                 value = migrate(value)
@@ -134,14 +136,14 @@ class StateFile(Generic[T]):
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise self.damaged(path, "it is a symbolic link") from None
-            raise _unread(path, error) from None
+            raise cannot_read(path, error) from None
         try:
             if fault := self._fault(os.fstat(descriptor)):
                 raise self.damaged(path, fault)
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 data = file.read(self.limit + 1)
         except OSError as error:
-            raise _unread(path, error) from None
+            raise cannot_read(path, error) from None
         finally:
             os.close(descriptor)
         if len(data) > self.limit:
@@ -185,8 +187,12 @@ def _covers(written: Any, found: Any) -> bool:
     return bool(written == found)
 
 
-def _is_number(value: object) -> bool:
-    return type(value) is int and value > 0
+def _format_of(value: Any) -> int:
+    """Taken out of `value`; 0 where there is none, -1 where it is none. A model of format 0 may be called `format`."""
+    if not isinstance(value, dict) or type(value.get(_FORMAT)) is not int:
+        return 0
+    found: int = value.pop(_FORMAT)
+    return found if found > 0 else -1
 
 
 def _unreadable(data: bytes, error: ValueError) -> str:
@@ -207,7 +213,8 @@ def _newer(path: Path, found: int, ours: int) -> MeshwardError:
     )
 
 
-def _unread(path: Path, error: OSError) -> MeshwardError:
+def cannot_read(path: Path, error: OSError) -> MeshwardError:
+    """For what is no damage: a mode, a disk."""
     return MeshwardError(
         "MW3016",
         f"`{path}` cannot be read: {error.strerror}",

@@ -9,7 +9,6 @@ The system's keyring has the tokens where the package `keyring` is installed and
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib
 import json
@@ -17,13 +16,15 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from meshward.kit.durable import private_directory, write_atomic
+from meshward.kit.durable import private_directory
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.lock import held
 from meshward.kit.secret import Secret
+from meshward.kit.statefile import StateFile
 
 _SERVICE = "meshward"
 _USABLE = 1  # a backend's priority; what is below keeps texts readable or keeps nothing
@@ -45,6 +46,40 @@ class Login:
     refresh: Secret | None
 
 
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    token: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLogin:
+    """As `Login`; without `tokens` where the keyring has them."""
+
+    name: str
+    root: str | None
+    issuer: str
+    client: str
+    token_endpoint: str
+    revocation_endpoint: str | None
+    kind: str
+    expires_at: int
+    keyring: bool
+    tokens: Tokens | None = None
+
+
+LOGIN = StateFile(
+    "EDGE.json",
+    KeptLogin,
+    place="$XDG_STATE_HOME/meshward",
+    what="one person's login at one edge",
+    remedy="Remove it, then sign in again with `meshward login`.",
+    code="MW2110",
+    exit_code=Exit.USAGE,
+    private=True,
+)
+
+
 class LoginStore:
     """The logins of one user of this machine."""
 
@@ -53,37 +88,36 @@ class LoginStore:
         self._keyring = keyring
 
     def names(self) -> list[str]:
-        """Whom there are logins for. One that cannot be read is left out: `load` says what is wrong with it."""
-        found = []
-        for path in sorted(self._directory.glob("*.json")):
-            with suppress(MeshwardError):
-                found.append((self._read(path) or {}).get("name"))
-        return [name for name in found if isinstance(name, str)]
+        """Whom there are logins for. Raises MeshwardError (MW2110) for one that is damaged or not one's own."""
+        found = (self._read(path) for path in sorted(self._directory.glob("*.json")))
+        return [kept.name for kept in found if kept is not None]
 
     def load(self, name: str) -> Login | None:
         """None if there is no login. Raises MeshwardError (MW2110) for one that is damaged or not one's own."""
-        value = self._read(self._path(name))
-        if value is None:
+        path = self._path(name)
+        kept = self._read(path)
+        if kept is None:
             return None
-        try:
-            tokens = json.loads(self._from_keyring(name)) if value.pop("keyring") else value.pop("tokens")
-            return _login(value, tokens)
-        except (ValueError, KeyError, TypeError):
-            raise _unusable(self._path(name), "it is damaged") from None
+        if kept.name != name:
+            raise LOGIN.damaged(path, "it is another edge's")
+        tokens = self._from_keyring(name) if kept.keyring else kept.tokens
+        if tokens is None:
+            raise LOGIN.damaged(path, "it has no tokens")
+        return _login(kept, tokens)
 
     def save(self, login: Login) -> None:
         """Replaces what was kept under the same name."""
-        tokens = {"token": login.token.reveal(), "refresh": login.refresh.reveal() if login.refresh else None}
-        value = {key: getattr(login, key) for key in Login.__slots__ if key not in tokens}
-        value["keyring"] = self._to_keyring(login.name, json.dumps(tokens))
-        if not value["keyring"]:
-            value["tokens"] = tokens
+        tokens = Tokens(login.token.reveal(), login.refresh.reveal() if login.refresh else None)
+        facts = {key: getattr(login, key) for key in Login.__slots__ if key not in Tokens.__slots__}
+        kept = self._to_keyring(login.name, json.dumps(asdict(tokens)))
         self._own()
-        write_atomic(self._path(login.name), json.dumps(value, indent=1))
+        path = self._path(login.name)
+        file = replace(LOGIN, name=path.name)
+        file.write(self._directory, KeptLogin(**facts, keyring=kept, tokens=None if kept else tokens))
 
     def forget(self, name: str) -> None:
-        value = self._read(self._path(name))
-        if value is not None and value.get("keyring") and self._keyring is not None:
+        kept = self._read(self._path(name))
+        if kept is not None and kept.keyring and self._keyring is not None:
             with suppress(self._keyring.errors.KeyringError):  # it is not there any more
                 self._keyring.delete_password(_SERVICE, name)
         self._path(name).unlink(missing_ok=True)
@@ -92,14 +126,8 @@ class LoginStore:
     def locked(self, name: str) -> Iterator[None]:
         """Held by one process and thread at a time; others wait. Ends with its holder."""
         self._own()
-        descriptor = os.open(
-            self._path(name).with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with held(self._path(name).with_suffix(".lock")):
             yield
-        finally:
-            os.close(descriptor)
 
     def _path(self, name: str) -> Path:
         """Readable, and unlike any other name's."""
@@ -111,18 +139,8 @@ class LoginStore:
         if self._directory.stat().st_uid != os.geteuid():
             raise _unusable(self._directory, "it belongs to somebody else")
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
-        try:
-            with path.open() as file:
-                stat = os.fstat(file.fileno())
-                if stat.st_uid != os.geteuid() or stat.st_mode & 0o077:
-                    raise _unusable(path, "others can read or write it, or it is somebody else's")
-                value = json.load(file)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise _unusable(path, type(error).__name__) from None
-        return value if isinstance(value, dict) else None
+    def _read(self, path: Path) -> KeptLogin | None:
+        return replace(LOGIN, name=path.name).read(path.parent)
 
     def _to_keyring(self, name: str, tokens: str) -> bool:
         """Whether the keyring took them; one that is locked or too small does not stop a login."""
@@ -134,14 +152,18 @@ class LoginStore:
             return False
         return True
 
-    def _from_keyring(self, name: str) -> str:
+    def _from_keyring(self, name: str) -> Tokens:
         if self._keyring is None:
             raise _unusable(self._path(name), "its tokens are in a keyring that is not there now")
         try:
             found = self._keyring.get_password(_SERVICE, name)
         except self._keyring.errors.KeyringError as error:
             raise _unusable(self._path(name), f"the keyring does not open ({type(error).__name__})") from None
-        return str(found)
+        try:
+            value = json.loads(str(found))
+            return Tokens(str(value["token"]), None if value["refresh"] is None else str(value["refresh"]))
+        except (ValueError, KeyError, TypeError):
+            raise _unusable(self._path(name), "what the keyring has for it is no login") from None
 
 
 def own_store(env: Mapping[str, str] = os.environ) -> LoginStore:
@@ -167,16 +189,10 @@ def renewed(login: Login, kind: str, token: Secret, refresh: Secret | None, expi
     return replace(login, kind=kind, token=token, refresh=refresh or login.refresh, expires_at=expires_at)
 
 
-def _login(value: dict[str, Any], tokens: dict[str, Any]) -> Login:
-    for key in ("name", "issuer", "client", "token_endpoint", "kind"):
-        if not isinstance(value[key], str):
-            raise TypeError(key)
-    refresh = tokens["refresh"]
-    return Login(
-        **{**value, "expires_at": int(value["expires_at"])},
-        token=Secret(str(tokens["token"])),
-        refresh=None if refresh is None else Secret(str(refresh)),
-    )
+def _login(kept: KeptLogin, tokens: Tokens) -> Login:
+    facts = {key: getattr(kept, key) for key in Login.__slots__ if key not in Tokens.__slots__}
+    refresh = None if tokens.refresh is None else Secret(tokens.refresh)
+    return Login(**facts, token=Secret(tokens.token), refresh=refresh)
 
 
 def _unusable(path: Path, why: str) -> MeshwardError:

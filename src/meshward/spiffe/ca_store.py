@@ -16,21 +16,24 @@ A root is replaced in three steps, so that nobody ever meets a certificate whose
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import StringConstraints
 
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
+from meshward.kit.lock import held
+from meshward.kit.statefile import StateFile, put_under
 from meshward.spiffe.certificates import (
     Credential,
     Signer,
@@ -46,7 +49,12 @@ POINTER = "ca.json"
 WORKLOADS = "workloads.json"
 RENEW = timedelta(days=30)  # an intermediate with less left is replaced at a start
 EARLIER_FOR = timedelta(hours=25)  # a workload's SVID lives 24 hours at most
+DAMAGED = "MW2021"
+REMEDY = "Restore the directory, or remove it: a new root is made, which clients must then be given."
 _OURS = re.compile(r"(root|issuing)(\.[0-9]+)?(?P<key>\.key)?\.pem", re.ASCII)
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^(root|issuing)(\.[0-9]{1,9})?$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,8 @@ class Pair:
 class Overlap:
     """Names of the successor's files. `used`: when it began to issue; `until`: when the old root may go. 0 before."""
 
-    root: str
-    issuing: str
+    root: Name
+    issuing: Name
     seconds: int
     used: float = 0
     until: float = 0
@@ -70,11 +78,37 @@ class Overlap:
 class Names:
     """ca.json. `earlier`: intermediates, with the time at which each issued its last."""
 
-    root: str = "root"
-    issuing: str = "issuing"
+    root: Name = "root"
+    issuing: Name = "issuing"
     number: int = 1
     overlap: Overlap | None = None
-    earlier: tuple[tuple[str, float], ...] = ()
+    earlier: tuple[tuple[Name, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Seconds since the epoch, by the SHA-256 of a root."""
+
+    ends: Mapping[str, int] = field(default_factory=dict)
+
+
+NAMES = StateFile(
+    POINTER,
+    Names,
+    place="STATE/ca",
+    what="which certificates and keys of the authority stand",
+    remedy=REMEDY,
+    code=DAMAGED,
+)
+ENDS = StateFile(
+    WORKLOADS,
+    Ends,
+    place="STATE/ca",
+    what="until when workloads' SVIDs live, by the root that they are below",
+    remedy="Restore it, or remove it when no workload has an SVID from before (they live 24 hours at most).",
+    code=DAMAGED,
+    migrations=(put_under("ends"),),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +169,7 @@ class CaStore:
 
     def names(self) -> Names:
         """Raises MeshwardError (MW2021)."""
-        try:
-            value = json.loads((self._directory / POINTER).read_text())
-            overlap = value.pop("overlap")
-            earlier = tuple((str(name), float(at)) for name, at in value.pop("earlier"))
-            return Names(**value, overlap=Overlap(**overlap) if overlap else None, earlier=earlier)
-        except FileNotFoundError:
-            return Names()
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self._damaged(type(error).__name__) from None
+        return NAMES.read(self._directory) or Names()
 
     def reissue(self, now: datetime) -> None:
         """Another intermediate below the root that issues now."""
@@ -177,11 +203,10 @@ class CaStore:
 
     def note_workload(self, root: x509.Certificate, credential: Credential) -> None:
         """Remember until when a workload's SVID below `root` lives. Raises OSError."""
-        with (self._directory / f".{WORKLOADS}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with held(self._directory / f".{WORKLOADS}.lock"):
             ends = self._workloads()
             name, end = _fingerprint(root), int(credential.not_after.timestamp())
-            write_atomic(self._directory / WORKLOADS, json.dumps({**ends, name: max(end, ends.get(name, 0))}))
+            ENDS.write(self._directory, Ends({**ends, name: max(end, ends.get(name, 0))}))
 
     def workloads_end(self, root: x509.Certificate) -> float:
         """When the last workload's SVID below `root` ends; 0: none was issued."""
@@ -194,15 +219,8 @@ class CaStore:
             return float("inf")
         return max(overlap.until, self.workloads_end(self.found().standing.root.certificate))
 
-    def _workloads(self) -> dict[str, int]:
-        try:
-            return {
-                str(name): int(end) for name, end in json.loads(self._path(WORKLOADS).read_text()).items()
-            }
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, AttributeError) as error:
-            raise self._damaged(f"{WORKLOADS}: {type(error).__name__}") from None
+    def _workloads(self) -> Mapping[str, int]:
+        return (ENDS.read(self._directory) or Ends()).ends
 
     def _reissue(self, names: Names, now: datetime) -> None:
         number, overlap = names.number + 1, names.overlap
@@ -222,7 +240,7 @@ class CaStore:
 
     def _save(self, names: Names) -> None:
         """The moment at which `names` stand; then what nobody names any more goes, earlier keys first of all."""
-        write_atomic(self._directory / POINTER, json.dumps(asdict(names), indent=1))
+        NAMES.write(self._directory, names)
         signing = {names.root, names.issuing}
         if names.overlap is not None:
             signing |= {names.overlap.root, names.overlap.issuing}
@@ -273,7 +291,7 @@ class CaStore:
         return MeshwardError(
             "MW2021",
             f"the certificate authority in `{self._directory}` cannot be used ({why})",
-            "Restore the directory, or remove it: a new root is made, which clients must then be given.",
+            REMEDY,
         )
 
 

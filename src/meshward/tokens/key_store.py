@@ -11,19 +11,54 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
+from pydantic import StringConstraints
 
-from meshward.kit.canonical import canonical_json
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
-from meshward.kit.strict import json_object
+from meshward.kit.statefile import StateFile
 from meshward.tokens.keys import Retired, SigningKey, SigningKeys, make_key
 
 POINTER = "txn.json"
+REMEDY = "Restore the directory, or remove it: new keys are made and handed to every guard."
+Kid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredKey:
+    jwk: dict[str, Any]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Keys by their `kid`. Who signs is told `current` alone. Before release 0.1.0 `previous` was one `kid`."""
+
+    current: Kid
+    next: Kid | None = None
+    previous: tuple[RetiredKey, ...] | Kid | None = None
+    since: float = 0
+
+
+NAMED = StateFile(
+    POINTER,
+    Named,
+    place="STATE/keys",
+    what="which keys sign Transaction Tokens, now and next, and which did",
+    remedy=REMEDY,
+    code="MW2010",
+)
+SIGNING = replace(
+    NAMED,
+    place="RUN/decide/keys",
+    what="which key signs Transaction Tokens",
+    remedy="Start the instance again, `meshward up`: it is written anew.",
+)
 
 
 def load_or_create(directory: Path) -> SigningKeys:
@@ -35,34 +70,36 @@ def load_or_create(directory: Path) -> SigningKeys:
 
 def load(directory: Path) -> SigningKeys:
     """The keys in `directory`. Raises MeshwardError (MW2010) if one is missing or damaged."""
+    named = NAMED.read(directory)
     try:
-        named = json_object((directory / POINTER).read_bytes())
         written = (directory / POINTER).stat().st_mtime
-        current, following = _read(directory, named["current"]), _read(directory, named["next"])
-        previous = _retired(directory, named["previous"], written)
-        return SigningKeys(current, following, previous, float(named.get("since") or written))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
+        if named is None or named.next is None:
+            raise FileNotFoundError
+        current, following = _read(directory, named.current), _read(directory, named.next)
+        previous = _retired(directory, named.previous, written)
+        return SigningKeys(current, following, previous, named.since or written)
+    except (OSError, ValueError, TypeError, JoseError) as error:
         raise _unreadable(directory, error) from None
 
 
 def load_current(directory: Path) -> SigningKey:
     """The key that signs. Raises MeshwardError (MW2010) if it is missing or damaged."""
+    signing = SIGNING.read(directory)
     try:
-        return _read(directory, json_object((directory / POINTER).read_bytes())["current"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
+        if signing is None:
+            raise FileNotFoundError
+        return _read(directory, signing.current)
+    except (OSError, ValueError, TypeError, JoseError) as error:
         raise _unreadable(directory, error) from None
 
 
 def save(directory: Path, keys: SigningKeys) -> None:
     """Write `keys` to `directory`, pointer last, and remove keys that sign no more."""
     private_directory(directory)
-    pointer = {
-        "current": keys.current.kid,
-        "next": keys.next.kid,
-        "previous": [{"jwk": dict(each.jwk), "at": int(each.at)} for each in keys.previous],
-        "since": int(keys.since),
-    }
-    _write(directory, pointer, [keys.current, keys.next], 0o600, None)
+    previous = tuple(RetiredKey(dict(each.jwk), int(each.at)) for each in keys.previous)
+    _write(directory, [keys.current, keys.next], 0o600, None)
+    NAMED.write(directory, Named(keys.current.kid, keys.next.kid, previous, int(keys.since)))
+    _sweep(directory, [keys.current, keys.next])
 
 
 def save_current(directory: Path, key: SigningKey, gid: int | None) -> None:
@@ -71,25 +108,28 @@ def save_current(directory: Path, key: SigningKey, gid: int | None) -> None:
     if gid is not None:
         os.chown(directory, -1, gid)  # the parent's setgid bit gave it another group
         directory.chmod(0o750)
-    _write(directory, {"current": key.kid}, [key], 0o600 if gid is None else 0o640, gid)
+    mode = 0o600 if gid is None else 0o640
+    _write(directory, [key], mode, gid)
+    SIGNING.write(directory, Named(key.kid), mode, gid)
+    _sweep(directory, [key])
 
 
-def _write(
-    directory: Path, pointer: dict[str, Any], keys: Iterable[SigningKey], mode: int, gid: int | None
-) -> None:
-    files = {_path(directory, key.kid): key for key in keys}
-    for file, key in files.items():
-        write_atomic(file, key.pem(), mode, gid)
-    write_atomic(directory / POINTER, canonical_json(pointer), mode, gid)
-    for stray in set(directory.glob("txn.*.pem")) - set(files):
+def _write(directory: Path, keys: Iterable[SigningKey], mode: int, gid: int | None) -> None:
+    for key in keys:
+        write_atomic(_path(directory, key.kid), key.pem(), mode, gid)
+
+
+def _sweep(directory: Path, keys: Iterable[SigningKey]) -> None:
+    for stray in set(directory.glob("txn.*.pem")) - {_path(directory, key.kid) for key in keys}:
         stray.unlink()
 
 
-def _retired(directory: Path, previous: Any, written: float) -> tuple[Retired, ...]:
-    """Earlier releases kept one key, as a kid, or null."""
+def _retired(
+    directory: Path, previous: tuple[RetiredKey, ...] | str | None, written: float
+) -> tuple[Retired, ...]:
     if isinstance(previous, str):
         return (Retired(_read(directory, previous).public_jwk(), written),)
-    return tuple(Retired(dict(each["jwk"]), float(each["at"])) for each in previous or ())
+    return tuple(Retired(each.jwk, each.at) for each in previous or ())
 
 
 def _path(directory: Path, kid: str) -> Path:
@@ -98,8 +138,6 @@ def _path(directory: Path, kid: str) -> Path:
 
 def _read(directory: Path, kid: str) -> SigningKey:
     """The key called `kid`; a file that holds another key is damage."""
-    if not kid.replace("-", "").replace("_", "").isalnum():
-        raise ValueError("not a kid")
     key = ECKey.import_key(_path(directory, kid).read_bytes())
     if key.curve_name != "P-256" or not key.is_private or key.thumbprint() != kid:
         raise ValueError("another key")
@@ -110,5 +148,5 @@ def _unreadable(directory: Path, error: Exception) -> MeshwardError:
     return MeshwardError(
         "MW2010",
         f"the signing keys in `{directory}` cannot be read ({type(error).__name__})",
-        "Restore the directory, or remove it: new keys are made and handed to every guard.",
+        REMEDY,
     )

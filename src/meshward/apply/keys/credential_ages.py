@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.kit.durable import write_atomic
-
-FILE = "credentials.json"
+from meshward.kit.statefile import StateFile, put_under
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +24,28 @@ class CredentialAge:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class CredentialAges:
+    credentials: tuple[CredentialAge, ...]
+
+
+CREDENTIALS = StateFile(
+    "credentials.json",
+    CredentialAges,
+    place="STATE",
+    what="since when each server's key is the one it is (no key)",
+    remedy="Remove it: it is for `status` alone, and written anew at a start and when a key changes.",
+    renewed=True,
+    migrations=(put_under("credentials"),),
+)
+
+
 def save_ages(state: Path, ages: Iterable[CredentialAge]) -> None:
     """Raises OSError."""
-    write_atomic(state / FILE, json.dumps([asdict(age) for age in ages], indent=1))
+    CREDENTIALS.write(state, CredentialAges(tuple(ages)))
 
 
 def credential_ages(state: Path) -> tuple[CredentialAge, ...]:
-    """What the instance last wrote down; nothing where it never did."""
-    try:
-        return tuple(CredentialAge(**each) for each in json.loads((state / FILE).read_text()))
-    except (OSError, ValueError, TypeError):
-        return ()
+    """What the instance last wrote down; nothing where it never did. Raises MeshwardError."""
+    kept = CREDENTIALS.read(state)
+    return kept.credentials if kept else ()

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import structlog
 from cryptography import x509
 
-from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
+from meshward.kit.statefile import StateFile, StateFileDamaged, put_under
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run
 from meshward.runtime.supervise.ready import leaf_of
@@ -32,8 +32,8 @@ SIGNING_KEY_LIFE = 86400.0  # seconds that a key signs
 LEAF_SHARE = 1 / 3  # of a leaf's life, at which there is a new one: two tries more may fail
 AUTHORITY_SHARE = 0.6  # of a root's or an intermediate's life
 ALARM_SHARE = 2 / 3  # of any life: by then it should have been replaced
-FILE = "rotation.json"
 _one_at_a_time = threading.Lock()  # who looks at files takes no turn
+log = structlog.get_logger(__name__)
 _LEAVES = (CA, SVIDS, EDGE_CERTIFICATE, SIGNING_KEY)
 
 
@@ -76,6 +76,24 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Failures:
+    """By what was to be replaced."""
+
+    failures: Mapping[str, Failure]
+
+
+FAILURES = StateFile(
+    "rotation.json",
+    Failures,
+    place="STATE",
+    what="which keys and certificates could not be replaced, and why",
+    remedy="Remove it: what cannot be replaced is tried again, and written down anew.",
+    renewed=True,
+    migrations=(put_under("failures"),),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class KeyInventory:
     """Everything that `due` looks at. `unfinished`: a new root is announced, and does not issue yet; `retired`: the
     earliest time at which a signing key stopped signing, of those that guards still accept."""
@@ -112,7 +130,7 @@ def look(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> KeyInve
     overlap = CaStore(state / "ca", plan.trust_domain).names().overlap
     retired = min((each.at for each in keys.previous), default=None)
     unfinished = overlap is not None and not overlap.used
-    return KeyInventory(tuple(read_ages(state, run, plan, slots)), load_failures(state), unfinished, retired)
+    return KeyInventory(tuple(read_ages(state, run, plan, slots)), known_failures(state), unfinished, retired)
 
 
 def read_ages(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> Iterator[Age]:
@@ -166,31 +184,37 @@ def _certificate_age(what: str, name: str, pem: str, share: float | None) -> Age
     return Age(what, name, begins, ends, rotates, begins + (ends - begins) * ALARM_SHARE)
 
 
-def load_failures(state: Path) -> dict[str, Failure]:
-    """What could not be replaced since the start; a damaged file is none."""
+def load_failures(state: Path) -> Mapping[str, Failure]:
+    """What could not be replaced since the start. Raises MeshwardError for a file that cannot be used."""
+    kept = FAILURES.read(state)
+    return kept.failures if kept else {}
+
+
+def known_failures(state: Path) -> Mapping[str, Failure]:
+    """As `load_failures`; damage is said and begun anew: it must not keep keys from being replaced."""
     try:
-        value: dict[str, Any] = json.loads((state / FILE).read_text())
-        return {what: Failure(str(each["why"]), float(each["since"])) for what, each in value.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return load_failures(state)
+    except StateFileDamaged as error:
+        log.warning("begun_anew", code=error.code, why=error.message)
+        forget_failures(state)
         return {}
 
 
 def save_failure(state: Path, what: str, why: str | None) -> None:
     """Remember that `what` could not be replaced; None: it was. Raises OSError."""
     with _one_at_a_time:
-        failures = load_failures(state)
+        failures = dict(known_failures(state))
         before = failures.pop(what, None)
         if why is None and before is None:
             return
         if why is not None:
             failures[what] = Failure(why, before.since if before else datetime.now(UTC).timestamp())
-        content = {name: {"why": each.why, "since": each.since} for name, each in failures.items()}
-        write_atomic(state / FILE, json.dumps(content, indent=1))
+        FAILURES.write(state, Failures(failures))
 
 
 def forget_failures(state: Path) -> None:
     """At a start everything is written anew."""
-    (state / FILE).unlink(missing_ok=True)
+    (state / FAILURES.name).unlink(missing_ok=True)
 
 
 def why_unread(error: Exception) -> str:

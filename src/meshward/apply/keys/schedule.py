@@ -21,7 +21,7 @@ from meshward.apply.keys.inventory import (
     RETIRED_KEYS,
     due,
     forget_failures,
-    load_failures,
+    known_failures,
     look,
     save_failure,
 )
@@ -92,7 +92,7 @@ def take_files(mesh: Mesh) -> None:
     try:
         found = from_files(Path(edge.certificate_path), edge.hostname, datetime.now(UTC))
     except MeshwardError as error:
-        known = load_failures(state).get(EDGE_CERTIFICATE)
+        known = known_failures(state).get(EDGE_CERTIFICATE)
         if known is None or known.why != error.message:
             log.error("certificate_files_refused", why=error.message)
             save_failure(state, EDGE_CERTIFICATE, error.message)

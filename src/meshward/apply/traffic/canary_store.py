@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from meshward.apply.traffic.canary import Seen, Walk
-from meshward.kit.durable import write_atomic
-from meshward.kit.errors import MeshwardError
+from meshward.kit.statefile import StateFile, put_under
 
-FILE = "walks.json"
-_WALKS = TypeAdapter(dict[str, Walk])
+
+@dataclass(frozen=True, slots=True)
+class KeptWalks:
+    """By model."""
+
+    walks: Mapping[str, Walk]
+
+
+WALKS = StateFile(
+    "walks.json",
+    KeptWalks,
+    place="STATE",
+    what="each model's walk: running, or the last one",
+    remedy="Remove it; the weights stay as they are. Then set them, or start the walk again.",
+    code="MW3054",
+    migrations=(put_under("walks"),),
+)
 
 
 class Walks:
@@ -31,7 +42,7 @@ class Walks:
         self.says: dict[str, str] = {}
         self.walker: threading.Thread | None = None
         self._state = state
-        self._table: dict[str, Walk] | None = None
+        self._table: Mapping[str, Walk] | None = None
 
     def of(self, model: str) -> Walk | None:
         """Raises MeshwardError (MW3054) where the file is damaged."""
@@ -44,7 +55,7 @@ class Walks:
         """Durably. Raises OSError: then nothing has changed."""
         with self.lock:
             table = {**self._all(), walk.model: walk}
-            write_atomic(self._state / FILE, json.dumps({k: asdict(w) for k, w in table.items()}, indent=1))
+            WALKS.write(self._state, KeptWalks(table))
             self._table = table
             return walk
 
@@ -54,18 +65,10 @@ class Walks:
         return self._table
 
 
-def load_walks(state: Path) -> dict[str, Walk]:
+def load_walks(state: Path) -> Mapping[str, Walk]:
     """Raises MeshwardError (MW3054) where the file is damaged."""
-    try:
-        return _WALKS.validate_json((state / FILE).read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValidationError):
-        raise MeshwardError(
-            "MW3054",
-            f"`{state / FILE}` is damaged: whether a version is being walked is not known",
-            "Remove it; the weights stay as they are. Then set them, or start the walk again.",
-        ) from None
+    kept = WALKS.read(state)
+    return kept.walks if kept else {}
 
 
 def as_json(walk: Walk, seen: Seen | None, says: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from meshward.apply.keys.inventory import (
     ROOT,
     SIGNING_KEY,
     SVIDS,
-    load_failures,
+    known_failures,
 )
 from meshward.apply.keys.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rotate
 from meshward.apply.mesh import Mesh, conflict
@@ -62,7 +62,7 @@ def _require_old_root(mesh: Mesh) -> None:
     """Raises MeshwardError (exit 3) where no root is being replaced, and none was left behind."""
     state = mesh.machine.state.path
     overlap = CaStore(state / "ca", mesh.live.plan.trust_domain).names().overlap
-    if overlap is None and OLD_ROOT not in load_failures(state):
+    if overlap is None and OLD_ROOT not in known_failures(state):
         raise conflict("no root is being replaced", "`meshward rotate ca --root` begins with it.")
 
 

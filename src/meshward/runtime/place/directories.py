@@ -47,10 +47,6 @@ class State:
         return self.path / "lock"
 
     @property
-    def status_file(self) -> Path:
-        return self.path / "status.json"
-
-    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

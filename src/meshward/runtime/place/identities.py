@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import grp
 import hashlib
-import json
 import os
 import pwd
 import re
@@ -18,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from meshward.kit.durable import write_atomic
+from meshward.kit.statefile import StateFile, put_under
 from meshward.runtime.place.directories import State
 
 FIRST, LAST = 61184, 65519
@@ -43,6 +42,23 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """Each part's uid, which is its gid too."""
+
+    numbers: Mapping[str, int]
+
+
+NUMBERS = StateFile(
+    "identities.json",
+    Numbers,
+    place="STATE",
+    what="the user that each part runs as",
+    remedy="Remove it: each part's number follows from its name and from the directory's path once more.",
+    migrations=(put_under("numbers"),),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Identities:
     """Each part's identity. `separate` says whether uids really keep the parts from one another."""
 
@@ -60,17 +76,20 @@ class Identities:
 
 
 def assign_identities(state: State, parts: Sequence[str]) -> Identities:
-    """An identity for each name of `parts`: its own uid and gid if we may change them, else the starter's."""
+    """An identity for each name of `parts`: its own uid and gid if we may change them, else the starter's.
+
+    Raises MeshwardError where the file cannot be used.
+    """
     if not can_change_uid():
         return Identities(False, dict.fromkeys(parts, starter()))
-    file = state.path / "identities.json"
-    known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    kept = NUMBERS.read(state.path)
+    known = kept.numbers if kept else {}
     numbers = {part: number for part, number in known.items() if FIRST <= number <= LAST}
     for part in parts:
         if part not in numbers:
             numbers[part] = _free_number(state, part, set(numbers.values()))
     if numbers != known:
-        write_atomic(file, json.dumps(numbers, indent=1, sort_keys=True))
+        NUMBERS.write(state.path, Numbers(dict(sorted(numbers.items()))))
     return Identities(True, {part: Identity(numbers[part], numbers[part]) for part in parts})
 
 

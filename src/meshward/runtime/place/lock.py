@@ -10,6 +10,7 @@ from pathlib import Path
 
 from meshward.kit import lock
 from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.statefile import cannot_read
 from meshward.runtime.place.directories import State
 
 _PATIENCE = 0.5  # seconds; `status` and `down` take the lock for an instant to see whether it is free
@@ -32,8 +33,11 @@ def hold_lock(state: State) -> Iterator[None]:
 
 
 def is_free(state: State) -> bool:
-    """Whether no instance runs on `state`."""
-    return lock.is_free(state.lock_file)
+    """Whether no instance runs on `state`. Raises MeshwardError where that cannot be seen."""
+    try:
+        return lock.is_free(state.lock_file)
+    except OSError as error:
+        raise cannot_read(state.lock_file, error) from None
 
 
 def holder(state: State) -> int | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from meshward.kit.durable import write_atomic
+from meshward.kit.statefile import StateFile
 from meshward.runtime.place.directories import State
 
 
@@ -43,14 +41,19 @@ class Report:
 
     def save(self, state: State) -> None:
         """Replace the file as a whole. Raises OSError (a full disk)."""
-        write_atomic(state.status_file, json.dumps(asdict(self), indent=1))
+        REPORT.write(state.path, self)
+
+
+REPORT = StateFile(
+    "status.json",
+    Report,
+    place="STATE",
+    what="what the supervisor last wrote about its parts",
+    remedy="Remove it: the supervisor writes it anew whenever a part changes.",
+    renewed=True,
+)
 
 
 def load_report(state: State) -> Report | None:
-    """The last report, or None where there never was one (or it was not written whole)."""
-    try:
-        value: dict[str, Any] = json.loads(state.status_file.read_text())
-        parts = tuple(PartReport(**{**part, "phase": Phase(part["phase"])}) for part in value["parts"])
-        return Report(value["began"], tuple(value["notes"]), parts)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """The last report, or None where there never was one. Raises MeshwardError for one that cannot be used."""
+    return REPORT.read(state.path)

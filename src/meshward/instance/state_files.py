@@ -1,0 +1,64 @@
+"""Whether each file of STATE can be used: a start refuses what it cannot do without, `status` names the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from meshward.apply.counters import COUNTERS
+from meshward.apply.edge_hop import FACTS
+from meshward.apply.keys.credential_ages import CREDENTIALS
+from meshward.apply.keys.inventory import FAILURES
+from meshward.apply.revisions import Revisions
+from meshward.apply.traffic.canary_store import WALKS
+from meshward.apply.traffic.ejected import EJECTED
+from meshward.callers.revocations import REVOCATIONS
+from meshward.kit.errors import MeshwardError
+from meshward.kit.statefile import StateFile, StateFileDamaged
+from meshward.runtime.place.identities import NUMBERS
+from meshward.runtime.place.instance_file import INSTANCE
+from meshward.runtime.supervise.part import Progress
+from meshward.runtime.supervise.report import REPORT
+from meshward.spiffe.ca_store import ENDS, NAMES
+from meshward.tokens.key_store import NAMED
+
+FILES: tuple[StateFile[Any], ...] = (
+    *(COUNTERS, REVOCATIONS, NUMBERS, WALKS, NAMES, ENDS, NAMED),
+    *(INSTANCE, FACTS, REPORT, EJECTED, CREDENTIALS, FAILURES),
+)
+
+
+def directory_of(file: StateFile[Any], state: Path) -> Path:
+    """Where the kind of `file` that lies in STATE or below lies in `state`."""
+    return state / file.place.removeprefix("STATE").lstrip("/")
+
+
+def unusable(state: Path) -> Iterator[MeshwardError]:
+    """What is wrong with each file that is there and cannot be used."""
+    reads: list[Callable[[], object]] = [Revisions(state).current]
+    for read in (*reads, *(_reading(file, state) for file in FILES)):
+        try:
+            read()
+        except MeshwardError as error:
+            yield error
+
+
+def require_usable(state: Path, progress: Progress) -> None:
+    """At a start: what it writes anew is said and removed. Raises MeshwardError for what it cannot do without."""
+    for file in FILES:
+        try:
+            _reading(file, state)()
+        except StateFileDamaged as error:
+            if not file.renewed:
+                raise
+            with suppress(OSError):
+                (directory_of(file, state) / file.name).unlink()
+                progress(f"warning: {error.message}; it is written anew")
+                continue
+            raise
+
+
+def _reading(file: StateFile[Any], state: Path) -> Callable[[], object]:
+    return lambda: file.read(directory_of(file, state))
