@@ -43,8 +43,8 @@ def test_each_route_goes_to_the_versions_for_which_it_means_the_same(tmp_path: P
 
     served = state_of(tmp_path, change).served["minilm"]
     assert served["POST", "/embed"].action == "infer"
-    assert served["POST", "/embed"].route == b"1048576|90 00 v1.minilm.mesh.test"
-    assert served["POST", "/odd"].route == b"1048576|10 01 v2.minilm.mesh.test"
+    assert served["POST", "/embed"].route == "1048576|90 00 v1.minilm.mesh.test"
+    assert served["POST", "/odd"].route == "1048576|10 01 v2.minilm.mesh.test"
 
 
 def test_a_version_without_traffic_serves_nothing(tmp_path: Path) -> None:

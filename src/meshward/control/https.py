@@ -28,7 +28,7 @@ from meshward.control.operators import NO_RIGHT, REVOKED, Operator, Operators
 from meshward.control.unix import told
 from meshward.control.verbs.request import Asker
 from meshward.edge import answers
-from meshward.edge.answers import Answer, Headers
+from meshward.edge.replies import Fault, Headers, Refused
 from meshward.edge.serve import behind_nginx, listening
 from meshward.edge.service import NoBearer, bearer_of
 from meshward.edge.whoami import refused
@@ -38,6 +38,7 @@ from meshward.kit.secret import Secret
 from meshward.kit.strict import json_object
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
+from meshward.targets.nginx.wire import Header
 
 MOST = 4
 """Requests of operators that are answered at the same time."""
@@ -54,12 +55,12 @@ Reply = tuple[int, Headers, bytes]
 log = structlog.get_logger(__name__)
 
 
-class Refused(Exception):
+class _Refusal(Exception):
     """Nothing is done. `answer` is what nginx would be told of a request to a model."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, reply: Refused | Fault) -> None:
+        super().__init__(reply.reason)
+        self.reply = reply
 
 
 class ControlApi:
@@ -93,18 +94,18 @@ class ControlApi:
             operator = await self._operator(headers)  # 2, 3
             with self._place(operator.identity.name):  # 4
                 return await self._answer(await body.read(), operator, headers)  # 5
-        except Refused as refusal:
+        except _Refusal as refusal:
             await body.drain()
-            return refused(refusal.answer, headers.get(b"x-mw-rid", b"").decode("ascii", "replace"))
+            return refused(refusal.reply, headers.get(Header.RID.raw, b"").decode("ascii", "replace"))
 
     async def _operator(self, headers: dict[bytes, bytes]) -> Operator:
-        """Raises Refused."""
+        """Raises _Refusal."""
         resource = origin(self._mesh.live.plan)
-        if headers.get(b"x-mw-verify", b"NONE") != b"NONE":
+        if headers.get(Header.VERIFY.raw, b"NONE") != b"NONE":
             why = "A workload's certificate is no operator's. Send a person's or a pipeline's token, and nothing else."
-            raise Refused(answers.forbidden("workload_refused", why, resource))
+            raise _Refusal(answers.forbidden("workload_refused", why, resource))
         try:
-            given = headers.get(b"x-mw-authorization", b"").decode("ascii")
+            given = headers.get(Header.AUTHORIZATION.raw, b"").decode("ascii")
             operator = await self._operators.verify(bearer_of(Secret(given) if given else None))
             await self._in_thread(lambda: self._admit(operator, headers))
         except (NoBearer, TokenRefused) as refusal:
@@ -115,11 +116,11 @@ class ControlApi:
                 else f" Send Authorization: Bearer and a token from {self._operators.trust.expected}"
             )
             text = f"{refusal.sentence}{hint}"
-            raise Refused(answers.unauthenticated(refusal.reason, text, resource, error=known)) from None
+            raise _Refusal(answers.unauthenticated(refusal.reason, text, resource, error=known)) from None
         except (KeysUnavailable, UnicodeDecodeError):
-            raise Refused(answers.fault(503, "issuer_keys_unavailable")) from None
+            raise _Refusal(Fault(503, "issuer_keys_unavailable")) from None
         except MeshwardError as error:
-            raise Refused(_denied(error, resource)) from None
+            raise _Refusal(_denied(error, resource)) from None
         return operator
 
     def _admit(self, operator: Operator, headers: dict[bytes, bytes]) -> None:
@@ -152,7 +153,7 @@ class ControlApi:
         kind, value = await self._in_thread(lambda: told(_read(body), asker, self._mesh))
         if kind == "failed" and value["exit"] == Exit.DENIED:
             error = MeshwardError(value["code"], value["message"], value["remedy"], exit_code=Exit.DENIED)
-            raise Refused(_denied(error, origin(self._mesh.live.plan)))
+            raise _Refusal(_denied(error, origin(self._mesh.live.plan)))
         status = 200
         if kind == "failed":
             status = 422 if value["problems"] else _STATUS.get(Exit(value["exit"]), 500)
@@ -188,8 +189,8 @@ class _Server(uvicorn.Server):
 
 
 def _require_program(headers: dict[bytes, bytes]) -> None:
-    """Step 1: a page in an operator's browser must not be able to ask. Raises Refused."""
-    if headers.get(b"x-mw-origin"):
+    """Step 1: a page in an operator's browser must not be able to ask. Raises _Refusal."""
+    if headers.get(Header.ORIGIN.raw):
         raise _plainly(403, "browser_refused", "Pages cannot ask for changes: send no Origin.")
     if headers.get(b"content-type") != b"application/json":
         raise _plainly(415, "not_json", "Send Content-Type: application/json.")
@@ -197,7 +198,7 @@ def _require_program(headers: dict[bytes, bytes]) -> None:
 
 def _came(operator: Operator, headers: dict[bytes, bytes]) -> dict[str, str]:
     """How they came, for the audit: from which address, and by which token."""
-    return {"from": headers.get(b"x-mw-addr", b"").decode("ascii", "replace"), **operator.token.proof}
+    return {"from": headers.get(Header.ADDR.raw, b"").decode("ascii", "replace"), **operator.token.proof}
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -216,7 +217,7 @@ class _Body:
         self._more = True
 
     async def read(self) -> bytes:
-        """Raises Refused for one that is larger than nginx lets pass."""
+        """Raises _Refusal for one that is larger than nginx lets pass."""
         body = bytearray()
         while self._more:
             body += await self._next()
@@ -237,16 +238,14 @@ class _Body:
         return piece
 
 
-def _denied(error: MeshwardError, resource: str) -> Answer:
+def _denied(error: MeshwardError, resource: str) -> Refused:
     text = answers.sentence(error.message, error.remedy)
     if error.code == REVOKED:
         return answers.unauthenticated("revoked", text, resource, error=True)
     if error.code == NO_RIGHT:
         return answers.forbidden("not_an_operator", text, resource)
-    return _plainly(409 if error.exit_code == Exit.CONFLICT else 503, "try_again", text).answer
+    return Refused(409 if error.exit_code == Exit.CONFLICT else 503, "try_again", text)
 
 
-def _plainly(status: int, reason: str, message: str) -> Refused:
-    text = answers.sentence(message)
-    headers = {"x-mw-status": str(status), "x-mw-reason": reason, "x-mw-message": text}
-    return Refused(Answer(status, [(name.encode(), value.encode()) for name, value in headers.items()]))
+def _plainly(status: int, reason: str, message: str) -> _Refusal:
+    return _Refusal(answers.plain_refusal(status, reason, message))

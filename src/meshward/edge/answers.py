@@ -1,6 +1,6 @@
-"""What the service says to nginx: headers, and nothing else. Pure: decisions in, header lines out.
+"""What the service answers. Pure: decisions in, replies out (`replies` encodes them).
 
-Every value is printable ASCII. nginx keeps an answer for `X-Accel-Expires` seconds and up to one more, so one
+Every text is printable ASCII. nginx keeps an answer for `X-Accel-Expires` seconds and up to one more, so one
 less than what is true is sent; refusals of unverified credentials and faults are never kept.
 """
 
@@ -9,35 +9,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from meshward.callers.revocations import ties
 from meshward.callers.workloads import VerifiedWorkload
 from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
+from meshward.edge.replies import Permitted, Refused
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
-from meshward.kit.strict import encode
 from meshward.kit.text import plain
 from meshward.kit.wellknown import METADATA
 from meshward.oidc.verify import VerifiedToken
-from meshward.plan.ir import Limits, Model
-from meshward.targets.nginx.rates import nginx_rate
+from meshward.plan.ir import Model
 from meshward.tokens.txn import Minted
 
 CACHE_WINDOW = 5  # seconds for which a decision may be used again
 
 _MESSAGE = 200  # characters
 _ROLES = 1000  # characters of roles that a token or a record shows
-
-Headers = list[tuple[bytes, bytes]]
-
-
-class Answer(NamedTuple):
-    """HTTP status and headers of the service's own answer; there is no body."""
-
-    status: int
-    headers: Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +50,9 @@ class Caller:
 
 
 def permitted(
-    caller: Caller, permit: Permit, minted: Minted, route: bytes, model: Model, action: str, now: float
-) -> Answer:
-    """A permit: everything that nginx needs for this request and, while it may keep it, for the next ones."""
+    caller: Caller, permit: Permit, minted: Minted, route: str, model: Model, action: str, now: float
+) -> Permitted:
+    """A permit, with the token that was minted for it."""
     facts = caller.facts(
         roles=shown_roles(permit.roles),
         model=model.name,
@@ -73,25 +63,19 @@ def permitted(
         tth=minted.tth,
         exp=minted.claims["exp"],
     )
-    headers = [
-        (b"x-mw-route", route),
-        (b"x-mw-limit", rate_text(permit.limits).encode()),
-        (b"x-mw-bucket", bucket(permit, caller.identity).encode()),
-        (b"x-mw-txn-token", minted.token.reveal().encode()),
-        (b"x-mw-ties", " ".join(ties(caller.identity, caller.token.token_id)).encode()),
-        *_ends(caller, model),
-        (b"x-mw-facts", facts_text(facts)),
-        _expires(caller.ttl(now, permit.holds_until)),
-    ]
-    return Answer(200, headers)
+    return Permitted(
+        route=route,
+        rate=permit.limits.requests if permit.limits else None,
+        bucket=bucket(permit, caller.identity),
+        token=minted.token,
+        ties=ties(caller.identity, caller.token.token_id),
+        ends_at=caller.token.expires_at if model.on_expiry == "cut" else None,
+        facts=facts,
+        ttl=caller.ttl(now, permit.holds_until),
+    )
 
 
-def _ends(caller: Caller, model: Model) -> Headers:
-    """When a running answer is to be ended, where the model ends them with the credential."""
-    return [(b"x-mw-ends", str(caller.token.expires_at).encode())] if model.on_expiry == "cut" else []
-
-
-def denied(caller: Caller, denial: Denial, model: str, action: str, resource: str, now: float) -> Answer:
+def denied(caller: Caller, denial: Denial, model: str, action: str, resource: str, now: float) -> Refused:
     """A verified identity may not: who it is to us, what is missing, what to do."""
     facts = caller.facts(roles=shown_roles(denial.roles), model=model, action=action, perm=denial.permission)
     status = reasons.STATUS[denial.reason]
@@ -99,19 +83,19 @@ def denied(caller: Caller, denial: Denial, model: str, action: str, resource: st
     challenge = ""
     if status == 403:
         challenge = _challenge(resource, "insufficient_scope", message, scope=denial.permission)
-    return _refusal(status, denial.reason, message, challenge, facts, caller.ttl(now, denial.holds_until))
+    return Refused(status, denial.reason, message, challenge, facts, caller.ttl(now, denial.holds_until))
 
 
-def not_found(caller: Caller, reason: str, what: str, remedy: str, now: float, **facts: str) -> Answer:
+def not_found(caller: Caller, reason: str, what: str, remedy: str, now: float, **facts: str) -> Refused:
     """What a verified identity asked for does not exist."""
-    return _refusal(404, reason, sentence(what, remedy), "", caller.facts(**facts), caller.ttl(now))
+    return Refused(404, reason, sentence(what, remedy), "", caller.facts(**facts), caller.ttl(now))
 
 
-def revoked(caller: Caller, resource: str, now: float) -> Answer:
+def revoked(caller: Caller, resource: str, now: float) -> Refused:
     """401 for a verified identity that, or whose token or agent, was revoked."""
     text = sentence(_who_was_revoked(caller.identity), "ask the operators of this edge")
     challenge = _challenge(resource, "invalid_token", text)
-    return _refusal(401, "revoked", text, challenge, caller.facts(), caller.ttl(now))
+    return Refused(401, "revoked", text, challenge, caller.facts(), caller.ttl(now))
 
 
 def _who_was_revoked(identity: Identity) -> str:
@@ -119,40 +103,36 @@ def _who_was_revoked(identity: Identity) -> str:
     return f"{', '.join(who)} or this token was revoked"
 
 
-def unauthenticated(reason: str, message: str, resource: str, *, error: bool) -> Answer:
+def unauthenticated(reason: str, message: str, resource: str, *, error: bool) -> Refused:
     """401. Without credentials a challenge names no error (RFC 6750, 3.1)."""
     text = sentence(message)
     challenge = _challenge(resource, "invalid_token" if error else None, text)
-    return _refusal(401, reason, text, challenge, None, 0)
+    return Refused(401, reason, text, challenge)
 
 
-def forbidden(reason: str, message: str, resource: str) -> Answer:
+def forbidden(reason: str, message: str, resource: str) -> Refused:
     """403 for a verified identity that is none of the operators."""
     text = sentence(message)
-    return _refusal(403, reason, text, _challenge(resource, "insufficient_scope", text), None, 0)
+    return Refused(403, reason, text, _challenge(resource, "insufficient_scope", text))
 
 
-def fault(status: int, reason: str) -> Answer:
-    """Not the caller's fault. nginx answers for itself; the reason is for its log and for people."""
-    return Answer(status, [(b"x-mw-reason", reason.encode()), _expires(0)])
+def plain_refusal(status: int, reason: str, message: str) -> Refused:
+    """For which nobody needs to be known, and no credential would help."""
+    return Refused(status, reason, sentence(message))
 
 
-def blind() -> Answer:
-    """Records cannot be kept. As a refusal, for nginx passes on no reason of a 5xx; the client's status is 503."""
-    sentence = (
-        "Records of requests cannot be kept just now, so this one was refused. Operator: see meshward status."
+def blind() -> Refused:
+    """Records cannot be kept. No fault, for nginx passes on no reason of a 5xx; the client's status is 503."""
+    return plain_refusal(
+        503,
+        "audit_blind",
+        "Records of requests cannot be kept just now, so this one was refused. Operator: see meshward status.",
     )
-    return _refusal(503, "audit_blind", sentence, "", None, 0)
 
 
 def resource_of(origin: str, front: str, model: str) -> str:
     """The protected resource (RFC 9728) that a request was for; says nothing about whether it exists."""
     return f"{origin}/m/{model}" if front == "m" and is_name(model) else origin
-
-
-def rate_text(limits: Limits | None) -> str:
-    """The limit of requests as nginx spells it, or nothing. Raises ValueError for a rate that nginx cannot count."""
-    return "" if limits is None or limits.requests is None else nginx_rate(limits.requests)
 
 
 def bucket(permit: Permit, identity: Identity) -> str:
@@ -175,10 +155,6 @@ def shown_roles(roles: Sequence[str]) -> list[str]:
             return [*shown, f"+{len(roles) - len(shown)}"]
         shown.append(role)
     return shown
-
-
-def facts_text(facts: dict[str, Any]) -> bytes:
-    return encode(canonical_json(facts).encode()).encode()
 
 
 def sentence(what: str, remedy: str = "") -> str:
@@ -207,22 +183,3 @@ def _challenge(resource: str, error: str | None, description: str, scope: str | 
     if error:
         fields |= {"error": error, "error_description": description}
     return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in fields.items())
-
-
-def _refusal(
-    status: int, reason: str, message: str, challenge: str, facts: dict[str, Any] | None, ttl: int
-) -> Answer:
-    """nginx's auth_request passes on 401 and 403 only: the client's status travels in a header."""
-    headers = [
-        (b"x-mw-status", str(status).encode()),
-        (b"x-mw-reason", reason.encode()),
-        (b"x-mw-message", message.encode()),
-        (b"x-mw-challenge", challenge.encode()),
-        (b"x-mw-facts", b"" if facts is None else facts_text(facts)),
-        _expires(ttl),
-    ]
-    return Answer(401 if status == 401 else 403, headers)
-
-
-def _expires(ttl: int) -> tuple[bytes, bytes]:
-    return b"x-accel-expires", str(ttl).encode()

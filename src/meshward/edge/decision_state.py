@@ -20,25 +20,25 @@ from meshward.callers.issuers import trusted
 from meshward.callers.revocations import Revoked, load_revoked
 from meshward.callers.workloads import AUTHORITIES, Workloads
 from meshward.decide.decide import Decider
-from meshward.edge.answers import rate_text
 from meshward.edge.instance_view import VIEW, InstanceView
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
-from meshward.plan.ir import Model, Plan
+from meshward.plan.ir import Model, Plan, Version
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Action, Policy
 from meshward.policy.values import Route
 from meshward.spiffe.ids import SpiffeId
+from meshward.targets.nginx.wire import Choice, rate_text, route_text
 from meshward.tokens.key_store import load_current
 from meshward.tokens.txn import TransactionTokenMinter
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What one exact route of a model means, and the X-Mw-Route of its permits."""
+    """What one exact route of a model means, and the route of its permits (`wire.route_text`)."""
 
     action: Action
-    route: bytes
+    route: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +101,21 @@ def _served(model: Model, live: InstanceView) -> Iterator[tuple[tuple[str, str],
     versions = [version for version in model.versions if version.weight > 0]
     for route in dict.fromkeys(route for version in versions for route in version.routes):
         action = next(version.routes[route] for version in versions if route in version.routes)
-        yield (route.method, route.path), Served(action, _route_text(model, route, action, live))
+        yield (route.method, route.path), Served(action, _route(model, route, action, live))
 
 
-def _route_text(model: Model, route: Route, action: Action, live: InstanceView) -> bytes:
+def _route(model: Model, route: Route, action: Action, live: InstanceView) -> str:
     able = [each for each in model.versions if each.weight > 0 and each.routes.get(route) == action]
     well = [each for each in able if f"{model.name}/{each.name}" not in live.ejected]
-    parts = [str(model.max_body)]
-    for version in well or able:  # the last one is never ejected: it may answer all the same
-        slot = live.slot(model.name, version.name)
-        if slot is None:
-            raise _broken(f"live.json has no slot for {model.name}/{version.name}, which receives traffic")
-        parts.append(f"{version.weight} {slot} {version.dns_name}")
-    return "|".join(parts).encode("ascii")
+    # The last one is never ejected: it may answer all the same.
+    return route_text(model.max_body, (_choice(model, version, live) for version in well or able))
+
+
+def _choice(model: Model, version: Version, live: InstanceView) -> Choice:
+    slot = live.slot(model.name, version.name)
+    if slot is None:
+        raise _broken(f"live.json has no slot for {model.name}/{version.name}, which receives traffic")
+    return Choice(version.weight, slot, version.dns_name)
 
 
 def _check_issuers(plan: Plan) -> None:
@@ -125,7 +127,7 @@ def _check_issuers(plan: Plan) -> None:
 def _check_rates(plan: Plan) -> None:
     for grant in plan.grants:
         try:
-            rate_text(grant.limits)
+            rate_text(grant.limits.requests if grant.limits else None)
         except ValueError as error:
             raise _broken(f"the grant {grant.id} has a limit that cannot be kept: {error}") from None
 

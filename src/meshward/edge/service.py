@@ -24,10 +24,11 @@ from meshward.decide import reasons
 from meshward.decide.between import decide_between
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.edge import answers
-from meshward.edge.answers import Answer, Caller
+from meshward.edge.answers import Caller
 from meshward.edge.decision_state import DecisionState, Served
 from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.metadata import document
+from meshward.edge.replies import Encoded, Fault, Headers, Permitted, Refused, Reply, encode
 from meshward.edge.whoami import WhoAmI, refused, told
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import system_clock
@@ -36,13 +37,13 @@ from meshward.kit.secret import Secret
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
 from meshward.policy.values import Route
+from meshward.targets.nginx.wire import PREFIX, Header
 from meshward.tokens.txn import Transaction
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_PREFIX = b"x-mw-"
 _JSON = (b"content-type", b"application/json")
 _MAX_NAME = 256  # characters of a model's name or alias
 
@@ -107,17 +108,17 @@ class DecisionService:
         else:
             await _send(send, 404, [])
 
-    async def answer(self, headers: list[tuple[bytes, bytes]]) -> Answer:
+    async def answer(self, headers: Headers) -> Encoded:
         """The decision about the request that `headers` describe. Never raises."""
         try:
-            return await self.decide(read_question(headers))
+            return encode(await self.decide(read_question(headers)))
         except Exception as error:
-            return _faulty(error)
+            return encode(_faulty(error))
 
-    async def whoami(self, headers: list[tuple[bytes, bytes]]) -> tuple[int, answers.Headers, bytes]:
+    async def whoami(self, headers: Headers) -> tuple[int, Headers, bytes]:
         """Who the bearer is to this edge; a whole answer, for nginx to pass on. Never raises."""
         state, trust = self.state, self.trust
-        request_id = dict(headers).get(b"x-mw-rid", b"").decode("ascii", "replace")
+        request_id = dict(headers).get(Header.RID.raw, b"").decode("ascii", "replace")
         try:
             question = read_question(headers)
             bearer = bearer_of(question.authorization)
@@ -127,7 +128,7 @@ class DecisionService:
         except Exception as error:
             return refused(_faulty(error), request_id)
 
-    async def decide(self, question: Question) -> Answer:
+    async def decide(self, question: Question) -> Reply:
         """1 can it be recorded, 2 who asks, 3 for which model and action, 4 may they, 5 the token."""
         state, trust = self.state, self.trust
         if state.plan.audit.on_blind == "block" and self._sight.is_blind(state.plan.audit.max_blind):
@@ -164,26 +165,26 @@ class NoBearer(Exception):
         self.sentence = sentence
 
 
-def read_question(headers: list[tuple[bytes, bytes]]) -> Question:
+def read_question(headers: Headers) -> Question:
     """The X-Mw-* headers, each at most once. Raises FaultyQuestion."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name.startswith(_PREFIX):
+        if name.startswith(PREFIX):
             if name in found:
                 raise FaultyQuestion("a header came twice")
             found[name] = value
     try:
         text = {name: value.decode("ascii") for name, value in found.items()}
-        authorization = text.get(b"x-mw-authorization")
+        authorization = text.get(Header.AUTHORIZATION.raw)
         question = Question(
             authorization=Secret(authorization) if authorization else None,
-            verdict=text.get(b"x-mw-verify", "NONE"),
-            certificate=unquote(text.get(b"x-mw-certificate", ""), errors="strict"),
-            method=text[b"x-mw-method"],
-            model=unquote(text.get(b"x-mw-model", ""), errors="strict"),
-            path=text[b"x-mw-path"],
-            front=text[b"x-mw-front"],
-            address=text[b"x-mw-addr"],
+            verdict=text.get(Header.VERIFY.raw, "NONE"),
+            certificate=unquote(text.get(Header.CERTIFICATE.raw, ""), errors="strict"),
+            method=text[Header.METHOD.raw],
+            model=unquote(text.get(Header.MODEL.raw, ""), errors="strict"),
+            path=text[Header.PATH.raw],
+            front=text[Header.FRONT.raw],
+            address=text[Header.ADDR.raw],
         )
     except (KeyError, ValueError):
         raise FaultyQuestion("a header is missing or not ASCII") from None
@@ -222,25 +223,25 @@ async def _caller(question: Question, state: DecisionState, trust: Trust) -> Cal
 
 def _unauthenticated(
     refusal: NoBearer | TokenRefused | CertificateRefused, trust: Trust, resource: str
-) -> Answer:
+) -> Refused:
     if not isinstance(refusal, NoBearer):
         return answers.unauthenticated(refusal.reason, refusal.sentence, resource, error=True)
     hint = f"{refusal.sentence} Send Authorization: Bearer and a token from {trust.expected}"
     return answers.unauthenticated(refusal.reason, hint, resource, error=False)
 
 
-def _faulty(error: Exception) -> Answer:
+def _faulty(error: Exception) -> Fault:
     """What nobody could decide. Keys that are not there were told of by whoever tried to fetch them."""
     if isinstance(error, FaultyQuestion):
         log.error("faulty question", why=str(error))
-        return answers.fault(500, "faulty_question")
+        return Fault(500, "faulty_question")
     if isinstance(error, KeysUnavailable):
-        return answers.fault(503, "issuer_keys_unavailable")
+        return Fault(503, "issuer_keys_unavailable")
     _log_fault(error)
-    return answers.fault(500, "decision_fault")
+    return Fault(500, "decision_fault")
 
 
-def _decided(caller: Caller, question: Question, state: DecisionState, resource: str) -> Answer:
+def _decided(caller: Caller, question: Question, state: DecisionState, resource: str) -> Reply:
     """Steps 3 to 5, for a verified identity: which model and action, may they, the token."""
     now = system_clock()
     if state.revoked.hits(caller.identity, caller.token.token_id, now):
@@ -261,7 +262,7 @@ def _decided(caller: Caller, question: Question, state: DecisionState, resource:
     if isinstance(decision, Denial):
         if decision.reason == reasons.FAULT.code:
             log.error("decision fault", model=name, action=served.action)
-            return answers.fault(500, "decision_fault")
+            return Fault(500, "decision_fault")
         return answers.denied(caller, decision, name, served.action, resource, now)
     return _permit(caller, decision, name, served, state, now)
 
@@ -278,7 +279,7 @@ def _model_name(state: DecisionState, question: Question) -> str | None:
 
 def _permit(
     caller: Caller, permit: Permit, name: str, served: Served, state: DecisionState, now: float
-) -> Answer:
+) -> Permitted:
     """Step 5: the Transaction Token, and with it everything that nginx needs."""
     transaction = Transaction(
         subject=caller.identity.name,
@@ -314,7 +315,7 @@ def _log_fault(error: Exception) -> None:
     log.error("fault", type=type(error).__name__, places=places)
 
 
-async def _send(send: Send, status: int, headers: answers.Headers, body: bytes = b"") -> None:
+async def _send(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})

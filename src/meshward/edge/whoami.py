@@ -14,14 +14,14 @@ from typing import Any
 from meshward.callers.issuers import identity_of
 from meshward.callers.trust import Trust
 from meshward.decide.types import Identity, Permit, Request
-from meshward.edge import answers
-from meshward.edge.answers import Answer, Headers
 from meshward.edge.decision_state import DecisionState
+from meshward.edge.replies import Fault, Headers, Refused
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.secret import Secret
 from meshward.oidc.verify import VerifiedToken
 from meshward.policy.schema import Action
+from meshward.targets.nginx.wire import rate_text
 
 _BREATH = 50  # decisions between two yields: a few milliseconds
 _PRIVATE = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
@@ -86,7 +86,7 @@ def _permission(permit: Permit) -> dict[str, Any]:
         "model": model,
         "action": action,
         "grant": permit.pays,
-        "limit": answers.rate_text(permit.limits) or None,
+        "limit": rate_text(permit.limits.requests if permit.limits else None) or None,
         "holds_until": permit.holds_until,
     }
 
@@ -96,18 +96,12 @@ def told(document: bytes) -> tuple[int, Headers, bytes]:
     return 200, _PRIVATE, document
 
 
-def refused(answer: Answer, request_id: str) -> tuple[int, Headers, bytes]:
-    """What `answer` tells nginx, as nginx tells it to clients: this answer passes as it is."""
-    found = dict(answer.headers)
-    message, reason = found.get(b"x-mw-message", _FAULT.encode()), found[b"x-mw-reason"]
-    body = {
-        "error": message.decode(),
-        "error_type": reason.decode(),
-        "request_id": request_id,
-        "layer": "edge",
-    }
-    headers = [*_PRIVATE, (b"x-error-message", message)]
-    if challenge := found.get(b"x-mw-challenge"):
-        headers.append((b"www-authenticate", challenge))
-    status = int(found.get(b"x-mw-status", b"503"))
+def refused(reply: Refused | Fault, request_id: str) -> tuple[int, Headers, bytes]:
+    """`reply` as nginx tells it to clients: this answer passes as it is."""
+    message = reply.message if isinstance(reply, Refused) else _FAULT
+    body = {"error": message, "error_type": reply.reason, "request_id": request_id, "layer": "edge"}
+    headers = [*_PRIVATE, (b"x-error-message", message.encode())]
+    if isinstance(reply, Refused) and reply.challenge:
+        headers.append((b"www-authenticate", reply.challenge.encode()))
+    status = reply.status if isinstance(reply, Refused) else 503
     return status, headers, canonical_json(body).encode()

@@ -22,6 +22,7 @@ from meshward.audit.store import Store
 from meshward.demo.accounts import token_for
 from meshward.kit.secret import Secret
 from meshward.runtime.place.instance_file import Guarded, Instance
+from meshward.targets.nginx.wire import Header
 from meshward.tour.clients import HUGGINGFACE, OPENAI, call, run_client
 from meshward.trace.story import wait_for
 
@@ -164,7 +165,7 @@ def huggingface_token(tour: Visit) -> Seen:
 
 
 def forged_transaction_token(tour: Visit) -> Seen:
-    forged = {"Txn-Token": "eyJhbGciOiJub25lIn0.e30.", "X-Mw-Facts": "e30", "X-Mw-Route": "1|1 00 x"}
+    forged = {"Txn-Token": "eyJhbGciOiJub25lIn0.e30.", Header.FACTS: "e30", Header.ROUTE: "1|1 00 x"}
     bob = call(tour.instance, "/m/minilm/embed", PROMPT, _bearer(tour, "bob"), forged)
     alice = call(tour.instance, "/m/minilm/embed", PROMPT, _bearer(tour, "alice"), forged)
     keeps(bob.status == 403, bob)

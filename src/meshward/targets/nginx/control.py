@@ -9,16 +9,17 @@ from __future__ import annotations
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
 from meshward.targets.nginx.emit import Directive, Key, Regex, Variable, block, mapping, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
+from meshward.targets.nginx.wire import Header
 
 _QUESTION: dict[str, str | Variable] = {
     "Host": "control",
     "Connection": "close",
     "Content-Type": Variable("mw_json"),
-    "X-Mw-Authorization": Variable("http_authorization"),
-    "X-Mw-Verify": Variable("ssl_client_verify"),
-    "X-Mw-Origin": Variable("mw_browser"),
-    "X-Mw-Addr": Variable("remote_addr"),
-    "X-Mw-Rid": Variable("request_id"),
+    Header.AUTHORIZATION: Variable("http_authorization"),
+    Header.VERIFY: Variable("ssl_client_verify"),
+    Header.ORIGIN: Variable("mw_browser"),
+    Header.ADDR: Variable("remote_addr"),
+    Header.RID: Variable("request_id"),
 }
 _ACCEL = ("X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset")
 _JSON = r"^application/json(?:; ?charset=(?:utf|UTF)-8)?\z"

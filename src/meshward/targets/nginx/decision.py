@@ -5,32 +5,8 @@ from __future__ import annotations
 from meshward.kit.wellknown import METADATA, WHOAMI
 from meshward.targets.nginx.emit import Directive, Joined, Variable, block, joined, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
+from meshward.targets.nginx.wire import ANSWER, KEPT_FOR, QUESTION, Header
 
-# All that the decision is made from; each of them is in the cache key (meshward.js, `key`).
-_QUESTION = {
-    "X-Mw-Authorization": "http_authorization",
-    "X-Mw-Method": "mw_method",
-    "X-Mw-Model": "mw_model",
-    "X-Mw-Path": "mw_path",
-    "X-Mw-Front": "mw_front",
-    "X-Mw-Addr": "remote_addr",
-    "X-Mw-Verify": "ssl_client_verify",
-    "X-Mw-Certificate": "ssl_client_escaped_cert",  # empty, so not sent, where there is none
-}
-_ANSWER = {
-    "mw_cache": "upstream_cache_status",
-    "mw_d_status": "upstream_http_x_mw_status",
-    "mw_d_reason": "upstream_http_x_mw_reason",
-    "mw_d_message": "upstream_http_x_mw_message",
-    "mw_d_challenge": "upstream_http_x_mw_challenge",
-    "mw_d_route": "upstream_http_x_mw_route",
-    "mw_d_limit": "upstream_http_x_mw_limit",
-    "mw_d_bucket": "upstream_http_x_mw_bucket",
-    "mw_d_txn": "upstream_http_x_mw_txn_token",
-    "mw_d_ties": "upstream_http_x_mw_ties",
-    "mw_d_ends": "upstream_http_x_mw_ends",
-    "mw_facts": "upstream_http_x_mw_facts",
-}
 _IGNORED = ("Vary", "Set-Cookie", "Expires", "Cache-Control")
 _ACCEL = ("X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset")
 
@@ -39,7 +15,7 @@ def cache(s: EdgeSettings) -> list[Directive]:
     zone = ("keys_zone=mw_decisions:16m", "max_size=64m", "inactive=30s", "use_temp_path=off")
     return [
         simple("proxy_cache_path", s.cache_dir, "levels=1:2", *zone),
-        simple("limit_req_zone", Variable("http_x_mw_addr"), "zone=mw_cold:4m", f"rate={s.cold_rate}"),
+        simple("limit_req_zone", Variable(Header.ADDR.received), "zone=mw_cold:4m", f"rate={s.cold_rate}"),
         simple("limit_req_zone", Variable("binary_remote_addr"), "zone=mw_metadata:1m", "rate=20r/s"),
         simple("limit_req_zone", Variable("binary_remote_addr"), "zone=mw_whoami:1m", "rate=2r/s"),
         _upstream("mw_cold", s.cold_socket, idle="60s"),
@@ -59,7 +35,11 @@ def ask() -> list[Directive]:
     return [
         refuse_if("mw_key", "=", "", 503),
         simple("auth_request", "/_decide"),
-        *(simple("auth_request_set", Variable(name), Variable(source)) for name, source in _ANSWER.items()),
+        simple("auth_request_set", Variable("mw_cache"), Variable("upstream_cache_status")),
+        *(
+            simple("auth_request_set", Variable(name), Variable(said.answered))
+            for said, name in ANSWER.items()
+        ),
     ]
 
 
@@ -73,7 +53,7 @@ def location() -> Directive:
             simple("internal"),
             simple("proxy_pass", "http://mw_cold/decide"),
             *_plain_request(),
-            *(simple("proxy_set_header", name, Variable(value)) for name, value in _QUESTION.items()),
+            *(simple("proxy_set_header", name, Variable(value)) for name, value in QUESTION.items()),
             simple("proxy_hide_header", "WWW-Authenticate"),
             simple("proxy_next_upstream", "off"),
             simple("proxy_read_timeout", "3s"),
@@ -110,10 +90,10 @@ def _cached(key: Variable | Joined, *ignored: str) -> list[Directive]:
 def cold_server(s: EdgeSettings) -> Directive:
     """Only misses come here, limited per address: a request has one limit pass, and @go needs it."""
     limited = {
-        "X-Mw-Status": "429",
-        "X-Mw-Reason": "cold_rate_limited",
-        "X-Mw-Message": "Too many new requests from your address. Wait a second, then try again.",
-        "X-Accel-Expires": "0",
+        Header.STATUS: "429",
+        Header.REASON: "cold_rate_limited",
+        Header.MESSAGE: "Too many new requests from your address. Wait a second, then try again.",
+        KEPT_FOR: "0",
     }
     refusal = [*(simple("add_header", name, value, "always") for name, value in limited.items())]
     return block(
@@ -136,18 +116,14 @@ def cold_server(s: EdgeSettings) -> Directive:
 
 
 def _cold_question(s: EdgeSettings) -> list[Directive]:
-    names = [name.lower().replace("-", "_") for name in _QUESTION]
     return [
         simple("limit_req", "zone=mw_cold", f"burst={s.cold_burst}", "nodelay"),
         simple("limit_req_log_level", "info"),  # below what is written: a flood must not fill the disk
         simple("error_page", "429", "=", "@limited"),
         simple("proxy_pass", "http://mw_decide/decide"),
         *_plain_request(),
-        *(
-            simple("proxy_set_header", header, Variable(f"http_{name}"))
-            for header, name in zip(_QUESTION, names, strict=True)
-        ),
-        simple("proxy_pass_header", "X-Accel-Expires"),
+        *(simple("proxy_set_header", asked, Variable(asked.received)) for asked in QUESTION),
+        simple("proxy_pass_header", KEPT_FOR),
         simple("proxy_ignore_headers", *_IGNORED, *_ACCEL),
         simple("proxy_read_timeout", "2s"),
         # A pooled connection that a restarted service left is tried once more: a question changes nothing.
@@ -181,12 +157,12 @@ def whoami(gate: list[Directive]) -> Directive:
     It asks as for a decision, but about no model; the path says that this is no decision.
     """
     question: dict[str, str | Variable] = {
-        "X-Mw-Authorization": Variable("http_authorization"),
-        "X-Mw-Method": "GET",
-        "X-Mw-Path": "/",
-        "X-Mw-Front": "m",
-        "X-Mw-Addr": Variable("remote_addr"),
-        "X-Mw-Rid": Variable("request_id"),
+        Header.AUTHORIZATION: Variable("http_authorization"),
+        Header.METHOD: "GET",
+        Header.PATH: "/",
+        Header.FRONT: "m",
+        Header.ADDR: Variable("remote_addr"),
+        Header.RID: Variable("request_id"),
     }
     inside = [
         *gate,

@@ -16,6 +16,7 @@ from meshward.targets.nginx.emit import (
     simple,
 )
 from meshward.targets.nginx.settings import EdgeSettings
+from meshward.targets.nginx.wire import ANSWER, rate_count
 
 _PRINTABLE = r"^[\x20-\x7e]+\z"
 _TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\z"
@@ -37,8 +38,8 @@ _HIDDEN = (
     *("Set-Cookie", "Set-Cookie2", "Alt-Svc", "Clear-Site-Data", "Strict-Transport-Security", "Via"),
     *("X-Envoy-Upstream-Service-Time", "X-Envoy-Attempt-Count", "X-Envoy-Overloaded", "X-Envoy-Ratelimited"),
     *("X-Envoy-Decorator-Operation", "X-Envoy-Original-Path", "X-Envoy-Immediate-Health-Check-Fail"),
-    *("X-Mw-Status", "X-Mw-Reason", "X-Mw-Message", "X-Mw-Challenge", "X-Mw-Route", "X-Mw-Limit"),
-    *("X-Mw-Bucket", "X-Mw-Txn-Token", "X-Mw-Ties", "X-Mw-Ends", "X-Mw-Facts", "X-Error-Message"),
+    *ANSWER,
+    "X-Error-Message",
     *("Refresh", "NEL", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed"),
     *("Accept-CH", "Critical-CH"),
     *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),
@@ -88,7 +89,7 @@ def _short(rate: str) -> str:
 
 def _limit(rate: str) -> Directive:
     """A token bucket of `n`: a burst of n at once, then at the rate."""
-    n = int(rate.split("r/")[0])
+    n = rate_count(rate)
     burst = [f"burst={n - 1}"] if n > 1 else []
     return simple("limit_req", f"zone=mw_{_short(rate)}", *burst, "nodelay")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshward.plan.ir import Plan
-from meshward.targets.nginx.rates import counts, nginx_rate
+from meshward.targets.nginx.wire import counts, rate_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +35,5 @@ def edge_view(plan: Plan) -> EdgeView:
 
 def rates(plan: Plan) -> tuple[str, ...]:
     """Every rate that a decision may name, as nginx spells it; what nginx cannot count is left to another hop."""
-    limits = [grant.limits.requests for grant in plan.grants if grant.limits and grant.limits.requests]
-    return tuple(sorted({nginx_rate(rate) for rate in limits if counts(rate)}))
+    limits = (grant.limits.requests for grant in plan.grants if grant.limits and grant.limits.requests)
+    return tuple(sorted({rate_text(rate) for rate in limits if counts(rate)}))

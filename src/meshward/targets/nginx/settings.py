@@ -32,7 +32,7 @@ class EdgeSettings:
     guard_socket: str  # path with `{slot}` for the two digits of a slot
     root_bundle: str  # PEM file with the mesh's root
     module: str = "/usr/lib/nginx/modules/ngx_http_js_module.so"
-    rates: tuple[str, ...] = ()  # each that a decision may name, as `nginx_rate` spells it
+    rates: tuple[str, ...] = ()  # each that a decision may name, as `wire.rate_text` spells it
     slots: int = 64
     max_body: int = 2 * 1024 * 1024  # bytes; the largest of any model
     longest_timeout: int = 60  # seconds; the largest of any model

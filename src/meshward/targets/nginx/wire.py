@@ -1,0 +1,132 @@
+"""What nginx and Python say to each other: every header, rate and route in its one spelling.
+
+nginx asks with `Header`s that it sets itself and answers by those that it got back; meshward.js reads the values.
+Nothing of a client or a model passes under these names. `tests/nginx/test_wire.py` holds this page against the script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from meshward.policy.values import Rate
+
+PREFIX = b"x-mw-"
+
+
+class Header(StrEnum):
+    """The names. The first ten are nginx's questions, the others the answers to them."""
+
+    AUTHORIZATION = "X-Mw-Authorization"  # as the client sent it
+    METHOD = "X-Mw-Method"
+    MODEL = "X-Mw-Model"  # percent-encoded, as the client spelled it
+    PATH = "X-Mw-Path"  # below the model's base, without the query
+    FRONT = "X-Mw-Front"  # `m` or `v1`
+    ADDR = "X-Mw-Addr"  # the client's address
+    VERIFY = "X-Mw-Verify"  # nginx's verdict on the client certificate: `NONE`, `SUCCESS`, or what is wrong
+    CERTIFICATE = "X-Mw-Certificate"  # percent-encoded PEM
+    RID = "X-Mw-Rid"  # the request's id
+    ORIGIN = "X-Mw-Origin"  # set where a browser's page asks
+
+    STATUS = "X-Mw-Status"  # the client's
+    REASON = "X-Mw-Reason"  # a stable word
+    MESSAGE = "X-Mw-Message"  # one line of printable ASCII
+    CHALLENGE = "X-Mw-Challenge"  # the WWW-Authenticate that the client gets
+    ROUTE = "X-Mw-Route"  # `route_text`
+    LIMIT = "X-Mw-Limit"  # `rate_text`
+    BUCKET = "X-Mw-Bucket"  # 32 hex digits: who is counted together
+    TXN_TOKEN = "X-Mw-Txn-Token"  # noqa: S105  a header's name
+    TIES = "X-Mw-Ties"  # whose revocation ends the answer: 32 hex digits each
+    ENDS = "X-Mw-Ends"  # seconds since the epoch at which a running answer is ended
+    FACTS = "X-Mw-Facts"  # base64url JSON, for the log
+
+    @property
+    def raw(self) -> bytes:
+        """As ASGI spells it."""
+        return self.lower().encode()
+
+    @property
+    def received(self) -> str:
+        """nginx's variable that holds it where nginx is asked."""
+        return f"http_{self._variable}"
+
+    @property
+    def answered(self) -> str:
+        """nginx's variable that holds it where nginx was answered."""
+        return f"upstream_http_{self._variable}"
+
+    @property
+    def _variable(self) -> str:
+        return self.lower().replace("-", "_")
+
+
+QUESTION: Mapping[Header, str] = MappingProxyType(
+    {
+        Header.AUTHORIZATION: "http_authorization",
+        Header.METHOD: "mw_method",
+        Header.MODEL: "mw_model",
+        Header.PATH: "mw_path",
+        Header.FRONT: "mw_front",
+        Header.ADDR: "remote_addr",
+        Header.VERIFY: "ssl_client_verify",
+        Header.CERTIFICATE: "ssl_client_escaped_cert",  # empty, so not sent, where there is none
+    }
+)
+"""All that a decision is made from, and nginx's variable for it. Each is in the cache key (meshward.js, `key`)."""
+
+ANSWER: Mapping[Header, str] = MappingProxyType(
+    {
+        Header.STATUS: "mw_d_status",
+        Header.REASON: "mw_d_reason",
+        Header.MESSAGE: "mw_d_message",
+        Header.CHALLENGE: "mw_d_challenge",
+        Header.ROUTE: "mw_d_route",
+        Header.LIMIT: "mw_d_limit",
+        Header.BUCKET: "mw_d_bucket",
+        Header.TXN_TOKEN: "mw_d_txn",
+        Header.TIES: "mw_d_ties",
+        Header.ENDS: "mw_d_ends",
+        Header.FACTS: "mw_facts",
+    }
+)
+"""All that a decision says, and nginx's variable in which it is kept for the script, the guard and the log."""
+
+KEPT_FOR = "X-Accel-Expires"
+"""nginx's own: the seconds for which it may keep an answer; 0: not at all."""
+
+_UNITS = {1: "s", 60: "m"}
+
+
+def counts(rate: Rate) -> bool:
+    """Whether nginx can count it: its `limit_req` knows seconds and minutes, no hours and no days."""
+    return rate.seconds in _UNITS
+
+
+def rate_text(rate: Rate | None) -> str:
+    """`<n>r/s` or `<n>r/m`; nothing where there is no limit. Raises ValueError for a rate that nginx cannot count."""
+    if rate is None:
+        return ""
+    if not counts(rate):
+        raise ValueError(f"nginx counts per second or minute, not per {rate.seconds} s")
+    return f"{rate.count}r/{_UNITS[rate.seconds]}"
+
+
+def rate_count(text: str) -> int:
+    """The `n` of a `rate_text`."""
+    return int(text.partition("r/")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A version that may answer: its weight, its guard's slot as two digits, the DNS name in the guard's SVID."""
+
+    weight: int
+    slot: str
+    dns_name: str
+
+
+def route_text(max_body: int, choices: Iterable[Choice]) -> str:
+    """`<max_body>|<weight> <slot> <dns name>|...`, in bytes and in the order of the versions."""
+    return "|".join([str(max_body), *(f"{each.weight} {each.slot} {each.dns_name}" for each in choices)])
