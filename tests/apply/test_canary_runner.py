@@ -14,7 +14,7 @@ import pytest
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.traffic import canary_runner, weights
 from meshward.apply.traffic.canary import Walk
-from meshward.apply.traffic.canary_store import Walks
+from meshward.apply.traffic.traffic import Traffic
 from meshward.apply.traffic.weights import with_traffic
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.resolve import resolve
@@ -36,7 +36,6 @@ class Mesh:
     """`live` is another one each time that it is looked at, as long as there are more."""
 
     def __init__(self, state: Path, *stands: LiveRevision) -> None:
-        self.walks = Walks(state)
         self.machine = SimpleNamespace(state=SimpleNamespace(path=state))
         self.supervisor = SimpleNamespace(stopping=False)
         self.require_running: Callable[[], None] = lambda: None
@@ -53,18 +52,20 @@ def test_weights_that_changed_since_the_look_are_not_overwritten(
 ) -> None:
     seen = LiveRevision(policy, resolve(policy), 7, {})
     theirs = with_traffic(policy, "m1", {"v1": 1, "v2": 1})
-    mesh: Any = Mesh(tmp_path, seen, replace(seen, policy=theirs, plan=resolve(theirs), revision=8))
+    traffic: Any = Traffic(
+        Mesh(tmp_path, seen, replace(seen, policy=theirs, plan=resolve(theirs), revision=8))
+    )
     based = list[int | None]()
     monkeypatch.setattr(weights, "apply", lambda _, __, wish, ___: based.append(wish.base))
     monkeypatch.setattr(canary_runner, "_observe", lambda *_: None)
-    canary_runner._look(mesh, WALK)
+    canary_runner._look(traffic, WALK)
     assert based == [7], "the transaction refuses it: revision 8 runs by now"
 
 
 def test_a_fault_of_one_walk_ends_neither_the_thread_nor_the_others(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mesh: Any = Mesh(tmp_path, LiveRevision(policy, resolve(policy), 7, {}))
+    traffic: Any = Traffic(Mesh(tmp_path, LiveRevision(policy, resolve(policy), 7, {})))
     looked = set[str]()
 
     def look(_: object, walk: Walk) -> None:
@@ -73,24 +74,24 @@ def test_a_fault_of_one_walk_ends_neither_the_thread_nor_the_others(
             raise KeyError("m1/v2")
 
     monkeypatch.setattr(canary_runner, "_look", look)
-    canary_runner.begin(mesh, replace(WALK, model="broken"))
-    eventually(lambda: "broken" in mesh.walks.says, what="what it says")
-    canary_runner.begin(mesh, WALK)
+    canary_runner.begin(traffic, replace(WALK, model="broken"))
+    eventually(lambda: "broken" in traffic.walks.says, what="what it says")
+    canary_runner.begin(traffic, WALK)
     eventually(lambda: "m1" in looked, what="a look at the other one")
-    assert "KeyError" in mesh.walks.says["broken"]
-    mesh.supervisor.stopping = True
-    mesh.walks.walker.join(5)
-    assert not mesh.walks.walker.is_alive()
+    assert "KeyError" in traffic.walks.says["broken"]
+    traffic.mesh.supervisor.stopping = True
+    traffic.walks.walker.join(5)
+    assert not traffic.walks.walker.is_alive()
 
 
 def test_none_begins_before_the_instance_runs(policy: Policy, tmp_path: Path) -> None:
     """Its thread would have nothing to look at, end, and never be started again."""
-    mesh: Any = Mesh(tmp_path, LiveRevision(policy, resolve(policy), 7, {}))
+    traffic: Any = Traffic(Mesh(tmp_path, LiveRevision(policy, resolve(policy), 7, {})))
 
     def starting() -> None:
         raise MeshwardError("MW3026", "the instance is still starting", "", exit_code=Exit.CONFLICT)
 
-    mesh.require_running = starting
+    traffic.mesh.require_running = starting
     with pytest.raises(MeshwardError):
-        canary_runner.begin(mesh, WALK)
-    assert mesh.walks.of("m1") is None and mesh.walks.walker is None
+        canary_runner.begin(traffic, WALK)
+    assert traffic.walks.of("m1") is None and traffic.walks.walker is None

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
-from meshward.apply.keys.certificate import client_roots, from_files, names_host
+from meshward.apply.edge_certificate import client_roots, from_files, names_host
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.spiffe.ca import Authority, make_issuing, make_root
 from meshward.spiffe.certificates import Signer, pem_of

@@ -14,7 +14,7 @@ import pytest
 
 from meshward.apply.changes import Changes
 from meshward.apply.mesh import Mesh
-from meshward.apply.traffic.canary_store import Walks
+from meshward.apply.traffic.traffic import Traffic
 from meshward.audit.changes import Change, changes_of
 from meshward.audit.lines import ChangeLine, parse
 from meshward.kit.errors import Exit, MeshwardError
@@ -143,8 +143,8 @@ def test_nothing_is_changed_while_the_instance_starts_or_stops(tmp_path: Path, p
 def test_a_stop_waits_for_the_change_that_is_under_way(tmp_path: Path) -> None:
     mesh: Any = object.__new__(Mesh)
     mesh.changes, mesh._turn = Changes(tmp_path / "changes.log"), threading.Lock()
-    mesh._supervisor, mesh.walks = SimpleNamespace(stopping=False), Walks(tmp_path)
-    stopping = threading.Thread(target=mesh.wait_for_last)
+    mesh._supervisor, mesh.machine = SimpleNamespace(stopping=False), _machine(tmp_path)
+    stopping = threading.Thread(target=Traffic(mesh).wait_for_last)
     with mesh.turn():
         mesh._supervisor.stopping = True
         stopping.start()
@@ -152,6 +152,28 @@ def test_a_stop_waits_for_the_change_that_is_under_way(tmp_path: Path) -> None:
         assert stopping.is_alive()
     stopping.join(5)
     assert not stopping.is_alive() and not mesh._turn.locked()
+
+
+def test_a_stop_waits_for_the_look_at_a_walk_that_is_under_way(tmp_path: Path) -> None:
+    """It may yet take its turn: the mesh alone does not know of it."""
+    mesh: Any = object.__new__(Mesh)
+    mesh.changes, mesh._turn, mesh.machine = (
+        Changes(tmp_path / "changes.log"),
+        threading.Lock(),
+        _machine(tmp_path),
+    )
+    traffic = Traffic(mesh)
+    stopping = threading.Thread(target=traffic.wait_for_last)
+    with traffic.walks.lock:
+        stopping.start()
+        stopping.join(0.1)
+        assert stopping.is_alive()
+    stopping.join(60)
+    assert not stopping.is_alive()
+
+
+def _machine(state: Path) -> Any:
+    return SimpleNamespace(state=SimpleNamespace(path=state))
 
 
 def _run(work: Any, ended: list[BaseException]) -> None:

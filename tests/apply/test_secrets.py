@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from meshward.apply.keys import secrets
-from meshward.apply.keys.credential_ages import credential_ages
-from meshward.apply.keys.keyring import Keyring
-from meshward.apply.keys.secrets import generated, key_file, read_secret
+from meshward.apply.credentials import secrets
+from meshward.apply.credentials.ages import credential_ages
+from meshward.apply.credentials.keyring import Keyring
+from meshward.apply.credentials.secrets import generated, key_file, read_secret
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.plan.ir import Credential
 

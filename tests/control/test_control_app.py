@@ -17,7 +17,7 @@ from meshward.apply.live_revision import LiveRevision
 from meshward.callers.revocations import Revoked, save_text
 from meshward.control import ask as asking
 from meshward.control.https import MOST, MOST_OF_ONE, ControlApi
-from meshward.control.verbs.request import Fields, Verb
+from meshward.control.verbs.request import Controlled, Fields, Verb
 from meshward.kit.wellknown import CONTROL
 from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import State
@@ -38,7 +38,8 @@ class World:
         changes = Changes(directory / "changes.log")
         self.mesh: Any = SimpleNamespace(machine=machine, changes=changes, live=None)
         self.stand(self.text)
-        self.api = ControlApi(self.mesh)
+        unasked: Any = None
+        self.api = ControlApi(Controlled(self.mesh, traffic=unasked))
 
     def stand(self, text: dict[str, Any]) -> None:
         policy = policy_of(text)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import httpx2
 
+from meshward.apply.credentials.keyring import Keyring
 from meshward.apply.hop_files import Owner, write_guard
-from meshward.apply.keys.keyring import Keyring
 from meshward.apply.live_revision import Guard, LiveRevision
 from meshward.apply.local import local_client
 from meshward.apply.vendor_validation import judge_guards

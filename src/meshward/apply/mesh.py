@@ -7,7 +7,7 @@ first (`transaction`, `revoke`, `keys`, `traffic`) and puts the next value in it
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +23,6 @@ from meshward.apply.live_revision import LiveRevision
 from meshward.apply.revisions import Revisions
 from meshward.apply.revocation_store import load_revocations
 from meshward.apply.switching import Switcher
-from meshward.apply.traffic.canary_store import Walks
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.runtime.machine import Machine
@@ -60,8 +59,6 @@ class Mesh:
         self.revisions: Final = Revisions(machine.state.path)
         self.changes: Final = Changes(machine.run.changes)
         self._running = running
-        self.walks = Walks(machine.state.path)
-        self.ill: Mapping[str, str] = {}  # `<model>/<version>` that `health` ejected, and why
         self._turn = threading.Lock()
         self._holder: int | None = None  # the thread whose turn it is
         self._supervisor: SupervisorHandle | None = None
@@ -110,7 +107,7 @@ class Mesh:
 
     def wait_for_last(self) -> None:
         """During a stop: until the change under way has ended, so that STATE is nobody's any more."""
-        with self.walks.lock, self._turn:
+        with self._turn:
             return
 
     @property

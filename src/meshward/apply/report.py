@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshward.apply.keys.certificate import client_roots
+from meshward.apply.edge_certificate import client_roots
 from meshward.apply.live_revision import LiveRevision, origin
 from meshward.kit.durable import write_atomic
 from meshward.kit.secret import Secret

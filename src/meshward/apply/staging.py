@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import Program, settings_for
-from meshward.apply.keys.certificate import server_certificate
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.slots import assign_slots

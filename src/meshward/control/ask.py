@@ -7,10 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from meshward.apply.mesh import Mesh
 from meshward.control.verbs.apply import APPLY, ROLLBACK
 from meshward.control.verbs.history import HISTORY, POLICY
-from meshward.control.verbs.request import Asker, Fields, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Verb
 from meshward.control.verbs.revoke import REVOKE
 from meshward.control.verbs.rotate import ROTATE
 from meshward.control.verbs.traffic import TRAFFIC
@@ -27,24 +26,24 @@ VERBS: Mapping[str, Verb] = {
 }
 
 
-def answer(request: Mapping[str, Any], asker: Asker, mesh: Mesh) -> dict[str, Any]:
+def answer(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> dict[str, Any]:
     """Do what `request` asks, if its asker may. Whatever is refused, or would change something, is written down.
 
     Raises MeshwardError.
     """
-    did = str(request.get("do"))
+    did, changes = str(request.get("do")), instance.mesh.changes
     try:
         verb = _verb(did)
         asker.may(verb.right)
         given = _given(verb, request)
     except MeshwardError as error:
-        mesh.changes.refused(asker.author, did if did in VERBS else "ask", error.code, asker.facts)
+        changes.refused(asker.author, did if did in VERBS else "ask", error.code, asker.facts)
         raise
     if verb.reads(given):
-        return verb.do(given, asker, mesh)
+        return verb.do(given, asker, instance)
     asked = {**given.facts(), **asker.facts}
-    with mesh.changes.change(asker.author, did, asked, lambda: asker.may(verb.right)):
-        return verb.do(given, asker, mesh)
+    with changes.change(asker.author, did, asked, lambda: asker.may(verb.right)):
+        return verb.do(given, asker, instance)
 
 
 def _verb(did: str) -> Verb:

@@ -23,10 +23,9 @@ import structlog
 import uvicorn
 
 from meshward.apply.live_revision import origin
-from meshward.apply.mesh import Mesh
 from meshward.control.operators import NO_RIGHT, REVOKED, Operator, Operators
 from meshward.control.unix import told
-from meshward.control.verbs.request import Asker
+from meshward.control.verbs.request import Asker, Controlled
 from meshward.edge import answers
 from meshward.edge.replies import Fault, Headers, Refused
 from meshward.edge.serve import behind_nginx, listening
@@ -66,9 +65,10 @@ class _Refusal(Exception):
 class ControlApi:
     """The ASGI application. Lives in the supervisor's loop, and never blocks it."""
 
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
-        self._operators = Operators(mesh)
+    def __init__(self, instance: Controlled) -> None:
+        self._instance = instance
+        self._mesh = instance.mesh
+        self._operators = Operators(self._mesh)
         self._threads = ThreadPoolExecutor(MOST + 2, "control")  # not those that answer on this machine
         self._answering = Counter[str]()
         self._operators.trust  # noqa: B018  keys are fetched before the first request
@@ -150,7 +150,7 @@ class ControlApi:
             may=operator.may,
             facts=_came(operator, headers),
         )
-        kind, value = await self._in_thread(lambda: told(_read(body), asker, self._mesh))
+        kind, value = await self._in_thread(lambda: told(_read(body), asker, self._instance))
         if kind == "failed" and value["exit"] == Exit.DENIED:
             error = MeshwardError(value["code"], value["message"], value["remedy"], exit_code=Exit.DENIED)
             raise _Refusal(_denied(error, origin(self._mesh.live.plan)))
@@ -164,13 +164,14 @@ class ControlApi:
 
 
 @asynccontextmanager
-async def open_to_operators(mesh: Mesh) -> AsyncIterator[None]:
+async def open_to_operators(instance: Controlled) -> AsyncIterator[None]:
     """Answer on RUN/control/control.sock while inside; the edge's group may connect."""
-    machine = mesh.machine
-    api = ControlApi(mesh)
+    machine = instance.mesh.machine
+    api = ControlApi(instance)
     with listening(machine.run.control_socket, machine.edge.gid) as listener:
         server = _Server(behind_nginx(api))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
+        serving.add_done_callback(_not_silently)
         try:
             yield
         finally:
@@ -178,6 +179,12 @@ async def open_to_operators(mesh: Mesh) -> AsyncIterator[None]:
             await asyncio.wait([serving])
             api.close()
             machine.run.control_socket.unlink(missing_ok=True)
+
+
+def _not_silently(serving: asyncio.Task[None]) -> None:
+    """What ends the service is logged: operators would only see that nobody answers."""
+    if not serving.cancelled() and (fault := serving.exception()) is not None:
+        log.error("control_service_fault", exc_info=fault)
 
 
 class _Server(uvicorn.Server):

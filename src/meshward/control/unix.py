@@ -20,9 +20,8 @@ from typing import Any
 
 import structlog
 
-from meshward.apply.mesh import Mesh
 from meshward.control.ask import answer
-from meshward.control.verbs.request import Asker
+from meshward.control.verbs.request import Asker, Controlled
 from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid
 from meshward.runtime.place.directories import State
 from meshward.runtime.place.instance_file import nothing_runs
@@ -36,12 +35,12 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def serving(state: State, mesh: Mesh) -> AsyncIterator[None]:
+async def serving(state: State, instance: Controlled) -> AsyncIterator[None]:
     """Answer on STATE/control.sock while inside."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, ValueError):
-            await _answer(reader, writer, mesh)
+            await _answer(reader, writer, instance)
         writer.close()
 
     path = state.path / SOCKET
@@ -88,7 +87,7 @@ def ask(state: Path, request: dict[str, Any], progress: Callable[[str], None]) -
     )
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mesh: Mesh) -> None:
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, instance: Controlled) -> None:
     loop = asyncio.get_running_loop()
 
     def send(kind: str, value: object) -> None:
@@ -98,16 +97,16 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, me
 
     request = json.loads(await reader.readline())
     asker = Asker(_author(writer), lambda line: send("progress", line), facts={"from": "here"})
-    kind, value = await asyncio.to_thread(told, request, asker, mesh)
+    kind, value = await asyncio.to_thread(told, request, asker, instance)
     send(kind, value)
     await asyncio.sleep(0)
     await writer.drain()
 
 
-def told(request: dict[str, Any], asker: Asker, mesh: Mesh) -> tuple[str, dict[str, Any]]:
+def told(request: dict[str, Any], asker: Asker, instance: Controlled) -> tuple[str, dict[str, Any]]:
     """`done` or `failed`, and what there is to say of it. Never raises."""
     try:
-        return "done", answer(request, asker, mesh)
+        return "done", answer(request, asker, instance)
     except MeshwardError as error:
         problems = [p.as_json() for p in error.problems] if isinstance(error, PolicyInvalid) else []
         told = {"code": error.code, "message": error.message, "remedy": error.remedy}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from meshward.apply.counters import COUNTERS
+from meshward.apply.credentials.ages import CREDENTIALS
 from meshward.apply.edge_hop import FACTS
-from meshward.apply.keys.credential_ages import CREDENTIALS
 from meshward.apply.keys.inventory import FAILURES
 from meshward.apply.revisions import Revisions
 from meshward.apply.traffic.canary_store import WALKS

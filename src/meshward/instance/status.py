@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meshward.apply.keys.credential_ages import CredentialAge, credential_ages
+from meshward.apply.credentials.ages import CredentialAge, credential_ages
 from meshward.apply.traffic.canary_store import load_walks
 from meshward.apply.traffic.ejected import load_ejected
 from meshward.instance.key_ages import Keys, keys_of

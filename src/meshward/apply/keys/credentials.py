@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 
 from meshward.apply.changes import INSTANCE
-from meshward.apply.keys.keyring import Held, named
-from meshward.apply.keys.secrets import DIRECTORY
+from meshward.apply.credentials.keyring import Held, named
+from meshward.apply.credentials.secrets import DIRECTORY
 from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance

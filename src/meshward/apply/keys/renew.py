@@ -17,10 +17,10 @@ from typing import TypeVar
 
 import httpx2
 
+from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import Program
 from meshward.apply.guards import Issue
 from meshward.apply.hop_files import Owner
-from meshward.apply.keys.certificate import server_certificate
 from meshward.apply.live_revision import Guard
 from meshward.apply.local import local_client
 from meshward.apply.mesh import Mesh

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from meshward.apply.changes import INSTANCE
-from meshward.apply.keys.certificate import from_files
+from meshward.apply.edge_certificate import from_files
 from meshward.apply.keys.inventory import (
     EDGE_CERTIFICATE,
     RETIRED_KEYS,

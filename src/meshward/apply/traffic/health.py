@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -20,7 +19,7 @@ from meshward.apply.changes import INSTANCE
 from meshward.apply.decision_hop import Deciding
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
-from meshward.apply.traffic.ejected import save_ejected
+from meshward.apply.traffic.traffic import Traffic
 from meshward.kit.errors import MeshwardError
 
 LOOK = 1.0  # seconds
@@ -74,15 +73,15 @@ def _looked(health: Health, well: bool, now: float) -> Health:
     return replace(health, times=0) if forgiven else health
 
 
-async def watch_health(mesh: Mesh) -> None:
+async def watch_health(traffic: Traffic) -> None:
     """Until it is cancelled. An instance starts with every version in."""
-    known: dict[str, Health] = {}
-    _tell(mesh, {})
+    mesh, known = traffic.mesh, dict[str, Health]()
+    traffic.keep_ill({})
     while True:
         await asyncio.sleep(LOOK)
         if rivals(mesh.live) or mesh.live.ejected:
             try:
-                known = await asyncio.to_thread(_look, mesh, known)
+                known = await asyncio.to_thread(_look, traffic, known)
             except (MeshwardError, OSError) as error:  # a hop that does not answer now is asked again
                 log.error("health_not_enforced", why=str(error))
             except Exception:
@@ -98,16 +97,16 @@ def rivals(live: LiveRevision) -> dict[str, tuple[str, ...]]:
     return {name: keys for name, keys in weighted.items() if len(keys) > 1}
 
 
-def _look(mesh: Mesh, known: dict[str, Health]) -> dict[str, Health]:
-    live = mesh.live
+def _look(traffic: Traffic, known: dict[str, Health]) -> dict[str, Health]:
+    live = traffic.mesh.live
     models = rivals(live)
-    ill = _illnesses(mesh, live, (key for keys in models.values() for key in keys))
+    ill = _illnesses(traffic.mesh, live, (key for keys in models.values() for key in keys))
     after: dict[str, Health] = {}
     for keys in models.values():
         after |= judged(known, {key: ill[key] is None for key in keys}, time.monotonic())
-    out = {key: ill[key] or mesh.ill.get(key, "it is getting well") for key in after if after[key].is_out}
+    out = {key: ill[key] or traffic.ill.get(key, "it is getting well") for key in after if after[key].is_out}
     if out.keys() != live.ejected:
-        _enforce(mesh, live, {key: mesh.ill.get(key, why) for key, why in out.items()})
+        _enforce(traffic, live, {key: traffic.ill.get(key, why) for key, why in out.items()})
     return after
 
 
@@ -119,8 +118,9 @@ def _illnesses(mesh: Mesh, live: LiveRevision, keys: Iterable[str]) -> dict[str,
         }
 
 
-def _enforce(mesh: Mesh, seen: LiveRevision, out: Mapping[str, str]) -> None:
+def _enforce(traffic: Traffic, seen: LiveRevision, out: Mapping[str, str]) -> None:
     """Nothing happens where another revision stands by now: the next look is at that one."""
+    mesh = traffic.mesh
     with mesh.turn():
         running = mesh.running
         before = running.live
@@ -132,10 +132,4 @@ def _enforce(mesh: Mesh, seen: LiveRevision, out: Mapping[str, str]) -> None:
             mesh.note(INSTANCE, "eject", version=key, why=out[key])
         for key in sorted(before.ejected - out.keys()):
             mesh.note(INSTANCE, "readmit", version=key)
-        _tell(mesh, out)
-
-
-def _tell(mesh: Mesh, out: Mapping[str, str]) -> None:
-    mesh.ill = dict(out)
-    with suppress(OSError):
-        save_ejected(mesh.machine.state.path, mesh.ill)
+        traffic.keep_ill(out)

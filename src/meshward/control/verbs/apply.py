@@ -6,10 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from meshward.apply.mesh import Mesh
 from meshward.apply.transaction import ApplyRequest, Outcome
 from meshward.apply.transaction import apply as make_live
-from meshward.control.verbs.request import Asker, Fields, Reason, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Verb
 from meshward.policy.parse import Source, parse, to_json
 
 
@@ -30,20 +29,20 @@ class Rollback(Fields):
     allow: list[str] = Field(default_factory=list)
 
 
-def _apply(given: Apply, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+def _apply(given: Apply, asker: Asker, instance: Controlled) -> dict[str, Any]:
     wish = ApplyRequest(
         asker.author, given.reason, given.base, frozenset(given.allow), given.plan, not asker.here
     )
     document = parse([Source("policy", given.policy.encode())])
-    return told(make_live(mesh, document, wish, asker.say))
+    return told(make_live(instance.mesh, document, wish, asker.say))
 
 
-def _rollback(given: Rollback, asker: Asker, mesh: Mesh) -> dict[str, Any]:
-    policy = mesh.revisions.policy(given.revision)
+def _rollback(given: Rollback, asker: Asker, instance: Controlled) -> dict[str, Any]:
+    policy = instance.mesh.revisions.policy(given.revision)
     reason = given.reason or f"rollback to revision {given.revision}"
     wish = ApplyRequest(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
     document = parse([Source(f"revision {given.revision}", to_json(policy).encode())])
-    return told(make_live(mesh, document, wish, asker.say))
+    return told(make_live(instance.mesh, document, wish, asker.say))
 
 
 def told(outcome: Outcome) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from meshward.apply.mesh import Mesh
 from meshward.audit.changes import changes_of
 from meshward.audit.store import Records
-from meshward.control.verbs.request import Asker, Fields, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Verb
 from meshward.kit.canonical import canonical_json
 from meshward.policy.parse import to_json
 
@@ -26,7 +25,8 @@ class Nothing(Fields):
     """Nothing has to be said."""
 
 
-def _history(given: History, _: Asker, mesh: Mesh) -> dict[str, Any]:
+def _history(given: History, _: Asker, instance: Controlled) -> dict[str, Any]:
+    mesh = instance.mesh
     if given.changes:
         told = changes_told(Records(mesh.machine.state.path), _LINES)
         newest = _fitting(told)
@@ -55,8 +55,8 @@ def changes_told(records: Records, most: int = -1) -> list[dict[str, Any]]:
         records.close()
 
 
-def _policy(_: Nothing, __: Asker, mesh: Mesh) -> dict[str, Any]:
-    live = mesh.live
+def _policy(_: Nothing, __: Asker, instance: Controlled) -> dict[str, Any]:
+    live = instance.mesh.live
     return {"revision": live.revision, "digest": live.plan.digest, "policy": to_json(live.policy)}
 
 

@@ -1,4 +1,4 @@
-"""What a verb is given: the fields that were asked for, by whom, and from where."""
+"""What a verb is given: the fields that were asked for, by whom, from where, and what it may change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from meshward.apply.mesh import Mesh
+from meshward.apply.traffic.traffic import Traffic
 from meshward.kit.canonical import canonical_json
 
 Reason = Annotated[str, Field(max_length=1000)]
@@ -51,10 +52,18 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
+class Controlled:
+    """The running instance, as far as it can be asked to change."""
+
+    mesh: Mesh
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
 class Verb:
     """`right` is the operator's right that it takes; None: any of them. `reads`: whether it changes nothing."""
 
     fields: type[Fields]
-    do: Callable[[Any, Asker, Mesh], dict[str, Any]]
+    do: Callable[[Any, Asker, Controlled], dict[str, Any]]
     right: str | None
     reads: Callable[[Any], bool] = lambda _: False

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from meshward.apply.mesh import Mesh
 from meshward.apply.revoke import revoke, revoked
 from meshward.callers.revocations import Revoked
-from meshward.control.verbs.request import Asker, Fields, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Verb
 from meshward.kit.names import NAME
 
 _LONGEST = 8192  # characters of a name: more than a token holds
@@ -26,7 +25,9 @@ class Revoke(Fields):
     until: Annotated[int, Field(ge=0, le=_LATEST)] | None = None
 
 
-def _revoke(given: Revoke, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+def _revoke(given: Revoke, asker: Asker, instance: Controlled) -> dict[str, Any]:
+    mesh = instance.mesh
+
     def more(now: Revoked) -> Revoked:
         tables = ((now.subjects, given.subject), (now.tokens, given.token_id), (now.agents, given.agent))
         return Revoked(*(table if name is None else {**table, name: given.until} for table, name in tables))

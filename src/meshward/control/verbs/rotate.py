@@ -20,7 +20,7 @@ from meshward.apply.keys.inventory import (
 from meshward.apply.keys.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rotate
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.remote_guardrails import value_from_afar
-from meshward.control.verbs.request import Asker, Fields, Reason, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Verb
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.secret import Secret
 from meshward.spiffe.ca_store import CaStore
@@ -42,7 +42,8 @@ class Rotate(Fields):
     reason: Reason = ""
 
 
-def _rotate(given: Rotate, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+def _rotate(given: Rotate, asker: Asker, instance: Controlled) -> dict[str, Any]:
+    mesh = instance.mesh
     if given.what == "credential":
         return _credential(given, asker, mesh)
     what = _WHAT[given.what]

@@ -12,9 +12,10 @@ from meshward.apply.mesh import Mesh
 from meshward.apply.traffic.canary import Walk, shares, weights_at
 from meshward.apply.traffic.canary_runner import begin, stop
 from meshward.apply.traffic.canary_store import as_json
+from meshward.apply.traffic.traffic import Traffic
 from meshward.apply.traffic.weights import Weights, checked, receiving, shift, spelled, weights_of
 from meshward.control.verbs.apply import told
-from meshward.control.verbs.request import Asker, Fields, Reason, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Verb
 from meshward.kit.errors import Exit, MeshwardError
 from meshward.kit.text import quoted, quoted_list
 
@@ -22,7 +23,7 @@ _CENTURY = 100 * 366 * 86400
 EVERY, BOUND, LEAST = 600, 1.0, 20  # of a walk, where nothing else is said
 
 
-class Traffic(Fields):
+class Asked(Fields):
     """Without `weights`, `version`, `steps`, `stop`: what the weights are. `steps` go with `weights` or `version`.
 
     A walk's terms: steps in percent, `every` in seconds, `bound` in percent of failed requests, `least` requests.
@@ -40,35 +41,37 @@ class Traffic(Fields):
     reason: Reason = ""
 
 
-def _traffic(given: Traffic, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+def _traffic(given: Asked, asker: Asker, instance: Controlled) -> dict[str, Any]:
+    mesh, traffic = instance.mesh, instance.traffic
     if given.stop:
-        stop(mesh, given.model, asker.author, back=given.back)
+        stop(traffic, given.model, asker.author, back=given.back)
     elif given.steps is not None:
-        begin(mesh, _walk(given, given.steps, asker, mesh))
+        begin(traffic, _walk(given, given.steps, asker, mesh))
     elif given.weights is not None:
         weights = checked(given.weights, mesh.live.plan, given.model)
         reason = given.reason or f"traffic of {given.model}: {spelled(weights)}"
         outcome = shift(mesh, given.model, weights, asker.author, reason, asker.say)
-        return {**told(outcome), **shown(mesh, given.model)}
-    return shown(mesh, given.model)
+        return {**told(outcome), **shown(traffic, given.model)}
+    return shown(traffic, given.model)
 
 
-def shown(mesh: Mesh, model: str) -> dict[str, Any]:
+def shown(traffic: Traffic, model: str) -> dict[str, Any]:
     """Weights, shares in percent, who is ejected and why, and the walk that runs, or the last one."""
-    live, weights = mesh.live, weights_of(mesh.live.plan, model)
+    live, walks = traffic.mesh.live, traffic.walks
+    weights = weights_of(live.plan, model)
     names = {f"{model}/{version}": version for version in weights}
-    walk, walks = mesh.walks.of(model), mesh.walks
+    walk = walks.of(model)
     return {
         "model": model,
         "revision": live.revision,
         "weights": weights,
         "shares": {version: round(share, 2) for version, share in shares(weights).items()},
-        "ejected": {names[key]: why for key, why in mesh.ill.items() if key in names},
+        "ejected": {names[key]: why for key, why in traffic.ill.items() if key in names},
         "walk": as_json(walk, walks.seen.get(model), walks.says.get(model, "")) if walk else None,
     }
 
 
-def _walk(given: Traffic, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
+def _walk(given: Asked, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
     before = weights_of(mesh.live.plan, given.model)
     version = given.version or _canary(given, before, mesh)
     if version not in before:
@@ -89,7 +92,7 @@ def _walk(given: Traffic, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
     )
 
 
-def _canary(given: Traffic, before: Weights, mesh: Mesh) -> str:
+def _canary(given: Asked, before: Weights, mesh: Mesh) -> str:
     """The one version whose share the wanted weights let grow."""
     wanted = shares(checked(given.weights or {}, mesh.live.plan, given.model))
     growing = [version for version, share in shares(before).items() if wanted[version] > share]
@@ -127,9 +130,9 @@ def _unclear(message: str, remedy: str) -> MeshwardError:
     return MeshwardError("MW3051", message, remedy, exit_code=Exit.USAGE)
 
 
-def _reads(given: Traffic) -> bool:
+def _reads(given: Asked) -> bool:
     changes: Mapping[str, object] = {"weights": given.weights, "steps": given.steps, "stop": given.stop}
     return not any(value not in (None, False) for value in changes.values())
 
 
-TRAFFIC = Verb(Traffic, _traffic, right="traffic", reads=_reads)
+TRAFFIC = Verb(Asked, _traffic, right="traffic", reads=_reads)

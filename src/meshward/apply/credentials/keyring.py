@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from meshward.apply.keys.credential_ages import CredentialAge, save_ages
-from meshward.apply.keys.secrets import Found, Sight, given, read_secret, sight_of
+from meshward.apply.credentials.ages import CredentialAge, save_ages
+from meshward.apply.credentials.secrets import Found, Sight, given, read_secret, sight_of
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Credential, Plan
 from meshward.policy.servers import GENERATED

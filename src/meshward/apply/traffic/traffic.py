@@ -1,0 +1,36 @@
+"""Traffic as the instance itself moves it between versions: the canaries that it walks, who is ejected and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
+
+from meshward.apply.mesh import Mesh
+from meshward.apply.traffic.canary_store import Walks
+from meshward.apply.traffic.ejected import save_ejected
+
+
+class Traffic:
+    """On `mesh`, which knows nothing of it."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh: Final = mesh
+        self.walks: Final = Walks(mesh.machine.state.path)
+        self._ill: Mapping[str, str] = {}
+
+    @property
+    def ill(self) -> Mapping[str, str]:
+        """`<model>/<version>` that `health` ejected, and why."""
+        return self._ill
+
+    def keep_ill(self, ill: Mapping[str, str]) -> None:
+        """For whoever asks, and for `status` as far as the disk takes it."""
+        self._ill = dict(ill)
+        with suppress(OSError):
+            save_ejected(self.mesh.machine.state.path, self._ill)
+
+    def wait_for_last(self) -> None:
+        """During a stop: until the change under way has ended, a walk's too, so that STATE is nobody's any more."""
+        with self.walks.lock:
+            self.mesh.wait_for_last()

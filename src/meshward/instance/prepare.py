@@ -1,0 +1,104 @@
+"""From an accepted policy to everything that an instance starts with: steps 2 and 3 of `up`."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from meshward.apply.counters import Counters, load_counters
+from meshward.apply.edge_certificate import server_certificate
+from meshward.apply.edge_hop import save_facts
+from meshward.apply.guards import Guards, Issue
+from meshward.apply.hop_files import (
+    CONNECT,
+    Owner,
+    edge_settings,
+    write_authorities,
+    write_decision,
+    write_edge,
+)
+from meshward.apply.live_revision import LiveRevision
+from meshward.apply.mesh import Mesh, Running
+from meshward.apply.revisions import STAGED, Revision, Revisions
+from meshward.apply.revocation_store import load_revocations
+from meshward.apply.slots import assign_slots
+from meshward.apply.vendor_validation import judge_edge
+from meshward.kit.durable import write_atomic
+from meshward.kit.errors import Exit, MeshwardError
+from meshward.plan.ir import Plan
+from meshward.plan.resolve import resolve
+from meshward.policy.parse import to_json
+from meshward.policy.schema import Policy
+from meshward.runtime.machine import Machine
+from meshward.runtime.place.directories import own_directory, shm_directory
+from meshward.runtime.place.versions import numbers
+from meshward.runtime.supervise.part import Progress
+from meshward.spiffe.ca import load_or_create as load_authority
+from meshward.tokens.key_store import load_or_create as load_keys
+
+MOST_WORKERS = 4
+
+
+def revision_to_run(
+    revisions: Revisions, policy: Policy | None, author: str, counters: Counters, progress: Progress
+) -> tuple[Policy, Revision]:
+    """The policy that is to run, and its record: the accepted one's, or a new one."""
+    current = revisions.current()
+    if policy is None:
+        if current is None:
+            raise MeshwardError(
+                "MW3030",
+                "no revision was accepted here yet",
+                "Give a POLICY, or --demo. See `meshward up --help`.",
+                exit_code=Exit.USAGE,
+            )
+        return revisions.policy(current.number), current
+    digest = resolve(policy).digest
+    if current is not None and current.digest == digest:
+        return policy, current
+    parent = current.number if current else 0
+    number = revisions.next_number(counters.revision)
+    revision = Revision(number, STAGED, digest, parent, author, time.time(), "up")
+    if current is not None:
+        known = f"revision {current.number} ({current.reason or 'no reason'}, by {current.author})"
+        progress(f"this policy is another than {known}: it becomes revision {number}")
+    revisions.stage(policy, revision)
+    return policy, revision
+
+
+def prepared(place: Machine, policy: Policy, plan: Plan, revision: Revision) -> Mesh:
+    """Every file written, and judged before anything runs."""
+    state, run = place.state, place.run
+    counters = load_counters(state.path)
+    slots = assign_slots(plan, counters.slots)
+    counters = replace(counters.accepting(plan.digest, slots), revision=revision.number)
+    live = LiveRevision(policy, plan, revision.number, slots)
+    authority = load_authority(state.path / "ca", plan.trust_domain)
+    keys, revoked = load_keys(state.path / "keys"), load_revocations(state.path).standing(time.time())
+    web = server_certificate(plan, authority, datetime.now(UTC))
+    cache = shm_directory(state, place.edge.uid, place.edge.gid)
+    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    module, nginx = str(place.components.njs_module), numbers(place.components.versions["nginx"])
+    settings = edge_settings(plan, run, cache, module, workers, nginx)
+    write_edge(settings, authority, revoked, Owner(place.edge), str(counters.generation), counters.epoch, web)
+    judge_edge(place.layout, run.edge_dir / "nginx.conf")
+    mesh = Mesh(place, Running(live, settings, counters))
+    _write_guards(place, mesh.guards, live, Issue(authority, keys, revoked))
+    write_decision(live, keys, revoked, run, Owner(place.decide), place.edge)
+    write_authorities(authority, run, Owner(place.decide))
+    own_directory(run.path / "audit", mode=0o711)
+    own_directory(run.control_dir, gid=place.edge.gid, mode=CONNECT)
+    write_atomic(state.path / "policy.json", to_json(policy))
+    save_facts(state.path, settings)
+    counters.save(state.path)
+    return mesh
+
+
+def _write_guards(place: Machine, guards: Guards, live: LiveRevision, issue: Issue) -> None:
+    owners = {guard: Owner(place.guard(live.plan, *guard)) for guard in live.guards()}
+    files = {guard: guards.render(live, guard, issue) for guard in owners}
+    guards.judge(files)
+    for guard, owner in owners.items():
+        guards.write(guard, files[guard], owner)
