@@ -160,7 +160,7 @@ def test_walks_survive_and_a_damaged_file_is_named(tmp_path) -> None:
         (tmp_path / "walks.json").write_text(broken)
         with pytest.raises(MeshwardError) as told:
             load_walks(tmp_path)
-        assert told.value.code == "MW3054", broken
+        assert told.value.code.number == "MW3054", broken
 
 
 # --- what a guard says

@@ -16,7 +16,9 @@ from meshward.apply.traffic import canary_runner, weights
 from meshward.apply.traffic.canary import Walk
 from meshward.apply.traffic.traffic import Traffic
 from meshward.apply.traffic.weights import with_traffic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from tests.apply.versions import write_two
@@ -89,7 +91,7 @@ def test_none_begins_before_the_instance_runs(policy: Policy, tmp_path: Path) ->
     traffic: Any = Traffic(Mesh(tmp_path, LiveRevision(policy, resolve(policy), 7, {})))
 
     def starting() -> None:
-        raise MeshwardError("MW3026", "the instance is still starting", "", exit_code=Exit.CONFLICT)
+        raise MeshwardError(codes.CONFLICT, "the instance is still starting", "", exit_code=Exit.CONFLICT)
 
     traffic.mesh.require_running = starting
     with pytest.raises(MeshwardError):

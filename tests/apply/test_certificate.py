@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
 from meshward.apply.edge_certificate import client_roots, from_files, names_host
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.spiffe.ca import Authority, make_issuing, make_root
 from meshward.spiffe.certificates import Signer, pem_of
 from meshward.spiffe.ids import SpiffeId
@@ -33,7 +34,7 @@ def written(directory: Path, chain: str = WEB.chain, key: str | None = None) -> 
 def why(path: Path, hostname: str = HOST, at: datetime = NOW) -> str:
     with pytest.raises(MeshwardError) as refusal:
         from_files(path, hostname, at)
-    assert (refusal.value.code, refusal.value.exit_code) == ("MW3041", Exit.UNSAFE)
+    assert (refusal.value.code.number, refusal.value.exit_code) == ("MW3041", Exit.UNSAFE)
     assert refusal.value.remedy and "PRIVATE" not in refusal.value.message
     return refusal.value.message
 

@@ -17,7 +17,9 @@ from meshward.apply.mesh import Mesh
 from meshward.apply.traffic.traffic import Traffic
 from meshward.audit.changes import Change, changes_of
 from meshward.audit.lines import ChangeLine, parse
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 
 
 @pytest.fixture
@@ -47,8 +49,8 @@ def test_a_change_is_there_before_it_is_made_and_says_how_it_ended(changes: Chan
 @pytest.mark.parametrize(
     ("error", "outcome", "why"),
     [
-        (MeshwardError("MW3026", "m", exit_code=Exit.CONFLICT), "refused", {"code": "MW3026"}),
-        (MeshwardError("MW3021", "m", exit_code=Exit.HOP_REFUSED), "failed", {"code": "MW3021"}),
+        (MeshwardError(codes.CONFLICT, "m", exit_code=Exit.CONFLICT), "refused", {"code": "MW3026"}),
+        (MeshwardError(codes.HOP_REFUSED, "m", exit_code=Exit.HOP_REFUSED), "failed", {"code": "MW3021"}),
         (KeyError("a secret"), "failed", {"why": "KeyError"}),
     ],
 )
@@ -80,7 +82,7 @@ def test_what_cannot_be_written_down_is_not_done(
             patched.setattr(os, name, fault)
             with pytest.raises(MeshwardError) as refused, changes.change("a", "apply", {}):
                 done.append(name)
-        assert (refused.value.code, refused.value.exit_code) == ("MW3070", Exit.HOP_REFUSED)
+        assert (refused.value.code.number, refused.value.exit_code) == ("MW3070", Exit.HOP_REFUSED)
         assert (tmp_path / "changes.log").read_bytes() == before
     assert done == []
 
@@ -109,7 +111,7 @@ def test_whoever_lost_the_right_while_waiting_changes_nothing(tmp_path: Path) ->
 
     def still() -> None:
         if not allowed[0]:
-            raise MeshwardError("MW3072", "no more", exit_code=Exit.DENIED)
+            raise MeshwardError(codes.NO_RIGHT, "no more", exit_code=Exit.DENIED)
 
     def ask() -> None:
         with mesh.changes.change("a", "apply", {}, still):
@@ -185,7 +187,7 @@ def _run(work: Any, ended: list[BaseException]) -> None:
 
 def test_what_the_instance_does_by_itself_is_a_change_of_its_own(changes: Changes, tmp_path: Path) -> None:
     changes.note("the instance", "renew", {"generation": "3"})
-    changes.refused("test:bob", "apply", "MW3072", {"from": "192.0.2.1"})
+    changes.refused("test:bob", "apply", codes.NO_RIGHT, {"from": "192.0.2.1"})
     first, second = told(tmp_path / "changes.log")
     assert (first.did, first.outcome, first.facts) == ("renew", "done", {"generation": "3"})
     assert (second.outcome, second.facts["code"]) == ("refused", "MW3072")

@@ -18,7 +18,8 @@ import pytest
 
 from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from tests.stack import policies
 from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock
@@ -216,7 +217,7 @@ def test_a_source_that_breaks_later_leaves_the_older_key_and_is_named(stack: Sta
     command.unlink()
     with pytest.raises(MeshwardError, match="exited with code 1") as raised:
         ask(stack.state, {"do": "rotate", "what": "credential", "name": "from-command"}, lambda _: None)
-    assert (raised.value.code, raised.value.exit_code) == ("MW3060", Exit.UNSAFE)
+    assert (raised.value.code.number, raised.value.exit_code) == ("MW3060", Exit.UNSAFE)
     write_atomic(file, FIRST["file"])
     write_atomic(command, FIRST["command"])
     eventually(lambda: not age(stack, "from-file")["problem"], what="it is mended")
@@ -255,7 +256,7 @@ def test_what_cannot_be_rotated_so_is_refused_and_changes_nothing(
     with pytest.raises(MeshwardError) as raised:
         request = {"do": "rotate", "what": "credential", "name": name, "value": value}
         ask(stack.state, request, lambda _: None)
-    assert raised.value.code in ("MW3060", "MW3061") and raised.value.remedy
+    assert raised.value.code.number in ("MW3060", "MW3061") and raised.value.remedy
     assert stack.call("POST", ASK.format("env"), alice, {}).status == 200
     assert keys_at(stack, "env") == [f"Bearer {FIRST['env']}"]
 
@@ -266,7 +267,7 @@ def test_a_policy_whose_key_cannot_be_had_is_refused_by_name(stack: Stack, alice
     text["credentials"]["from-file"]["path"] = str(stack.policy.parent / "none.key")
     with pytest.raises(MeshwardError, match="`from-file` cannot be had") as raised:
         apply(stack, policy_of(text), allow=["widening"])
-    assert (raised.value.code, raised.value.exit_code) == ("MW3060", Exit.UNSAFE)
+    assert (raised.value.code.number, raised.value.exit_code) == ("MW3060", Exit.UNSAFE)
     assert (stack.instance.revision, stack.processes()) == (before, processes)
     assert stack.call("POST", ASK.format("file"), alice, {}).status == 200
     text["edge"]["listen"] = f"127.0.0.1:{free_port()}"

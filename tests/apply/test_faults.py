@@ -12,7 +12,9 @@ import pytest
 from meshward.apply import transaction, vendor_validation
 from meshward.apply.mesh import Running
 from meshward.apply.revisions import STAGED, Revision
-from meshward.kit.errors import Exit, MeshwardError, run_all
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError, run_all
+from meshward.kit.exits import Exit
 
 REVISION = Revision(2, STAGED, "d", 1, "alice", 0.0, "")
 
@@ -32,7 +34,7 @@ class Switcher:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (MeshwardError("MW3021", "a guard refused"), "a guard refused"),
+        (MeshwardError(codes.HOP_REFUSED, "a guard refused"), "a guard refused"),
         (OSError(28, "No space left"), "a file could not be written"),
         (ValueError("no number"), "ValueError"),  # of an epoch file that is damaged, say
         (KeyError("guard-01"), "KeyError"),
@@ -75,10 +77,10 @@ def test_every_step_is_taken_and_all_that_failed_are_named() -> None:
         return take
 
     wrong = [step("a", OSError("full"))]
-    wrong += [step(name, MeshwardError("MW0000", f"{name} hangs")) for name in "bc"]
+    wrong += [step(name, MeshwardError(codes.MORE_PROBLEMS, f"{name} hangs")) for name in "bc"]
     with pytest.raises(MeshwardError) as told:
         run_all([*wrong, step("d")])
-    assert done == ["a", "b", "c", "d"] and told.value.code == "MW0000"
+    assert done == ["a", "b", "c", "d"] and told.value.code.number == "MW0000"
     assert told.value.message == "full; b hangs; c hangs"
     with pytest.raises(OSError, match="full"):
         run_all([wrong[0], step("d")])

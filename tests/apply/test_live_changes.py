@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from meshward.control.unix import SOCKET, user_name
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from tests.hostile.conftest import write_hostile
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
@@ -258,7 +259,7 @@ def test_the_same_policy_is_nothing_to_change(stack: Stack, text: dict[str, Any]
 def test_another_trust_domain_is_refused(stack: Stack, text: dict[str, Any]) -> None:
     with pytest.raises(MeshwardError) as told:
         apply(stack, policy_of({**text, "trust_domain": "other.test"}), allow=["widening"])
-    assert told.value.exit_code is Exit.UNSAFE and told.value.code == "MW3024"
+    assert told.value.exit_code is Exit.UNSAFE and told.value.code.number == "MW3024"
 
 
 def test_only_the_owner_reaches_the_control_socket(stack: Stack) -> None:

@@ -14,6 +14,7 @@ import pytest
 from meshward.apply.changes import Changes
 from meshward.apply.counters import Counters
 from meshward.apply.mesh import Mesh, Running
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 UNKNOWN: Any = None
@@ -62,7 +63,7 @@ def test_another_ones_turn_is_nobodys_leave(mesh: Mesh) -> None:
 
 def test_a_turn_that_was_not_given_is_no_leave(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(_: object) -> None:
-        raise MeshwardError("MW3072", "no more")
+        raise MeshwardError(codes.NO_RIGHT, "no more")
 
     monkeypatch.setattr(Changes, "require_still", lost)
     with pytest.raises(MeshwardError), mesh.turn():

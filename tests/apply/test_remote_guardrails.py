@@ -11,7 +11,8 @@ import pytest
 
 from meshward.apply.local import is_ours
 from meshward.apply.remote_guardrails import named_here, require_nothing_of_this_machine
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.policy.schema import Policy
 
 KIND = {"infer": ["POST /run"]}
@@ -139,7 +140,7 @@ def test_it_is_refused_by_name(edit: Callable[[dict[str, Any]], Any], named: str
     assert next(named_here(old, new, nobodys)) == named
     with pytest.raises(MeshwardError) as refused:
         require_nothing_of_this_machine(old, new, nobodys)
-    assert (refused.value.code, refused.value.exit_code) == ("MW3071", Exit.UNSAFE)
+    assert (refused.value.code.number, refused.value.exit_code) == ("MW3071", Exit.UNSAFE)
     assert named in refused.value.message and "without --edge" in refused.value.remedy
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from meshward.apply.revisions import ACCEPTED, INTERRUPTED, REFUSED, STAGED, Revision, Revisions
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.policy.schema import Policy
 
 POLICY = Policy.model_validate(

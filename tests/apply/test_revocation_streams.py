@@ -26,7 +26,8 @@ from huggingface_hub.errors import TextGenerationError
 from meshward.callers.revocations import EDGE_FILE, Revoked, edge_text
 from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.runtime.place.instance_file import Guarded
 from tests.stack import policies
 from tests.stack.command import meshward

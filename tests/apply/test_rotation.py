@@ -27,7 +27,8 @@ from meshward.apply.keys.inventory import load_failures, save_failure
 from meshward.cli.main import main
 from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.runtime.place.identities import Identity
 from meshward.runtime.supervise.ready import shown_leaf
 from meshward.spiffe.ca import Authority, load, make_issuing, make_root
@@ -532,7 +533,7 @@ def test_a_certificate_from_files_is_followed_as_it_changes(stack: Stack, alice:
     }
     with pytest.raises(MeshwardError) as told:
         apply(stack, policy_of(bad))
-    assert told.value.code == "MW3041" and told.value.exit_code is Exit.UNSAFE
+    assert told.value.code.number == "MW3041" and told.value.exit_code is Exit.UNSAFE
     policy["edge"]["certificate"] = {"from": "files", "path": str(live)}
     apply(stack, policy_of(policy), allow=["widening"])
     assert leaf_in(live) == shown_leaf("127.0.0.1", stack.port)

@@ -14,7 +14,8 @@ from meshward.apply.credentials import secrets
 from meshward.apply.credentials.ages import credential_ages
 from meshward.apply.credentials.keyring import Keyring
 from meshward.apply.credentials.secrets import generated, key_file, read_secret
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.plan.ir import Credential
 
 SECRET = "hf_s3cretOfTheServer"
@@ -34,7 +35,7 @@ def refusal(credential: Credential, state: Path) -> MeshwardError:
     with pytest.raises(MeshwardError) as raised:
         read_secret("hf", credential, state)
     error = raised.value
-    assert (error.code, error.exit_code) == ("MW3060", Exit.UNSAFE)
+    assert (error.code.number, error.exit_code) == ("MW3060", Exit.UNSAFE)
     assert "`hf`" in error.message and error.remedy
     assert SECRET not in error.message + error.remedy + repr(error.__context__)
     return error

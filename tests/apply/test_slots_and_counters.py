@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from meshward.apply.counters import Counters, load_counters
 from meshward.apply.slots import SLOTS, assign_slots
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
@@ -39,7 +40,7 @@ def test_every_version_has_a_slot_of_its_own(names: list[str], before: dict[str,
 def test_more_versions_than_slots_are_refused() -> None:
     with pytest.raises(MeshwardError) as refused:
         assign_slots(plan_of([f"m{number}" for number in range(SLOTS + 1)]), {})
-    assert refused.value.code == "MW3014" and refused.value.exit_code is Exit.UNSAFE
+    assert refused.value.code.number == "MW3014" and refused.value.exit_code is Exit.UNSAFE
 
 
 def test_the_same_policy_is_the_same_revision() -> None:

@@ -19,7 +19,8 @@ from meshward.apply.traffic.weights import MOST, checked, with_traffic
 from meshward.cli.main import main
 from meshward.control.ask import VERBS
 from meshward.control.unix import ask, user_name
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.plan.change import compare
 from meshward.plan.resolve import resolve
 from tests.apply.versions import PATH, meshward, shown, spread, write_two

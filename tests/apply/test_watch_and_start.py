@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from meshward.apply.revisions import Revisions
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from tests.apply.test_live_changes import statuses, with_grant
 from tests.hostile.conftest import write_hostile
 from tests.stack.inside import Inside, knock

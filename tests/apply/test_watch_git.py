@@ -15,7 +15,8 @@ from meshward.apply.follow import checkout as checkouts
 from meshward.apply.follow.checkout import Checkout, checkout_of
 from meshward.apply.follow.watch import Committed, Plain, watching
 from meshward.apply.revisions import Revisions
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from tests.apply.test_live_changes import statuses, with_grant
 from tests.apply.test_watch_and_start import log_of, start
 from tests.hostile.conftest import hostile_policy, write_hostile
@@ -204,7 +205,7 @@ def test_a_checkout_of_another_user_is_refused(place: Path) -> None:
         os.chown(owned, 61998, -1)
         with pytest.raises(MeshwardError) as told:
             checkout_of(place / "mesh" / "policy.yaml")
-        assert told.value.code == "MW3055" and told.value.exit_code is Exit.UNSAFE
+        assert told.value.code.number == "MW3055" and told.value.exit_code is Exit.UNSAFE
         os.chown(owned, 0, -1)
 
 

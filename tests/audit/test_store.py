@@ -124,13 +124,13 @@ def test_readers_read_while_the_writer_writes_and_after_it_closed(tmp_path: Path
 def test_no_store_says_so(tmp_path: Path):
     with pytest.raises(MeshwardError) as caught:
         Records(tmp_path)
-    assert caught.value.code == "MW4004" and caught.value.remedy
+    assert caught.value.code.number == "MW4004" and caught.value.remedy
 
 
 def test_only_one_process_writes(store: Store):
     with pytest.raises(MeshwardError) as caught:
         Store(store.path.parent)
-    assert caught.value.code == "MW4003"
+    assert caught.value.code.number == "MW4003"
 
 
 def test_a_locked_store_is_an_error_that_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -140,7 +140,7 @@ def test_a_locked_store_is_an_error_that_can_be_tried_again(tmp_path: Path, monk
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StoreUnwritable) as caught:
         store.write(Batch(edges=[edge(RID)], positions=[HERE]), 0.0)
-    assert caught.value.code == "MW4005" and "locked" in caught.value.message
+    assert caught.value.code.number == "MW4005" and "locked" in caught.value.message
     with pytest.raises(StoreUnwritable):
         store.probe()
     other.execute("ROLLBACK")
@@ -162,7 +162,7 @@ def test_a_damaged_store_is_refused_at_the_start(tmp_path: Path, place: int):
     before = store.path.read_bytes()
     with pytest.raises(StoreDamaged) as caught:
         Store(tmp_path)
-    assert caught.value.code == "MW4001" and "aside" in caught.value.remedy
+    assert caught.value.code.number == "MW4001" and "aside" in caught.value.remedy
     assert store.path.read_bytes() == before
     store.path.rename(tmp_path / "aside")
     Store(tmp_path).close()
@@ -174,7 +174,7 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path):
     store.close()
     with pytest.raises(MeshwardError) as caught:
         Store(tmp_path)
-    assert caught.value.code == "MW4002"
+    assert caught.value.code.number == "MW4002"
 
 
 def test_a_store_that_is_taken_away_is_noticed(store: Store):

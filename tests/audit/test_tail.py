@@ -252,7 +252,7 @@ def test_a_guard_cannot_have_another_file_read_or_erased(path: Path, tmp_path: P
     getattr(path, make)(precious)
     log = log_of(path)
     _, (refused,) = log.discover()
-    assert isinstance(refused, LogUnreadable) and refused.code == "MW4006"
+    assert isinstance(refused, LogUnreadable) and refused.code.number == "MW4006"
     assert log.tails == {} and precious.read_bytes() == b"precious\n"
 
 

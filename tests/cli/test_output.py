@@ -13,6 +13,7 @@ from meshward.apply.revisions import Revision, Revisions
 from meshward.cli.history import _change
 from meshward.cli.output import fail, print_json, stderr, stdout
 from meshward.cli.revoke import _lines
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.policy.schema import Policy
 from tests.stack.command import meshward
@@ -35,7 +36,7 @@ def harmless(text: str) -> bool:
 def test_neither_output_does_anything_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     stdout().print(f"a{HOSTILE}\nb: \u00fc", markup=False)
     stderr().print(Text(f"a{HOSTILE}", style="dim"))
-    fail(MeshwardError("MW0000", f"bad {HOSTILE}", HOSTILE))
+    fail(MeshwardError(codes.MORE_PROBLEMS, f"bad {HOSTILE}", HOSTILE))
     print_json({"reason": HOSTILE, "name": "\u00fc"})
     out, err = capsys.readouterr()
     assert harmless(out) and harmless(err), (out, err)

@@ -21,7 +21,8 @@ from meshward.audit.lines import REFUSED, ChangeLine, change_text
 from meshward.audit.places import CHANGES
 from meshward.control.ask import VERBS
 from meshward.kit.bounded import LONGEST_DOCUMENT
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
 from meshward.login.store import Login, LoginStore
@@ -349,7 +350,7 @@ def test_no_server_is_one_of_our_own_sockets(stack: Stack, text: dict[str, Any])
             with pytest.raises(MeshwardError) as refused:
                 apply(stack, policy_of(changed), allow=["widening"])
             told = refused.value
-            assert (told.code, told.exit_code) == ("MW3013", Exit.UNSAFE), (socket_file, told.message)
+            assert (told.code.number, told.exit_code) == ("MW3013", Exit.UNSAFE), (socket_file, told.message)
             assert "meshward's own" in told.message
     assert state_of(stack) == before
 
@@ -430,7 +431,7 @@ def test_what_cannot_be_written_down_is_not_changed(
         assert (reply.status, reply.json["failed"]["code"]) == (502, "MW3070")
         with pytest.raises(MeshwardError) as refused:
             apply(stack, policy_of(with_sales(text)))
-        assert refused.value.code == "MW3070" and state_of(stack) == before
+        assert refused.value.code.number == "MW3070" and state_of(stack) == before
         assert ask(stack, operator, {"do": "history"}).status == 200
     finally:
         log.rmdir()

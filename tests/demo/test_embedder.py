@@ -62,4 +62,4 @@ def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch):
         metadata.distribution("no-such-weights")
     with pytest.raises(MeshwardError, match="no-such-weights") as caught:
         model_directory()
-    assert caught.value.code == "MW3401" and "make setup" in caught.value.remedy
+    assert caught.value.code.number == "MW3401" and "make setup" in caught.value.remedy

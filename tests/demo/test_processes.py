@@ -19,7 +19,8 @@ import pytest
 from meshward.demo import idp, model_server
 from meshward.demo.accounts import load_accounts, token_for
 from meshward.demo.serve import bind_loopback, bind_unix
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 
 
 def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:

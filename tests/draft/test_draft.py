@@ -156,7 +156,7 @@ def test_a_server_that_is_asked() -> None:
 def test_a_server_that_is_not_there(url: str) -> None:
     with pytest.raises(MeshwardError) as caught:
         probe(url)
-    assert caught.value.code == "MW2121"
+    assert caught.value.code.number == "MW2121"
 
 
 # --- the text
@@ -278,7 +278,7 @@ def test_what_is_not_given_is_asked_until_it_is_answered(asked: Any) -> None:
     ]
     with pytest.raises(MeshwardError, match="no answer") as caught:
         asked(OIDC)
-    assert caught.value.code == "MW2122" and "--issuer" in caught.value.remedy
+    assert caught.value.code.number == "MW2122" and "--issuer" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_who_may_be_told_in_other_ways_than_by_group(asked: Any) -> None:
     for wrong in ({"claim": "x"}, {"claim": "=1"}, {"server": "nonsense"}, {"name": "No Name"}):
         with pytest.raises(MeshwardError) as caught:
             asked(OIDC, **base | {"group": "g"} | wrong)
-        assert caught.value.code == "MW2122"
+        assert caught.value.code.number == "MW2122"
 
 
 # --- the command

@@ -103,7 +103,7 @@ def test_files_of_two_revisions_are_refused(directory: Path) -> None:
         write(directory, live, policy, following)
         with pytest.raises(MeshwardError) as refusal:
             load(directory)
-        assert refusal.value.code == "MW2031"
+        assert refusal.value.code.number == "MW2031"
     (directory / "next.json").unlink()
     write(directory, replace(LIVE, policy=mine, until=theirs), POLICY)
     with pytest.raises(MeshwardError):

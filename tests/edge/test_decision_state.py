@@ -70,7 +70,7 @@ def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     issuer = state_of(tmp_path).plan.issuers["corp"]
     with pytest.raises(MeshwardError) as refusal:
         trusted(replace(issuer, profile="auth0"))  # type: ignore[arg-type]
-    assert refusal.value.code == "MW2001"
+    assert refusal.value.code.number == "MW2001"
 
 
 @pytest.mark.parametrize("name", ["policy.json", "live.json", "keys/txn.json"])

@@ -147,7 +147,7 @@ def rendered(upstream: str = "unix:/run/m.sock", directory: str = "/run/g", **ch
 def test_an_upstream_that_a_guard_cannot_reach_is_refused(url: str) -> None:
     with pytest.raises(MeshwardError) as caught:
         rendered(upstream=url)
-    assert caught.value.code == "MW1301"
+    assert caught.value.code.number == "MW1301"
     assert caught.value.remedy
 
 

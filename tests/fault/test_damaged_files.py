@@ -18,7 +18,7 @@ from bench.busy import Busy
 
 from meshward.apply.revisions import Revisions
 from meshward.audit.store import FILE as RECORDS
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from tests.fault.conftest import Watch
 from tests.stack.running import eventually
 

@@ -25,6 +25,7 @@ from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.instance_view import InstanceView, save_text
 from meshward.edge.service import DecisionService
 from meshward.instance.status import Status
+from meshward.kit import codes
 from meshward.kit.secret import Secret
 from meshward.oidc import verify
 from meshward.oidc.refusal import KeysUnavailable, Reason, TokenRefused
@@ -166,7 +167,7 @@ class _Verifier:
         if refused := self._given.get("refused"):
             raise TokenRefused(Reason(refused["reason"]), refused["sentence"])
         if self._given.get("keys") == "unavailable":
-            raise KeysUnavailable("MW2002", "the keys cannot be had")
+            raise KeysUnavailable(codes.NO_ISSUER_KEYS, "the keys cannot be had")
         claims = dict(self._given["caller"])
         subject, ends = claims.pop("sub"), claims.pop("ends_in", 3600)
         return verify.VerifiedToken(

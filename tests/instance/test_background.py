@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from meshward.instance import background as module
 from meshward.instance.background import background
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 
@@ -106,7 +107,7 @@ def test_what_is_raised_inside_comes_out_as_itself_with_all_work_ended() -> None
         async with background(lambda _: None) as beside:
             beside.begin("work", work)
             await asyncio.sleep(0)
-            raise MeshwardError("MW3003", "a part did not start")
+            raise MeshwardError(codes.SOCKET_PATH_TOO_LONG, "a part did not start")
 
     with pytest.raises(MeshwardError, match="did not start"):
         asyncio.run(play())

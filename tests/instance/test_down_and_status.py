@@ -83,7 +83,7 @@ def test_down_names_what_does_not_stop(start: Start, tmp_path: Path):
     with pytest.raises(MeshwardError) as caught:
         down(run.state.path, deadline=1.2, progress=told.append)
 
-    assert caught.value.code == "MW3010"
+    assert caught.value.code.number == "MW3010"
     assert f"pid {run.process.pid}" in caught.value.message
     assert f"`sleep` (pid {numbers(tmp_path / 'one.pids')[0]})" in caught.value.message
     assert told == ["stopping: 1 s"]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshward.kit import codes
 from meshward.kit.canonical import canonical_json, digest
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem, Where
@@ -99,8 +100,8 @@ def test_a_secret_does_not_print_itself(text: str) -> None:
 
 
 def test_an_invalid_policy_carries_every_problem() -> None:
-    problems = [Problem("MW0010", "a", "b", Where("f", 1, 2)), Problem("MW0011", "c", "d")]
+    problems = [Problem(codes.UNKNOWN_KEY, "a", "b", Where("f", 1, 2)), Problem(codes.MISSING_KEY, "c", "d")]
     error = PolicyInvalid(problems)
-    assert isinstance(error, MeshwardError) and error.code == "MW0010" and error.problems == problems
+    assert isinstance(error, MeshwardError) and error.code.number == "MW0010" and error.problems == problems
     assert problems[0].as_json()["where"] == {"file": "f", "line": 1, "column": 2}
     assert str(problems[0].where) == "f:1:2"

@@ -105,7 +105,7 @@ def test_a_person_who_refuses_the_device(provider: OidcProvider) -> None:
     screen = Screen(at_device(provider.full, answer="abort"))
     with pytest.raises(MeshwardError, match="refused on the issuer's page") as caught:
         sign_in(target(provider.full), None, None, screen.terminal())
-    assert caught.value.code == "MW2108" and caught.value.exit_code == 10
+    assert caught.value.code.number == "MW2108" and caught.value.exit_code == 10
 
 
 @pytest.mark.parametrize("browse", [False, True])
@@ -137,7 +137,7 @@ def test_a_person_who_refuses_in_the_browser(provider: OidcProvider) -> None:
     screen = Screen(at_browser(agree=False))
     with pytest.raises(MeshwardError, match="the issuer refused: access_denied") as caught:
         sign_in(target(provider.browser), None, None, screen.terminal())
-    assert caught.value.code == "MW2108"
+    assert caught.value.code.number == "MW2108"
 
 
 def test_an_opaque_access_token_means_the_id_token(provider: OidcProvider) -> None:
@@ -189,7 +189,7 @@ def test_a_login_that_was_revoked_is_over(provider: OidcProvider, keep: LoginSto
     assert fresh(keep, EDGE, lambda: login.expires_at - 30) == login  # it still holds
     with pytest.raises(MeshwardError, match="invalid_grant") as caught:
         fresh(keep, EDGE, lambda: login.expires_at + 1)
-    assert caught.value.code == "MW2112" and login.token.reveal() not in caught.value.message
+    assert caught.value.code.number == "MW2112" and login.token.reveal() not in caught.value.message
 
 
 def test_client_credentials(provider: OidcProvider) -> None:

@@ -92,7 +92,7 @@ def test_what_others_could_read_is_not_used(keep: LoginStore, mode: int) -> None
     file_of(keep).chmod(mode)
     with pytest.raises(MeshwardError, match="others can read") as caught:
         keep.load(LOGIN.name)
-    assert caught.value.code == "MW2110"
+    assert caught.value.code.number == "MW2110"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "https://edge.test"}', "null"])
@@ -102,7 +102,7 @@ def test_what_is_damaged_is_named(keep: LoginStore, text: str) -> None:
     for reading in (lambda: keep.load(LOGIN.name), keep.names):
         with pytest.raises(MeshwardError) as caught:
             reading()
-        assert caught.value.code == "MW2110" and str(file_of(keep)) in caught.value.message
+        assert caught.value.code.number == "MW2110" and str(file_of(keep)) in caught.value.message
     keep.save(LOGIN)
     assert keep.load(LOGIN.name) == LOGIN
 

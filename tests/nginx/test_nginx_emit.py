@@ -61,7 +61,7 @@ def _accepted(strings: Iterator[str]) -> list[tuple[str, str]]:
         try:
             found.append((string, quote(string)))
         except MeshwardError as error:
-            assert error.code == "MW1201"
+            assert error.code.number == "MW1201"
     return found
 
 

@@ -57,7 +57,7 @@ class Provider:
         except TokenRefused as refusal:
             return refusal.reason
         except KeysUnavailable as error:
-            return error.code
+            return error.code.number
 
 
 def scene(play: Callable[[Provider], Awaitable[None]]) -> None:

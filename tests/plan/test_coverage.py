@@ -52,7 +52,7 @@ def asked(*features: Feature) -> Requires:
 
 
 def codes(problems: list[Problem]) -> list[str]:
-    return [problem.code for problem in problems]
+    return [problem.code.number for problem in problems]
 
 
 def test_hops_that_do_everything_are_enough() -> None:
@@ -63,7 +63,7 @@ def test_hops_that_do_everything_are_enough() -> None:
 def test_what_no_hop_enforces_is_refused_by_name(feature: Feature) -> None:
     nobody = table(WHY, feature)
     problems = unenforced(EVERYTHING, two_hops(nobody, nobody))
-    assert set(codes(problems)) == {feature.code}
+    assert set(codes(problems)) == {feature.code.number}
     for problem in problems:
         assert problem.message.startswith(f"`place.{feature.name}`: `") and feature.title in problem.message
         assert str(WHY) in problem.message, "each hop's reason, with its link"
@@ -77,14 +77,14 @@ def test_the_local_paths_prove_it_or_name_it(feature: Feature) -> None:
         replace(path, hops=tuple(Hop(hop.name, table(WHY, feature, base=hop.table)) for hop in path.hops))
         for path in LOCAL
     ]
-    assert feature.code in codes(unenforced(asked(feature), nobody))
+    assert feature.code.number in codes(unenforced(asked(feature), nobody))
 
 
 @pytest.mark.parametrize("feature", ALWAYS, ids=lambda each: each.name)
 def test_what_no_key_asks_for_is_asked_all_the_same(feature: Feature) -> None:
     nobody = table(WHY, feature)
     problems = unenforced({}, two_hops(nobody, nobody))
-    assert set(codes(problems)) == {feature.code}
+    assert set(codes(problems)) == {feature.code.number}
     assert all(problem.message.startswith("every request: ") for problem in problems)
 
 
@@ -102,7 +102,7 @@ def test_what_one_of_two_ways_enforces_is_refused_on_the_other() -> None:
     behind = Hop("guard", rates)
     ways = [Path("client", Way.WHOLE, (there, behind)), Path("partner", Way.WHOLE, (here, behind))]
     [problem] = unenforced(asked(Feature.REQUEST_RATE), ways)
-    assert problem.code == Feature.REQUEST_RATE.code
+    assert problem.code.number == Feature.REQUEST_RATE.code.number
     assert "`partner -> gateway -> guard` does not enforce request rate" in problem.message
     assert "counting" not in problem.message
 
@@ -122,7 +122,7 @@ def test_a_way_that_is_to_come_is_no_excuse_on_a_path_where_another_already_has_
 )
 def test_a_door_that_only_the_edge_guards_is_open_to_who_goes_round_it(door: Feature) -> None:
     problems = unenforced({}, two_hops(ALL, table(WHY, door)))
-    assert codes(problems) == [door.code]
+    assert codes(problems) == [door.code.number]
     assert "`workload -> guard`" in problems[0].message
 
 
@@ -136,13 +136,13 @@ def test_where_models_may_call_one_another_the_edges_limits_count_no_more() -> N
     needs = asked(Feature.REQUEST_RATE, Feature.ROLES, Feature.CALLS)
     guard = table(WHY, Feature.REQUEST_RATE, Feature.ROLES)
     problems = unenforced(needs, two_hops(ALL, guard))
-    assert codes(problems) == [Feature.REQUEST_RATE.code], "roles come in the token, counts do not"
+    assert codes(problems) == [Feature.REQUEST_RATE.code.number], "roles come in the token, counts do not"
     assert "`workload -> guard`" in problems[0].message
 
 
 def test_every_hop_must_renew_what_is_its_own() -> None:
     [problem] = unenforced({}, two_hops(table(NotYet("later"), Feature.ROTATION), ALL))
-    assert problem.code == Feature.ROTATION.code
+    assert problem.code.number == Feature.ROTATION.code.number
     assert "edge does not yet: later" in problem.message
 
 
@@ -151,7 +151,7 @@ def test_hops_that_share_a_decision_are_refused_although_each_fact_is_seen_by_on
     people = table(WHY, Feature.DENIES)
     models = table(WHY, Feature.ROLES, Feature.CONDITIONS)
     [problem] = unenforced(EVERYTHING, two_hops(people, models))
-    assert problem.code == "MW1039"
+    assert problem.code.number == "MW1039"
     assert "edge does not see denies; guard does not see roles, conditions" in problem.message
 
 

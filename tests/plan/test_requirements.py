@@ -63,7 +63,7 @@ def test_every_feature_is_asked_for_by_a_key_or_by_every_request():
 
 
 def test_a_code_stands_for_one_feature():
-    codes = [feature.code for feature in Feature]
+    codes = [feature.code.number for feature in Feature]
     assert sorted(codes) == sorted(set(codes)) and all(code.startswith("MW10") for code in codes)
 
 
@@ -144,24 +144,26 @@ def test_what_up_has_not_yet_is_refused_by_name(key, value, place):
     problems = refusals(Policy.model_validate(changed(key, value)))
     named = [problem for problem in problems if problem.message.startswith(f"`{place}`: ")]
     assert len(named) == 1
-    assert named[0].message == f"`{place}`: {SENTENCES[named[0].code]}"
+    assert named[0].message == f"`{place}`: {SENTENCES[named[0].code.number]}"
     assert named[0].severity == "error"
     assert named[0].remedy
 
 
 def test_every_refusal_is_tried_here():
     codes = {
-        problem.code
+        problem.code.number
         for key, value, _ in REFUSED
         for problem in refusals(Policy.model_validate(changed(key, value)))
     }
-    assert codes == {feature.code for feature in Feature if feature not in ENFORCED | {Feature.UNKNOWN_KEY}}
+    assert codes == {
+        feature.code.number for feature in Feature if feature not in ENFORCED | {Feature.UNKNOWN_KEY}
+    }
 
 
 def test_a_key_that_nobody_knows_is_refused(monkeypatch):
     monkeypatch.delitem(KEYS, "Model.timeout")
     problems = refusals(Policy.model_validate(BASE))
-    assert [problem.code for problem in problems] == ["MW1032"]
+    assert [problem.code.number for problem in problems] == ["MW1032"]
     assert "models.m.timeout" in problems[0].message
 
 

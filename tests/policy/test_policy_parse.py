@@ -30,7 +30,7 @@ def test_a_mistyped_key_is_named_with_line_and_remedy():
     text = EXAMPLE.read_text().replace("grants", "grant")
     line = text[: text.index("\ngrant:")].count("\n") + 2
     problem = refusal(text)
-    assert (problem.code, problem.where.line, problem.where.column) == ("MW0010", line, 1)
+    assert (problem.code.number, problem.where.line, problem.where.column) == ("MW0010", line, 1)
     assert "`grant`" in problem.message and "`grants`" in problem.remedy
 
 
@@ -102,7 +102,7 @@ def test_json_keeps_every_character():
 )
 def test_a_wrong_value_is_named_where_it_stands(policy, code, place, words):
     problem = refusal(policy)
-    assert problem.code == code
+    assert problem.code.number == code
     told = f"{problem.message} {problem.remedy}"
     assert all(word in told for word in words), told
     text = json.dumps(policy, indent=1, ensure_ascii=False).split("\n")
@@ -111,7 +111,7 @@ def test_a_wrong_value_is_named_where_it_stands(policy, code, place, words):
 
 def test_the_second_spelling_of_a_key_is_not_taken():
     problems = refusals(changed(("credentials", "hf"), {"source": "env", "name": "X"}))
-    assert [problem.code for problem in problems] == ["MW0011", "MW0010"]
+    assert [problem.code.number for problem in problems] == ["MW0011", "MW0010"]
 
 
 def files(*texts: str) -> list[Source]:
@@ -153,14 +153,14 @@ def test_a_name_in_two_files_is_an_error_that_names_both(second, first_place, se
     with pytest.raises(PolicyInvalid) as caught:
         parse(files(first, second))
     (problem,) = caught.value.problems
-    assert (problem.code, str(problem.where)) == ("MW0006", second_place)
+    assert (problem.code.number, str(problem.where)) == ("MW0006", second_place)
     assert first_place in problem.message
 
 
 def test_every_file_that_cannot_be_read_is_told():
     with pytest.raises(PolicyInvalid) as caught:
         parse(files("a: &x", "version: 1\n", "\0"))
-    assert [(p.code, p.where.file) for p in caught.value.problems] == [
+    assert [(p.code.number, p.where.file) for p in caught.value.problems] == [
         ("MW0005", "0.yaml"),
         ("MW0003", "2.yaml"),
     ]
@@ -187,4 +187,4 @@ def test_positions():
 
 def test_no_more_problems_are_told_than_can_be_read():
     problems = refusals(dict(BASE, **{f"unknown{i}": 1 for i in range(300)}))
-    assert len(problems) == 201 and problems[-1].code == "MW0000"
+    assert len(problems) == 201 and problems[-1].code.number == "MW0000"

@@ -10,7 +10,8 @@ import pytest
 from policy_texts import BASE
 
 from meshward.apply.sources import read_policy
-from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid
+from meshward.kit.errors import MeshwardError, PolicyInvalid
+from meshward.kit.exits import Exit
 from meshward.policy.parse import to_json
 from meshward.policy.tree import MOST_BYTES
 
@@ -56,11 +57,11 @@ def refused(path: Path) -> MeshwardError:
 
 def test_what_is_not_there_is_named(tmp_path: Path):
     error = refused(tmp_path / "nope.yaml")
-    assert error.code == "MW0001" and "nope.yaml" in error.message
+    assert error.code.number == "MW0001" and "nope.yaml" in error.message
 
 
 def test_an_empty_directory_is_no_policy(tmp_path: Path):
-    assert refused(tmp_path).code == "MW0001"
+    assert refused(tmp_path).code.number == "MW0001"
 
 
 def test_nothing_but_regular_files_is_read(tmp_path: Path):
@@ -84,19 +85,19 @@ def test_a_large_file_is_not_read_whole(tmp_path: Path):
     file = tmp_path / "a.yaml"
     with file.open("wb") as handle:
         handle.truncate(50 * 1024**3)  # sparse
-    assert refused(file).code == "MW0002"
+    assert refused(file).code.number == "MW0002"
 
 
 def test_the_bound_is_on_all_files_together(tmp_path: Path):
     for name in "abc":
         (tmp_path / f"{name}.yaml").write_text("#" * (MOST_BYTES // 2))
-    assert refused(tmp_path).code == "MW0002"
+    assert refused(tmp_path).code.number == "MW0002"
 
 
 def test_a_file_name_cannot_paint_the_terminal(tmp_path: Path):
     (tmp_path / "\x1b[31m.yaml").write_text(TOP)
     error = refused(tmp_path)
-    assert error.code == "MW0001" and error.message.isprintable()
+    assert error.code.number == "MW0001" and error.message.isprintable()
 
 
 def test_base_is_a_policy_on_disk_too(tmp_path: Path):

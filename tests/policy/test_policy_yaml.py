@@ -91,7 +91,7 @@ def test_flow_and_block_forms_and_comments_are_read():
 )
 def test_a_file_of_which_nothing_is_read(text, code, line, column):
     problem = refusal(text)
-    assert (problem.code, problem.where.line, problem.where.column) == (code, line, column)
+    assert (problem.code.number, problem.where.line, problem.where.column) == (code, line, column)
     assert problem.remedy and problem.where.file == "policy.yaml"
 
 
@@ -101,7 +101,7 @@ def test_a_file_of_which_nothing_is_read(text, code, line, column):
 def test_only_utf_8_is_text(data, column):
     with pytest.raises(PolicyInvalid) as caught:
         parse([Source("p", data)])
-    assert caught.value.code == "MW0003"
+    assert caught.value.code.number == "MW0003"
     assert caught.value.problems[0].where.column == column
 
 
@@ -132,19 +132,19 @@ def test_only_utf_8_is_text(data, column):
 )
 def test_a_value_that_is_not_taken_is_named(line, code, words):
     problems = refusals(HEAD + line + "\n")
-    problem = next(problem for problem in problems if problem.code == code)
+    problem = next(problem for problem in problems if problem.code.number == code)
     assert problem.where.line >= 4 and all(word in problem.message for word in words)
 
 
 def test_keys_of_invisible_characters_are_refused():
     policy = changed(("roles", "staff", 0, "claims"), {"a": "b"})
     text = json.dumps(policy).replace('"a": "b"', '"a\\u200b": "b"')
-    assert refusal(text).code == "MW0003"
+    assert refusal(text).code.number == "MW0003"
 
 
 def test_what_is_wrong_is_told_all_at_once_in_the_files_order():
     text = HEAD + "grant: []\naudit: {max_blind: 007, capture: all}\nedge: {hostname: A}\n"
-    assert [(p.code, p.where.line) for p in refusals(text)] == [
+    assert [(p.code.number, p.where.line) for p in refusals(text)] == [
         ("MW0010", 4),
         ("MW0008", 5),
         ("MW0014", 5),
@@ -153,10 +153,10 @@ def test_what_is_wrong_is_told_all_at_once_in_the_files_order():
 
 
 def test_depth_and_number_of_values_are_bounded():
-    assert refusal("a: " + "[" * MOST_DEPTH).code == "MW0002"
-    assert refusal("{a: " * (MOST_DEPTH + 1)).code == "MW0002"
-    assert refusal("a:\n" + "- b\n" * MOST_NODES).code == "MW0002"
-    assert refusal("a: " + "b" * MOST_BYTES).code == "MW0002"
+    assert refusal("a: " + "[" * MOST_DEPTH).code.number == "MW0002"
+    assert refusal("{a: " * (MOST_DEPTH + 1)).code.number == "MW0002"
+    assert refusal("a:\n" + "- b\n" * MOST_NODES).code.number == "MW0002"
+    assert refusal("a: " + "b" * MOST_BYTES).code.number == "MW0002"
 
 
 HOSTILE = {

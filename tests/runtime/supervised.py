@@ -38,7 +38,7 @@ def main() -> int:
             asyncio.run(supervise(state, specs, timing, wanted.get("later", [])))
             clean(state)
     except MeshwardError as error:
-        say(json.dumps([error.code, error.message, error.remedy]))
+        say(json.dumps([error.code.number, error.message, error.remedy]))
         return error.exit_code
     return 0
 
@@ -62,7 +62,7 @@ async def come_and_go(supervisor: Supervisor, state: Any, later: list[Any]) -> N
                 await supervisor.add(spec_of(step["add"], state.log(name)), step.get("needed_by", ()))
                 say(f"ADDED {name}")
             except MeshwardError as error:
-                say(f"FAILED {name} {error.code}")
+                say(f"FAILED {name} {error.code.number}")
         else:
             await supervisor.remove(step["remove"])
             say(f"REMOVED {step['remove']}")

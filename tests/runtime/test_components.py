@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.runtime.place import components
 from meshward.runtime.place.components import find_components
 from meshward.runtime.place.versions import Build, judge_envoy, judge_nginx, judge_njs
@@ -126,7 +127,7 @@ def test_a_build_with_known_holes_is_refused_as_unsafe(tmp_path: Path, monkeypat
     fake_nginx(tmp_path, monkeypatch, "1.30.6")
     with pytest.raises(MeshwardError, match=r"nginx 1\.30\.6 .* has known holes") as caught:
         find_components()
-    assert (caught.value.code, caught.value.exit_code) == ("MW3009", Exit.UNSAFE)
+    assert (caught.value.code.number, caught.value.exit_code) == ("MW3009", Exit.UNSAFE)
     assert "1.30.7" in caught.value.remedy
 
 
@@ -146,5 +147,5 @@ def test_what_is_missing_is_named_with_its_package(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MeshwardError) as caught:
         find_components()
-    assert caught.value.code == "MW3008"
+    assert caught.value.code.number == "MW3008"
     assert "apt-get install nginx" in caught.value.remedy

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.runtime.place import directories
 from meshward.runtime.place.directories import (
     Run,
@@ -86,7 +87,7 @@ def test_a_directory_behind_a_symbolic_link_is_refused(tmp_path: Path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(MeshwardError) as caught:
         own_directory(tmp_path / "link")
-    assert (caught.value.code, caught.value.exit_code) == ("MW3002", Exit.UNSAFE)
+    assert (caught.value.code.number, caught.value.exit_code) == ("MW3002", Exit.UNSAFE)
 
 
 @needs_root
@@ -118,7 +119,7 @@ def test_a_path_that_no_socket_can_have_is_refused_before_anything_runs():
     assert len(str(socket_path(Path("/" + "x" * 102)))) == 103
     with pytest.raises(MeshwardError) as caught:
         socket_path(Path("/" + "x" * 103))
-    assert caught.value.code == "MW3003"
+    assert caught.value.code.number == "MW3003"
     with pytest.raises(MeshwardError, match="unix socket"):
         _ = Run(Path("/" + "x" * 90)).decide_socket
 

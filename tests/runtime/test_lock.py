@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.runtime.place.directories import State, open_state
 from meshward.runtime.place.lock import hold_lock, holder, is_free
 from tests.runtime.children import sleeper

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.runtime.place.ports import require_free
 
 LISTEN = """
@@ -52,5 +53,5 @@ def test_free_ports_pass_also_right_after_a_connection_was_closed():
 def test_an_address_that_is_not_ours_is_no_conflict_but_an_error_with_a_remedy():
     with pytest.raises(MeshwardError) as caught:
         require_free([("203.0.113.1", 8443)])
-    assert caught.value.code == "MW3006"
+    assert caught.value.code.number == "MW3006"
     assert "address of this machine" in caught.value.remedy

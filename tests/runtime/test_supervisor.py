@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.runtime.place.directories import open_state
 from meshward.runtime.supervise.leftovers import leftovers
 from meshward.runtime.supervise.part import LONGEST_PAUSE, pause_after

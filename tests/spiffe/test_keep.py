@@ -167,4 +167,4 @@ def test_a_damaged_pointer_is_refused(tmp_path: Path, keep: CaStore, content: st
     (tmp_path / POINTER).write_text(content)
     with pytest.raises(MeshwardError) as refusal:
         load_or_create(tmp_path, DOMAIN, NOW)
-    assert refusal.value.code == "MW2021"
+    assert refusal.value.code.number == "MW2021"

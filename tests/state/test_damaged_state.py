@@ -91,7 +91,10 @@ def put(directory: Path, file: StateFile[Any], data: bytes) -> None:
 def test_damage_is_one_error(tmp_path: Path, file: StateFile[Any], kind: str) -> None:
     put(tmp_path, file, BYTES[kind])
     error = refusal(file, tmp_path)
-    assert isinstance(error, StateFileDamaged) and (error.code, error.remedy) == (file.code, file.remedy)
+    assert isinstance(error, StateFileDamaged) and (error.code.number, error.remedy) == (
+        file.code.number,
+        file.remedy,
+    )
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -117,7 +120,11 @@ def test_a_long_file_is_not_read_whole(tmp_path: Path, file: StateFile[Any]) -> 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path, file: StateFile[Any]) -> None:
     put(tmp_path, file, json.dumps({"format": file.format + 1, CANARY: 1}).encode())
     error = refusal(file, tmp_path)
-    assert error.code == "MW3015" and "newer meshward" in error.message and "Run that release" in error.remedy
+    assert (
+        error.code.number == "MW3015"
+        and "newer meshward" in error.message
+        and "Run that release" in error.remedy
+    )
     assert not isinstance(error, StateFileDamaged), "a start must not write over it"
 
 
@@ -127,7 +134,7 @@ def test_what_may_not_be_read_is_named(tmp_path: Path, file: StateFile[Any]) -> 
     with _as_somebody():
         error = refusal(file, tmp_path)
     tmp_path.chmod(0o700)
-    assert error.code == "MW3016" and "Permission denied" in error.message
+    assert error.code.number == "MW3016" and "Permission denied" in error.message
 
 
 @contextmanager

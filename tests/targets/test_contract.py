@@ -181,7 +181,10 @@ def in_place_of_the_guard(table: Table) -> list[Path]:
 
 def test_a_mesh_alone_is_refused_for_what_nobody_else_enforces() -> None:
     problems = unenforced(limited().requires, in_place_of_the_guard(SIDECAR.table))
-    assert {problem.code for problem in problems} == {Feature.TIMEOUT.code, Feature.HEALTH.code}
+    assert {problem.code.number for problem in problems} == {
+        Feature.TIMEOUT.code.number,
+        Feature.HEALTH.code.number,
+    }
     assert all("sidecar cannot: the mesh knows callers" in problem.message for problem in problems)
 
 
@@ -192,4 +195,4 @@ def test_a_mesh_without_mutual_tls_is_no_door() -> None:
         for each in unenforced({}, in_place_of_the_guard(table))
         if "`workload -> sidecar`" in each.message
     ]
-    assert {problem.code for problem in refused} == {Feature.CALLER.code}
+    assert {problem.code.number for problem in refused} == {Feature.CALLER.code.number}

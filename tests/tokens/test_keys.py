@@ -125,4 +125,4 @@ def test_damage_is_named(tmp_path: Path, harm: str) -> None:
         file.write_bytes(ECKey.import_key(file.read_bytes()).as_pem(private=False))
     with pytest.raises(MeshwardError) as refusal:
         load_or_create(tmp_path)
-    assert refusal.value.code == "MW2010" and refusal.value.remedy
+    assert refusal.value.code.number == "MW2010" and refusal.value.remedy

@@ -20,9 +20,11 @@ from pathlib import Path
 import structlog
 
 from meshward.audit.lines import BEGUN, DONE, FAILED, REFUSED, ChangeLine, change_text
+from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.durable import opened_directory
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 
 INSTANCE = "the instance"
 """The author of what nobody asked for. No user of the machine can be called so."""
@@ -75,7 +77,7 @@ class Changes:
             yield
         except MeshwardError as error:
             broken = error.exit_code in (Exit.FAULT, Exit.HOP_REFUSED)
-            self._end(change, author, FAILED if broken else REFUSED, {"code": error.code})
+            self._end(change, author, FAILED if broken else REFUSED, {"code": error.code.number})
             raise
         except BaseException as error:
             self._end(change, author, FAILED, {"why": type(error).__name__})
@@ -93,9 +95,9 @@ class Changes:
         else:
             self._try(secrets.token_hex(16), author, did, DONE, what)
 
-    def refused(self, author: str, did: str, code: str, what: Mapping[str, str]) -> None:
+    def refused(self, author: str, did: str, code: codes.Code, what: Mapping[str, str]) -> None:
         """Somebody who is known asked for what they may not, or cannot, have. Nothing was begun."""
-        self._try(secrets.token_hex(16), author, did, REFUSED, {**what, "code": code})
+        self._try(secrets.token_hex(16), author, did, REFUSED, {**what, "code": code.number})
 
     def require_still(self) -> None:
         """Raises MeshwardError where the author of the change under way may not make it any more."""
@@ -143,8 +145,6 @@ def _append(path: Path, data: bytes) -> None:
 
 def _unwritten(error: OSError) -> MeshwardError:
     return MeshwardError(
-        "MW3070",
+        codes.CHANGE_NOT_NOTED,
         f"nothing was changed, because it cannot be written down who does: {error.strerror}",
-        "Make room for RUN/control/changes.log, and try again.",
-        exit_code=Exit.HOP_REFUSED,
     )

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
 from meshward.spiffe.ca import Authority
@@ -206,9 +207,8 @@ def _shown(certificate: x509.Certificate) -> str:
 
 def _refused(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW3041",
+        codes.CERTIFICATE_UNSERVABLE,
         f"the edge's certificate in `{path}` cannot be served: {why}",
         f"`path` names a directory with `{FULL_CHAIN}` and `{PRIVATE_KEY}`, or one PEM file with key and chain. "
         "What was served goes on being served.",
-        exit_code=Exit.UNSAFE,
     )

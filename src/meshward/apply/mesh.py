@@ -23,8 +23,9 @@ from meshward.apply.live_revision import LiveRevision
 from meshward.apply.revisions import Revisions
 from meshward.apply.revocation_store import load_revocations
 from meshward.apply.switching import Switcher
+from meshward.kit import codes
 from meshward.kit.clock import system_clock
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.runtime.machine import Machine
 from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.spiffe.ca import load_or_create as load_authority
@@ -136,4 +137,4 @@ class Mesh:
 
 def conflict(message: str, remedy: str) -> MeshwardError:
     """Somebody else was first, or is at it."""
-    return MeshwardError("MW3026", message, remedy, exit_code=Exit.CONFLICT)
+    return MeshwardError(codes.CONFLICT, message, remedy)

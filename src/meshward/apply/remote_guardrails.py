@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.policy.schema import Issuer, Jwks, Policy, Version
 from meshward.policy.servers import GENERATED
 from meshward.policy.urls import ServerUrl, UnixSocket, server_key
@@ -28,20 +29,18 @@ def require_nothing_of_this_machine(old: Policy, new: Policy, is_ours: IsOurs) -
     found = list(named_here(old, new, is_ours))
     if found:
         raise MeshwardError(
-            "MW3071",
+            codes.NOT_FROM_AFAR,
             f"this names something of the machine that it runs on: {'; '.join(found)}",
             "Apply it on that machine: `meshward apply` without --edge.",
-            exit_code=Exit.UNSAFE,
         )
 
 
 def value_from_afar(name: str) -> MeshwardError:
     """The refusal of a secret's value that somebody sends from another machine."""
     return MeshwardError(
-        "MW3071",
+        codes.NOT_FROM_AFAR,
         f"the secret {name} is a variable of the machine that it is used on, and cannot be given from afar",
         "Run `meshward rotate credential` there, without --edge.",
-        exit_code=Exit.UNSAFE,
     )
 
 

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from meshward.apply.counters import NO_TWICE
+from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile
 from meshward.kit.strict import json_value
 from meshward.policy.parse import to_json
@@ -81,10 +82,8 @@ class Revisions:
             return Policy.model_validate_json(data)
         except FileNotFoundError:
             raise MeshwardError(
-                "MW3020",
+                codes.REVISION_UNKNOWN,
                 f"there is no revision {number}",
-                "`meshward history` names them.",
-                exit_code=Exit.USAGE,
             ) from None
         except (OSError, ValueError) as error:
             raise RECORD.damaged(path, f"it is no policy ({type(error).__name__})") from None

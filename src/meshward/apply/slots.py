@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 
 SLOTS = 64
@@ -20,11 +21,9 @@ def assign_slots(plan: Plan, before: Mapping[str, int], taken: Iterable[int] = (
     free = sorted(set(range(SLOTS)) - set(slots.values()) - set(taken))
     if len(wanted) > len(slots) + len(free):
         raise MeshwardError(
-            "MW3014",
+            codes.TOO_FEW_SLOTS,
             f"the policy needs {len(wanted)} guards; one machine's edge has {SLOTS} slots, "
             f"{len(slots) + len(free)} of them free or in use by the same",
-            "Take versions out of the policy, wait for the ones that drain, or run them on another machine.",
-            exit_code=Exit.UNSAFE,
         )
     following = iter(free)
     return {name: slots[name] if name in slots else next(following) for name in wanted}

@@ -6,7 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.text import first_unseen, quoted
 from meshward.policy.parse import Document, Source, parse
 from meshward.policy.tree import MOST_BYTES
@@ -62,4 +63,4 @@ def _source(path: Path, most: int) -> Source:
 
 def _unreadable(path: Path, reason: str, remedy: str) -> MeshwardError:
     message = f"the policy {quoted(str(path), 4096)} cannot be read: {reason}"
-    return MeshwardError("MW0001", message, remedy, exit_code=Exit.USAGE)
+    return MeshwardError(codes.POLICY_UNREADABLE, message, remedy)

@@ -11,7 +11,8 @@ from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.slots import assign_slots
 from meshward.apply.switching import Rendering, Say, Switch
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
@@ -24,10 +25,8 @@ def staged(mesh: Mesh, policy: Policy, number: int) -> Switch:
     old, plan = mesh.live, resolve(policy)
     if plan.trust_domain != old.plan.trust_domain:
         raise MeshwardError(
-            "MW3024",
+            codes.TRUST_DOMAIN_FIXED,
             f"the trust domain is {old.plan.trust_domain}, and cannot become {plan.trust_domain}",
-            "Every key here is of the old one: run the policy on a state directory of its own.",
-            exit_code=Exit.UNSAFE,
         )
     draft = LiveRevision(policy, plan, number, old.slots)
     kept = {key: slot for key, slot in old.slots.items() if _has(plan, key)}

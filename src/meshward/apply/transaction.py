@@ -34,8 +34,10 @@ from meshward.apply.revisions import STAGED, Revision
 from meshward.apply.staging import staged, validate
 from meshward.apply.switching import Rendering, Say, Switch
 from meshward.check.admission import admit
+from meshward.kit import codes
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Document, to_json
@@ -114,10 +116,8 @@ def _require_reviewed(change: Change, wish: ApplyRequest) -> None:
 def _require_leave(change: Change, wish: ApplyRequest) -> None:
     if change.widening and WIDENING not in wish.allow:
         raise MeshwardError(
-            "MW3025",
+            codes.WIDENS_ACCESS,
             f"this widens access: {'; '.join(change.widening)}",
-            "If that is meant, apply it with `--allow widening`.",
-            exit_code=Exit.UNSAFE,
         )
 
 
@@ -181,14 +181,11 @@ def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: Exception
     mesh.swap(replace(mesh.running, unsettled=bool(lacking)))
     if lacking:
         raise MeshwardError(
-            "MW3022",
+            codes.WAY_BACK_UNCONFIRMED,
             f"{why}; and the way back is not confirmed: {'; '.join(lacking)}",
-            "What both revisions permit goes on. `meshward status` names the part; mend it and apply again.",
-            exit_code=Exit.HOP_REFUSED,
         ) from None
     if isinstance(error, MeshwardError):
-        error.exit_code = Exit.HOP_REFUSED
-        raise error
+        raise MeshwardError(error.code, error.message, error.remedy, exit_code=Exit.HOP_REFUSED) from error
     raise refused("this machine", why) from None
 
 
@@ -210,8 +207,6 @@ def _write_down(mesh: Mesh) -> None:
 
 def _unrecorded(error: OSError) -> MeshwardError:
     return MeshwardError(
-        "MW3027",
+        codes.NOT_RECORDED,
         f"the revision cannot be recorded: {error.strerror}",
-        "Make room in the state directory, and apply again.",
-        exit_code=Exit.HOP_REFUSED,
     )

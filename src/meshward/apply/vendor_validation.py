@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, Identity, popen_user
 from meshward.runtime.supervise.parts import Layout
 from meshward.targets.envoy.files import GuardFiles, validate_command
@@ -61,8 +62,6 @@ def _judge(what: str, argv: Sequence[str], identity: Identity | None = None) -> 
 
 def _refused(what: str, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW3012",
+        codes.CONFIGURATION_REFUSED,
         f"{what} refuses its configuration: {why}",
-        "Nothing was changed. This is a fault of meshward unless the message names a file of yours.",
-        exit_code=Exit.HOP_REFUSED,
     )

@@ -13,7 +13,8 @@ import structlog
 
 from meshward.audit.collector import Collector
 from meshward.audit.store import Store
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.kit.log import log_to
 
 
@@ -34,7 +35,7 @@ def main() -> int:
         collector.run(stop)
         collector.close()
     except MeshwardError as error:
-        log.error(error.message, code=error.code, remedy=error.remedy)
+        log.error(error.message, code=error.code.number, remedy=error.remedy)
         return Exit.FAULT
     log.info("stopped")
     return Exit.OK

@@ -20,6 +20,7 @@ from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Hop, parse
 from meshward.audit.places import CHANGES, HEARTBEAT
 from meshward.audit.store import Batch, Store, StoreUnwritable
 from meshward.audit.tail import Chunk, Log, Position, Tail
+from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
@@ -39,7 +40,7 @@ class NotKept(MeshwardError):
         remedy = (
             "until that is mended the heartbeat stands still, and `audit.on_blind` decides about requests"
         )
-        super().__init__("MW4008", f"records are not kept: {why}", remedy)
+        super().__init__(codes.RECORDS_NOT_KEPT, f"records are not kept: {why}", remedy)
 
 
 class Collector:
@@ -50,7 +51,7 @@ class Collector:
         self._store = store
         self._log = log
         self._clock = clock
-        self._said: set[str] = set()
+        self._said: set[codes.Code] = set()
         self._looked = float("-inf")
         self._beaten = float("-inf")
         self._unreadable: list[str] = []
@@ -152,7 +153,9 @@ class Collector:
             tail.advance(chunk.position)
             if not tail.erasable:
                 remedy = "use a file system that can punch holes, and let the collector write to the file"
-                self._say_once(MeshwardError("MW4007", "read lines cannot be erased from the logs", remedy))
+                self._say_once(
+                    MeshwardError(codes.LOG_NOT_ERASED, "read lines cannot be erased from the logs", remedy)
+                )
         for log, tail in released:
             log.forget(tail)
 
@@ -166,7 +169,7 @@ class Collector:
         except OSError as error:
             raise NotKept(str(error.strerror)) from error
         self._beaten = time.monotonic()
-        self._said &= {"MW4007"}
+        self._said &= {codes.LOG_NOT_ERASED}
 
     def _check(self) -> None:
         if self._unreadable:
@@ -189,7 +192,7 @@ class Collector:
         """Once until it is mended. What this log says holds no personal data."""
         if error.code not in self._said:
             self._said.add(error.code)
-            self._log.error(error.message, code=error.code, remedy=error.remedy)
+            self._log.error(error.message, code=error.code.number, remedy=error.remedy)
 
 
 def _take(batch: Batch, raw: bytes, source: str, now: int) -> None:

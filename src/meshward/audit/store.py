@@ -20,6 +20,7 @@ from typing import Any
 from meshward.audit.join import Record, arrange, record_id, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line, values_of
 from meshward.audit.tail import Position
+from meshward.kit import codes
 from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import MeshwardError
 from meshward.kit.lock import take
@@ -87,7 +88,7 @@ class StoreDamaged(MeshwardError):
             f"move {path.name}, {path.name}-wal and {path.name}-shm aside, keep them, and start again: lines "
             "not yet read are still in the logs and go into a new file"
         )
-        super().__init__("MW4001", message, remedy)
+        super().__init__(codes.RECORDS_DAMAGED, message, remedy)
 
 
 class StoreUnwritable(MeshwardError):
@@ -97,7 +98,7 @@ class StoreUnwritable(MeshwardError):
         remedy = (
             "free the lock, the space or the permission; no line is lost meanwhile, the logs are read later"
         )
-        super().__init__("MW4005", f"cannot write to `{path}`: {error}", remedy)
+        super().__init__(codes.RECORDS_UNWRITABLE, f"cannot write to `{path}`: {error}", remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +134,7 @@ class Records:
         """Open STATE's records for reading. Raises MeshwardError MW4004 (there are none), StoreDamaged."""
         self.path = state / FILE
         if not self.path.is_file():
-            raise MeshwardError(
-                "MW4004", f"there are no records at `{self.path}`", "is `meshward up` running?"
-            )
+            raise MeshwardError(codes.NO_RECORDS, f"there are no records at `{self.path}`")
         self._db = _connect(self.path, "ro")
         self._check_version()
 
@@ -187,7 +186,7 @@ class Records:
         version = self._version()
         if version != _VERSION and version not in _STEPS:
             message = f"`{self.path}` has the format {version}, this meshward knows {_VERSION}"
-            raise MeshwardError("MW4002", message, "run the meshward that wrote it, or move the file aside")
+            raise MeshwardError(codes.RECORDS_OF_ANOTHER_FORMAT, message)
 
 
 class Store(Records):
@@ -400,9 +399,8 @@ def _lock(path: Path) -> int:
     descriptor = take(path)
     if descriptor is None:
         raise MeshwardError(
-            "MW4003",
+            codes.ANOTHER_COLLECTOR,
             f"another collector writes to `{path.parent}`",
-            "stop it, or use another state directory",
         )
     return descriptor
 

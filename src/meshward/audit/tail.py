@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshward.audit.lines import MAX_LINE
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 READ = 1 << 20
@@ -62,7 +63,7 @@ class LogUnreadable(MeshwardError):
 
     def __init__(self, source: str, why: str) -> None:
         remedy = "it must be a regular file with one name, which the collector may read"
-        super().__init__("MW4006", f"cannot read `{source}`: {why}", remedy)
+        super().__init__(codes.LOG_UNREADABLE, f"cannot read `{source}`: {why}", remedy)
 
 
 class Tail:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from meshward.decide.types import Identity
+from meshward.kit import codes
 from meshward.kit.canonical import digest
 from meshward.kit.statefile import StateFile
 
@@ -52,7 +53,7 @@ REVOCATIONS = StateFile(
     place="STATE",
     what="which subjects, tokens and agents are refused, until when",
     remedy="Restore it: without it nobody can tell who was revoked.",
-    code="MW2032",
+    code=codes.REVOCATIONS_DAMAGED,
     limit=64_000_000,
 )
 REFUSED = replace(

@@ -53,7 +53,7 @@ def source_of(issuer: TrustedIssuer) -> IssuerKeys:
 
 
 def report(issuer: TrustedIssuer, error: MeshwardError) -> None:
-    log.warning("issuer's keys", issuer=issuer.name, code=error.code, message=error.message)
+    log.warning("issuer's keys", issuer=issuer.name, code=error.code.number, message=error.message)
 
 
 @cache

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshward.check.checking import check
-from meshward.kit.errors import Exit, PolicyInvalid, Problem
+from meshward.kit import codes
+from meshward.kit.errors import PolicyInvalid, Problem
+from meshward.kit.exits import Exit
 from meshward.plan.coverage import Path, unenforced
 from meshward.plan.requirements import requirements
 from meshward.policy.parse import Document
@@ -34,10 +36,8 @@ def require_enforced(policy: Policy, paths: Sequence[Path], findings: Sequence[P
     if not missing:
         return
     last = Problem(
-        "MW1000",
+        codes.NOT_ENFORCED,
         f"the policy asks for what this release does not enforce ({len(missing)} findings above)",
         "Take them out to run it; `meshward check` and `explain` understand them all the same.",
     )
-    refused = PolicyInvalid([*findings, *missing, last])
-    refused.exit_code = Exit.UNSAFE
-    raise refused
+    raise PolicyInvalid([*findings, *missing, last], Exit.UNSAFE)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from meshward.kit import codes
 from meshward.kit.errors import Problem, Where
 from meshward.kit.text import listed
 from meshward.plan.ir import Agent, Deny, Grant, Plan, Selector
 from meshward.plan.permissions import holdings_of
 from meshward.policy.parse import Document
-
-_NEVER, _OVER, _IDLE_DENY, _IDLE_AGENT = "MW0510", "MW0511", "MW0512", "MW0513"
 
 
 def lints(plan: Plan, document: Document, now: int) -> list[Problem]:
@@ -23,14 +22,16 @@ def _idle(plan: Plan, document: Document) -> Iterator[Problem]:
     at = document.positions.at
     for place, grant in enumerate(plan.grants):
         if why := never_holds(plan, grant):
-            yield _lint(_NEVER, f"the grant {grant.id} can never hold: {why}", at(("grants", place)))
+            yield _lint(
+                codes.IDLE_GRANT, f"the grant {grant.id} can never hold: {why}", at(("grants", place))
+            )
     for place, deny in enumerate(plan.denies):
         if why := _never_applies(plan, deny):
-            yield _lint(_IDLE_DENY, f"the deny {deny.id} can never apply: {why}", at(("denies", place)))
+            yield _lint(codes.IDLE_DENY, f"the deny {deny.id} can never apply: {why}", at(("denies", place)))
     for agent in plan.agents.values():
         if why := _never_acts(plan, agent):
             where = at(("agents", agent.name))
-            yield _lint(_IDLE_AGENT, f"the agent {agent.name} can never act: {why}", where)
+            yield _lint(codes.IDLE_AGENT, f"the agent {agent.name} can never act: {why}", where)
 
 
 def never_holds(plan: Plan, grant: Grant) -> str | None:
@@ -82,17 +83,17 @@ def _over(plan: Plan, document: Document, now: int) -> Iterator[Problem]:
         for place, rule in enumerate(rules):
             if rule.expires is not None and rule.expires <= now:
                 where = at((section, place, "expires"))
-                yield _lint(_OVER, f"{rule.id} ended on {_day(rule.expires)}", where)
+                yield _lint(codes.PAST_RULE, f"{rule.id} ended on {_day(rule.expires)}", where)
     for role, lines in plan.roles.items():
         for place, line in enumerate(lines):
             if line.until is not None and line.until <= now:
                 where = at(("roles", role, place, "until"))
-                yield _lint(_OVER, f"this membership of {role} ended on {_day(line.until)}", where)
+                yield _lint(codes.PAST_RULE, f"this membership of {role} ended on {_day(line.until)}", where)
 
 
 def _day(end: int) -> str:
     return str(datetime.fromtimestamp(end - 1, UTC).date())
 
 
-def _lint(code: str, message: str, where: Where) -> Problem:
-    return Problem(code, message, "Take it out, or change it so that it says what is meant.", where, "lint")
+def _lint(code: codes.Code, message: str, where: Where) -> Problem:
+    return Problem(code, message, code.remedy, where, "lint")

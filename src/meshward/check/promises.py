@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from meshward.decide.decide import Decider
 from meshward.decide.identities import identity_from_claims
 from meshward.decide.types import Decision, Permit, Request
+from meshward.kit import codes
 from meshward.kit.errors import Problem
 from meshward.kit.text import listed
 from meshward.plan.ir import Grant, Never, Plan
@@ -71,7 +72,7 @@ def _failed_tests(plan: Plan, document: Document) -> Iterator[Problem]:
         if actual != test.expect:
             message = f"this test expects a {test.expect} and gets a {actual}: {_why(decision)}"
             remedy = "Change the rules until it holds, or the test if it no longer says what is meant."
-            yield Problem("MW0501", message, remedy, document.positions.at(("tests", place)))
+            yield Problem(codes.TEST_FAILED, message, remedy, document.positions.at(("tests", place)))
 
 
 def _why(decision: Decision) -> str:
@@ -87,7 +88,7 @@ def _broken_laws(plan: Plan, document: Document) -> Iterator[Problem]:
         for grant, found in breaches(plan, law):
             where = document.positions.at(("grants", grants[grant.id]))
             yield Problem(
-                "MW0502",
+                codes.LAW_BROKEN,
                 f"the law {law.id} is broken by the grant {grant.id} ({where}), which gives {_gifts(found)}",
                 "Narrow the grant, deny it to the role, or change the law.",
                 document.positions.at(("never", place)),

@@ -16,7 +16,7 @@ from meshward.check.admission import admit
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, print_problems, stdout
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.policy.parse import to_json
 
 Reason = Annotated[str, Parameter(help="Why, for `meshward history`.")]

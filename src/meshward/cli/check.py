@@ -8,7 +8,8 @@ from meshward.apply.sources import read_policy
 from meshward.check.checking import check
 from meshward.cli.options import Json, PolicyPath
 from meshward.cli.output import guarded, print_json, print_problems, stdout
-from meshward.kit.errors import Exit, PolicyInvalid
+from meshward.kit.errors import PolicyInvalid
+from meshward.kit.exits import Exit
 
 
 def command(policy: PolicyPath, /, *, json: Json = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import guarded, print_json, stdout
 from meshward.instance.down import down
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 
 
 def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:

@@ -17,7 +17,9 @@ from meshward.cli.output import guarded, print_json, stdout
 from meshward.decide.explain import explain
 from meshward.decide.identities import identity_from_claims
 from meshward.decide.types import Permit, Request
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.grammar import parse_instant
@@ -88,8 +90,6 @@ def _request(
 
 def _usage(message: str) -> MeshwardError:
     return MeshwardError(
-        "MW0900",
+        codes.EXPLAIN_USAGE,
         message,
-        """Example: --as '{"issuer":"okta","groups":["data-science"]}' --model minilm --action infer""",
-        exit_code=Exit.USAGE,
     )

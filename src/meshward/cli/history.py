@@ -15,7 +15,7 @@ from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stderr, stdout
 from meshward.control.verbs.history import changes_told
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.kit.text import one_line
 
 _MOST = 60  # characters of one fact on a line

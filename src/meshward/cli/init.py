@@ -14,7 +14,8 @@ from meshward.cli.output import guarded, print_json, print_problems, stderr, std
 from meshward.draft.questions import Given, asking, by_flags, checked, drawn, unanswered
 from meshward.draft.text import Draft, first_call
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, Problem
+from meshward.kit.errors import Problem
+from meshward.kit.exits import Exit
 
 
 def command(

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stderr, stdout
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.login.session import sign_in
 from meshward.login.store import Login, own_store
 from meshward.login.target import target_of

@@ -6,7 +6,7 @@ import os
 
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stdout
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.login.session import choose, forget
 from meshward.login.store import own_store
 

@@ -9,7 +9,9 @@ from rich.console import Console
 
 from meshward import __version__
 from meshward.cli.output import fail
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 
 app = App(
     name="meshward",
@@ -41,4 +43,4 @@ def main() -> None:
 
 
 def _usage(error: CycloptsError) -> MeshwardError:
-    return MeshwardError("MW0909", str(error), "See `meshward --help`.", exit_code=Exit.USAGE)
+    return MeshwardError(codes.COMMAND_USAGE, str(error))

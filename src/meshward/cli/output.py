@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid, Problem
+from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
+from meshward.kit.exits import Exit
 from meshward.kit.text import one_line
 
 _STYLE = {"error": "bold red", "lint": "bold yellow"}

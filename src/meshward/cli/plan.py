@@ -12,7 +12,7 @@ from meshward.check.admission import admit
 from meshward.cli.asking import running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, print_problems, stdout
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
 from meshward.runtime.place import directories

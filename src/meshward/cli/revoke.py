@@ -10,7 +10,9 @@ from cyclopts import Parameter
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.kit.names import is_name
 from meshward.kit.text import one_line
 from meshward.policy.grammar import parse_instant
@@ -86,4 +88,4 @@ def _seconds(text: str | None) -> int | None:
 
 
 def _usage(message: str) -> MeshwardError:
-    return MeshwardError("MW0902", message, "See `meshward revoke --help`.", exit_code=Exit.USAGE)
+    return MeshwardError(codes.REVOKE_USAGE, message)

@@ -10,7 +10,7 @@ from meshward.cli.apply import Allow, Reason, base_of, tell
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 
 
 def command(

@@ -13,7 +13,9 @@ from meshward.apply.keys.inventory import OLD_ROOT, ROOT
 from meshward.cli.asking import ask_instance, running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.policy.grammar import Unreadable, parse_duration
 
 What = Literal["svids", "ca", "signing-key", "edge-certificate", "credential"]
@@ -112,4 +114,4 @@ def _seconds(text: str) -> int:
 
 
 def _usage(message: str) -> MeshwardError:
-    return MeshwardError("MW0906", message, "See `meshward rotate --help`.", exit_code=Exit.USAGE)
+    return MeshwardError(codes.ROTATE_USAGE, message)

@@ -16,8 +16,10 @@ from meshward.apply.report import ROOTS
 from meshward.apply.sources import read_policy
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import fail, guarded, print_json, stderr, stdout
+from meshward.kit import codes
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
 from meshward.policy.grammar import Unreadable, parse_duration
 from meshward.spiffe.ca import WORKLOAD_MOST, Authority, Credential, load
@@ -89,17 +91,13 @@ def _require_owner(state: Path) -> None:
         owner = state.stat().st_uid
     except FileNotFoundError:
         raise MeshwardError(
-            "MW2040",
+            codes.NO_INSTANCE,
             f"there is no instance in `{state}`",
-            "Start one with `meshward up POLICY`, or name its directory with --state.",
-            exit_code=Exit.USAGE,
         ) from None
     if owner != os.geteuid():
         raise MeshwardError(
-            "MW2041",
+            codes.OWNER_ALONE_ISSUES,
             f"`{state}` belongs to uid {owner}, and only its owner may issue SVIDs (you are uid {os.geteuid()})",
-            "Ask whoever runs the instance.",
-            exit_code=Exit.UNSAFE,
         )
 
 
@@ -108,18 +106,15 @@ def _spiffe_id(name: str, state: Path) -> SpiffeId:
     plan = resolve(read_policy(state / "policy.json").policy)
     if name not in plan.workloads:
         raise MeshwardError(
-            "MW2042",
+            codes.WORKLOAD_UNKNOWN,
             f"the running policy has no workload `{name}`",
             f"Workloads: {', '.join(sorted(plan.workloads)) or 'none'}.",
-            exit_code=Exit.USAGE,
         )
     spiffe_id = parse(plan.workloads[name])
     if spiffe_id.is_reserved:
         raise MeshwardError(
-            "MW2043",
+            codes.OWN_IDENTITY,
             f"`{spiffe_id}` is a part of meshward",
-            "Give the workload another id.",
-            exit_code=Exit.UNSAFE,
         )
     return spiffe_id
 
@@ -144,10 +139,8 @@ def _directory(path: Path) -> Path:
     private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
     if not private:
         raise MeshwardError(
-            "MW2044",
+            codes.DIRECTORY_NOT_YOURS,
             f"`{path}` is no directory of yours, or others can write into it",
-            "Name one that only you can write to.",
-            exit_code=Exit.UNSAFE,
         )
     return path
 
@@ -179,10 +172,8 @@ def _say(name: str, credential: Credential, out: Path, *, as_json: bool) -> None
 
 
 def _unwritable(path: Path, error: OSError) -> MeshwardError:
-    return MeshwardError(
-        "MW2045", f"`{path}` cannot be written ({error.strerror})", "Name another directory."
-    )
+    return MeshwardError(codes.SVID_NOT_WRITTEN, f"`{path}` cannot be written ({error.strerror})")
 
 
 def _usage(message: str) -> MeshwardError:
-    return MeshwardError("MW0905", message, "See `meshward svid --help`.", exit_code=Exit.USAGE)
+    return MeshwardError(codes.SVID_USAGE, message)

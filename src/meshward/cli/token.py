@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, State
 from meshward.cli.output import guarded
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.login.session import choose, fresh
 from meshward.login.store import own_store
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import guarded, print_json, stdout
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.runtime.place.instance_file import load_instance
 from meshward.tour.guide import Told, walk
 

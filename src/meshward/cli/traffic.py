@@ -15,7 +15,9 @@ from meshward.cli.apply import Reason, tell
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stderr, stdout
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.policy.grammar import parse_duration
 
 _WEIGHT = re.compile(r"(?P<version>[^=]+)=(?P<weight>[0-9]{1,6})", re.ASCII)
@@ -144,13 +146,13 @@ def _follow(done: dict[str, Any], state: Path, edge: str | None, *, as_json: boo
 def _end(done: dict[str, Any], began: float, *, as_json: bool) -> Exit:
     walk = done["walk"]
     if walk["began"] != began:
-        raise MeshwardError("MW3053", "another walk was begun", "", exit_code=Exit.CONFLICT)
+        raise MeshwardError(codes.WALK_REPLACED, "another walk was begun", "")
     if walk["state"] == "walked back":
         remedy = f"The weights are {_spelled(done['weights'])} again; see `meshward history`."
-        raise MeshwardError("MW3052", walk["why"], remedy, exit_code=Exit.HOP_REFUSED)
+        raise MeshwardError(codes.WALK_WENT_BACK, walk["why"], remedy)
     if walk["state"] != "done":
         message = f"the walk of {walk['version']} ended: {walk['why']}"
-        raise MeshwardError("MW3053", message, "", exit_code=Exit.CONFLICT)
+        raise MeshwardError(codes.WALK_REPLACED, message, "")
     return _tell(done, as_json=as_json)
 
 
@@ -185,4 +187,4 @@ def _spelled(weights: dict[str, int]) -> str:
 
 
 def _usage(message: str) -> MeshwardError:
-    return MeshwardError("MW0908", message, "See `meshward traffic --help`.", exit_code=Exit.USAGE)
+    return MeshwardError(codes.TRAFFIC_USAGE, message)

@@ -22,8 +22,10 @@ from meshward.control.unix import user_name
 from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy
 from meshward.instance.up import Starting
 from meshward.instance.up import up as run_up
+from meshward.kit import codes
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.policy.schema import Policy
 from meshward.runtime.place import directories
 from meshward.runtime.place.directories import Run, open_state, run_path
@@ -150,4 +152,4 @@ def _progress(line: str) -> None:
 
 
 def _usage(message: str) -> MeshwardError:
-    return MeshwardError("MW0901", message, "See `meshward up --help`.", exit_code=Exit.USAGE)
+    return MeshwardError(codes.UP_USAGE, message)

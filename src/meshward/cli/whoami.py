@@ -9,7 +9,7 @@ from typing import Any
 
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
 from meshward.cli.output import guarded, print_json, stdout
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from meshward.login.session import choose, fresh, who_am_i
 from meshward.login.store import own_store
 

@@ -13,7 +13,8 @@ from meshward.control.verbs.request import Asker, Controlled, Fields, Verb
 from meshward.control.verbs.revoke import REVOKE
 from meshward.control.verbs.rotate import ROTATE
 from meshward.control.verbs.traffic import TRAFFIC
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 
 VERBS: Mapping[str, Verb] = {
     "apply": APPLY,
@@ -62,6 +63,4 @@ def _given(verb: Verb, request: Mapping[str, Any]) -> Fields:
 
 def misasked(why: str) -> MeshwardError:
     """A request that no command of this version makes."""
-    return MeshwardError(
-        "MW3028", f"the instance was asked what it does not know: {why}", "", exit_code=Exit.USAGE
-    )
+    return MeshwardError(codes.NOT_UNDERSTOOD, f"the instance was asked what it does not know: {why}", "")

@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 
 from meshward.apply.live_revision import origin
-from meshward.control.operators import NO_RIGHT, REVOKED, Operator, Operators
+from meshward.control.operators import Operator, Operators
 from meshward.control.unix import told
 from meshward.control.verbs.request import Asker, Controlled
 from meshward.edge import answers
@@ -31,8 +31,10 @@ from meshward.edge.replies import Fault, Headers, Refused
 from meshward.edge.serve import behind_nginx, listening
 from meshward.edge.service import NoBearer, bearer_of
 from meshward.edge.whoami import refused
+from meshward.kit import codes
 from meshward.kit.canonical import canonical_json
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.kit.secret import Secret
 from meshward.kit.strict import json_object
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
@@ -152,7 +154,9 @@ class ControlApi:
         )
         kind, value = await self._in_thread(lambda: told(_read(body), asker, self._instance))
         if kind == "failed" and value["exit"] == Exit.DENIED:
-            error = MeshwardError(value["code"], value["message"], value["remedy"], exit_code=Exit.DENIED)
+            error = MeshwardError(
+                codes.decode(value["code"]), value["message"], value["remedy"], exit_code=Exit.DENIED
+            )
             raise _Refusal(_denied(error, origin(self._mesh.live.plan)))
         status = 200
         if kind == "failed":
@@ -247,9 +251,9 @@ class _Body:
 
 def _denied(error: MeshwardError, resource: str) -> Refused:
     text = answers.sentence(error.message, error.remedy)
-    if error.code == REVOKED:
+    if error.code == codes.ASKER_REVOKED:
         return answers.unauthenticated("revoked", text, resource, error=True)
-    if error.code == NO_RIGHT:
+    if error.code == codes.NO_RIGHT:
         return answers.forbidden("not_an_operator", text, resource)
     return Refused(409 if error.exit_code == Exit.CONFLICT else 503, "try_again", text)
 

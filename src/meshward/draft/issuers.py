@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 import httpx2
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.login.provider import document, useless
 from meshward.login.wire import Reply, Wire, checked
@@ -51,7 +52,7 @@ def recognise(url: str, wire: Wire) -> Recognised:
     profile = _profile(target, reply)
     if profile == "okta" and target.path == "/":
         raise MeshwardError(
-            "MW2120",
+            codes.OKTA_ORG_SERVER,
             f"`{exact}` is Okta's org server, whose access tokens are for Okta alone",
             f"Name a custom authorization server, like {exact.rstrip('/')}/oauth2/default.",
         )

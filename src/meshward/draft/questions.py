@@ -11,7 +11,8 @@ from meshward.check.checking import check
 from meshward.draft.issuers import Recognised, recognise
 from meshward.draft.servers import Found, probe
 from meshward.draft.text import Draft, model_name, policy_text
-from meshward.kit.errors import Exit, MeshwardError, PolicyInvalid, Problem
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
 from meshward.kit.names import is_name
 from meshward.login.wire import Wire
 from meshward.policy.parse import Source, parse
@@ -95,7 +96,7 @@ def asking(write: Callable[[str], object], read: Callable[[], str]) -> Ask:
 
 
 def unanswered(message: str, remedy: str) -> MeshwardError:
-    return MeshwardError("MW2122", message, remedy, exit_code=Exit.USAGE)
+    return MeshwardError(codes.ANSWER_MISSING, message, remedy)
 
 
 def _server(url: str, kind: str | None) -> Found:

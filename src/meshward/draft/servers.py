@@ -8,8 +8,10 @@ from typing import Any
 
 import httpx2
 
+from meshward.kit import codes
 from meshward.kit.bounded import PLAIN, TooLongError, read_bounded
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.kit.strict import json_object
 from meshward.login.wire import printable
 from meshward.policy.grammar import Unreadable, parse_server_url
@@ -41,7 +43,7 @@ def probe(url: str) -> Found:
     if found is None:
         seen = ", ".join(f"{path} {status}" for path, (status, _) in answers.items())
         raise MeshwardError(
-            "MW2121",
+            codes.SERVER_NOT_KNOWN,
             f"what answers at `{printable(url)}` is no kind of server that is known ({seen})",
             f"Say which with --server: {', '.join(BUILT_IN)}.",
         )
@@ -70,7 +72,9 @@ def _ask(url: str) -> dict[str, tuple[int, Any]]:
     try:
         place = parse_server_url(url)
     except Unreadable as error:
-        raise MeshwardError("MW2121", error.cause, f"{error.remedy}.", exit_code=Exit.USAGE) from None
+        raise MeshwardError(
+            codes.SERVER_NOT_KNOWN, error.cause, f"{error.remedy}.", exit_code=Exit.USAGE
+        ) from None
     base = "http://model" if isinstance(place, UnixSocket) else url.rstrip("/")
     transport = httpx2.HTTPTransport(uds=place.path) if isinstance(place, UnixSocket) else None
     try:
@@ -78,9 +82,8 @@ def _ask(url: str) -> dict[str, tuple[int, Any]]:
             return {path: _get(http, base + path) for path in _PROBES}
     except (httpx2.HTTPError, OSError) as error:
         raise MeshwardError(
-            "MW2121",
+            codes.SERVER_NOT_KNOWN,
             f"nobody answers at `{printable(url)}` ({type(error).__name__})",
-            "Start the model server, or name where it listens: unix:/path or http://host:port.",
         ) from None
 
 

@@ -21,6 +21,7 @@ from meshward.callers.revocations import Revoked, load_revoked
 from meshward.callers.workloads import AUTHORITIES, Workloads
 from meshward.decide.decide import Decider
 from meshward.edge.instance_view import VIEW, InstanceView
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.plan.ir import Model, Plan, Version
@@ -133,6 +134,4 @@ def _check_rates(plan: Plan) -> None:
 
 
 def _broken(why: str) -> MeshwardError:
-    return MeshwardError(
-        "MW2031", f"the decision service's files cannot be used: {why}", "Apply the policy again."
-    )
+    return MeshwardError(codes.DECISION_FILES_UNUSABLE, f"the decision service's files cannot be used: {why}")

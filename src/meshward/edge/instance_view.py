@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from meshward.kit import codes
 from meshward.kit.statefile import StateFile
 
 _Slot = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$")]
@@ -38,7 +39,7 @@ VIEW = StateFile(
     place="RUN/decide",
     what="what the decision service knows of the instance beside the policy",
     remedy="Apply the policy again: it is written anew.",
-    code="MW2030",
+    code=codes.LIVE_FILE_UNUSABLE,
 )
 
 

@@ -20,6 +20,7 @@ from meshward.callers.trust import Trust
 from meshward.edge.decision_state import DecisionState, load
 from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.service import DecisionService
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.log import log_to
 
@@ -116,11 +117,13 @@ class Reloader:
             except MeshwardError as error:
                 self._refuse(error)
             except Exception as error:
-                self._refuse(MeshwardError("MW2031", f"{type(error).__name__} while reading", ""))
+                self._refuse(
+                    MeshwardError(codes.DECISION_FILES_UNUSABLE, f"{type(error).__name__} while reading", "")
+                )
             else:
                 self._service.adopt(state, self._service.trust.succeeded_by(state.issuers))
                 log.info("reloaded", revision=state.live.revision, policy=state.plan.digest)
 
     def _refuse(self, error: MeshwardError) -> None:
         self._service.refuse(error)
-        log.error("reload refused", code=error.code, message=error.message, remedy=error.remedy)
+        log.error("reload refused", code=error.code.number, message=error.message, remedy=error.remedy)

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import State, clean
 from meshward.runtime.place.lock import hold_lock, holder, is_free
@@ -61,7 +62,7 @@ def _wait_until_free(state: State, pid: int, deadline: float, progress: Progress
 def _still_running(state: State, pid: int, deadline: float) -> MeshwardError:
     parts = ", ".join(f"`{part.command}` (pid {part.pid})" for part in leftovers(state))
     return MeshwardError(
-        "MW3010",
+        codes.DID_NOT_STOP,
         f"the instance (pid {pid}) did not stop within {deadline:.0f} s; still running: {parts or 'none'}",
         f"`kill -9 {pid}` ends it and its parts with it; then run `meshward down` again.",
     )

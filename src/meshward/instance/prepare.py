@@ -25,8 +25,9 @@ from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocation_store import load_revocations
 from meshward.apply.slots import assign_slots
 from meshward.apply.vendor_validation import judge_edge
+from meshward.kit import codes
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import to_json
@@ -49,10 +50,8 @@ def revision_to_run(
     if policy is None:
         if current is None:
             raise MeshwardError(
-                "MW3030",
+                codes.NO_REVISION_YET,
                 "no revision was accepted here yet",
-                "Give a POLICY, or --demo. See `meshward up --help`.",
-                exit_code=Exit.USAGE,
             )
         return revisions.policy(current.number), current
     digest = resolve(policy).digest

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
-
-class Exit(IntEnum):
-    """Exit codes of every command (docs/cli.md)."""
-
-    OK = 0
-    FAULT = 1
-    USAGE = 2
-    CONFLICT = 3
-    UNSAFE = 4
-    HOP_REFUSED = 5
-    DENIED = 10
-    FINDINGS = 11
+from meshward.kit.codes.code import Code
+from meshward.kit.exits import Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +24,9 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One finding about what a user wrote. `code` is stable and listed in docs/codes.md."""
+    """One finding about what a user wrote."""
 
-    code: str
+    code: Code
     message: str
     remedy: str
     where: Where | None = None
@@ -48,7 +37,7 @@ class Problem:
         if self.where:
             place = {"file": self.where.file, "line": self.where.line, "column": self.where.column}
         return {
-            "code": self.code,
+            "code": self.code.number,
             "severity": self.severity,
             "message": self.message,
             "remedy": self.remedy,
@@ -57,23 +46,32 @@ class Problem:
 
 
 class MeshwardError(Exception):
-    """An expected failure: printed as cause and remedy, never as a traceback."""
+    """An expected failure: printed as cause and remedy, never as a traceback.
 
-    exit_code: Exit = Exit.FAULT
+    What it says does not change on its way: who knows more raises another one.
+    """
 
-    def __init__(self, code: str, message: str, remedy: str = "", *, exit_code: Exit | None = None) -> None:
+    def __init__(
+        self, code: Code, message: str, remedy: str | None = None, *, exit_code: Exit | None = None
+    ) -> None:
+        """Without `remedy` and `exit_code` they are those of `code`; an empty remedy is none."""
         super().__init__(message)
-        self.code = code
-        self.message = message
-        self.remedy = remedy
-        if exit_code is not None:
-            self.exit_code = exit_code
+        self.code: Final = code
+        self.message: Final = message
+        self.remedy: Final = code.remedy if remedy is None else remedy
+        self.exit_code: Final = code.exit if exit_code is None else exit_code
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__:
+            raise AttributeError(f"`{name}` of an error is not changed on its way")
+        super().__setattr__(name, value)
 
 
 def run_all(steps: Iterable[Callable[[], object]]) -> None:
     """Take every step, whatever becomes of the others.
 
-    Raises the first MeshwardError, whose message then names what was wrong with all, or else the first OSError.
+    Raises what the first MeshwardError says, with a message that names what was wrong with all; or else the first
+    OSError.
     """
     faults: list[MeshwardError | OSError] = []
     for step in steps:
@@ -81,22 +79,19 @@ def run_all(steps: Iterable[Callable[[], object]]) -> None:
             step()
         except (MeshwardError, OSError) as fault:
             faults.append(fault)
+    if not faults:
+        return
     first = next((fault for fault in faults if isinstance(fault, MeshwardError)), None)
-    if first is not None:
-        first.message = "; ".join(
-            each.message if isinstance(each, MeshwardError) else str(each) for each in faults
-        )
-        raise first
-    if faults:
+    if first is None or len(faults) == 1:
         raise faults[0]
+    message = "; ".join(each.message if isinstance(each, MeshwardError) else str(each) for each in faults)
+    raise MeshwardError(first.code, message, first.remedy, exit_code=first.exit_code) from first
 
 
 class PolicyInvalid(MeshwardError):
     """A policy that cannot be used. Carries every problem found, in the file's order."""
 
-    exit_code = Exit.USAGE
-
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], exit_code: Exit = Exit.USAGE) -> None:
         first = problems[0]
-        super().__init__(first.code, first.message, first.remedy)
-        self.problems = problems
+        super().__init__(first.code, first.message, first.remedy, exit_code=exit_code)
+        self.problems: Final = problems

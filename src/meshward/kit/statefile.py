@@ -22,11 +22,11 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from meshward.kit import codes
 from meshward.kit.durable import write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.strict import json_value
 
-DAMAGED = "MW3011"
 _FORMAT = "format"
 T = TypeVar("T")
 
@@ -54,8 +54,7 @@ class StateFile(Generic[T]):
     place: str  # STATE, or what docs call another directory
     what: str
     remedy: str
-    code: str = DAMAGED  # of damage
-    exit_code: Exit = Exit.FAULT
+    code: codes.Code = codes.STATE_DAMAGED  # of damage
     former: str | None = None  # what it was called at format 0
     renewed: bool = False  # each start writes it anew, so that a damaged one hinders none
     private: bool = False  # refused where others can read or write it
@@ -119,9 +118,7 @@ class StateFile(Generic[T]):
 
     def damaged(self, path: Path, why: str) -> StateFileDamaged:
         """The error for what `read` could not know to be wrong."""
-        return StateFileDamaged(
-            self.code, f"`{path}` is damaged: {why}", self.remedy, exit_code=self.exit_code
-        )
+        return StateFileDamaged(self.code, f"`{path}` is damaged: {why}", self.remedy)
 
     @property
     def _adapter(self) -> TypeAdapter[T]:
@@ -207,16 +204,14 @@ def _unreadable(data: bytes, error: ValueError) -> str:
 
 def _newer(path: Path, found: int, ours: int) -> MeshwardError:
     return MeshwardError(
-        "MW3015",
+        codes.STATE_OF_NEWER_RELEASE,
         f"`{path}` was made by a newer meshward (format {found}; this one knows up to {ours})",
-        "Run that release, or restore the directory from before it; another --state begins anew.",
     )
 
 
 def cannot_read(path: Path, error: OSError) -> MeshwardError:
     """For what is no damage: a mode, a disk."""
     return MeshwardError(
-        "MW3016",
+        codes.STATE_UNREADABLE,
         f"`{path}` cannot be read: {error.strerror}",
-        "Run this as the user whose it is, and see that the disk is well.",
     )

@@ -21,7 +21,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.login.device import refused
 from meshward.login.provider import Provider
 from meshward.login.terminal import Terminal
@@ -204,8 +205,7 @@ def _code(answer: dict[str, str], provider: Provider) -> str:
 
 def _usage(message: str) -> MeshwardError:
     return MeshwardError(
-        "MW2109",
+        codes.REDIRECT_UNUSABLE,
         message,
         f"Give --redirect as it is registered at the issuer, like http://localhost:8765{PATH}.",
-        exit_code=Exit.USAGE,
     )

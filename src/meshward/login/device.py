@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.login.provider import Provider
 from meshward.login.terminal import Terminal
@@ -83,7 +84,7 @@ def _patiently(wire: Wire, url: str, form: dict[str, str]) -> Reply | None:
     try:
         return wire.post(url, form)
     except MeshwardError as error:
-        if error.code != "MW2102":
+        if error.code != codes.NO_GOOD_ANSWER:
             raise
         return None
 
@@ -99,7 +100,7 @@ def _final(reply: Reply) -> Tokens:
 
 
 def refused(what: str) -> MeshwardError:
-    return MeshwardError("MW2108", what, "Try again; nothing was stored.", exit_code=Exit.DENIED)
+    return MeshwardError(codes.SIGN_IN_REFUSED, what)
 
 
 def _over() -> MeshwardError:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.wellknown import LOGIN, METADATA
 from meshward.login.wire import Wire, checked, printable
 from meshward.runtime.place.instance_file import INSTANCE
@@ -27,10 +28,9 @@ def origin(url: str) -> str:
     target = checked(url)
     if target.scheme != "https" or target.path != "/" or target.query:
         raise MeshwardError(
-            "MW2101",
+            codes.URL_NOT_TRUSTED,
             f"`{printable(url)}` is not an edge",
             "Name its base, like https://models.example.com, without a path.",
-            exit_code=Exit.USAGE,
         )
     return str(target).rstrip("/")
 
@@ -50,9 +50,8 @@ def login_clients(place: Place, wire: Wire) -> dict[str, str]:
     reply = wire.get(f"{place.origin}{METADATA}")
     if reply.status != 200 or reply.body.get("resource") != place.origin:
         raise MeshwardError(
-            "MW2104",
+            codes.NOT_AN_EDGE,
             f"`{place.origin}` does not say that it is a meshward edge (status {reply.status})",
-            "Use the URL that the edge itself has, host name and port; its metadata must name it (RFC 9728, 3.3).",
         )
     offered, trusted = reply.body.get(LOGIN, {}), reply.body.get("authorization_servers")
     if not isinstance(offered, dict) or not isinstance(trusted, list):
@@ -77,4 +76,4 @@ def choose(clients: Mapping[str, str], issuer: str | None, edge: str) -> tuple[s
     else:
         problem = f"`{edge}` has no client for that issuer" if issuer else f"`{edge}` has several issuers"
         remedy = f"Choose one: {known}."
-    raise MeshwardError("MW2105", problem, remedy, exit_code=Exit.USAGE)
+    raise MeshwardError(codes.ISSUER_UNCLEAR, problem, remedy)

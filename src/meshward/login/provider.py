@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.login.wire import Reply, Wire, checked, printable
 
@@ -78,7 +79,6 @@ def _texts(reply: Reply, name: str) -> frozenset[str]:
 def useless(issuer: str, why: str) -> MeshwardError:
     """An issuer that does not say of itself what is needed."""
     return MeshwardError(
-        "MW2106",
+        codes.ISSUER_UNUSABLE,
         f"`{printable(issuer)}` cannot be used: {why}",
-        "Give the issuer exactly as it names itself.",
     )

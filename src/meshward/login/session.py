@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.kit.wellknown import CONTROL, WHOAMI
 from meshward.login import browser, device
 from meshward.login.edge import VARIABLE, find, origin
@@ -36,7 +38,7 @@ def sign_in(
         tokens, nonce = browser.sign_in(wire, provider, target.client, asked, redirect, terminal)
     else:
         raise MeshwardError(
-            "MW2106",
+            codes.ISSUER_UNUSABLE,
             f"`{printable(target.issuer)}` has neither a device flow nor an authorization endpoint",
             "Ask its operators how programs of people sign in.",
         )
@@ -143,9 +145,8 @@ def ask_for(login: Login, request: Mapping[str, Any]) -> Reply:
     if "done" in reply.body or "failed" in reply.body:
         return reply
     raise MeshwardError(
-        "MW2115",
+        codes.EDGE_REFUSED_COMMAND,
         f"`{login.name}` refused to be asked: {reply.said()}",
-        "The policy's `operators` says who may change it; on its own machine its owner can, without --edge.",
         exit_code=Exit.DENIED if reply.status in (401, 403) else Exit.FAULT,
     )
 
@@ -176,15 +177,13 @@ def _kept(keep: LoginStore, name: str) -> Login:
 
 def over(login: Login, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW2112",
+        codes.LOGIN_OVER,
         f"the login for `{login.name}` is over: {why}",
-        "Sign in again with `meshward login`.",
-        exit_code=Exit.DENIED,
     )
 
 
 def _missing(message: str, remedy: str = "Sign in with `meshward login`.") -> MeshwardError:
-    return MeshwardError("MW2111", message, remedy, exit_code=Exit.USAGE)
+    return MeshwardError(codes.NOT_SIGNED_IN, message, remedy)
 
 
 def _stranger(login: Login, reply: Reply) -> MeshwardError:
@@ -194,7 +193,7 @@ def _stranger(login: Login, reply: Reply) -> MeshwardError:
     )
     hint += "give a JWT as access token."
     return MeshwardError(
-        "MW2113",
+        codes.CALLER_NOT_KNOWN,
         f"`{login.name}` does not know you: {reply.said()}",
         hint if denied and login.kind == "id" else "Ask who runs it; `meshward login` signs in anew.",
         exit_code=Exit.DENIED if denied else Exit.FAULT,

@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from meshward.kit import codes
 from meshward.kit.durable import private_directory
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.lock import held
 from meshward.kit.secret import Secret
 from meshward.kit.statefile import StateFile
@@ -74,8 +75,7 @@ LOGIN = StateFile(
     place="$XDG_STATE_HOME/meshward",
     what="one person's login at one edge",
     remedy="Remove it, then sign in again with `meshward login`.",
-    code="MW2110",
-    exit_code=Exit.USAGE,
+    code=codes.LOGIN_STORE_UNUSABLE,
     private=True,
 )
 
@@ -197,8 +197,6 @@ def _login(kept: KeptLogin, tokens: Tokens) -> Login:
 
 def _unusable(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW2110",
+        codes.LOGIN_STORE_UNUSABLE,
         f"`{path}` cannot be used: {why}",
-        "Remove it, then sign in again with `meshward login`.",
-        exit_code=Exit.USAGE,
     )

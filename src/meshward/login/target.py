@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.login.edge import choose, find, login_clients
 from meshward.login.wire import Wire
 
@@ -43,8 +44,6 @@ def target_of(
 
 def _unclear(message: str) -> MeshwardError:
     return MeshwardError(
-        "MW2114",
+        codes.LOGIN_USAGE,
         message,
-        "Give --edge URL (or $MESHWARD_EDGE), or --issuer URL --client ID, or --state of an instance here.",
-        exit_code=Exit.USAGE,
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.strict import base64url, json_object
 from meshward.kit.text import is_plain
@@ -95,10 +96,8 @@ def check_identity(tokens: Tokens, issuer: str, client: str, nonce: str | None, 
 def useless(why: str) -> MeshwardError:
     """The issuer answered, and nothing can be made of it."""
     return MeshwardError(
-        "MW2107",
+        codes.TOKENS_UNUSABLE,
         f"the issuer's answer cannot be used: {why}",
-        "Look at how the client is registered there (docs/quickstart.md, `Registering the client`).",
-        exit_code=Exit.DENIED,
     )
 
 

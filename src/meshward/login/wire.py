@@ -15,8 +15,9 @@ from typing import Any
 
 import httpx2
 
+from meshward.kit import codes
 from meshward.kit.bounded import PLAIN, TooLongError, read_bounded
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.strict import json_object
 from meshward.kit.text import plain
 from meshward.policy.urls import is_loopback
@@ -87,10 +88,8 @@ def trust(root: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=root)
     except (OSError, ssl.SSLError) as error:
         raise MeshwardError(
-            "MW2103",
+            codes.ROOT_UNREADABLE,
             f"`{root}` holds no root certificate ({type(error).__name__})",
-            "Name a PEM file with --cacert; a local instance's is in the `ready` lines of `meshward up`.",
-            exit_code=Exit.USAGE,
         ) from None
 
 
@@ -139,10 +138,8 @@ def _why(error: httpx2.HTTPError) -> str:
 
 def _refused(url: str, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW2101",
+        codes.URL_NOT_TRUSTED,
         f"`{printable(str(url))}` {why}",
-        "Use an https URL; http is for this machine alone.",
-        exit_code=Exit.USAGE,
     )
 
 
@@ -152,4 +149,6 @@ def _unanswered(url: str, why: str) -> MeshwardError:
         remedy += (
             "Its certificate must be vouched for: give --cacert for an edge, SSL_CERT_FILE for an issuer."
         )
-    return MeshwardError("MW2102", f"`{printable(url)}` did not answer well: {why}", remedy.strip())
+    return MeshwardError(
+        codes.NO_GOOD_ANSWER, f"`{printable(url)}` did not answer well: {why}", remedy.strip()
+    )

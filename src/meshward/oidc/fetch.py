@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import httpx2
 
+from meshward.kit import codes
 from meshward.kit.bounded import LONGEST_DOCUMENT, PLAIN, TooLongError, read_bounded_async
 from meshward.kit.errors import MeshwardError
 
@@ -33,9 +34,13 @@ async def fetch(url: str, allow: frozenset[str], tls: ssl.SSLContext) -> bytes:
             target = _parse(url, allow)
             return await _from_any(target, await _addresses(target, allow), tls)
     except TimeoutError:
-        raise FetchFailed("MW2004", f"`{url}` did not answer in {MAX_SECONDS:.0f} s", _LOOK) from None
+        raise FetchFailed(
+            codes.FETCH_FAILED, f"`{url}` did not answer in {MAX_SECONDS:.0f} s", _LOOK
+        ) from None
     except (httpx2.HTTPError, OSError) as error:
-        raise FetchFailed("MW2004", f"`{url}` could not be read ({type(error).__name__})", _LOOK) from error
+        raise FetchFailed(
+            codes.FETCH_FAILED, f"`{url}` could not be read ({type(error).__name__})", _LOOK
+        ) from error
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -47,14 +52,18 @@ def _parse(url: str, allow: frozenset[str]) -> httpx2.URL:
     try:
         target = httpx2.URL(url)
     except httpx2.InvalidURL:
-        raise FetchFailed("MW2003", f"`{url}` is not a URL", "Give an https URL.") from None
+        raise FetchFailed(codes.FETCH_NOT_ALLOWED, f"`{url}` is not a URL", "Give an https URL.") from None
     if target.scheme not in ("https", "http") or not target.host or target.userinfo or target.fragment:
         raise FetchFailed(
-            "MW2003", f"`{url}` is not a plain https URL", "Give one without user and fragment."
+            codes.FETCH_NOT_ALLOWED,
+            f"`{url}` is not a plain https URL",
+            "Give one without user and fragment.",
         )
     if target.scheme == "http" and "http" not in allow:
         raise FetchFailed(
-            "MW2003", f"`{url}` is not https", "Use https, or `jwks: {allow: [http]}` for loopback."
+            codes.FETCH_NOT_ALLOWED,
+            f"`{url}` is not https",
+            "Use https, or `jwks: {allow: [http]}` for loopback.",
         )
     return target
 
@@ -66,10 +75,14 @@ async def _addresses(target: httpx2.URL, allow: frozenset[str]) -> list[str]:
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in map(ip_address, addresses):
         if target.scheme == "http" and not address.is_loopback:
-            raise FetchFailed("MW2003", f"plain http to `{target.host}` is not loopback", "Use https.")
+            raise FetchFailed(
+                codes.FETCH_NOT_ALLOWED, f"plain http to `{target.host}` is not loopback", "Use https."
+            )
         if target.scheme == "https" and not (is_public(address) or _is_allowed(address, allow)):
             raise FetchFailed(
-                "MW2003", f"`{target.host}` has a private address", "Allow it: `jwks: {allow: [private]}`."
+                codes.FETCH_NOT_ALLOWED,
+                f"`{target.host}` has a private address",
+                "Allow it: `jwks: {allow: [private]}`.",
             )
     return addresses
 
@@ -113,11 +126,11 @@ async def _read(client: httpx2.AsyncClient, target: httpx2.URL, address: str) ->
     try:
         if response.status_code != 200 or "Content-Encoding" in response.headers:
             raise FetchFailed(
-                "MW2004", f"`{target}` answered {response.status_code}, not a plain document", _LOOK
+                codes.FETCH_FAILED, f"`{target}` answered {response.status_code}, not a plain document", _LOOK
             )
         return await read_bounded_async(response.aiter_raw())
     except TooLongError:
-        raise FetchFailed("MW2004", f"`{target}` is over {LONGEST_DOCUMENT} bytes", _LOOK) from None
+        raise FetchFailed(codes.FETCH_FAILED, f"`{target}` is over {LONGEST_DOCUMENT} bytes", _LOOK) from None
     finally:
         await response.aclose()
 

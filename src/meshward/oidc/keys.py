@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from meshward.kit import codes
 from meshward.kit.bounded import LONGEST_DOCUMENT
 from meshward.kit.clock import Clock
 from meshward.kit.errors import MeshwardError
@@ -61,9 +62,8 @@ class IssuerKeys:
             return key
         if not self._usable() or self._running() is not None:  # it may be among those that are on their way
             raise KeysUnavailable(
-                "MW2005",
+                codes.NO_ISSUER_KEYS,
                 f"there are no usable keys of the issuer `{self.issuer.name}`",
-                "Check that its keys can be read from this machine; `meshward doctor` tries it.",
             )
         raise TokenRefused(
             Reason.KEY, "The token is signed by a key that its issuer does not publish. Sign in again."
@@ -128,7 +128,9 @@ class IssuerKeys:
             self._report(self.issuer, error)
         except Exception as error:  # whatever it is, the next try comes and the good keys stay
             why = f"the keys of `{self.issuer.name}` cannot be used ({type(error).__name__}: {error})"
-            self._report(self.issuer, MeshwardError("MW2004", why, "Look at what its key address serves."))
+            self._report(
+                self.issuer, MeshwardError(codes.FETCH_FAILED, why, "Look at what its key address serves.")
+            )
 
 
 class FixedKeys:
@@ -162,10 +164,12 @@ async def _discovered(issuer: TrustedIssuer, tls: ssl.SSLContext) -> str:
     metadata = json_object(await fetch(url, issuer.keys.allow, tls))
     if metadata.get("issuer") != issuer.url:
         raise FetchFailed(
-            "MW2004", f"`{url}` speaks for another issuer", "Write `issuer` exactly as it stands there."
+            codes.FETCH_FAILED,
+            f"`{url}` speaks for another issuer",
+            "Write `issuer` exactly as it stands there.",
         )
     if not isinstance(metadata.get("jwks_uri"), str):
-        raise FetchFailed("MW2004", f"`{url}` names no `jwks_uri`", "Give `jwks: {url: ...}`.")
+        raise FetchFailed(codes.FETCH_FAILED, f"`{url}` names no `jwks_uri`", "Give `jwks: {url: ...}`.")
     return str(metadata["jwks_uri"])
 
 
@@ -173,5 +177,5 @@ def _read_file(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(LONGEST_DOCUMENT + 1)
     if len(data) > LONGEST_DOCUMENT:
-        raise FetchFailed("MW2004", f"`{path}` is over {LONGEST_DOCUMENT} bytes", "Give a JWK Set.")
+        raise FetchFailed(codes.FETCH_FAILED, f"`{path}` is over {LONGEST_DOCUMENT} bytes", "Give a JWK Set.")
     return data

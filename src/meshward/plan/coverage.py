@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from meshward.kit import codes
 from meshward.kit.errors import Problem
 from meshward.plan.features import (
     ALWAYS,
@@ -24,9 +25,7 @@ from meshward.plan.features import (
     residue,
 )
 
-_TAKE_OUT = "take it out of the policy that `up` runs; `check`, its tests and `explain` already understand it"
 _ANOTHER_HOP = "give this path a hop that enforces it, or take what asks for it out of the policy"
-_DECIDER = "give this path one hop that decides all of it: permissions, not facts, may be checked in parts"
 
 
 class Way(Enum):
@@ -126,7 +125,7 @@ def _undecided(path: Path, asked: Iterable[Feature]) -> Iterator[Problem]:
     if facts and all(blind.values()):
         lacks = "; ".join(f"{hop} does not see {', '.join(titles)}" for hop, titles in blind.items())
         sentence = f"{EVERY_REQUEST}: no one hop of `{path.name}` decides: {lacks}"
-        yield Problem("MW1039", sentence, _DECIDER)
+        yield Problem(codes.DECISION_SPLIT, sentence, codes.DECISION_SPLIT.remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _told(
     planned = [support.why for gap in concerned for _, support in gap.said if isinstance(support, NotYet)]
     nowhere = not any(enforcers(path, feature) for path in paths)
     sentences = planned[:1] if planned and nowhere else [gap.sentence for gap in concerned]
-    remedy = _TAKE_OUT if planned and nowhere else _ANOTHER_HOP
+    remedy = feature.code.remedy if planned and nowhere else _ANOTHER_HOP
     for place in places:
         where = place if place == EVERY_REQUEST else f"`{place}`"
         for sentence in sentences:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from meshward.kit import codes
+
 
 class Kind(Enum):
     """How many hops of a path must enforce a feature, so that the path does."""
@@ -27,99 +29,179 @@ class Feature(Enum):
     """`code` names a refusal for want of it, and is never reused; `meaning` is what holds where it is enforced."""
 
     # Who comes through a door at all. What follows from a decision holds on a path for which all three hold.
-    CALLER = "MW1040", Kind.DOOR, "by mTLS a SPIFFE ID that may connect here; nobody else sends a byte"
+    CALLER = (
+        codes.LACKS_CALLER,
+        Kind.DOOR,
+        "by mTLS a SPIFFE ID that may connect here; nobody else sends a byte",
+    )
     TRANSACTION_TOKEN = (
-        "MW1041",
+        codes.LACKS_TRANSACTION_TOKEN,
         Kind.DOOR,
         "a decision was taken: its token's signature, issuer, audience and time are verified",
     )
     PERMISSION = (
-        "MW1042",
+        codes.LACKS_PERMISSION,
         Kind.DOOR,
         "that token holds the permission that this exact method and path of this model takes",
     )
     # The facts of a decision. Split over hops, one grant would pass the first and another the second.
-    ROUTES = "MW1043", Kind.DECISION, "only the exact methods and paths that an action names exist"
-    IDENTITY = "MW1044", Kind.DECISION, "the caller's own token is verified by the rules of its issuer"
-    WORKLOADS = "MW1045", Kind.DECISION, "a caller's SVID is verified and is that of a workload in the policy"
-    ROLES = "MW1046", Kind.DECISION, "grants to roles, which issuers' groups, claims and workloads map to"
-    CONDITIONS = "MW1047", Kind.DECISION, "addresses, hours, a fresh login, a person or an agent in the chain"
-    ATTRIBUTES = "MW1048", Kind.DECISION, "an attribute of the caller equals the model's label"
-    DENIES = "MW1049", Kind.DECISION, "a deny beats every grant"
-    EXPIRY = "MW1050", Kind.DECISION, "what has a last day ends with it"
-    SHADOW = "MW1026", Kind.DECISION, "a rule that is recorded and changes nothing"
-    ON_REQUEST = "MW1025", Kind.DECISION, "a grant that holds once somebody asked for it"
-    VIA = "MW1033", Kind.DECISION, "which model calls on the caller's behalf"
-    AGENTS = "MW1001", Kind.DECISION, "an agent acts for a person, within what both may do"
+    ROUTES = codes.LACKS_ROUTES, Kind.DECISION, "only the exact methods and paths that an action names exist"
+    IDENTITY = (
+        codes.LACKS_IDENTITY,
+        Kind.DECISION,
+        "the caller's own token is verified by the rules of its issuer",
+    )
+    WORKLOADS = (
+        codes.LACKS_WORKLOADS,
+        Kind.DECISION,
+        "a caller's SVID is verified and is that of a workload in the policy",
+    )
+    ROLES = (
+        codes.LACKS_ROLES,
+        Kind.DECISION,
+        "grants to roles, which issuers' groups, claims and workloads map to",
+    )
+    CONDITIONS = (
+        codes.LACKS_CONDITIONS,
+        Kind.DECISION,
+        "addresses, hours, a fresh login, a person or an agent in the chain",
+    )
+    ATTRIBUTES = codes.LACKS_ATTRIBUTES, Kind.DECISION, "an attribute of the caller equals the model's label"
+    DENIES = codes.LACKS_DENIES, Kind.DECISION, "a deny beats every grant"
+    EXPIRY = codes.LACKS_EXPIRY, Kind.DECISION, "what has a last day ends with it"
+    SHADOW = codes.LACKS_SHADOW, Kind.DECISION, "a rule that is recorded and changes nothing"
+    ON_REQUEST = codes.LACKS_ON_REQUEST, Kind.DECISION, "a grant that holds once somebody asked for it"
+    VIA = codes.LACKS_VIA, Kind.DECISION, "which model calls on the caller's behalf"
+    AGENTS = codes.LACKS_AGENTS, Kind.DECISION, "an agent acts for a person, within what both may do"
     # Before the decision.
     CANONICAL_REQUEST = (
-        "MW1051",
+        codes.LACKS_CANONICAL_REQUEST,
         Kind.PASSAGE,
         "one spelling of method, host, path and query; what is not proven canonical is refused",
     )
-    BODY_ROUTING = "MW1052", Kind.ENTRY, "a `/v1` request goes to the one model that its body names"
-    IDENTITY_HEADERS = "MW1053", Kind.PASSAGE, "no header from outside that names a caller reaches a model"
-    LISTENER = "MW1054", Kind.ENTRY, "clients are served at this address, under this one host name"
-    EDGE_CERTIFICATE = "MW1055", Kind.ENTRY, "the certificate that clients see, replaced while it runs"
-    TRUSTED_PROXIES = "MW1006", Kind.ENTRY, "the client's address as a listed proxy tells it"
+    BODY_ROUTING = (
+        codes.LACKS_BODY_ROUTING,
+        Kind.ENTRY,
+        "a `/v1` request goes to the one model that its body names",
+    )
+    IDENTITY_HEADERS = (
+        codes.LACKS_IDENTITY_HEADERS,
+        Kind.PASSAGE,
+        "no header from outside that names a caller reaches a model",
+    )
+    LISTENER = (
+        codes.LACKS_LISTENER,
+        Kind.ENTRY,
+        "clients are served at this address, under this one host name",
+    )
+    EDGE_CERTIFICATE = (
+        codes.LACKS_EDGE_CERTIFICATE,
+        Kind.ENTRY,
+        "the certificate that clients see, replaced while it runs",
+    )
+    TRUSTED_PROXIES = (
+        codes.LACKS_TRUSTED_PROXIES,
+        Kind.ENTRY,
+        "the client's address as a listed proxy tells it",
+    )
     # After the decision: what it carries along, and what takes it back.
-    NEXT_HOP = "MW1056", Kind.ENTRY, "nothing is sent before the guard proved to be that version's"
-    TOKEN_TYPE = "MW1057", Kind.PASSAGE, "no other token passes for a Transaction Token"
-    TOKEN_AGE = "MW1058", Kind.PASSAGE, "a Transaction Token's whole life is bounded"
-    REVOKED_SUBJECT = "MW1059", Kind.PASSAGE, "a revoked caller's next request is refused"
-    REVOKED_AGENT = "MW1060", Kind.PASSAGE, "so is one with a revoked agent anywhere in its chain"
-    REVOKED_TOKEN = "MW1061", Kind.PASSAGE, "so is one with a credential whose token id was revoked"
+    NEXT_HOP = (
+        codes.LACKS_NEXT_HOP,
+        Kind.ENTRY,
+        "nothing is sent before the guard proved to be that version's",
+    )
+    TOKEN_TYPE = codes.LACKS_TOKEN_TYPE, Kind.PASSAGE, "no other token passes for a Transaction Token"
+    TOKEN_AGE = codes.LACKS_TOKEN_AGE, Kind.PASSAGE, "a Transaction Token's whole life is bounded"
+    REVOKED_SUBJECT = codes.LACKS_REVOKED_SUBJECT, Kind.PASSAGE, "a revoked caller's next request is refused"
+    REVOKED_AGENT = (
+        codes.LACKS_REVOKED_AGENT,
+        Kind.PASSAGE,
+        "so is one with a revoked agent anywhere in its chain",
+    )
+    REVOKED_TOKEN = (
+        codes.LACKS_REVOKED_TOKEN,
+        Kind.PASSAGE,
+        "so is one with a credential whose token id was revoked",
+    )
     REVOKED_STREAM = (
-        "MW1062",
+        codes.LACKS_REVOKED_STREAM,
         Kind.PASSAGE,
         "a running answer ends when its caller, agent or token is revoked",
     )
     EXPIRED_STREAM = (
-        "MW1063",
+        codes.LACKS_EXPIRED_STREAM,
         Kind.PASSAGE,
         "a running answer ends when its token does, where the model says so",
     )
     # How much, how large, how long.
-    REQUEST_RATE = "MW1064", Kind.PASSAGE, "requests per second or minute, over all versions together"
-    REQUEST_LEDGER = "MW1021", Kind.PASSAGE, "requests per hour or day"
-    TOKEN_BUDGET = "MW1022", Kind.PASSAGE, "prompt and answer tokens per period"
-    CONCURRENCY = "MW1023", Kind.PASSAGE, "requests at the same time"
-    SHARED_LIMIT = "MW1024", Kind.PASSAGE, "callers with the same attribute are counted together"
-    MAX_BODY = "MW1065", Kind.PASSAGE, "a model's largest request body"
-    TIMEOUT = "MW1066", Kind.PASSAGE, "how long a model may say nothing"
+    REQUEST_RATE = (
+        codes.LACKS_REQUEST_RATE,
+        Kind.PASSAGE,
+        "requests per second or minute, over all versions together",
+    )
+    REQUEST_LEDGER = codes.LACKS_REQUEST_LEDGER, Kind.PASSAGE, "requests per hour or day"
+    TOKEN_BUDGET = codes.LACKS_TOKEN_BUDGET, Kind.PASSAGE, "prompt and answer tokens per period"
+    CONCURRENCY = codes.LACKS_CONCURRENCY, Kind.PASSAGE, "requests at the same time"
+    SHARED_LIMIT = (
+        codes.LACKS_SHARED_LIMIT,
+        Kind.PASSAGE,
+        "callers with the same attribute are counted together",
+    )
+    MAX_BODY = codes.LACKS_MAX_BODY, Kind.PASSAGE, "a model's largest request body"
+    TIMEOUT = codes.LACKS_TIMEOUT, Kind.PASSAGE, "how long a model may say nothing"
     # Which server, and how.
-    WEIGHTS = "MW1067", Kind.PASSAGE, "requests are split between versions as the policy says"
-    REPLICAS = "MW1068", Kind.PASSAGE, "several servers of one version; who fails is left out for a while"
-    HEALTH = "MW1069", Kind.PASSAGE, "nobody is sent to a server that says it cannot work"
-    SERVER_CREDENTIAL = "MW1070", Kind.PASSAGE, "the key that a server demands, which no caller sees"
-    HTTPS_UPSTREAM = "MW1013", Kind.PASSAGE, "servers behind https"
-    HOSTED_ENDPOINT = "MW1012", Kind.PASSAGE, "hosted Inference Endpoints"
-    BODY_MODEL = "MW1015", Kind.PASSAGE, "a body's `model` as the server itself calls it"
-    CALLS = "MW1019", Kind.PASSAGE, "a model calls another for whoever called it"
-    CACHE = "MW1016", Kind.PASSAGE, "answers are reused, never for another identity than the policy allows"
+    WEIGHTS = codes.LACKS_WEIGHTS, Kind.PASSAGE, "requests are split between versions as the policy says"
+    REPLICAS = (
+        codes.LACKS_REPLICAS,
+        Kind.PASSAGE,
+        "several servers of one version; who fails is left out for a while",
+    )
+    HEALTH = codes.LACKS_HEALTH, Kind.PASSAGE, "nobody is sent to a server that says it cannot work"
+    SERVER_CREDENTIAL = (
+        codes.LACKS_SERVER_CREDENTIAL,
+        Kind.PASSAGE,
+        "the key that a server demands, which no caller sees",
+    )
+    HTTPS_UPSTREAM = codes.LACKS_HTTPS_UPSTREAM, Kind.PASSAGE, "servers behind https"
+    HOSTED_ENDPOINT = codes.LACKS_HOSTED_ENDPOINT, Kind.PASSAGE, "hosted Inference Endpoints"
+    BODY_MODEL = codes.LACKS_BODY_MODEL, Kind.PASSAGE, "a body's `model` as the server itself calls it"
+    CALLS = codes.LACKS_CALLS, Kind.PASSAGE, "a model calls another for whoever called it"
+    CACHE = (
+        codes.LACKS_CACHE,
+        Kind.PASSAGE,
+        "answers are reused, never for another identity than the policy allows",
+    )
     # What is recorded.
-    LOG = "MW1071", Kind.PASSAGE, "one line per request, with the verified identity"
-    BODY_DIGESTS = "MW1072", Kind.PASSAGE, "the SHA-256 of prompt and answer is measured"
-    CAPTURE = "MW1018", Kind.PASSAGE, "texts are kept, sealed or left out altogether"
-    BLOCK_WHEN_BLIND = "MW1073", Kind.PASSAGE, "requests are refused once they could not be recorded"
-    MAX_BLIND = "MW1030", Kind.PASSAGE, "how long that may take, by the policy's word"
+    LOG = codes.LACKS_LOG, Kind.PASSAGE, "one line per request, with the verified identity"
+    BODY_DIGESTS = codes.LACKS_BODY_DIGESTS, Kind.PASSAGE, "the SHA-256 of prompt and answer is measured"
+    CAPTURE = codes.LACKS_CAPTURE, Kind.PASSAGE, "texts are kept, sealed or left out altogether"
+    BLOCK_WHEN_BLIND = (
+        codes.LACKS_BLOCK_WHEN_BLIND,
+        Kind.PASSAGE,
+        "requests are refused once they could not be recorded",
+    )
+    MAX_BLIND = codes.LACKS_MAX_BLIND, Kind.PASSAGE, "how long that may take, by the policy's word"
     ALERT_WHEN_BLIND = (
-        "MW1031",
+        codes.LACKS_ALERT_WHEN_BLIND,
         Kind.PASSAGE,
         "requests pass unrecorded, with an alarm and a record of the gap",
     )
     # Of every hop by itself.
-    ROTATION = "MW1074", Kind.EACH, "its certificate, trust and keys are replaced while it runs"
+    ROTATION = codes.LACKS_ROTATION, Kind.EACH, "its certificate, trust and keys are replaced while it runs"
     # Of the instance.
-    OPERATORS = "MW1075", Kind.BESIDE, "who may apply, revoke, rotate and move traffic"
-    OPERATORS_AUDIT = "MW1003", Kind.BESIDE, "who may read others' records"
-    OPERATORS_OPEN = "MW1034", Kind.BESIDE, "who may open sealed texts"
-    OPERATORS_ERASE = "MW1035", Kind.BESIDE, "who may erase what a record says of a person"
-    SEALING = "MW1028", Kind.BESIDE, "texts are sealed to a key that the machine does not hold"
-    RETENTION = "MW1029", Kind.BESIDE, "records are erased by age"
-    UNKNOWN_KEY = "MW1032", Kind.BESIDE, "a key of the format that `plan.requirements` does not know"
+    OPERATORS = codes.LACKS_OPERATORS, Kind.BESIDE, "who may apply, revoke, rotate and move traffic"
+    OPERATORS_AUDIT = codes.LACKS_OPERATORS_AUDIT, Kind.BESIDE, "who may read others' records"
+    OPERATORS_OPEN = codes.LACKS_OPERATORS_OPEN, Kind.BESIDE, "who may open sealed texts"
+    OPERATORS_ERASE = codes.LACKS_OPERATORS_ERASE, Kind.BESIDE, "who may erase what a record says of a person"
+    SEALING = codes.LACKS_SEALING, Kind.BESIDE, "texts are sealed to a key that the machine does not hold"
+    RETENTION = codes.LACKS_RETENTION, Kind.BESIDE, "records are erased by age"
+    UNKNOWN_KEY = (
+        codes.LACKS_UNKNOWN_KEY,
+        Kind.BESIDE,
+        "a key of the format that `plan.requirements` does not know",
+    )
 
-    def __init__(self, code: str, kind: Kind, meaning: str) -> None:
+    def __init__(self, code: codes.Code, kind: Kind, meaning: str) -> None:
         self.code = code
         self.kind = kind
         self.meaning = meaning

@@ -34,7 +34,7 @@ def support_text(paths: Sequence[Path]) -> str:
 def _matrix(hops: Sequence[Hop]) -> str:
     names = [hop.name for hop in hops]
     rows = (
-        (feature.title, feature.meaning, *(_mark(hop.table[feature]) for hop in hops), feature.code)
+        (feature.title, feature.meaning, *(_mark(hop.table[feature]) for hop in hops), feature.code.number)
         for feature in ON_PATHS
     )
     intro = (

@@ -17,6 +17,7 @@ from itertools import islice
 
 from pydantic import ValidationError
 
+from meshward.kit import codes
 from meshward.kit.errors import PolicyInvalid, Problem, Where
 from meshward.kit.text import quoted
 from meshward.policy.positions import Positions
@@ -42,7 +43,9 @@ def parse(sources: Sequence[Source]) -> Document:
     problems: list[Problem] = []
     roots = _trees(sources, problems)
     if len(roots) < len(sources) or not roots:
-        raise _invalid(problems or [Problem("MW0009", "there is no policy file", "Give one.")], sources)
+        raise _invalid(
+            problems or [Problem(codes.POLICY_EMPTY, "there is no policy file", "Give one.")], sources
+        )
     root = merge(roots, problems)
     positions = Positions(root)
     policy = _typed(root, positions, problems)
@@ -87,7 +90,7 @@ def _merge_names(known: MappingNode, added: MappingNode, problems: list[Problem]
 
 def _twice(key: str, first: MappingNode, second: MappingNode) -> Problem:
     message = f"{quoted(key)} is given twice, first at {first.keys[key]}"
-    return Problem("MW0006", message, "Take one of them out.", second.keys[key])
+    return Problem(codes.GIVEN_TWICE, message, "Take one of them out.", second.keys[key])
 
 
 def _trees(sources: Sequence[Source], problems: list[Problem]) -> list[MappingNode]:
@@ -95,7 +98,7 @@ def _trees(sources: Sequence[Source], problems: list[Problem]) -> list[MappingNo
     if sum(len(source.data) for source in sources) > MOST_BYTES:
         message = f"the policy is larger than {MOST_BYTES // 1024**2} MiB"
         where = Where(sources[-1].name, 1, 1)
-        problems.append(Problem("MW0002", message, "Take out what is not policy.", where))
+        problems.append(Problem(codes.POLICY_TOO_LARGE, message, "Take out what is not policy.", where))
         return []
     roots = []
     for source in sources:
@@ -121,7 +124,7 @@ def _invalid(problems: list[Problem], sources: Sequence[Source]) -> PolicyInvali
     kept = ordered[:MOST_PROBLEMS]
     if len(ordered) > len(kept):
         message = f"there are more than these {MOST_PROBLEMS} problems"
-        kept.append(Problem("MW0000", message, "Mend these first."))
+        kept.append(Problem(codes.MORE_PROBLEMS, message, "Mend these first."))
     return PolicyInvalid(kept)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from meshward.policy.codes import CODES
+from meshward.kit import codes
 from meshward.policy.jsonschema import policy_json_schema
 from meshward.policy.schema import ACTIONS, Server
 from meshward.policy.servers import BUILT_IN
@@ -104,7 +104,7 @@ def reference_text() -> str:
             "## Kinds of values\n\n" + "\n".join(_kind(name, definitions[name]) for name in texts),
             _KINDS_OF_SERVERS + _server_table(),
             "## Codes\n\n| code | meaning |\n| --- | --- |\n"
-            + "".join(_row(*code) for code in CODES.items()),
+            + "".join(_row(_link(code), code.title) for code in codes.FAMILIES["Policy"]),
         ]
     )
 
@@ -152,6 +152,10 @@ def _table(schema: dict[str, Any]) -> str:
 
 def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _link(code: codes.Code) -> str:
+    return f"[{code}](codes.md#{code.number.lower()})"
 
 
 def _type(schema: dict[str, Any]) -> str:

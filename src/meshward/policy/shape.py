@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from meshward.kit import codes
 from meshward.kit.errors import Problem, Where
 from meshward.kit.names import NAME
 from meshward.kit.text import nearest, quoted, quoted_list
@@ -46,7 +47,7 @@ class _Finding:
     def context(self) -> dict[str, Any]:
         return self.detail["ctx"]
 
-    def problem(self, code: str, what: str, remedy: str) -> Problem:
+    def problem(self, code: codes.Code, what: str, remedy: str) -> Problem:
         message = f"{quoted(spelled(self.path))}: {quoted(self.node.value)} {what}"
         return Problem(code, message, remedy, self.where)
 
@@ -82,7 +83,7 @@ def _missing(key: str, path: tuple[str | int, ...], positions: Positions) -> Pro
     owner = quoted(spelled(path)) if path else "the policy"
     description = schema_at((*path, key)).get("description", "")
     return Problem(
-        "MW0011",
+        codes.MISSING_KEY,
         f"{owner} lacks {quoted(key)}",
         f"Add {quoted(key + ':')} {description}".strip(),
         positions.at(path),
@@ -95,7 +96,7 @@ def _unknown(path: tuple[str | int, ...], positions: Positions) -> Problem:
     meant = nearest(key, known)
     place = f" in {quoted(spelled(owner))}" if owner else ""
     remedy = f"Did you mean {quoted(meant)}?" if meant else f"Known here: {quoted_list(known, 20)}."
-    return Problem("MW0010", f"unknown key {quoted(key)}{place}", remedy, positions.key(path))
+    return Problem(codes.UNKNOWN_KEY, f"unknown key {quoted(key)}{place}", remedy, positions.key(path))
 
 
 def _wrong_type(kind: str, node: Node, path: tuple[str | int, ...], where: Where) -> Problem:
@@ -105,12 +106,15 @@ def _wrong_type(kind: str, node: Node, path: tuple[str | int, ...], where: Where
         remedy = f'Put it in quotes: `"{node.value}"`.'
     elif kind == "list_type":
         remedy = "Write a list, like `[a, b]`."
-    return Problem("MW0012", f"{quoted(spelled(path))} must be {wanted}, not {found}", remedy, where)
+    return Problem(codes.WRONG_TYPE, f"{quoted(spelled(path))} must be {wanted}, not {found}", remedy, where)
 
 
 def _name(word: object, path: tuple[str | int, ...], where: Where) -> Problem:
     return Problem(
-        "MW0013", f"{quoted(spelled(path))}: {quoted(word)} is not a name", f"Write {NAME_RULE}", where
+        codes.NOT_A_NAME,
+        f"{quoted(spelled(path))}: {quoted(word)} is not a name",
+        f"Write {NAME_RULE}",
+        where,
     )
 
 
@@ -118,13 +122,15 @@ def _pattern(finding: _Finding) -> Problem:
     if finding.context["pattern"] == NAME:
         return _name(finding.node.value, finding.path, finding.where)
     remedy = kind_at(finding.path) or f"It must match {quoted(finding.context['pattern'])}."
-    return finding.problem("MW0015", "has the wrong form", remedy)
+    return finding.problem(codes.MALFORMED_VALUE, "has the wrong form", remedy)
 
 
 def _value(finding: _Finding) -> Problem:
     error: Unreadable = finding.context["error"]
     remedy = error.remedy[0].upper() + error.remedy[1:] + "."
-    return Problem("MW0015", f"{quoted(spelled(finding.path))}: {error.cause}", remedy, finding.where)
+    return Problem(
+        codes.MALFORMED_VALUE, f"{quoted(spelled(finding.path))}: {error.cause}", remedy, finding.where
+    )
 
 
 def _literal(finding: _Finding) -> Problem:
@@ -137,31 +143,33 @@ def _literal(finding: _Finding) -> Problem:
     )
     if finding.path[-1] == "models":
         remedy = "Write `all`, a list of models, or a mapping with `labels` or `same`."
-    return finding.problem("MW0014", "is not known here", remedy)
+    return finding.problem(codes.UNKNOWN_WORD, "is not known here", remedy)
 
 
 def _empty(finding: _Finding) -> Problem:
     message = f"{quoted(spelled(finding.path))} is empty"
-    return Problem("MW0016", message, "Give at least one, or take the key out.", finding.where)
+    return Problem(codes.OUT_OF_BOUNDS, message, "Give at least one, or take the key out.", finding.where)
 
 
 def _bound(finding: _Finding) -> Problem:
     remedy = finding.detail["msg"].replace("Input should", "It must") + "."
-    return finding.problem("MW0016", "is out of bounds", remedy)
+    return finding.problem(codes.OUT_OF_BOUNDS, "is out of bounds", remedy)
 
 
 def _long(finding: _Finding) -> Problem:
     return finding.problem(
-        "MW0016", "is too long", f"Write at most {finding.context['max_length']} characters."
+        codes.OUT_OF_BOUNDS, "is too long", f"Write at most {finding.context['max_length']} characters."
     )
 
 
 def _many(finding: _Finding) -> Problem:
-    return finding.problem("MW0016", "is too long", f"List at most {finding.context['max_length']}.")
+    return finding.problem(
+        codes.OUT_OF_BOUNDS, "is too long", f"List at most {finding.context['max_length']}."
+    )
 
 
 def _other(finding: _Finding) -> Problem:
-    return finding.problem("MW0012", f"is not taken: {finding.detail['msg']}", "See docs/policy.md.")
+    return finding.problem(codes.WRONG_TYPE, f"is not taken: {finding.detail['msg']}", "See docs/policy.md.")
 
 
 _MAKERS: dict[str, Callable[[_Finding], Problem]] = {

@@ -16,6 +16,7 @@ from typing import Any
 from yaml import CSafeLoader, YAMLError  # type: ignore[import-untyped]
 from yaml import events as y
 
+from meshward.kit import codes
 from meshward.kit.errors import Problem, Where
 from meshward.kit.text import character_name, first_unseen, quoted
 
@@ -91,10 +92,10 @@ def read_tree(source: Source, problems: list[Problem]) -> MappingNode:
     text = _text(source)
     root = _Builder(source.name, problems).build(text)
     if root is None or root.value is None:
-        raise _unusable("MW0009", source, "the policy is empty", "Begin with `version: 1`.")
+        raise _unusable(codes.POLICY_EMPTY, source, "the policy is empty", "Begin with `version: 1`.")
     if not isinstance(root, MappingNode):
         raise _unusable(
-            "MW0012",
+            codes.WRONG_TYPE,
             source,
             "the policy is not a mapping",
             "Begin with `version: 1`.",
@@ -109,20 +110,23 @@ def _text(source: Source) -> str:
     if len(source.data) > MOST_BYTES:
         limit = MOST_BYTES // 1024 // 1024
         raise _unusable(
-            "MW0002", source, f"the policy is larger than {limit} MiB", "Take out what is not policy."
+            codes.POLICY_TOO_LARGE,
+            source,
+            f"the policy is larger than {limit} MiB",
+            "Take out what is not policy.",
         )
     try:
         text = source.data.decode("utf-8")
     except UnicodeDecodeError as error:
         line, column = _place(source.data[: error.start].decode("utf-8"))
         raise _unusable(
-            "MW0003", source, "this is not UTF-8 text", "Save the file as UTF-8.", line, column
+            codes.NOT_PLAIN_TEXT, source, "this is not UTF-8 text", "Save the file as UTF-8.", line, column
         ) from None
     if (index := _first_unseen(text)) is not None:
         line, column = _place(text[:index])
         message = f"{_near(text, index)}an invisible character, {character_name(text[index])}"
         remedy = "Take it out: what is not seen as itself is not taken."
-        raise _unusable("MW0003", source, message, remedy, line, column)
+        raise _unusable(codes.NOT_PLAIN_TEXT, source, message, remedy, line, column)
     return text
 
 
@@ -149,7 +153,7 @@ def _place(before: str) -> tuple[int, int]:
 
 
 def _unusable(
-    code: str, source: Source, message: str, remedy: str, line: int = 1, column: int = 1
+    code: codes.Code, source: Source, message: str, remedy: str, line: int = 1, column: int = 1
 ) -> Unusable:
     return Unusable(Problem(code, message, remedy, Where(source.name, line, column)))
 
@@ -216,19 +220,24 @@ class _Builder:
                 parent.put(key, child, where)
             else:  # the second one is read to its end, and dropped
                 message = f"{quoted(key)} is given twice, first at {first}"
-                self._report("MW0006", where, message, "Take one of them out.")
+                self._report(codes.GIVEN_TWICE, where, message, "Take one of them out.")
         return child
 
     def _key(self, event: Any, parent: Node) -> str:
         if not isinstance(event, y.ScalarEvent):
             if isinstance(event, y.AliasEvent):
                 raise self._refusal(event, "aliases are not taken", "Write the value out.")
-            raise self._refusal(event, "a list or mapping stands as a key", "Use text as the key.", "MW0007")
+            raise self._refusal(
+                event, "a list or mapping stands as a key", "Use text as the key.", codes.KEY_NOT_TEXT
+            )
         key = self._scalar(event, parent.name)
         if isinstance(key, str):
             return key
         self._report(
-            "MW0007", self._where(event), f"the key {quoted(event.value)} is not text", "Put it in quotes."
+            codes.KEY_NOT_TEXT,
+            self._where(event),
+            f"the key {quoted(event.value)} is not text",
+            "Put it in quotes.",
         )
         return str(event.value)
 
@@ -253,7 +262,7 @@ class _Builder:
             return self._seen(event, name, text)
         if text in _NULLS and name:
             remedy = "Give it one, or take the key out."
-            self._report("MW0012", self._where(event), f"{quoted(name)} has no value", remedy)
+            self._report(codes.WRONG_TYPE, self._where(event), f"{quoted(name)} has no value", remedy)
         if text in _NULLS:
             return None
         if text in _WORDS:
@@ -263,7 +272,7 @@ class _Builder:
         if _NUMBER.fullmatch(text):
             remedy = "Put it in quotes if it is text; numbers are whole and decimal here."
             message = f"{quoted(name)}: the number {quoted(text)} is not taken"
-            self._report("MW0008", self._where(event), message, remedy)
+            self._report(codes.NUMBER_NOT_TAKEN, self._where(event), message, remedy)
         return self._seen(event, name, text)
 
     def _seen(self, event: Any, name: str, text: str) -> str:
@@ -276,7 +285,10 @@ class _Builder:
             )
             message = f"{quoted(name)}: {quoted(text)} has {what}"
             self._report(
-                "MW0003", self._where(event), message, "Take it out: what is not seen as itself is not taken."
+                codes.NOT_PLAIN_TEXT,
+                self._where(event),
+                message,
+                "Take it out: what is not seen as itself is not taken.",
             )
         return text
 
@@ -292,19 +304,26 @@ class _Builder:
     def _bound(self, event: Any, depth: int, count: int) -> None:
         if depth >= MOST_DEPTH:
             raise self._refusal(
-                event, f"values are nested deeper than {MOST_DEPTH}", "No key is that deep.", "MW0002"
+                event,
+                f"values are nested deeper than {MOST_DEPTH}",
+                "No key is that deep.",
+                codes.POLICY_TOO_LARGE,
             )
         if count > MOST_NODES:
             remedy = "Take out what is not policy."
-            raise self._refusal(event, f"the policy has more than {MOST_NODES} values", remedy, "MW0002")
+            raise self._refusal(
+                event, f"the policy has more than {MOST_NODES} values", remedy, codes.POLICY_TOO_LARGE
+            )
 
     def _where(self, event: Any) -> Where:
         return Where(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
 
-    def _report(self, code: str, where: Where, message: str, remedy: str) -> None:
+    def _report(self, code: codes.Code, where: Where, message: str, remedy: str) -> None:
         self._problems.append(Problem(code, message, remedy, where))
 
-    def _refusal(self, event: Any, message: str, remedy: str, code: str = "MW0005") -> Unusable:
+    def _refusal(
+        self, event: Any, message: str, remedy: str, code: codes.Code = codes.YAML_NOT_TAKEN
+    ) -> Unusable:
         return Unusable(Problem(code, message, remedy, self._where(event)))
 
     def _syntax_error(self, error: Any) -> Unusable:
@@ -316,4 +335,4 @@ class _Builder:
         )
         where = Where(self._file, mark.line + 1, mark.column + 1) if mark else Where(self._file, 1, 1)
         remedy = "Look for wrong indentation, or a missing quote, bracket or colon, here or just before."
-        return Unusable(Problem("MW0004", f"this is not YAML: {what}", remedy, where))
+        return Unusable(Problem(codes.NOT_YAML, f"this is not YAML: {what}", remedy, where))

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import StringConstraints
 
+from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.lock import held
@@ -49,7 +50,7 @@ POINTER = "ca.json"
 WORKLOADS = "workloads.json"
 RENEW = timedelta(days=30)  # an intermediate with less left is replaced at a start
 EARLIER_FOR = timedelta(hours=25)  # a workload's SVID lives 24 hours at most
-DAMAGED = "MW2021"
+
 REMEDY = "Restore the directory, or remove it: a new root is made, which clients must then be given."
 _OURS = re.compile(r"(root|issuing)(\.[0-9]+)?(?P<key>\.key)?\.pem", re.ASCII)
 
@@ -98,7 +99,7 @@ NAMES = StateFile(
     place="STATE/ca",
     what="which certificates and keys of the authority stand",
     remedy=REMEDY,
-    code=DAMAGED,
+    code=codes.AUTHORITY_DAMAGED,
 )
 ENDS = StateFile(
     WORKLOADS,
@@ -106,7 +107,7 @@ ENDS = StateFile(
     place="STATE/ca",
     what="until when workloads' SVIDs live, by the root that they are below",
     remedy="Restore it, or remove it when no workload has an SVID from before (they live 24 hours at most).",
-    code=DAMAGED,
+    code=codes.AUTHORITY_DAMAGED,
     migrations=(put_under("ends"),),
 )
 
@@ -289,7 +290,7 @@ class CaStore:
 
     def _damaged(self, why: str) -> MeshwardError:
         return MeshwardError(
-            "MW2021",
+            codes.AUTHORITY_DAMAGED,
             f"the certificate authority in `{self._directory}` cannot be used ({why})",
             REMEDY,
         )

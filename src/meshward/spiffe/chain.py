@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.spiffe.ids import SpiffeId, SpiffeIdInvalid, parse
 
@@ -71,4 +72,4 @@ def _only_uri(leaf: x509.Certificate) -> str:
 
 
 def _refused(why: str) -> ChainRefused:
-    return ChainRefused("MW2022", f"the certificate chain proves no workload: {why}", "Issue it again.")
+    return ChainRefused(codes.CHAIN_PROVES_NOTHING, f"the certificate chain proves no workload: {why}")

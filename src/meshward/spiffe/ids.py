@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 MAX_LENGTH = 2048  # bytes
@@ -30,9 +31,8 @@ class SpiffeId:
             or len(str(self)) > MAX_LENGTH
         ):
             raise SpiffeIdInvalid(
-                "MW2020",
+                codes.NOT_A_SPIFFE_ID,
                 f"{str(self)[:80]!r} is not a SPIFFE ID",
-                "Write spiffe://<trust domain>/<path> with letters, digits, `.`, `_` and `-`.",
             )
 
     @property
@@ -57,6 +57,8 @@ def agent_id(trust_domain: str, name: str) -> SpiffeId:
 def parse(text: str) -> SpiffeId:
     """The SPIFFE ID that `text` spells. Raises SpiffeIdInvalid."""
     if not text.startswith(_SCHEME):
-        raise SpiffeIdInvalid("MW2020", f"{text[:80]!r} is not a SPIFFE ID", "It begins with `spiffe://`.")
+        raise SpiffeIdInvalid(
+            codes.NOT_A_SPIFFE_ID, f"{text[:80]!r} is not a SPIFFE ID", "It begins with `spiffe://`."
+        )
     trust_domain, slash, path = text.removeprefix(_SCHEME).partition("/")
     return SpiffeId(trust_domain, slash + path)

@@ -19,6 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 from pydantic import StringConstraints
 
+from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile
@@ -51,7 +52,7 @@ NAMED = StateFile(
     place="STATE/keys",
     what="which keys sign Transaction Tokens, now and next, and which did",
     remedy=REMEDY,
-    code="MW2010",
+    code=codes.SIGNING_KEYS_DAMAGED,
 )
 SIGNING = replace(
     NAMED,
@@ -146,7 +147,7 @@ def _read(directory: Path, kid: str) -> SigningKey:
 
 def _unreadable(directory: Path, error: Exception) -> MeshwardError:
     return MeshwardError(
-        "MW2010",
+        codes.SIGNING_KEYS_DAMAGED,
         f"the signing keys in `{directory}` cannot be read ({type(error).__name__})",
         REMEDY,
     )

@@ -16,8 +16,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Credential
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT
@@ -110,9 +111,7 @@ def given(name: str, value: Secret) -> Found:
 
 
 def cannot_be_had(name: str, why: str, remedy: str) -> MeshwardError:
-    return MeshwardError(
-        "MW3060", f"the credential `{name}` cannot be had: {why}", remedy, exit_code=Exit.UNSAFE
-    )
+    return MeshwardError(codes.CREDENTIAL_NOT_HAD, f"the credential `{name}` cannot be had: {why}", remedy)
 
 
 class _UnfitError(Exception):

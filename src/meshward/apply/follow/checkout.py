@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshward.apply.sources import MOST_FILES, SUFFIXES
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.text import quoted
 from meshward.policy.parse import Source
 from meshward.policy.tree import MOST_BYTES
@@ -173,10 +174,8 @@ def _require_ours(path: Path) -> None:
     owner = path.lstat().st_uid
     if owner not in (os.geteuid(), 0):
         raise MeshwardError(
-            "MW3055",
+            codes.CHECKOUT_OF_ANOTHER,
             f"the checkout {quoted(str(path), 4096)} belongs to another user (uid {owner})",
-            "Follow a checkout of your own, or leave --watch out.",
-            exit_code=Exit.UNSAFE,
         )
 
 
@@ -243,8 +242,6 @@ def _plain(text: str, most: int) -> str:
 
 def _unusable(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW3056",
+        codes.CHECKOUT_UNUSABLE,
         f"the checkout of {quoted(str(path), 4096)} cannot be followed: {why}",
-        "Commit the policy as a regular file; or leave --watch out.",
-        exit_code=Exit.USAGE,
     )

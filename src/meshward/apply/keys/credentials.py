@@ -19,7 +19,8 @@ from meshward.apply.credentials.secrets import DIRECTORY
 from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.text import quoted
 from meshward.plan.ir import Credential, Plan
@@ -158,4 +159,4 @@ def _misplaced(name: str, kept: Credential) -> MeshwardError:
 
 
 def _refused(message: str, remedy: str) -> MeshwardError:
-    return MeshwardError("MW3061", message, remedy, exit_code=Exit.USAGE)
+    return MeshwardError(codes.CREDENTIAL_NOT_ROTATED, message, remedy)

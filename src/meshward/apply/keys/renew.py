@@ -25,8 +25,9 @@ from meshward.apply.live_revision import Guard
 from meshward.apply.local import local_client
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_roots
+from meshward.kit import codes
 from meshward.kit.durable import opened_directory
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run
@@ -123,10 +124,8 @@ def _require_loadable(file: Path) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file)
     except ssl.SSLError as error:
         raise MeshwardError(
-            "MW3043",
+            codes.CERTIFICATE_REFUSED,
             f"OpenSSL refuses the edge's certificate: {error.reason}",
-            "The one that was served goes on being served.",
-            exit_code=Exit.UNSAFE,
         ) from None
 
 
@@ -144,11 +143,8 @@ def _each(hops: Iterable[_Hop], step: Callable[[_Hop], None]) -> None:
             failed.append(error.message if isinstance(error, MeshwardError) else str(error))
     if failed:
         raise MeshwardError(
-            "MW3042",
+            codes.NOT_HANDED_OUT,
             "; ".join(failed),
-            "The others have what is new, and it serves on with what it has. It is tried again by itself; "
-            "`meshward status` names the part.",
-            exit_code=Exit.HOP_REFUSED,
         )
 
 

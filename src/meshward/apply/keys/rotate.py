@@ -28,8 +28,10 @@ from meshward.apply.keys.renew import CLIENT, WEB, renew_edge, renew_guards, sha
 from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.switching import Say
+from meshward.kit import codes
 from meshward.kit.clock import system_clock
-from meshward.kit.errors import Exit, MeshwardError, run_all
+from meshward.kit.errors import MeshwardError, run_all
+from meshward.kit.exits import Exit
 from meshward.spiffe.ca import SVID_TTL
 from meshward.spiffe.ca_store import CaStore
 from meshward.targets.envoy.files import GuardFiles
@@ -38,7 +40,6 @@ from meshward.tokens.key_store import save as save_keys
 from meshward.tokens.keys import SigningKeys
 
 OVERLAP = timedelta(hours=24)  # clients fetch the new root, and workloads' SVIDs below the old one end
-NEEDED = "MW3044"
 SHORTEST_OVERLAP = SVID_TTL + timedelta(minutes=5)
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,9 @@ def _failed(mesh: Mesh, what: str, error: MeshwardError | OSError) -> None:
         if isinstance(error, MeshwardError)
         else f"a file could not be written: {error.strerror}"
     )
-    if isinstance(error, MeshwardError) and (error.exit_code is Exit.CONFLICT or error.code == NEEDED):
+    if isinstance(error, MeshwardError) and (
+        error.exit_code is Exit.CONFLICT or error.code == codes.OLD_ROOT_NEEDED
+    ):
         return
     log.error("not_rotated", what=what, why=why)
     try:
@@ -148,10 +151,8 @@ def _require_unneeded(keep: CaStore, wanted: Rotation) -> None:
     end = keep.workloads_end(keep.found().standing.root.certificate)
     if end > system_clock() and not wanted.force:
         raise MeshwardError(
-            NEEDED,
+            codes.OLD_ROOT_NEEDED,
             f"workloads hold SVIDs below the old root until {_time(end)}",
-            "Issue those again (`meshward svid`) and wait until then; with --force they are refused from now on.",
-            exit_code=Exit.UNSAFE,
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meshward.apply.traffic.canary import Seen, Walk
+from meshward.kit import codes
 from meshward.kit.statefile import StateFile, put_under
 
 
@@ -25,7 +26,7 @@ WALKS = StateFile(
     place="STATE",
     what="each model's walk: running, or the last one",
     remedy="Remove it; the weights stay as they are. Then set them, or start the walk again.",
-    code="MW3054",
+    code=codes.WALKS_DAMAGED,
     migrations=(put_under("walks"),),
 )
 

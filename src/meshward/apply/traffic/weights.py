@@ -8,7 +8,8 @@ from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.switching import Say
 from meshward.apply.transaction import ApplyRequest, Outcome, apply
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.plan.ir import Plan
 from meshward.policy.parse import Source, parse, to_json
@@ -76,4 +77,4 @@ def spelled(weights: Weights) -> str:
 
 
 def wrong(message: str, remedy: str) -> MeshwardError:
-    return MeshwardError("MW3050", message, remedy, exit_code=Exit.USAGE)
+    return MeshwardError(codes.WEIGHTS_WRONG, message, remedy)

@@ -21,7 +21,8 @@ from meshward.apply.keys.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rota
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.remote_guardrails import value_from_afar
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Verb
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.spiffe.ca_store import CaStore
 
@@ -78,7 +79,7 @@ def _credential(given: Rotate, asker: Asker, mesh: Mesh) -> dict[str, Any]:
 
 
 def _usage(message: str) -> MeshwardError:
-    return MeshwardError("MW3045", message, "See `meshward rotate --help`.", exit_code=Exit.USAGE)
+    return MeshwardError(codes.ROTATION_UNKNOWN, message)
 
 
 ROTATE = Verb(Rotate, _rotate, right="apply")

@@ -16,7 +16,8 @@ from meshward.apply.traffic.traffic import Traffic
 from meshward.apply.traffic.weights import Weights, checked, receiving, shift, spelled, weights_of
 from meshward.control.verbs.apply import told
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Verb
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.text import quoted, quoted_list
 
 _CENTURY = 100 * 366 * 86400
@@ -127,7 +128,7 @@ def _require_end(wanted: Weights, last: Weights) -> None:
 
 
 def _unclear(message: str, remedy: str) -> MeshwardError:
-    return MeshwardError("MW3051", message, remedy, exit_code=Exit.USAGE)
+    return MeshwardError(codes.WALK_UNCLEAR, message, remedy)
 
 
 def _reads(given: Asked) -> bool:

@@ -30,6 +30,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.names import is_name
 
@@ -90,8 +91,7 @@ def load_profile(name: str) -> Profile:
     file = files(__package__).joinpath(f"{name}.json")
     if not is_name(name) or not file.is_file():
         raise MeshwardError(
-            "MW2001",
+            codes.PROFILE_UNKNOWN,
             f"there is no issuer profile `{name}`",
-            "Use `profile: oidc` with `issuer`, `audience` and `groups`.",
         )
     return Profile.model_validate_json(file.read_bytes())

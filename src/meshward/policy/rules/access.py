@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from meshward.kit import codes
 from meshward.kit.text import quoted
 from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import Deny, Grant, Limits, ModelSelector, Never, Policy, Selection, When
@@ -19,7 +20,7 @@ def check_access(policy: Policy, findings: Findings) -> None:
     for index, deny in enumerate(policy.denies):
         if all(getattr(deny, key) is None for key in _SELECTS):
             remedy = "Add `subjects`, `roles`, `models`, `actions` or `when`."
-            findings.error("MW0027", ("denies", index), "would deny everything to everybody", remedy)
+            findings.error(codes.EMPTY_PART, ("denies", index), "would deny everything to everybody", remedy)
     for path, selection in _selections(policy):
         _check_selector(selection, path, findings)
     for index, law in enumerate(policy.never):
@@ -35,7 +36,10 @@ def _check_ids(section: str, entries: Sequence[Grant | Deny | Never], findings: 
         if first != index:
             message = f"{quoted(entry.id)} is given twice, first at {findings.place((section, first, 'id'))}"
             findings.error(
-                "MW0021", (section, index, "id"), message, "Records name it by its id: choose another."
+                codes.AMBIGUOUS_NAME,
+                (section, index, "id"),
+                message,
+                "Records name it by its id: choose another.",
             )
 
 
@@ -54,7 +58,7 @@ def _check_selector(selection: Selection | None, path: Path, findings: Findings)
     if not isinstance(selection, ModelSelector):
         return
     if not selection.labels and not selection.same:
-        findings.error("MW0027", path, "selects nothing", "Add `labels:` or `same:`, or write `all`.")
+        findings.error(codes.EMPTY_PART, path, "selects nothing", "Add `labels:` or `same:`, or write `all`.")
 
 
 def _check_law(policy: Policy, law: Never, path: Path, findings: Findings) -> None:
@@ -64,7 +68,7 @@ def _check_law(policy: Policy, law: Never, path: Path, findings: Findings) -> No
     wanted = law.models.labels.items()
     if not any(wanted <= model.labels.items() for model in policy.models.values()):
         remedy = "Label a model so, or correct the label."
-        findings.lint("MW0050", (*path, "models"), "selects labels that no model has", remedy)
+        findings.lint(codes.LAW_ABOUT_NOTHING, (*path, "models"), "selects labels that no model has", remedy)
 
 
 def _parts(policy: Policy) -> Iterator[tuple[Path, When | Limits | None]]:
@@ -80,8 +84,8 @@ def _parts(policy: Policy) -> Iterator[tuple[Path, When | Limits | None]]:
 def _check_part(part: When | Limits | None, path: Path, findings: Findings) -> None:
     """An empty condition or limit would read like one that is there."""
     if isinstance(part, When) and all(getattr(part, key) is None for key in When.model_fields):
-        findings.error("MW0027", path, "has no condition", "Add one, or take `when` out.")
+        findings.error(codes.EMPTY_PART, path, "has no condition", "Add one, or take `when` out.")
     elif (
         isinstance(part, Limits) and part.requests is None and part.tokens is None and part.concurrent is None
     ):
-        findings.error("MW0027", path, "limits nothing", "Add `requests`, `tokens` or `concurrent`.")
+        findings.error(codes.EMPTY_PART, path, "limits nothing", "Add `requests`, `tokens` or `concurrent`.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meshward.kit import codes
 from meshward.kit.errors import Problem
 from meshward.kit.text import quoted
 from meshward.policy.positions import Path, Positions, spelled
@@ -17,11 +18,11 @@ class Findings:
         self.problems: list[Problem] = []
         self._positions = positions
 
-    def error(self, code: str, path: Path, message: str, remedy: str) -> None:
+    def error(self, code: codes.Code, path: Path, message: str, remedy: str) -> None:
         """`message` continues the sentence that the path begins."""
         self._add(code, path, message, remedy, "error")
 
-    def lint(self, code: str, path: Path, message: str, remedy: str) -> None:
+    def lint(self, code: codes.Code, path: Path, message: str, remedy: str) -> None:
         self._add(code, path, message, remedy, "lint")
 
     @property
@@ -31,7 +32,7 @@ class Findings:
     def place(self, path: Path) -> str:
         return str(self._positions.at(path))
 
-    def _add(self, code: str, path: Path, message: str, remedy: str, severity: str) -> None:
+    def _add(self, code: codes.Code, path: Path, message: str, remedy: str, severity: str) -> None:
         if self.are_enough:
             return
         sentence = f"{quoted(spelled(path))} {message}" if path else message

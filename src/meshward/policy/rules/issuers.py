@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from meshward.kit import codes
 from meshward.kit.text import quoted
 from meshward.policy.grammar import Unreadable, parse_pointer
 from meshward.policy.rules.findings import Findings
@@ -51,7 +52,7 @@ def check_issuers(policy: Policy, findings: Findings) -> None:
         path = ("issuers", name)
         if name == _TAKEN:
             findings.error(
-                "MW0028", path, "has a name that means workloads in records", "Give it another name."
+                codes.NAME_TAKEN, path, "has a name that means workloads in records", "Give it another name."
             )
         _check_fields(issuer, path, findings)
         _check_urls(issuer, path, findings)
@@ -59,22 +60,26 @@ def check_issuers(policy: Policy, findings: Findings) -> None:
         url = issuer_url(issuer)
         if url is not None and seen.setdefault(url, name) != name:
             message = f"has the same `iss` as {quoted(seen[url])}, {quoted(url)}"
-            findings.error("MW0021", path, message, "Keep one of them; a list of audiences may stand there.")
+            findings.error(
+                codes.AMBIGUOUS_NAME, path, message, "Keep one of them; a list of audiences may stand there."
+            )
 
 
 def _check_fields(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
     for key in _NEEDED.get(issuer.profile, _USUAL):
         if not getattr(issuer, key):
             message = f"lacks {quoted(key)}, which the profile {quoted(issuer.profile)} needs"
-            findings.error("MW0025", path, message, f"Add {quoted(key + ':')}.")
+            findings.error(codes.ISSUER_KEY_MISFIT, path, message, f"Add {quoted(key + ':')}.")
     for key in ("issuer",) if issuer.profile == "cognito" else _COGNITO:
         if getattr(issuer, key) is not None:
             message = f"means nothing to the profile {quoted(issuer.profile)}"
-            findings.error("MW0025", (*path, key), message, "Take it out.")
+            findings.error(codes.ISSUER_KEY_MISFIT, (*path, key), message, "Take it out.")
     pool, region = issuer.user_pool, issuer.region
     if issuer.profile == "cognito" and pool and region and not pool.startswith(f"{region}_"):
         message = f"is not a pool of the region {quoted(region)}"
-        findings.error("MW0025", (*path, "user_pool"), message, "A pool's id begins with its region.")
+        findings.error(
+            codes.ISSUER_KEY_MISFIT, (*path, "user_pool"), message, "A pool's id begins with its region."
+        )
 
 
 def _check_urls(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
@@ -82,22 +87,26 @@ def _check_urls(issuer: Issuer, path: tuple[str, ...], findings: Findings) -> No
         _check_url(issuer.issuer, issuer, (*path, "issuer"), findings)
         form, message, remedy = _FORMS.get(issuer.profile, (".*", "", ""))
         if not re.fullmatch(form, str(issuer.issuer)):
-            findings.error("MW0015", (*path, "issuer"), message, remedy)
+            findings.error(codes.MALFORMED_VALUE, (*path, "issuer"), message, remedy)
     if issuer.jwks.url is not None:
         _check_url(issuer.jwks.url, issuer, (*path, "jwks", "url"), findings)
     if issuer.jwks.url is not None and issuer.jwks.file is not None:
-        findings.error("MW0025", (*path, "jwks"), "has both `url` and `file`", "Keep one of them.")
+        findings.error(
+            codes.ISSUER_KEY_MISFIT, (*path, "jwks"), "has both `url` and `file`", "Keep one of them."
+        )
 
 
 def _check_url(url: Url, issuer: Issuer, path: tuple[str, ...], findings: Findings) -> None:
     if is_forbidden_host(url.host):
-        findings.error("MW0015", path, "is a link-local or metadata address", "Name the issuer's own host.")
+        findings.error(
+            codes.MALFORMED_VALUE, path, "is a link-local or metadata address", "Name the issuer's own host."
+        )
     elif url.scheme == "http" and not (is_loopback(url.host) and "http" in issuer.jwks.allow):
         remedy = "Write `https`; `http` is for this machine alone, with `jwks: {allow: [http]}`."
-        findings.error("MW0015", path, "has no TLS", remedy)
+        findings.error(codes.MALFORMED_VALUE, path, "has no TLS", remedy)
     elif _is_private(url) and "private" not in issuer.jwks.allow:
         remedy = "Add `jwks: {allow: [private]}` if that is meant."
-        findings.error("MW0015", path, "is a private address", remedy)
+        findings.error(codes.MALFORMED_VALUE, path, "is a private address", remedy)
 
 
 def _is_private(url: Url) -> bool:
@@ -109,10 +118,15 @@ def _check_attributes(issuer: Issuer, path: tuple[str, ...], findings: Findings)
         place = (*path, "attributes", name)
         if name in SHARED:
             findings.error(
-                "MW0028", place, "has a name that `per` and `share` use otherwise", "Give it another name."
+                codes.NAME_TAKEN,
+                place,
+                "has a name that `per` and `share` use otherwise",
+                "Give it another name.",
             )
         if source.startswith("/"):
             try:
                 parse_pointer(source)
             except Unreadable as error:
-                findings.error("MW0015", place, f"is wrong: {error.cause}", f"{error.remedy.capitalize()}.")
+                findings.error(
+                    codes.MALFORMED_VALUE, place, f"is wrong: {error.cause}", f"{error.remedy.capitalize()}."
+                )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meshward.kit import codes
 from meshward.kit.names import dns_label
 from meshward.kit.text import quoted
 from meshward.policy.rules.findings import Findings
@@ -27,14 +28,16 @@ def check_models(policy: Policy, findings: Findings) -> None:
 def _check_server(name: str, server: Server, findings: Findings) -> None:
     path = ("servers", name)
     if name in BUILT_IN:
-        findings.error("MW0028", path, "is a built-in server kind", "Give it another name.")
+        findings.error(codes.NAME_TAKEN, path, "is a built-in server kind", "Give it another name.")
     if not any(getattr(server, action) for action in ACTIONS):
-        findings.error("MW0027", path, "has no route", "List the routes of at least one action.")
+        findings.error(codes.EMPTY_PART, path, "has no route", "List the routes of at least one action.")
     seen: dict[Route, str] = {}
     for action, index, route in listed_routes(server):
         if route in seen:
             message = f"{quoted(str(route))} is listed under {quoted(seen[route])} already"
-            findings.error("MW0022", (*path, action, index), message, "Give each route one action.")
+            findings.error(
+                codes.AMBIGUOUS_ROUTE, (*path, action, index), message, "Give each route one action."
+            )
         seen.setdefault(route, action)
     if server.health is not None:
         _check_health(server.health, seen, (*path, "health"), findings)
@@ -42,11 +45,14 @@ def _check_server(name: str, server: Server, findings: Findings) -> None:
 
 def _check_health(route: Route, seen: dict[Route, str], path: tuple[str, ...], findings: Findings) -> None:
     if route.method != "GET":
-        findings.error("MW0022", path, "is not a `GET` route", "Health is asked without a body.")
+        findings.error(codes.AMBIGUOUS_ROUTE, path, "is not a `GET` route", "Health is asked without a body.")
     if route in seen:
         message = f"is listed under {quoted(seen[route])} too"
         findings.error(
-            "MW0022", path, message, "Health is for meshward alone: list another route for clients."
+            codes.AMBIGUOUS_ROUTE,
+            path,
+            message,
+            "Health is for meshward alone: list another route for clients.",
         )
 
 
@@ -66,7 +72,9 @@ def _check_meanings(
                 was = f"for version {quoted(other)} it is {quoted(meaning)}"
                 message = f"makes {quoted(str(route))} {quoted(action)}; {was}"
                 remedy = "Give the route one action in both server kinds, or make two models."
-                findings.error("MW0022", ("models", name, "versions", version, "server"), message, remedy)
+                findings.error(
+                    codes.AMBIGUOUS_ROUTE, ("models", name, "versions", version, "server"), message, remedy
+                )
 
 
 def _check_traffic(name: str, model: Model, findings: Findings) -> None:
@@ -76,11 +84,17 @@ def _check_traffic(name: str, model: Model, findings: Findings) -> None:
     for version in model.traffic:
         if version not in model.versions:
             findings.error(
-                "MW0023", (*path, version), "is not a version of the model", "Name one of its versions."
+                codes.TRAFFIC_TO_NOWHERE,
+                (*path, version),
+                "is not a version of the model",
+                "Name one of its versions.",
             )
     if not any(model.traffic.values()):
         findings.error(
-            "MW0023", path, "sends nothing anywhere", "Give one version a weight, or take `traffic` out."
+            codes.TRAFFIC_TO_NOWHERE,
+            path,
+            "sends nothing anywhere",
+            "Give one version a weight, or take `traffic` out.",
         )
 
 
@@ -91,11 +105,16 @@ def _check_aliases(policy: Policy, findings: Findings) -> None:
             path = ("models", name, "aliases", index)
             if alias in policy.models:
                 findings.error(
-                    "MW0021", path, f"{quoted(alias)} is the name of a model", "Choose another alias."
+                    codes.AMBIGUOUS_NAME,
+                    path,
+                    f"{quoted(alias)} is the name of a model",
+                    "Choose another alias.",
                 )
             elif alias in owners:
                 message = f"{quoted(alias)} is an alias of {quoted(owners[alias])} already"
-                findings.error("MW0021", path, message, "An alias means one model: take one of them out.")
+                findings.error(
+                    codes.AMBIGUOUS_NAME, path, message, "An alias means one model: take one of them out."
+                )
             owners.setdefault(alias, name)
 
 
@@ -109,7 +128,10 @@ def _check_dns_names(policy: Policy, findings: Findings) -> None:
             first = seen.setdefault((dns_label(version), dns_label(name)), owner)
             if first != owner:
                 findings.error(
-                    "MW0030", path, f"has the same DNS name as {quoted(first)}", "Give it another name."
+                    codes.SAME_DNS_NAME,
+                    path,
+                    f"has the same DNS name as {quoted(first)}",
+                    "Give it another name.",
                 )
 
 
@@ -121,7 +143,7 @@ def _check_upstreams(policy: Policy, findings: Findings) -> None:
             for index, url in enumerate(body.replicas):
                 if server_key(url) in seen:
                     message, remedy = f"lists {quoted(str(url))} a second time", "List each server once."
-                    findings.error("MW0031", (*path, "replicas", index), message, remedy)
+                    findings.error(codes.SERVER_TWICE, (*path, "replicas", index), message, remedy)
                 seen.add(server_key(url))
             _check_secrecy(body, path, findings)
 
@@ -131,7 +153,7 @@ def _check_secrecy(version: Version, path: tuple[str, ...], findings: Findings) 
     if version.credential is not None and clear:
         message = f"is sent to {quoted(str(clear[0]))} without TLS"
         remedy = "Put the server on this machine, or let nobody else read that network."
-        findings.lint("MW0051", (*path, "credential"), message, remedy)
+        findings.lint(codes.SECRET_IN_CLEAR, (*path, "credential"), message, remedy)
 
 
 def _check_sealing(policy: Policy, findings: Findings) -> None:
@@ -139,8 +161,10 @@ def _check_sealing(policy: Policy, findings: Findings) -> None:
         return
     remedy = "Name an auditor's public key under `audit: {seal_to: [...]}`."
     if policy.audit.capture == "sealed":
-        findings.error("MW0029", ("audit", "capture"), "is `sealed`, and nobody could open it", remedy)
+        findings.error(
+            codes.SEALED_FOR_NOBODY, ("audit", "capture"), "is `sealed`, and nobody could open it", remedy
+        )
     for name, model in policy.models.items():
         if model.audit.capture == "sealed":
             path = ("models", name, "audit", "capture")
-            findings.error("MW0029", path, "is `sealed`, and nobody could open it", remedy)
+            findings.error(codes.SEALED_FOR_NOBODY, path, "is `sealed`, and nobody could open it", remedy)

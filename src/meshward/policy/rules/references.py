@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from meshward.kit import codes
 from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import Agent, Grant, Member, Model, ModelSelector, Policy, Selection, Test, When
@@ -32,7 +33,7 @@ def check_references(policy: Policy, findings: Findings) -> None:
             return
         if reference.name not in known[reference.kind]:
             findings.error(
-                "MW0020",
+                codes.DANGLING_REFERENCE,
                 reference.path,
                 f"names the {reference.kind} {quoted(reference.name)}, which does not exist",
                 _remedy(reference.name, known[reference.kind]),

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.versions import Build, Finding, judge_envoy, judge_nginx, judge_njs
 
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/nginx/sbin:/opt/nginx/sbin"
@@ -69,7 +70,7 @@ def find_components() -> Components:
 def _allowed(finding: Finding) -> str:
     """The warning that `finding` is; raises MeshwardError if it is more than that."""
     if finding.vulnerable:
-        raise MeshwardError("MW3009", finding.message, finding.remedy, exit_code=Exit.UNSAFE)
+        raise MeshwardError(codes.COMPONENT_VULNERABLE, finding.message, finding.remedy)
     return f"{finding.message} {finding.remedy}"
 
 
@@ -94,7 +95,7 @@ def _find_envoy() -> Path:
 
 
 def _missing(what: str, remedy: str) -> Path:
-    raise MeshwardError("MW3008", f"{what} was not found", remedy)
+    raise MeshwardError(codes.COMPONENT_MISSING, f"{what} was not found", remedy)
 
 
 def _which(name: str) -> Path | None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshward.audit.places import CHANGES, HEARTBEAT
+from meshward.kit import codes
 from meshward.kit.canonical import digest
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.names import LONGEST_SOCKET, dns_label
 
 ROOT_RUN = Path("/var/lib/meshward")
@@ -176,9 +177,8 @@ def socket_path(path: Path) -> Path:
     length = len(os.fsencode(path))
     if length > LONGEST_SOCKET:
         raise MeshwardError(
-            "MW3003",
+            codes.SOCKET_PATH_TOO_LONG,
             f"`{path}` has {length} bytes; a unix socket's path may have {LONGEST_SOCKET}",
-            "Use a state directory with a shorter path (--state).",
         )
     return path
 
@@ -212,8 +212,6 @@ def _remove_tree(path: Path) -> None:
 
 def _refused(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
-        "MW3002",
+        codes.PATH_NOT_TRUSTED,
         f"`{path}` {why}",
-        "Find out who made it, then remove it or use another state directory (--state).",
-        exit_code=Exit.UNSAFE,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile
 
 
@@ -60,8 +61,6 @@ def load_instance(state: Path) -> Instance:
 
 def nothing_runs(state: Path) -> MeshwardError:
     return MeshwardError(
-        "MW3001",
+        codes.NOTHING_RUNS,
         f"nothing runs in `{state}`",
-        "Start it with `meshward up POLICY` (or `make demo`), or name another directory with --state.",
-        exit_code=Exit.USAGE,
     )

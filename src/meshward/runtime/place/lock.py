@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meshward.kit import lock
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes, lock
+from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import cannot_read
 from meshward.runtime.place.directories import State
 
@@ -53,10 +53,8 @@ def holder(state: State) -> int | None:
             return pid
         if time.monotonic() > deadline:
             raise MeshwardError(
-                "MW3004",
+                codes.RUNS_ALREADY,
                 f"`{state.lock_file}` is held by a process that cannot be seen from here",
-                "Stop it as the user (and in the container) that started it.",
-                exit_code=Exit.CONFLICT,
             )
         time.sleep(_POLL)
     return None
@@ -65,10 +63,9 @@ def holder(state: State) -> int | None:
 def _running_already(state: State) -> MeshwardError:
     pid = _written_pid(state.lock_file)
     return MeshwardError(
-        "MW3004",
+        codes.RUNS_ALREADY,
         f"an instance runs on `{state.path}` already" + (f" (pid {pid})" if pid else ""),
         f"Stop it with `meshward down --state {state.path}`, or start this one with another --state.",
-        exit_code=Exit.CONFLICT,
     )
 
 

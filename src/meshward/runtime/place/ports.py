@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 
 _LISTENING = "0A"  # st column of /proc/net/tcp (Linux, Documentation/networking/proc_net_tcp.rst)
 
@@ -26,9 +27,7 @@ def require_free(addresses: Iterable[tuple[str, int]]) -> None:
     wanted = list(addresses)
     for host, port in wanted:
         if wanted.count((host, port)) > 1:
-            raise MeshwardError(
-                "MW3040", f"port {port} on {host} is wanted twice", "Give each part a port of its own."
-            )
+            raise MeshwardError(codes.PORT_TWICE, f"port {port} on {host} is wanted twice")
         try:
             _try_bind(host, port)
         except OSError as error:
@@ -52,13 +51,13 @@ def _unusable(host: str, port: int, error: OSError) -> MeshwardError:
     if error.errno == errno.EADDRINUSE:
         names = ", ".join(f"`{holder.command}` (pid {holder.pid})" for holder in holders(port))
         return MeshwardError(
-            "MW3005",
+            codes.PORT_IN_USE,
             f"port {port} on {host} is in use by {names or 'a process of another user'}",
-            "Stop that process, or choose another port.",
-            exit_code=Exit.CONFLICT,
         )
     remedy = "Choose an address of this machine and a port from 1024 up."
-    return MeshwardError("MW3006", f"port {port} on {host} cannot be used: {error.strerror}", remedy)
+    return MeshwardError(
+        codes.PORT_UNUSABLE, f"port {port} on {host} cannot be used: {error.strerror}", remedy
+    )
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

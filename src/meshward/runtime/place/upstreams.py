@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx2
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan, Version
 from meshward.policy.servers import GENERATED
 from meshward.policy.urls import ServerUrl, UnixSocket, crosses_in_clear
@@ -54,10 +55,9 @@ def require_strangers(plan: Plan, key: str, servers: Path, *ours: Path) -> None:
             continue
         if any(path.is_relative_to(each.resolve()) for each in ours):
             raise MeshwardError(
-                "MW3013",
+                codes.SOCKET_NOT_FOR_GUARD,
                 f"the guard of {key} may not open `{path}`: it is meshward's own, and no model server's",
                 "Let the server make its socket elsewhere.",
-                exit_code=Exit.UNSAFE,
             )
 
 
@@ -73,11 +73,10 @@ def _admitted(url: ServerUrl, key: str, guard: Identity) -> Identity:
     if can_execute_as(guard, ("/usr/bin/test", "-w", str(path))):
         return guard
     raise MeshwardError(
-        "MW3013",
+        codes.SOCKET_NOT_FOR_GUARD,
         f"the guard of {key} (uid {guard.uid}, gid {guard.gid}) may not open `{path}`",
         "Let its group write to the socket and pass every directory above it, with a group that is not root's, e.g. "
         f"`chgrp {guard.gid} {path} && chmod 660 {path}`; then try again.",
-        exit_code=Exit.UNSAFE,
     )
 
 

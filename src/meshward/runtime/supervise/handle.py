@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.runtime.supervise.process import ProcessSpec, Ready
 from meshward.runtime.supervise.supervisor import Supervisor
 
@@ -75,8 +76,6 @@ class SupervisorHandle:
 def refused(hop: str, why: str) -> MeshwardError:
     """A hop did not take what it was given."""
     return MeshwardError(
-        "MW3021",
+        codes.HOP_REFUSED,
         f"{hop} refused: {why}",
-        "The revision that was running runs on. Correct what is named, and apply again.",
-        exit_code=Exit.HOP_REFUSED,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.supervise.process import Process, ProcessSpec, Ready, spawn, tail
 from meshward.runtime.supervise.report import PartReport, Phase
@@ -166,7 +167,7 @@ class Part:
     def _failure(self, why: str, seconds: float) -> MeshwardError:
         last = "".join(f"\n    {line}" for line in tail(self.spec.log)) or " (empty)"
         return MeshwardError(
-            "MW3007",
+            codes.PART_FAILED,
             f"`{self.spec.name}` {why} (after {seconds:.1f} s). The end of its log:{last}",
             f"Correct what the log names and start again. The whole log: {self.spec.log}",
         )

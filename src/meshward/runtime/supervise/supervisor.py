@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import State
 from meshward.runtime.supervise.leftovers import end_leftovers
@@ -82,7 +83,7 @@ class Supervisor:
         Raises MeshwardError if it does not start, ValueError for a name in use; then there is no such part.
         """
         if self.stopping:
-            raise MeshwardError("MW3023", "the instance is being stopped", "Start it again.")
+            raise MeshwardError(codes.STOPPING, "the instance is being stopped")
         if spec.name in self._parts:
             raise ValueError(f"there is a part {spec.name} already")
         part = self._parts[spec.name] = self._part(spec)

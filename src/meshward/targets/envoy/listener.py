@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.targets.envoy.answers import access_log, local_replies
 from meshward.targets.envoy.projection import GuardView
@@ -39,9 +40,8 @@ class GuardSettings:
     def __post_init__(self) -> None:
         if not self.directory.startswith("/") or len(self.admin_socket.encode()) > SOCKET_BYTES:
             raise MeshwardError(
-                "MW3301",
+                codes.NO_SOCKET_FITS,
                 f"no socket fits in `{self.directory}`: relative, or over {SOCKET_BYTES} bytes with its name",
-                "give `--state` a shorter path",
             )
 
     @property

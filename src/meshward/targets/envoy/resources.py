@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from meshward.kit import codes
 from meshward.kit.canonical import canonical_json, digest
-from meshward.kit.errors import Exit, MeshwardError
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.targets.envoy.projection import GuardView
 from meshward.targets.envoy.replicas import balanced, checked
@@ -91,19 +92,15 @@ def _ip(host: str, url: str) -> str:
 
 def _unreachable(url: str) -> MeshwardError:
     return MeshwardError(
-        "MW1301",
+        codes.SERVER_NOT_PLAIN_HTTP,
         f"the guard cannot reach `{url}`: it speaks plain HTTP to a unix socket or to an IP address and port",
-        "give the version's `url` as `unix:/path` or `http://127.0.0.1:<port>`",
-        exit_code=Exit.USAGE,
     )
 
 
 def token_keys(view: GuardView, keys: Sequence[Mapping[str, Any]], cache: int) -> Json:
     """The jwt_authn filter for tokens signed by one of `keys` (EC P-256 JWKs); it keeps `cache` tokens."""
     if not keys:
-        raise MeshwardError(
-            "MW2302", "there is no Transaction Token key", "run `meshward rotate signing-key`"
-        )
+        raise MeshwardError(codes.NO_TXN_KEY, "there is no Transaction Token key")
     provider = {
         "issuer": view.issuer,
         "audiences": [view.trust_domain],
@@ -130,9 +127,8 @@ def _public(key: Mapping[str, Any]) -> Json:
     whole = all(key.get(name) for name in ("kid", "x", "y"))
     if not whole or (key.get("kty"), key.get("crv"), key.get("alg")) != ("EC", "P-256", "ES256"):
         raise MeshwardError(
-            "MW2301",
+            codes.TXN_KEY_NOT_WHOLE,
             "a Transaction Token key is not a whole ES256 key with a `kid`",
-            "run `meshward rotate signing-key`",
         )
     return {name: key[name] for name in _PUBLIC_MEMBERS if name in key}
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 _BARE = re.compile(r"[A-Za-z0-9/@=^][A-Za-z0-9/@=^~._:,+-]*", re.ASCII)
@@ -36,9 +37,7 @@ def quote(text: str) -> str:
 
 
 def _refusal(text: str, why: str) -> MeshwardError:
-    return MeshwardError(
-        "MW1201", f"`{text!r}` {why}", "Use letters, digits, and . _ - / for paths and names."
-    )
+    return MeshwardError(codes.NOT_FOR_NGINX, f"`{text!r}` {why}")
 
 
 @dataclass(frozen=True, slots=True)

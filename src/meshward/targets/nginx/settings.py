@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.names import LONGEST_SOCKET
 
@@ -84,6 +85,4 @@ class EdgeSettings:
 
 def _demand(fine: object, problem: str) -> None:
     if not fine:
-        raise MeshwardError(
-            "MW1202", problem, "Change the edge's listener, or the directory that meshward runs in."
-        )
+        raise MeshwardError(codes.NO_EDGE_OF_NGINX, problem)

@@ -1,0 +1,19 @@
+"""MW09xx: how a command was called."""
+
+from __future__ import annotations
+
+from meshward.kit.codes.code import Code
+from meshward.kit.exits import Exit
+
+EXPLAIN_USAGE = Code(
+    "MW0900",
+    "Wrong usage of `explain`.",
+    'Example: --as \'{"issuer":"okta","groups":["data-science"]}\' --model minilm --action infer',
+    Exit.USAGE,
+)
+UP_USAGE = Code("MW0901", "Wrong usage of `up`.", "See `meshward up --help`.", Exit.USAGE)
+REVOKE_USAGE = Code("MW0902", "Wrong usage of `revoke`.", "See `meshward revoke --help`.", Exit.USAGE)
+SVID_USAGE = Code("MW0905", "Wrong usage of `svid`.", "See `meshward svid --help`.", Exit.USAGE)
+ROTATE_USAGE = Code("MW0906", "Wrong usage of `rotate`.", "See `meshward rotate --help`.", Exit.USAGE)
+TRAFFIC_USAGE = Code("MW0908", "Wrong usage of `traffic`.", "See `meshward traffic --help`.", Exit.USAGE)
+COMMAND_USAGE = Code("MW0909", "Arguments that no command takes.", "See `meshward --help`.", Exit.USAGE)
