@@ -15,6 +15,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.features import ON_PATHS, Can, Cannot, Feature, NotYet
 from meshward.plan.ir import CachePolicy, Edge, Grant, Limits, Model, Plan, Selector, Version
+from meshward.policy.urls import UnixSocket
 from meshward.policy.values import Rate, Route
 from meshward.targets.envoy.capabilities import CAPABILITIES
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, render
@@ -28,7 +29,7 @@ def version(name: str, **changes: Any) -> Version:
     plain = Version(
         name=name,
         server="own",
-        url=f"unix:/run/{name}.sock",
+        url=UnixSocket(f"/run/{name}.sock"),
         weight=1,
         routes=MappingProxyType({Route("POST", "/ask"): "infer", Route("GET", "/info"): "describe"}),
         health=Route("GET", "/health"),
@@ -93,12 +94,12 @@ def test_only_what_concerns_this_model_and_is_enforced_is_in_it() -> None:
 def test_health_is_asked_only_where_there_is_something_to_choose() -> None:
     two, no_route = (
         guard_view(plan(), GuardPart("m", "v1")),
-        version("v1", health=None, replicas=("unix:/r.sock",)),
+        version("v1", health=None, replicas=(UnixSocket("/r.sock"),)),
     )
     assert two.health == "/health" and two.upstreams == ("unix:/run/v1.sock",)
     for versions, health, servers in (
         ((version("v1"),), None, 1),
-        ((version("v1", replicas=("unix:/r.sock",)),), "/health", 2),
+        ((version("v1", replicas=(UnixSocket("/r.sock"),)),), "/health", 2),
         ((no_route, version("v2")), None, 2),
     ):
         models = {"m": dataclasses.replace(plan().models["m"], versions=versions)}
