@@ -72,6 +72,7 @@ class Words:
         '{"format": 2, "numbers": {"a": true}, "words": []}',
         '{"format": 2, "numbers": {"a": 1.5}, "words": []}',
         '{"format": 2, "numbers": {"a": 1}, "words": "none"}',
+        '{"format": 2, "numbers": {"a": 1}, "numbers": {"a": 1}, "words": []}',
         '{"format": 1, "numbers": 3}',
         '{"format": 1}',
         '{"a": "x"}',
