@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what it runs in the background so, and those whom tests interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in filter(None, config.getoption("--require").split(",")):
         found = _BINARIES[name]()
         if not found or not Path(found).exists():
