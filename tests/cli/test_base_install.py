@@ -27,7 +27,9 @@ for module in pkgutil.walk_packages(meshward.__path__, "meshward."):
 
 def test_everything_but_the_demo_is_imported_without_what_the_demo_needs() -> None:
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    absent = {requirement.partition(">")[0].lower() for requirement in wanted["optional-dependencies"]["demo"]}
+    absent = {
+        requirement.partition(">")[0].lower() for requirement in wanted["optional-dependencies"]["demo"]
+    }
     assert "starlette" in absent
     program = IMPORT_ALL.format(absent=sorted(absent))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -61,9 +61,12 @@ def _missing(text: str, beside: Path) -> Iterator[str]:
         elif word.startswith("…::"):
             if last is None or not set(_names(word[3:])) <= _defined(last):
                 yield word
-        elif _DOTTED.fullmatch(word) and not word.endswith(_OF_FILES):
-            if word.split(".")[0] in PACKAGES and not _resolves(word):
-                yield word
+        elif _is_dotted(word) and not _resolves(word):
+            yield word
+
+
+def _is_dotted(word: str) -> bool:
+    return bool(_DOTTED.fullmatch(word)) and word.split(".")[0] in PACKAGES and not word.endswith(_OF_FILES)
 
 
 def _names(text: str) -> list[str]:
