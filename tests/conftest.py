@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.oidc_provider import running as oidc_provider_running
 from tests.oidc_provider.running import OidcProvider
+
+# No test depends on how fast the machine is (docs/testing.md): what an example costs is counted where it matters.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 _BINARIES = {
     "nginx": lambda: shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"),

@@ -147,7 +147,7 @@ RULES = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(grants=RULES, denies=RULES)
 def test_other_policies(
     stack: Stack, certificates: dict[str, Path], grants: list[dict[str, Any]], denies: list[dict[str, Any]]

@@ -25,8 +25,8 @@ from meshward.decide.types import Decision, Denial, Identity, Permit, Request
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 
-many = settings(max_examples=120, deadline=None)
-fewer = settings(max_examples=40, deadline=None)
+many = settings(max_examples=120)
+fewer = settings(max_examples=40)
 
 
 def ask(policy: dict[str, Any], asked: Asked) -> Decision:

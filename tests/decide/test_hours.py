@@ -27,7 +27,7 @@ def at(zone: str, *clock: int) -> int:
     return int(datetime(*clock, tzinfo=ZoneInfo(zone)).timestamp())  # type: ignore[arg-type]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(windows, st.integers(1735689600, 1735689600 + 2 * YEAR), st.floats(0, 1, exclude_max=True))
 def test_nothing_changes_before_the_next_change(hours, now, part):
     change = next_change(hours, now)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey
 
@@ -298,7 +298,6 @@ def test_step_8_signature() -> None:
     assert {reason(token) for token in forged} == {Reason.SIGNATURE}
 
 
-@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=511))
 def test_step_8_no_bit_of_the_signature_may_change(bit: int) -> None:
     header, payload, signature = GOOD.split(".")
@@ -576,13 +575,11 @@ def test_no_header_makes_us_call_anybody() -> None:
             listener.accept()
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_is_a_token_and_none_is_a_fault(text: str) -> None:
     reason(text)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=80), st.binary(max_size=80))
 def test_no_header_and_payload_cause_a_fault(header: bytes, payload: bytes) -> None:
     reason(SIGNER.sign(header, payload))
