@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.stack import policies
+from tests.stack.asking import ask
 from tests.stack.issuer import TestIssuer
 from tests.stack.running import SERVERS_GID
 
@@ -21,7 +22,6 @@ from bench import requests
 from bench.load import once
 from bench.mixed import Job
 from bench.processes import BenchError, free_port, running
-from meshward.control.unix import ask
 from meshward.policy.parse import Source, parse, to_json
 
 CALLERS = 5

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from tests.stack import policies
+from tests.stack.asking import ask
 from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of

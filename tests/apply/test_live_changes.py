@@ -274,7 +274,7 @@ def test_only_the_owner_reaches_the_control_socket(stack: Stack) -> None:
 
 
 def test_nonsense_on_the_socket_is_refused_and_harmless(stack: Stack, text: dict[str, Any]) -> None:
-    from meshward.control.unix import ask
+    from tests.stack.asking import ask
 
     for request in ({}, {"do": "dance"}, {"do": "apply"}, {"do": "apply", "policy": "{", "more": 1},
                     {"do": "rollback", "revision": 99999}, {"do": "rollback", "revision": "1"}):  # fmt: skip

@@ -24,12 +24,12 @@ import pytest
 from huggingface_hub.errors import TextGenerationError
 
 from meshward.callers.revocations import EDGE_FILE, Revoked, edge_text
-from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.runtime.place.instance_file import Guarded
 from tests.stack import policies
+from tests.stack.asking import ask
 from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock
 from tests.stack.recorder import Stream, openai_event, tgi_event

@@ -25,7 +25,6 @@ from cryptography import x509
 from meshward.apply.hop_files import Owner
 from meshward.apply.keys.inventory import load_failures, save_failure
 from meshward.cli.main import main
-from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
@@ -40,6 +39,7 @@ from meshward.targets.envoy.resources import discovery_response, svid
 from meshward.tokens.key_store import load as load_keys
 from tests.hostile.conftest import write_hostile
 from tests.stack import hasty
+from tests.stack.asking import ask
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
 from tests.stack.recorder import Received, plain_answer

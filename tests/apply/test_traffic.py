@@ -18,13 +18,14 @@ import pytest
 from meshward.apply.traffic.weights import MOST, checked, with_traffic
 from meshward.cli.main import main
 from meshward.control.ask import VERBS
-from meshward.control.unix import ask, user_name
+from meshward.control.unix import user_name
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.change import compare
 from meshward.plan.resolve import resolve
 from tests.apply.versions import PATH, meshward, shown, spread, write_two
 from tests.hostile.conftest import hostile_policy
+from tests.stack.asking import ask
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
 from tests.stack.recorder import Received, plain_answer

@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from meshward.control.unix import ask
 from tests.hostile.conftest import hostile_policy
 from tests.stack import policies
+from tests.stack.asking import ask
 from tests.stack.running import Stack
 
 PATH = "/m/m1/v1/public"

@@ -10,9 +10,12 @@ import pytest
 from rich.text import Text
 
 from meshward.apply.revisions import Revision, Revisions
+from meshward.audit.changes import Change
 from meshward.cli.history import _change
 from meshward.cli.output import fail, print_json, stderr, stdout
 from meshward.cli.revoke import _lines
+from meshward.control.verbs.history import ToldChange
+from meshward.control.verbs.revoke import ToldRevoked
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.policy.schema import Policy
@@ -58,7 +61,7 @@ def test_a_reason_makes_no_revision_of_its_own(tmp_path: Path) -> None:
 
 
 def test_nor_does_a_fact_make_a_change_or_a_subject_a_revocation() -> None:
-    change = {"at": 1.5, "author": FORGED, "did": "apply", "outcome": "done", "facts": {"reason": FORGED}}
-    assert len(_change(change).splitlines()) == 1
-    subjects = {"test:a\nsubject test:b: revoked": None}
-    assert len("\n".join(_lines({"subjects": subjects, "tokens": {}, "agents": {}})).splitlines()) == 1
+    change = Change("1", 1.5, FORGED, "apply", "done", {"reason": FORGED})
+    assert len(_change(ToldChange.of(change)).splitlines()) == 1
+    revoked = ToldRevoked(subjects={"test:a\nsubject test:b: revoked": None}, tokens={}, agents={})
+    assert len("\n".join(_lines(revoked)).splitlines()) == 1

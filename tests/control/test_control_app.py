@@ -11,13 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from meshward.apply.changes import Changes
 from meshward.apply.live_revision import LiveRevision
 from meshward.callers.revocations import Revoked, save_text
 from meshward.control import ask as asking
 from meshward.control.https import MOST, MOST_OF_ONE, ControlApi
-from meshward.control.verbs.request import Controlled, Fields, Verb
+from meshward.control.verbs.request import Controlled, Fields, Reply, Verb
 from meshward.kit.wellknown import CONTROL
 from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import State
@@ -69,17 +70,21 @@ class World:
         return sent[0]["status"], json.loads(sent[1]["body"])
 
 
+def _verb(name: str, do: Any) -> Verb[Fields, Reply]:
+    return Verb(name, Fields, TypeAdapter(Reply), do, right="apply")
+
+
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A verb that is done when it is let."""
     let, under_way = threading.Event(), threading.Semaphore(0)
 
-    def do(*_: Any) -> dict[str, Any]:
+    def do(*_: Any) -> Reply:
         under_way.release()
         let.wait(20)
-        return {}
+        return Reply()
 
-    monkeypatch.setitem(asking.VERBS, "slow", Verb(Fields, do, right="apply"))  # type: ignore[arg-type]
+    monkeypatch.setitem(asking.VERBS, "slow", _verb("slow", do))  # type: ignore[arg-type]
     return SimpleNamespace(let=let, under_way=under_way)
 
 
@@ -119,13 +124,13 @@ def test_the_right_is_asked_for_again_when_the_turn_comes(
     async def play() -> None:
         world, done = World(tmp_path), list[int]()
 
-        def do(*_: Any) -> dict[str, Any]:
+        def do(*_: Any) -> Reply:
             meanwhile()
             world.mesh.changes.require_still()  # as `Mesh.turn` does
             done.append(1)
-            return {}
+            return Reply()
 
-        monkeypatch.setitem(asking.VERBS, "late", Verb(Fields, do, right="apply"))  # type: ignore[arg-type]
+        monkeypatch.setitem(asking.VERBS, "late", _verb("late", do))  # type: ignore[arg-type]
         olga = world.issuer.token("olga", ["operators"])
         without = {**world.text, "operators": {}}
         elsewhere = {**world.text["issuers"]["test"], "audience": ["models", "more"]}

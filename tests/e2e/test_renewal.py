@@ -56,7 +56,7 @@ def age(directory: Path, since: float) -> None:
 
 
 def test_of_the_edges_certificates_two_generations_stay(stack: Stack) -> None:
-    from meshward.control.unix import ask
+    from tests.stack.asking import ask
 
     for _ in range(4):
         ask(stack.state, {"do": "rotate", "what": "edge-certificate"}, lambda _: None)

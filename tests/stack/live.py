@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from meshward.control.unix import ask
 from meshward.kit.durable import write_atomic
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse, to_json
 from meshward.policy.schema import Policy
+from tests.stack.asking import ask
 from tests.stack.running import Stack
 
 

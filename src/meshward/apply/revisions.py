@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meshward.apply.counters import NO_TWICE
@@ -42,9 +42,6 @@ class Revision:
     time: float
     reason: str
     why: str = ""  # of a refusal
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 RECORD = StateFile(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from meshward.audit.join import seconds
 from meshward.audit.lines import BEGUN, ChangeLine
@@ -24,9 +23,6 @@ class Change:
     did: str
     outcome: str  # done | refused | failed | unfinished
     facts: Mapping[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def changes_of(lines: Iterable[ChangeLine]) -> list[Change]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.text import Text
@@ -16,6 +16,8 @@ from meshward.check.admission import admit
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, print_problems, stdout
+from meshward.control.verbs.apply import APPLY, Applied
+from meshward.control.verbs.history import REVISIONS
 from meshward.kit.exits import Exit
 from meshward.policy.parse import to_json
 
@@ -52,8 +54,8 @@ def command(
         base = base_of(state, edge)
         document = read_policy(policy)
         print_problems(admit(document, int(time.time()), LOCAL))
-        request = {"do": "apply", "policy": to_json(document.policy), "plan": plan}
-        done = ask_instance(state, {**request, "base": base, "reason": reason, "allow": list(allow)}, edge)
+        given = {"policy": to_json(document.policy), "plan": plan, "base": base, "reason": reason}
+        done = ask_instance(state, APPLY, {**given, "allow": list(allow)}, edge)
         return tell(done, as_json=json)
 
     guarded(run, as_json=json)
@@ -62,22 +64,21 @@ def command(
 def base_of(state: Path, edge: str | None) -> int | None:
     """The revision that this change is planned on."""
     if edge is not None:
-        current_there: int = ask_instance(state, {"do": "history"}, edge)["current"]
-        return current_there
+        return ask_instance(state, REVISIONS, {}, edge).current
     current = Revisions(state).current()
     return current.number if current else None
 
 
-def tell(done: dict[str, Any], *, as_json: bool) -> Exit:
+def tell(done: Applied, *, as_json: bool) -> Exit:
     """Print what an apply came to."""
     if as_json:
-        print_json({"ok": True, **done})
+        print_json({"ok": True, **done.as_json()})
         return Exit.OK
     console = stdout()
-    if not done["changed"]:
-        console.print(f"Nothing to change: this is revision {done['revision']} already.")
+    if not done.changed:
+        console.print(f"Nothing to change: this is revision {done.revision} already.")
         return Exit.OK
-    console.print("\n".join(done["lines"]), markup=False)
-    text = f"revision {done['revision']} is live at every hop ({done['seconds'] * 1000:.0f} ms)"
+    console.print("\n".join(done.lines), markup=False)
+    text = f"revision {done.revision} is live at every hop ({done.seconds * 1000:.0f} ms)"
     console.print(Text(text, style="bold green"))
     return Exit.OK

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -14,7 +13,16 @@ from meshward.audit.store import Records
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stderr, stdout
-from meshward.control.verbs.history import changes_told
+from meshward.control.verbs.history import (
+    CHANGES,
+    REVISIONS,
+    ToldChange,
+    ToldChanges,
+    ToldRevision,
+    ToldRevisions,
+    told_changes,
+    told_revisions,
+)
 from meshward.kit.exits import Exit
 from meshward.kit.text import one_line
 
@@ -36,48 +44,53 @@ def command(
     """
 
     def run() -> Exit:
-        told = _told(state, edge, changes)
+        told = _changes(state, edge) if changes else _revisions(state, edge)
         if json:
-            print_json({"ok": True, **told})
+            print_json({"ok": True, **told.as_json()})
             return Exit.OK
-        lines = [_change(each) for each in told["changes"]] if changes else _revisions(told)
-        stdout().print("\n".join(lines) or "Nothing was changed here yet.", markup=False)
-        if told.get("more"):
+        stdout().print("\n".join(_lines(told)) or "Nothing was changed here yet.", markup=False)
+        if told.more:
             stderr().print("Older ones are told on the machine: `meshward history` without --edge.")
         return Exit.OK
 
     guarded(run, as_json=json)
 
 
-def _told(state: Path, edge: str | None, changes: bool) -> dict[str, Any]:
+def _changes(state: Path, edge: str | None) -> ToldChanges:
+    """As the instance says it, or as its records do, which need no running instance."""
+    if edge is not None:
+        return ask_instance(state, CHANGES, {"changes": True}, edge)
+    return ToldChanges(changes=told_changes(Records(state)))
+
+
+def _revisions(state: Path, edge: str | None) -> ToldRevisions:
     """As the instance says it, or as its files do, which need no running instance."""
     if edge is not None:
-        return ask_instance(state, {"do": "history", "changes": changes}, edge)
-    if changes:
-        return {"changes": changes_told(Records(state))}
+        return ask_instance(state, REVISIONS, {}, edge)
     revisions = Revisions(state)
     current = revisions.current()
-    found = [each.as_json() for each in revisions.all()[::-1]]
-    return {"current": current.number if current else 0, "revisions": found}
+    return ToldRevisions(current=current.number if current else 0, revisions=told_revisions(revisions))
 
 
-def _revisions(told: Mapping[str, Any]) -> list[str]:
-    return [_revision(each, told["current"]) for each in told["revisions"]]
+def _lines(told: ToldRevisions | ToldChanges) -> list[str]:
+    if isinstance(told, ToldChanges):
+        return [_change(each) for each in told.changes]
+    return [_revision(each, told.current) for each in told.revisions]
 
 
-def _revision(revision: Mapping[str, Any], current: int) -> str:
-    mark = "*" if revision["number"] == current else " "
-    line = f"{mark} {revision['number']:>4}  {_when(revision['time'])}  {revision['author']}"
-    line += f"  {revision['digest'][:12]}"
-    line += f"  {revision['reason']}" if revision["reason"] else ""
-    if revision["status"] != ACCEPTED:
-        line += f"  [{revision['status']}: {revision['why'] or 'now'}]"
+def _revision(revision: ToldRevision, current: int) -> str:
+    mark = "*" if revision.number == current else " "
+    line = f"{mark} {revision.number:>4}  {_when(revision.time)}  {revision.author}"
+    line += f"  {revision.digest[:12]}"
+    line += f"  {revision.reason}" if revision.reason else ""
+    if revision.status != ACCEPTED:
+        line += f"  [{revision.status}: {revision.why or 'now'}]"
     return one_line(line)
 
 
-def _change(change: Mapping[str, Any]) -> str:
-    facts = "  ".join(f"{name}={_short(value)}" for name, value in sorted(change["facts"].items()))
-    line = f"{_when(change['at'])}  {change['author']}  {change['did']}  {change['outcome']}  {facts}"
+def _change(change: ToldChange) -> str:
+    facts = "  ".join(f"{name}={_short(value)}" for name, value in sorted(change.facts.items()))
+    line = f"{_when(change.at)}  {change.author}  {change.did}  {change.outcome}  {facts}"
     return one_line(line).rstrip()
 
 

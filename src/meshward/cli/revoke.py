@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout
+from meshward.control.verbs.revoke import REVOKE, ToldRevoked
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
@@ -40,9 +41,9 @@ def command(
     def run() -> Exit:
         whom = {"subject": subject, "token_id": token_id, "agent": agent}
         _require_sense(whom, until)
-        done = ask_instance(state, {"do": "revoke", **whom, "until": _seconds(until)}, edge)
+        done = ask_instance(state, REVOKE, {**whom, "until": _seconds(until)}, edge)
         if json:
-            print_json({"ok": True, **done})
+            print_json({"ok": True, **done.as_json()})
         else:
             stdout().print("\n".join(_lines(done)), markup=False)
         return Exit.OK
@@ -64,8 +65,8 @@ def _require_sense(whom: dict[str, str | None], until: str | None) -> None:
         raise _usage("a token is given by its `jti`")
 
 
-def _lines(done: dict[str, Any]) -> list[str]:
-    found = [("subject", done["subjects"]), ("token", done["tokens"]), ("agent", done["agents"])]
+def _lines(done: ToldRevoked) -> list[str]:
+    found = [("subject", done.subjects), ("token", done.tokens), ("agent", done.agents)]
     lines = [
         f"{kind} {one_line(name)}: revoked{_end(until)}"
         for kind, table in found

@@ -10,6 +10,7 @@ from meshward.cli.apply import Allow, Reason, base_of, tell
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded
+from meshward.control.verbs.apply import ROLLBACK
 from meshward.kit.exits import Exit
 
 
@@ -29,8 +30,8 @@ def command(
     """
 
     def run() -> Exit:
-        request = {"do": "rollback", "revision": revision, "base": base_of(state, edge), "reason": reason}
-        done = ask_instance(state, {**request, "allow": list(allow)}, edge)
+        given = {"revision": revision, "base": base_of(state, edge), "reason": reason}
+        done = ask_instance(state, ROLLBACK, {**given, "allow": list(allow)}, edge)
         return tell(done, as_json=json)
 
     guarded(run, as_json=json)

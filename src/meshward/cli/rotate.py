@@ -13,6 +13,7 @@ from meshward.apply.keys.inventory import OLD_ROOT, ROOT
 from meshward.cli.asking import ask_instance, running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stdout
+from meshward.control.verbs.rotate import ROTATE, CredentialRotated, Rotated
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
@@ -54,19 +55,13 @@ def command(
         _check(what, name, root=root, finish=finish, force=force)
         if overlap is not None and (finish or not root):
             raise _usage("--overlap goes with --root, without --finish")
-        request: dict[str, Any] = {
-            "do": "rotate",
-            "what": what,
-            "root": root,
-            "finish": finish,
-            "force": force,
-        }
+        request: dict[str, Any] = {"what": what, "root": root, "finish": finish, "force": force}
         request |= {"reason": reason, "overlap": None if overlap is None else _seconds(overlap)}
         if what == "credential":
             request |= {"name": name, "value": None if edge else _value(str(name), state)}
-        done = ask_instance(state, request, edge)
+        done = ask_instance(state, ROTATE, request, edge)
         if json:
-            print_json({"ok": True, **done})
+            print_json({"ok": True, **done.as_json()})
         else:
             stdout().print(Text(_line(done)))
         return Exit.OK
@@ -83,14 +78,14 @@ def _check(what: str, name: str | None, *, root: bool, finish: bool, force: bool
         raise _usage("--finish goes with --root, --force with --finish")
 
 
-def _line(done: dict[str, Any]) -> str:
-    if done["rotated"] == "credential":
-        return f"credential {done['credential']}: every guard that sends it has what its source holds"
-    seconds = f"({done['seconds']:.1f} s)"
-    if done["rotated"] == OLD_ROOT:
+def _line(done: Rotated | CredentialRotated) -> str:
+    if isinstance(done, CredentialRotated):
+        return f"credential {done.credential}: every guard that sends it has what its source holds"
+    seconds = f"({done.seconds:.1f} s)"
+    if done.rotated == OLD_ROOT:
         return f"old root: no hop trusts it any more {seconds}"
-    line = f"{done['rotated']}: every hop runs the new one {seconds}"
-    if done["rotated"] == ROOT:
+    line = f"{done.rotated}: every hop runs the new one {seconds}"
+    if done.rotated == ROOT:
         line += "; the old one is trusted until the overlap ends, or `--finish`: give clients `root.pem` until then"
     return line
 

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.text import Text
 
-from meshward.apply.traffic.weights import MOST
+from meshward.apply.traffic.canary import State as Walking
+from meshward.apply.traffic.weights import MOST, spelled
 from meshward.cli.apply import Reason, tell
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import guarded, print_json, stderr, stdout
+from meshward.control.verbs.traffic import TRAFFIC, Shifted, ToldTraffic, ToldWalk
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
@@ -60,12 +62,12 @@ def command(
         _require_sense(versions, walks=terms is not None, stop=stop, back=back)
         if reason and (stop or terms is not None):
             raise _usage("--reason goes with weights: each step of a walk has its own")
-        request: dict[str, Any] = {"do": "traffic", "model": model}
+        request: dict[str, Any] = {"model": model}
         if stop:
             request |= {"stop": True, "back": back}
         else:
             request |= {**_versions(versions, walks=terms is not None), **(terms or {}), "reason": reason}
-        done = ask_instance(state, request, edge)
+        done = ask_instance(state, TRAFFIC, request, edge)
         if terms is not None:
             return _follow(done, state, edge, as_json=json)
         return _tell(done, as_json=json)
@@ -122,68 +124,65 @@ def _require_sense(versions: tuple[str, ...], *, walks: bool, stop: bool, back: 
         raise _usage("--step walks a version: name it, or give the weights to walk to")
 
 
-def _follow(done: dict[str, Any], state: Path, edge: str | None, *, as_json: bool) -> Exit:
+def _follow(done: ToldTraffic, state: Path, edge: str | None, *, as_json: bool) -> Exit:
     """Look on until the walk is over, and say what became of it."""
-    began, said, last = done["walk"]["began"], "", 0.0
+    walk = begun = done.walk
+    said, last = "", 0.0
     try:
-        while done["walk"]["began"] == began and not done["walk"]["over"]:
-            sentence = done["walk"]["sentence"]
-            if sentence != said or time.monotonic() - last >= _SAY:
-                said, last = sentence, time.monotonic()
-                stderr().print(Text(f"... {_line(done['walk'])}", style="dim"))
+        while walk is not None and begun is not None and walk.began == begun.began and not walk.over:
+            if walk.sentence != said or time.monotonic() - last >= _SAY:
+                said, last = walk.sentence, time.monotonic()
+                stderr().print(Text(f"... {_line(walk)}", style="dim"))
             time.sleep(_LOOK)
-            done = ask_instance(state, {"do": "traffic", "model": done["model"]}, edge, quiet=True)
+            done = ask_instance(state, TRAFFIC, {"model": done.model}, edge, quiet=True)
+            walk = done.walk
     except KeyboardInterrupt:
-        name = done["model"]
+        name = done.model
         text = (
             f"The walk goes on. `meshward traffic {name}` shows it, `meshward traffic {name} --stop` ends it."
         )
         stderr().print(Text(text))
         return _tell(done, as_json=True) if as_json else Exit.OK
-    return _end(done, began, as_json=as_json)
+    return _end(done, begun, as_json=as_json)
 
 
-def _end(done: dict[str, Any], began: float, *, as_json: bool) -> Exit:
-    walk = done["walk"]
-    if walk["began"] != began:
+def _end(done: ToldTraffic, begun: ToldWalk | None, *, as_json: bool) -> Exit:
+    walk = done.walk
+    if walk is None or begun is None or walk.began != begun.began:
         raise MeshwardError(codes.WALK_REPLACED, "another walk was begun", "")
-    if walk["state"] == "walked back":
-        remedy = f"The weights are {_spelled(done['weights'])} again; see `meshward history`."
-        raise MeshwardError(codes.WALK_WENT_BACK, walk["why"], remedy)
-    if walk["state"] != "done":
-        message = f"the walk of {walk['version']} ended: {walk['why']}"
+    if walk.state is Walking.BACK:
+        remedy = f"The weights are {spelled(done.weights)} again; see `meshward history`."
+        raise MeshwardError(codes.WALK_WENT_BACK, walk.why, remedy)
+    if walk.state is not Walking.DONE:
+        message = f"the walk of {walk.version} ended: {walk.why}"
         raise MeshwardError(codes.WALK_REPLACED, message, "")
     return _tell(done, as_json=as_json)
 
 
-def _tell(done: dict[str, Any], *, as_json: bool) -> Exit:
+def _tell(done: ToldTraffic, *, as_json: bool) -> Exit:
     if as_json:
-        print_json({"ok": True, **done})
+        print_json({"ok": True, **done.as_json()})
         return Exit.OK
-    if "changed" in done:
+    if isinstance(done, Shifted):
         return tell(done, as_json=False)
     stdout().print("\n".join(_lines(done)), markup=False)
     return Exit.OK
 
 
-def _lines(done: dict[str, Any]) -> list[str]:
-    shares, ejected = done["shares"], done["ejected"]
+def _lines(done: ToldTraffic) -> list[str]:
+    shares, ejected = done.shares, done.ejected
     lines = [
-        f"{done['model']}/{version}  weight {weight}  {shares[version]:g}%"
+        f"{done.model}/{version}  weight {weight}  {shares[version]:g}%"
         + (f"  EJECTED: {ejected[version]}" if version in ejected else "")
-        for version, weight in done["weights"].items()
+        for version, weight in done.weights.items()
     ]
-    return [*lines, _line(done["walk"])] if done["walk"] else lines
+    return [*lines, _line(done.walk)] if done.walk else lines
 
 
-def _line(walk: dict[str, Any]) -> str:
+def _line(walk: ToldWalk) -> str:
     """`sentence`, and of a walk that runs what it has seen and what it waits for."""
-    counted = f"{walk['failed']} of {walk['requests']} requests failed" if "requests" in walk else ""
-    return "; ".join(filter(None, [walk["sentence"], *([] if walk["over"] else [counted, walk["says"]])]))
-
-
-def _spelled(weights: dict[str, int]) -> str:
-    return " ".join(f"{version}={weight}" for version, weight in weights.items())
+    counted = f"{walk.failed} of {walk.requests} requests failed" if walk.requests is not None else ""
+    return "; ".join(filter(None, [walk.sentence, *([] if walk.over else [counted, walk.says])]))
 
 
 def _usage(message: str) -> MeshwardError:

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 
+from meshward.control.replies import Refusal
 from meshward.control.verbs.apply import APPLY, ROLLBACK
 from meshward.control.verbs.history import HISTORY, POLICY
-from meshward.control.verbs.request import Asker, Controlled, Fields, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reply, Verb
 from meshward.control.verbs.revoke import REVOKE
 from meshward.control.verbs.rotate import ROTATE
 from meshward.control.verbs.traffic import TRAFFIC
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 
-VERBS: Mapping[str, Verb] = {
-    "apply": APPLY,
-    "rollback": ROLLBACK,
-    "history": HISTORY,
-    "policy": POLICY,
-    "revoke": REVOKE,
-    "traffic": TRAFFIC,
-    "rotate": ROTATE,
-}
+log = structlog.get_logger(__name__)
+
+_ALL: tuple[Verb[Any, Any], ...] = (APPLY, ROLLBACK, HISTORY, POLICY, REVOKE, TRAFFIC, ROTATE)
+VERBS: Mapping[str, Verb[Any, Any]] = {verb.name: verb for verb in _ALL}
 
 
-def answer(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> dict[str, Any]:
+def answered(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> Reply | Refusal:
+    """What there is to say of `request` when it has been done, or refused. Never raises."""
+    try:
+        return answer(request, asker, instance)
+    except MeshwardError as error:
+        return Refusal.of(error)
+    except Exception as error:
+        log.exception("control_fault")
+        message = f"{type(error).__name__} while it was done"
+        return Refusal(
+            code=codes.NOT_UNDERSTOOD.number, message=message, remedy="See STATE/logs.", exit=Exit.FAULT
+        )
+
+
+def answer(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> Reply:
     """Do what `request` asks, if its asker may. Whatever is refused, or would change something, is written down.
 
     Raises MeshwardError.
@@ -40,25 +54,26 @@ def answer(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> di
     except MeshwardError as error:
         changes.refused(asker.author, did if did in VERBS else "ask", error.code, asker.facts)
         raise
-    if verb.reads(given):
-        return verb.do(given, asker, instance)
-    asked = {**given.facts(), **asker.facts}
-    with changes.change(asker.author, did, asked, lambda: asker.may(verb.right)):
-        return verb.do(given, asker, instance)
+    asked, still = {**given.facts(), **asker.facts}, partial(asker.may, verb.right)
+    with nullcontext() if verb.reads(given) else changes.change(asker.author, did, asked, still):
+        reply: Reply = verb.do(given, asker, instance)
+    return reply
 
 
-def _verb(did: str) -> Verb:
+def _verb(did: str) -> Verb[Any, Any]:
     verb = VERBS.get(did)
     if verb is None:
         raise misasked(f"it is none of {', '.join(VERBS)}")
     return verb
 
 
-def _given(verb: Verb, request: Mapping[str, Any]) -> Fields:
+def _given(verb: Verb[Any, Any], request: Mapping[str, Any]) -> Fields:
     try:
-        return verb.fields.model_validate({name: value for name, value in request.items() if name != "do"})
+        fields = {name: value for name, value in request.items() if name != "do"}
+        given: Fields = verb.fields.model_validate(fields)
     except ValidationError as error:
         raise misasked(f"{error.error_count()} fields are wrong") from None
+    return given
 
 
 def misasked(why: str) -> MeshwardError:

@@ -23,9 +23,10 @@ import structlog
 import uvicorn
 
 from meshward.apply.live_revision import origin
+from meshward.control.ask import answered
 from meshward.control.operators import Operator, Operators
-from meshward.control.unix import told
-from meshward.control.verbs.request import Asker, Controlled
+from meshward.control.replies import Refusal, encode
+from meshward.control.verbs.request import Asker, Controlled, Reply
 from meshward.edge import answers
 from meshward.edge.replies import Fault, Headers, Refused
 from meshward.edge.serve import behind_nginx, listening
@@ -51,7 +52,7 @@ _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Reply = tuple[int, Headers, bytes]
+Response = tuple[int, Headers, bytes]
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +88,7 @@ class ControlApi:
         self._operators.close()
         self._threads.shutdown(wait=False)
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive) -> Response:
         headers, body = dict(scope["headers"]), _Body(receive)
         try:
             if (scope["method"], scope["path"]) != ("POST", CONTROL):
@@ -122,7 +123,7 @@ class ControlApi:
         except (KeysUnavailable, UnicodeDecodeError):
             raise _Refusal(Fault(503, "issuer_keys_unavailable")) from None
         except MeshwardError as error:
-            raise _Refusal(_denied(error, resource)) from None
+            raise _Refusal(_denied(Refusal.of(error), resource)) from None
         return operator
 
     def _admit(self, operator: Operator, headers: dict[bytes, bytes]) -> None:
@@ -144,7 +145,7 @@ class ControlApi:
         finally:
             self._answering[name] -= 1
 
-    async def _answer(self, body: bytes, operator: Operator, headers: dict[bytes, bytes]) -> Reply:
+    async def _answer(self, body: bytes, operator: Operator, headers: dict[bytes, bytes]) -> Response:
         asker = Asker(
             operator.identity.name,
             lambda _: None,
@@ -152,16 +153,10 @@ class ControlApi:
             may=operator.may,
             facts=_came(operator, headers),
         )
-        kind, value = await self._in_thread(lambda: told(_read(body), asker, self._instance))
-        if kind == "failed" and value["exit"] == Exit.DENIED:
-            error = MeshwardError(
-                codes.decode(value["code"]), value["message"], value["remedy"], exit_code=Exit.DENIED
-            )
-            raise _Refusal(_denied(error, origin(self._mesh.live.plan)))
-        status = 200
-        if kind == "failed":
-            status = 422 if value["problems"] else _STATUS.get(Exit(value["exit"]), 500)
-        return status, _JSON, canonical_json({kind: value}).encode()
+        answer = await self._in_thread(lambda: answered(_read(body), asker, self._instance))
+        if isinstance(answer, Refusal) and answer.exit == Exit.DENIED:
+            raise _Refusal(_denied(answer, origin(self._mesh.live.plan)))
+        return _status(answer), _JSON, canonical_json(encode(answer)).encode()
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -249,13 +244,19 @@ class _Body:
         return piece
 
 
-def _denied(error: MeshwardError, resource: str) -> Refused:
-    text = answers.sentence(error.message, error.remedy)
-    if error.code == codes.ASKER_REVOKED:
+def _status(answer: Reply | Refusal) -> int:
+    if isinstance(answer, Refusal):
+        return 422 if answer.problems else _STATUS.get(answer.exit, 500)
+    return 200
+
+
+def _denied(refusal: Refusal, resource: str) -> Refused:
+    text = answers.sentence(refusal.message, refusal.remedy)
+    if refusal.code == codes.ASKER_REVOKED.number:
         return answers.unauthenticated("revoked", text, resource, error=True)
-    if error.code == codes.NO_RIGHT:
+    if refusal.code == codes.NO_RIGHT.number:
         return answers.forbidden("not_an_operator", text, resource)
-    return Refused(409 if error.exit_code == Exit.CONFLICT else 503, "try_again", text)
+    return Refused(409 if refusal.exit == Exit.CONFLICT else 503, "try_again", text)
 
 
 def _plainly(status: int, reason: str, message: str) -> _Refusal:

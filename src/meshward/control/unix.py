@@ -16,14 +16,13 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import structlog
-
-from meshward.control.ask import answer
-from meshward.control.verbs.request import Asker, Controlled
+from meshward.control.ask import answered
+from meshward.control.replies import decode, encode
+from meshward.control.verbs.request import Asker, Controlled, Reply, Verb
 from meshward.kit import codes
-from meshward.kit.errors import MeshwardError, PolicyInvalid
+from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.runtime.place.directories import State
 from meshward.runtime.place.instance_file import nothing_runs
@@ -33,7 +32,7 @@ SOCKET = "control.sock"
 _MOST = 64 * 1024 * 1024  # bytes of one line
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
-log = structlog.get_logger(__name__)
+_R = TypeVar("_R", bound=Reply)
 
 
 @asynccontextmanager
@@ -57,11 +56,16 @@ async def serving(state: State, instance: Controlled) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)
 
 
-def ask(state: Path, request: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
-    """Ask the instance that runs on `state`, and wait for what it says.
+def ask(state: Path, verb: Verb[Any, _R], given: Mapping[str, Any], progress: Callable[[str], None]) -> _R:
+    """Ask the instance that runs on `state` to do `verb`, and wait for what that comes to.
 
     Raises MeshwardError: what it refused, with its exit code, or that none runs.
     """
+    return decode(verb, exchange(state, {"do": verb.name, **given}, progress))
+
+
+def exchange(state: Path, request: Mapping[str, Any], progress: Callable[[str], None]) -> Mapping[str, Any]:
+    """What the instance says last, as it says it. Raises MeshwardError where none says anything."""
     place = State(state)
     if not place.path.is_dir() or holder(place) is None:
         raise nothing_runs(state)
@@ -73,14 +77,10 @@ def ask(state: Path, request: dict[str, Any], progress: Callable[[str], None]) -
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as lines:
             for line in lines:
-                told = json.loads(line)
-                if "progress" in told:
-                    progress(told["progress"])
-                elif "done" in told:
-                    done: dict[str, Any] = told["done"]
-                    return done
-                else:
-                    raise failure(told["failed"])
+                said: dict[str, Any] = json.loads(line)
+                if "progress" not in said:
+                    return said
+                progress(said["progress"])
     raise MeshwardError(
         codes.INSTANCE_SILENT,
         "the instance ended before it answered",
@@ -92,35 +92,16 @@ def ask(state: Path, request: dict[str, Any], progress: Callable[[str], None]) -
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, instance: Controlled) -> None:
     loop = asyncio.get_running_loop()
 
-    def send(kind: str, value: object) -> None:
+    def send(said: Mapping[str, Any]) -> None:
         with suppress(RuntimeError):  # the loop has ended
-            line = json.dumps({kind: value}).encode() + b"\n"
+            line = json.dumps(said).encode() + b"\n"
             loop.call_soon_threadsafe(lambda: None if writer.is_closing() else writer.write(line))
 
     request = json.loads(await reader.readline())
-    asker = Asker(_author(writer), lambda line: send("progress", line), facts={"from": "here"})
-    kind, value = await asyncio.to_thread(told, request, asker, instance)
-    send(kind, value)
+    asker = Asker(_author(writer), lambda line: send({"progress": line}), facts={"from": "here"})
+    send(encode(await asyncio.to_thread(answered, request, asker, instance)))
     await asyncio.sleep(0)
     await writer.drain()
-
-
-def told(request: dict[str, Any], asker: Asker, instance: Controlled) -> tuple[str, dict[str, Any]]:
-    """`done` or `failed`, and what there is to say of it. Never raises."""
-    try:
-        return "done", answer(request, asker, instance)
-    except MeshwardError as error:
-        problems = [p.as_json() for p in error.problems] if isinstance(error, PolicyInvalid) else []
-        told = {"code": error.code.number, "message": error.message, "remedy": error.remedy}
-        return "failed", {**told, "exit": int(error.exit_code), "problems": problems}
-    except Exception as error:
-        log.exception("control_fault")
-        fault = {
-            "code": codes.NOT_UNDERSTOOD.number,
-            "message": f"{type(error).__name__} while it was done",
-            "remedy": "See STATE/logs.",
-        }
-        return "failed", {**fault, "exit": int(Exit.FAULT), "problems": []}
 
 
 def _author(writer: asyncio.StreamWriter) -> str:
@@ -146,16 +127,6 @@ def _within(directory: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}/{SOCKET}"
     finally:
         os.close(descriptor)
-
-
-def failure(told: Mapping[str, Any]) -> MeshwardError:
-    """What an instance says that it refused, as an error of the command that asked."""
-    lines = "".join(f"\n    {each['code']}: {each['message']}" for each in told["problems"])
-    message = f"{told['message']}{lines if len(told['problems']) > 1 else ''}"
-    code = codes.decode(told["code"])
-    if code is codes.UNKNOWN_CODE:
-        message += f" ({told['code']})"
-    return MeshwardError(code, message, told["remedy"], exit_code=Exit(told["exit"]))
 
 
 def _deaf(state: Path, error: OSError) -> MeshwardError:

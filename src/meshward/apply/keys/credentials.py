@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
 
 import structlog
 
@@ -33,7 +33,16 @@ REACH_EVERY = 30.0
 log = structlog.get_logger(__name__)
 
 
-def rotate_credential(mesh: Mesh, name: str, value: Secret | None, author: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """`guards` send the credential `name` as its source has it. `changed`: they sent another before."""
+
+    name: str
+    changed: bool
+    guards: tuple[str, ...]
+
+
+def rotate_credential(mesh: Mesh, name: str, value: Secret | None, author: str) -> Exchanged:
     """Have every guard that sends `name` send what its source holds now, or `value` (of an environment variable).
 
     Returns when each of them was seen to have it. Raises MeshwardError: MW3060 where it cannot be had, MW3061 where it
@@ -87,13 +96,13 @@ def _renew(mesh: Mesh, name: str, kept: Credential) -> None:
         log.error("credential_not_renewed", name=name, why=error.message)
 
 
-def _exchange(mesh: Mesh, name: str, kept: Credential, after: Held, author: str) -> dict[str, Any]:
+def _exchange(mesh: Mesh, name: str, kept: Credential, after: Held, author: str) -> Exchanged:
     before = mesh.guards.keyring.held(name, kept)
     guards = _hand_out(mesh, name, kept, before, after)
     changed = before.secret != after.secret
     if changed:
         mesh.note(author, "rotate", what="credential", name=name, guards=", ".join(guards))
-    return {"credential": name, "changed": changed, "guards": guards}
+    return Exchanged(name, changed, tuple(guards))
 
 
 def _hand_out(mesh: Mesh, name: str, kept: Credential, before: Held, after: Held) -> list[str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from meshward.apply.traffic.canary import Seen, Walk
 from meshward.kit import codes
@@ -70,11 +69,3 @@ def load_walks(state: Path) -> Mapping[str, Walk]:
     """Raises MeshwardError (MW3054) where the file is damaged."""
     kept = WALKS.read(state)
     return kept.walks if kept else {}
-
-
-def as_json(walk: Walk, seen: Seen | None, says: str) -> dict[str, Any]:
-    """For programs, and for `cli`: steps count from 1."""
-    counts = {"requests": seen.counts.requests, "failed": seen.counts.failed} if seen else {}
-    facts = {key: value for key, value in asdict(walk).items() if key not in ("model", "applied")}
-    told = {"step": walk.step + 1, "share": walk.share, "over": walk.is_over, "sentence": walk.sentence}
-    return {**facts, **told, "says": says, **counts}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from meshward.apply.transaction import ApplyRequest, Outcome
 from meshward.apply.transaction import apply as make_live
-from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Reply, Text, Verb
 from meshward.policy.parse import Source, parse, to_json
 
 
@@ -29,33 +27,43 @@ class Rollback(Fields):
     allow: list[str] = Field(default_factory=list)
 
 
-def _apply(given: Apply, asker: Asker, instance: Controlled) -> dict[str, Any]:
+class Applied(Reply):
+    """`change` is its digest; None, and nothing in `lines`, where the policy ran already."""
+
+    revision: int
+    changed: bool
+    change: str | None
+    lines: tuple[Text, ...]
+    seconds: float
+
+
+def _apply(given: Apply, asker: Asker, instance: Controlled) -> Applied:
     wish = ApplyRequest(
         asker.author, given.reason, given.base, frozenset(given.allow), given.plan, not asker.here
     )
     document = parse([Source("policy", given.policy.encode())])
-    return told(make_live(instance.mesh, document, wish, asker.say))
+    return applied(make_live(instance.mesh, document, wish, asker.say))
 
 
-def _rollback(given: Rollback, asker: Asker, instance: Controlled) -> dict[str, Any]:
+def _rollback(given: Rollback, asker: Asker, instance: Controlled) -> Applied:
     policy = instance.mesh.revisions.policy(given.revision)
     reason = given.reason or f"rollback to revision {given.revision}"
     wish = ApplyRequest(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
     document = parse([Source(f"revision {given.revision}", to_json(policy).encode())])
-    return told(make_live(instance.mesh, document, wish, asker.say))
+    return applied(make_live(instance.mesh, document, wish, asker.say))
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as JSON."""
+def applied(outcome: Outcome) -> Applied:
+    """What an apply came to, as it is told."""
     change = outcome.change
-    return {
-        "revision": outcome.revision,
-        "changed": change is not None,
-        "change": change.digest if change else None,
-        "lines": change.lines() if change else [],
-        "seconds": round(outcome.seconds, 3),
-    }
+    return Applied(
+        revision=outcome.revision,
+        changed=change is not None,
+        change=change.digest if change else None,
+        lines=tuple(change.lines()) if change else (),
+        seconds=round(outcome.seconds, 3),
+    )
 
 
-APPLY = Verb(Apply, _apply, right="apply")
-ROLLBACK = Verb(Rollback, _rollback, right="apply")
+APPLY = Verb("apply", Apply, TypeAdapter(Applied), _apply, right="apply")
+ROLLBACK = Verb("rollback", Rollback, TypeAdapter(Applied), _rollback, right="apply")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TypeVar
 
-from meshward.audit.changes import changes_of
+from pydantic import TypeAdapter
+
+from meshward.apply.revisions import Revision, Revisions
+from meshward.audit.changes import Change, changes_of
 from meshward.audit.store import Records
-from meshward.control.verbs.request import Asker, Controlled, Fields, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reply, Text, Verb
 from meshward.kit.canonical import canonical_json
 from meshward.policy.parse import to_json
 
@@ -25,40 +28,126 @@ class Nothing(Fields):
     """Nothing has to be said."""
 
 
-def _history(given: History, _: Asker, instance: Controlled) -> dict[str, Any]:
+class ToldRevision(Reply):
+    """`apply.revisions.Revision`, as it is told."""
+
+    number: int
+    status: str
+    digest: str
+    parent: int
+    author: Text
+    time: float
+    reason: Text
+    why: Text
+
+    @classmethod
+    def of(cls, revision: Revision) -> ToldRevision:
+        return cls(**{name: getattr(revision, name) for name in cls.model_fields})
+
+
+class ToldChange(Reply):
+    """`audit.changes.Change`, as it is told."""
+
+    id: Text
+    at: float
+    author: Text
+    did: Text
+    outcome: Text
+    facts: dict[Text, Text]
+
+    @classmethod
+    def of(cls, change: Change) -> ToldChange:
+        facts = dict(change.facts)
+        return cls(
+            id=change.id,
+            at=change.at,
+            author=change.author,
+            did=change.did,
+            outcome=change.outcome,
+            facts=facts,
+        )
+
+
+class ToldRevisions(Reply):
+    """Newest first. `more`: there are older ones, which did not fit."""
+
+    current: int
+    revisions: tuple[ToldRevision, ...]
+    more: bool = False
+
+
+class ToldChanges(Reply):
+    """Newest first. `more`: there are older ones, which did not fit."""
+
+    changes: tuple[ToldChange, ...]
+    more: bool = False
+
+
+class ToldPolicy(Reply):
+    """What runs; `policy` is its canonical JSON."""
+
+    revision: int
+    digest: str
+    policy: str
+
+
+_Told = TypeVar("_Told", bound=Reply)
+
+
+def _history(given: History, asker: Asker, instance: Controlled) -> ToldRevisions | ToldChanges:
+    return (_changes if given.changes else _revisions)(given, asker, instance)
+
+
+def _changes(_: History, __: Asker, instance: Controlled) -> ToldChanges:
+    changes = told_changes(Records(instance.mesh.machine.state.path), _LINES)
+    newest = _fitting(changes)
+    return ToldChanges(changes=newest, more=len(newest) < len(changes))
+
+
+def _revisions(_: History, __: Asker, instance: Controlled) -> ToldRevisions:
     mesh = instance.mesh
-    if given.changes:
-        told = changes_told(Records(mesh.machine.state.path), _LINES)
-        newest = _fitting(told)
-        return {"changes": newest, "more": len(newest) < len(told)}
-    revisions = [each.as_json() for each in mesh.revisions.all()[::-1]]
+    revisions = told_revisions(mesh.revisions)
     kept = _fitting(revisions)
-    return {"current": mesh.live.revision, "revisions": kept, "more": len(kept) < len(revisions)}
+    return ToldRevisions(current=mesh.live.revision, revisions=kept, more=len(kept) < len(revisions))
 
 
-def _fitting(found: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _fitting(found: Iterable[_Told]) -> tuple[_Told, ...]:
     """As many of the first as one answer holds."""
-    kept, room = list[Mapping[str, Any]](), _ROOM
+    kept, room = list[_Told](), _ROOM
     for each in found:
-        room -= len(canonical_json(each).encode()) + 1
+        room -= len(canonical_json(each.as_json()).encode()) + 1
         if room < 0:
             break
         kept.append(each)
-    return kept
+    return tuple(kept)
 
 
-def changes_told(records: Records, most: int = -1) -> list[dict[str, Any]]:
-    """The changes that the last `most` lines tell of (-1: all), newest first, as JSON. Closes `records`."""
+def told_revisions(revisions: Revisions) -> tuple[ToldRevision, ...]:
+    """Newest first."""
+    return tuple(map(ToldRevision.of, revisions.all()[::-1]))
+
+
+def told_changes(records: Records, most: int = -1) -> tuple[ToldChange, ...]:
+    """The changes that the last `most` lines tell of (-1: all), newest first. Closes `records`."""
     try:
-        return [each.as_json() for each in changes_of(records.changes(most=most))[::-1]]
+        return tuple(map(ToldChange.of, changes_of(records.changes(most=most))[::-1]))
     finally:
         records.close()
 
 
-def _policy(_: Nothing, __: Asker, instance: Controlled) -> dict[str, Any]:
+def _policy(_: Nothing, __: Asker, instance: Controlled) -> ToldPolicy:
     live = instance.mesh.live
-    return {"revision": live.revision, "digest": live.plan.digest, "policy": to_json(live.policy)}
+    return ToldPolicy(revision=live.revision, digest=live.plan.digest, policy=to_json(live.policy))
 
 
-HISTORY = Verb(History, _history, right="apply", reads=lambda _: True)
-POLICY = Verb(Nothing, _policy, right="apply", reads=lambda _: True)
+def _reads(_: Fields) -> bool:
+    return True
+
+
+HISTORY: Verb[History, ToldRevisions | ToldChanges] = Verb(
+    "history", History, TypeAdapter(ToldRevisions | ToldChanges), _history, right="apply", reads=_reads
+)
+REVISIONS = Verb("history", History, TypeAdapter(ToldRevisions), _revisions, right="apply", reads=_reads)
+CHANGES = Verb("history", History, TypeAdapter(ToldChanges), _changes, right="apply", reads=_reads)
+"""`history`, for whoever knows which of its two replies they ask for."""
+POLICY = Verb("policy", Nothing, TypeAdapter(ToldPolicy), _policy, right="apply", reads=_reads)

@@ -1,12 +1,12 @@
-"""What a verb is given: the fields that were asked for, by whom, from where, and what it may change."""
+"""What a verb is given (the fields that were asked for, by whom, from where, and what it may change), and its reply."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from meshward.apply.mesh import Mesh
 from meshward.apply.traffic.traffic import Traffic
@@ -14,6 +14,15 @@ from meshward.kit.canonical import canonical_json
 
 Reason = Annotated[str, Field(max_length=1000)]
 """Why, in a person's words: it is kept with every revision for ever, and in logs."""
+
+
+def _utf8(text: object) -> object:
+    """What UTF-8 cannot say (half a surrogate pair of a file's name, or of a line in the records) becomes `?`."""
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
+
+
+Text = Annotated[str, BeforeValidator(_utf8)]
+"""What others wrote, as a reply tells it."""
 
 
 class Fields(BaseModel):
@@ -26,6 +35,15 @@ class Fields(BaseModel):
         shown = [name for name, field in type(self).model_fields.items() if field.repr]
         given = {name: getattr(self, name) for name in shown}
         return {name: _text(value) for name, value in given.items() if value not in (None, "", [], {})}
+
+
+class Reply(BaseModel):
+    """What a verb came to. A field that was not set is not told; one that is not known here is not read."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    def as_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 def _text(value: object) -> str:
@@ -59,11 +77,17 @@ class Controlled:
     traffic: Traffic
 
 
+F = TypeVar("F", bound=Fields)
+R = TypeVar("R", bound=Reply)
+
+
 @dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(Generic[F, R]):
     """`right` is the operator's right that it takes; None: any of them. `reads`: whether it changes nothing."""
 
-    fields: type[Fields]
-    do: Callable[[Any, Asker, Controlled], dict[str, Any]]
+    name: str
+    fields: type[F]
+    reply: TypeAdapter[R]
+    do: Callable[[F, Asker, Controlled], R]
     right: str | None
-    reads: Callable[[Any], bool] = lambda _: False
+    reads: Callable[[F], bool] = lambda _: False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from meshward.apply.revoke import revoke, revoked
 from meshward.callers.revocations import Revoked
-from meshward.control.verbs.request import Asker, Controlled, Fields, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reply, Text, Verb
 from meshward.kit.names import NAME
 
 _LONGEST = 8192  # characters of a name: more than a token holds
@@ -25,18 +24,27 @@ class Revoke(Fields):
     until: Annotated[int, Field(ge=0, le=_LATEST)] | None = None
 
 
-def _revoke(given: Revoke, asker: Asker, instance: Controlled) -> dict[str, Any]:
+class ToldRevoked(Reply):
+    """Who is refused, until when: seconds since the epoch, or None for ever."""
+
+    subjects: dict[Text, int | None]
+    tokens: dict[Text, int | None]
+    agents: dict[Text, int | None]
+
+
+def _revoke(given: Revoke, asker: Asker, instance: Controlled) -> ToldRevoked:
     mesh = instance.mesh
 
     def more(now: Revoked) -> Revoked:
         tables = ((now.subjects, given.subject), (now.tokens, given.token_id), (now.agents, given.agent))
         return Revoked(*(table if name is None else {**table, name: given.until} for table, name in tables))
 
-    return asdict(revoked(mesh) if _reads(given) else revoke(mesh, more, asker.author))
+    now = revoked(mesh) if _reads(given) else revoke(mesh, more, asker.author)
+    return ToldRevoked(subjects=dict(now.subjects), tokens=dict(now.tokens), agents=dict(now.agents))
 
 
 def _reads(given: Revoke) -> bool:
     return given.subject is None and given.token_id is None and given.agent is None
 
 
-REVOKE = Verb(Revoke, _revoke, right="apply", reads=_reads)
+REVOKE = Verb("revoke", Revoke, TypeAdapter(ToldRevoked), _revoke, right="apply", reads=_reads)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from meshward.apply.keys.credentials import rotate_credential
 from meshward.apply.keys.inventory import (
@@ -20,7 +20,7 @@ from meshward.apply.keys.inventory import (
 from meshward.apply.keys.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rotate
 from meshward.apply.mesh import Mesh, conflict
 from meshward.apply.remote_guardrails import value_from_afar
-from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Verb
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Reply, Verb
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
@@ -43,7 +43,23 @@ class Rotate(Fields):
     reason: Reason = ""
 
 
-def _rotate(given: Rotate, asker: Asker, instance: Controlled) -> dict[str, Any]:
+class Rotated(Reply):
+    """What every hop was seen to run anew."""
+
+    rotated: str
+    seconds: float
+
+
+class CredentialRotated(Reply):
+    """`guards` send what its source holds now, which may be what they sent before."""
+
+    rotated: Literal["credential"]
+    credential: str
+    changed: bool
+    guards: tuple[str, ...]
+
+
+def _rotate(given: Rotate, asker: Asker, instance: Controlled) -> Rotated | CredentialRotated:
     mesh = instance.mesh
     if given.what == "credential":
         return _credential(given, asker, mesh)
@@ -57,7 +73,7 @@ def _rotate(given: Rotate, asker: Asker, instance: Controlled) -> dict[str, Any]
     if what == OLD_ROOT:
         _require_old_root(mesh)
     wanted = Rotation(what, asker.author, given.reason, overlap, given.force)
-    return {"rotated": what, "seconds": round(rotate(mesh, wanted, asker.say), 3)}
+    return Rotated(rotated=what, seconds=round(rotate(mesh, wanted, asker.say), 3))
 
 
 def _require_old_root(mesh: Mesh) -> None:
@@ -68,18 +84,23 @@ def _require_old_root(mesh: Mesh) -> None:
         raise conflict("no root is being replaced", "`meshward rotate ca --root` begins with it.")
 
 
-def _credential(given: Rotate, asker: Asker, mesh: Mesh) -> dict[str, Any]:
+def _credential(given: Rotate, asker: Asker, mesh: Mesh) -> CredentialRotated:
     if given.name is None:
         raise _usage("which credential?")
     kept = mesh.live.policy.credentials.get(given.name)
     if not asker.here and (given.value is not None or (kept is not None and kept.source == "env")):
         raise value_from_afar(given.name)
     value = None if given.value is None else Secret(given.value)
-    return {"rotated": "credential", **rotate_credential(mesh, given.name, value, asker.author)}
+    done = rotate_credential(mesh, given.name, value, asker.author)
+    return CredentialRotated(
+        rotated="credential", credential=done.name, changed=done.changed, guards=done.guards
+    )
 
 
 def _usage(message: str) -> MeshwardError:
     return MeshwardError(codes.ROTATION_UNKNOWN, message)
 
 
-ROTATE = Verb(Rotate, _rotate, right="apply")
+ROTATE: Verb[Rotate, Rotated | CredentialRotated] = Verb(
+    "rotate", Rotate, TypeAdapter(Rotated | CredentialRotated), _rotate, right="apply"
+)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from meshward.apply.mesh import Mesh
-from meshward.apply.traffic.canary import Walk, shares, weights_at
+from meshward.apply.traffic.canary import Seen, State, Walk, shares, weights_at
 from meshward.apply.traffic.canary_runner import begin, stop
-from meshward.apply.traffic.canary_store import as_json
 from meshward.apply.traffic.traffic import Traffic
 from meshward.apply.traffic.weights import Weights, checked, receiving, shift, spelled, weights_of
-from meshward.control.verbs.apply import told
-from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Verb
+from meshward.control.verbs.apply import Applied, applied
+from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Reply, Text, Verb
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.text import quoted, quoted_list
@@ -42,7 +41,69 @@ class Asked(Fields):
     reason: Reason = ""
 
 
-def _traffic(given: Asked, asker: Asker, instance: Controlled) -> dict[str, Any]:
+class ToldWalk(Reply):
+    """Steps count from 1; `says` is what it waits for.
+
+    `requests` and `failed` are what its step has seen: None, and not told, before the first look.
+    """
+
+    version: str
+    author: Text
+    before: dict[str, int]
+    steps: tuple[int, ...]
+    every: int
+    bound: float
+    least: int
+    began: float
+    step: int
+    state: State
+    why: Text
+    share: int
+    over: bool
+    sentence: Text
+    says: Text
+    requests: int | None = None
+    failed: int | None = None
+
+    @classmethod
+    def of(cls, walk: Walk, seen: Seen | None, says: str) -> ToldWalk:
+        counts = {"requests": seen.counts.requests, "failed": seen.counts.failed} if seen else {}
+        return cls(
+            version=walk.version,
+            author=walk.author,
+            before=dict(walk.before),
+            steps=walk.steps,
+            every=walk.every,
+            bound=walk.bound,
+            least=walk.least,
+            began=walk.began,
+            step=walk.step + 1,
+            state=walk.state,
+            why=walk.why,
+            share=walk.share,
+            over=walk.is_over,
+            sentence=walk.sentence,
+            says=says,
+            **counts,
+        )
+
+
+class ToldTraffic(Reply):
+    """Weights, shares in percent, who is ejected and why, and the walk that runs, or the last one."""
+
+    model: str
+    revision: int
+    weights: dict[str, int]
+    shares: dict[str, float]
+    ejected: dict[str, Text]
+    walk: ToldWalk | None
+
+
+class Shifted(ToldTraffic, Applied):
+    """The weights after a change of them, and what that apply came to."""
+
+
+def _traffic(given: Asked, asker: Asker, instance: Controlled) -> Shifted | ToldTraffic:
     mesh, traffic = instance.mesh, instance.traffic
     if given.stop:
         stop(traffic, given.model, asker.author, back=given.back)
@@ -52,24 +113,24 @@ def _traffic(given: Asked, asker: Asker, instance: Controlled) -> dict[str, Any]
         weights = checked(given.weights, mesh.live.plan, given.model)
         reason = given.reason or f"traffic of {given.model}: {spelled(weights)}"
         outcome = shift(mesh, given.model, weights, asker.author, reason, asker.say)
-        return {**told(outcome), **shown(traffic, given.model)}
+        return Shifted(**{**dict(applied(outcome)), **dict(shown(traffic, given.model))})
     return shown(traffic, given.model)
 
 
-def shown(traffic: Traffic, model: str) -> dict[str, Any]:
-    """Weights, shares in percent, who is ejected and why, and the walk that runs, or the last one."""
+def shown(traffic: Traffic, model: str) -> ToldTraffic:
+    """As of now."""
     live, walks = traffic.mesh.live, traffic.walks
     weights = weights_of(live.plan, model)
     names = {f"{model}/{version}": version for version in weights}
     walk = walks.of(model)
-    return {
-        "model": model,
-        "revision": live.revision,
-        "weights": weights,
-        "shares": {version: round(share, 2) for version, share in shares(weights).items()},
-        "ejected": {names[key]: why for key, why in traffic.ill.items() if key in names},
-        "walk": as_json(walk, walks.seen.get(model), walks.says.get(model, "")) if walk else None,
-    }
+    return ToldTraffic(
+        model=model,
+        revision=live.revision,
+        weights=weights,
+        shares={version: round(share, 2) for version, share in shares(weights).items()},
+        ejected={names[key]: why for key, why in traffic.ill.items() if key in names},
+        walk=ToldWalk.of(walk, walks.seen.get(model), walks.says.get(model, "")) if walk else None,
+    )
 
 
 def _walk(given: Asked, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
@@ -136,4 +197,7 @@ def _reads(given: Asked) -> bool:
     return not any(value not in (None, False) for value in changes.values())
 
 
-TRAFFIC = Verb(Asked, _traffic, right="traffic", reads=_reads)
+_Told = Annotated[Shifted | ToldTraffic, Field(union_mode="left_to_right")]
+TRAFFIC: Verb[Asked, Shifted | ToldTraffic] = Verb(
+    "traffic", Asked, TypeAdapter(_Told), _traffic, right="traffic", reads=_reads
+)
