@@ -104,7 +104,7 @@ def check_faults() -> None:
         decide(nothing, identity, request),
         decide(plan_of({}), nothing, request),
     ):
-        assert (decision.permission, _told(decision).verdict) == ("m.infer", FAULT.code)
+        assert (decision.permission, _told(decision).verdict) == ("m.infer", FAULT.reason)
 
 
 def check_person(issuer: str | None, claims: dict[str, object], expected: bool | None) -> None:

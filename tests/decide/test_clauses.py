@@ -18,7 +18,7 @@ from clause_promises import LAWS, TESTS
 from clause_world import STATES
 from pydantic import BaseModel
 
-from meshward.decide.reasons import REASONS
+from meshward.decide.reasons import REFUSALS
 from meshward.policy import schema
 
 SAYS_NOTHING = {
@@ -73,7 +73,7 @@ def test_every_clause_has_its_rows() -> None:
 
 
 def test_every_reason_is_expected_by_some_row() -> None:
-    assert {reason.code for reason in REASONS} == {row.expected.verdict for row in ROWS} - {"permit"}
+    assert {refusal.reason for refusal in REFUSALS} == {row.expected.verdict for row in ROWS} - {"permit"}
 
 
 def test_every_clause_of_a_law_has_its_rows() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from meshward.decide.explain import explain
 from meshward.decide.identities import identity_from_claims
-from meshward.decide.reasons import REASONS, STATUS
+from meshward.decide.reasons import REFUSALS, STATUS
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
@@ -173,7 +173,7 @@ def test_an_alias_is_understood(plan):
 
 
 def test_every_reason_that_comes_out_is_in_the_catalogue(plan):
-    assert all(STATUS[reason.code] == reason.status for reason in REASONS)
+    assert all(STATUS[refusal.reason] == refusal.status for refusal in REFUSALS)
     for model in [*plan.models, "ghost"]:
         for groups in (("sales",), ("data-science",), ("partners",)):
             decision = explain(plan, person(*groups), Request(model, "observe", MONDAY)).decision

@@ -26,9 +26,10 @@ from meshward.edge.instance_view import InstanceView, save_text
 from meshward.edge.service import DecisionService
 from meshward.instance.status import Status
 from meshward.kit import codes
+from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.oidc import verify
-from meshward.oidc.refusal import KeysUnavailable, Reason, TokenRefused
+from meshward.oidc.refusal import KeysUnavailable, TokenRefused
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import to_json
 from meshward.policy.schema import Policy

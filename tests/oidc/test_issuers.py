@@ -13,10 +13,11 @@ from meshward.apply.local_paths import LOCAL
 from meshward.callers.issuers import identity_of, trusted
 from meshward.decide.persons import is_person
 from meshward.kit.errors import MeshwardError
+from meshward.kit.reasons import Reason
 from meshward.oidc import known
 from meshward.oidc.known import ACCEPTED
 from meshward.oidc.profiles import load_profile
-from meshward.oidc.refusal import Reason, TokenRefused
+from meshward.oidc.refusal import TokenRefused
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.coverage import unenforced
 from meshward.plan.ir import Issuer, Plan
@@ -94,7 +95,7 @@ def test_of_every_shape_each_thing_that_is_wrong_is_refused(name: str) -> None:
 def test_without_what_the_policy_names_nothing_is_accepted(name: str) -> None:
     shape = SHAPES[name]
     nothing = Shape(shape.profile, shape.url, shape.header, shape.claims, "", None, frozenset(), frozenset())
-    assert refused(nothing, shape.token()).reason == Reason.AUDIENCE
+    assert refused(nothing, shape.token()).reason == Reason.AUDIENCE_REFUSED
 
 
 def test_groups_and_scopes() -> None:
@@ -153,9 +154,9 @@ def test_okta_an_org_servers_token_is_refused_with_the_server_to_use() -> None:
 
 def test_okta_who_has_no_uid_must_be_a_client() -> None:
     """A person whose uid was lost is not the client that they use."""
-    assert refused(OKTA_PERSON, OKTA_PERSON.token(uid=None)).reason == Reason.SUBJECT
+    assert refused(OKTA_PERSON, OKTA_PERSON.token(uid=None)).reason == Reason.SUBJECT_REFUSED
     for uid in (7, "", ["00u"], {"a": 1}):
-        assert refused(OKTA_CLIENT, OKTA_CLIENT.token(uid=uid)).reason == Reason.SUBJECT
+        assert refused(OKTA_CLIENT, OKTA_CLIENT.token(uid=uid)).reason == Reason.SUBJECT_REFUSED
     assert "cid" in refused(OKTA_PERSON, OKTA_PERSON.token(cid=None)).sentence
 
 
@@ -163,10 +164,12 @@ def test_okta_who_has_no_uid_must_be_a_client() -> None:
 
 
 def test_cognito_the_client_is_the_audience() -> None:
-    assert refused(COGNITO_PERSON, COGNITO_PERSON.token(client_id="another")).reason == Reason.AUDIENCE
+    assert (
+        refused(COGNITO_PERSON, COGNITO_PERSON.token(client_id="another")).reason == Reason.AUDIENCE_REFUSED
+    )
     assert (
         refused(COGNITO_PERSON, COGNITO_PERSON.token(client_id=["3n4b5urk1ft4fl3mg5e62d9ado"])).reason
-        == Reason.AUDIENCE
+        == Reason.AUDIENCE_REFUSED
     )
     identity = COGNITO_PERSON.token(token_use="id", aud="3n4b5urk1ft4fl3mg5e62d9ado")
     assert "ID token" in refused(COGNITO_PERSON, identity).sentence
@@ -181,7 +184,7 @@ def test_cognito_an_audience_of_the_policy_must_hold_too() -> None:
         shape.profile, POOL, {}, shape.claims, shape.subject, shape.client, frozenset({"res"}), shape.clients
     )
     assert isinstance(bound.ask(shape.token(aud="res")), VerifiedToken)
-    assert refused(bound, shape.token()).reason == Reason.AUDIENCE
+    assert refused(bound, shape.token()).reason == Reason.AUDIENCE_REFUSED
 
 
 def test_cognito_derives_its_issuer_from_region_and_pool() -> None:
@@ -209,7 +212,7 @@ def test_entra_overage_is_named_as_what_it_is() -> None:
         {"groups": None, "hasgroups": True},
     ):
         refusal = refused(ENTRA_V2, ENTRA_V2.token(**over))
-        assert refusal.reason == Reason.CLAIMS and "overage" in refusal.sentence
+        assert refusal.reason == Reason.CLAIMS_REFUSED and "overage" in refusal.sentence
         elsewhere = ENTRA_APP.ask(
             ENTRA_V2.token(**over)
         )  # groups are read from /roles there: nothing is missing
@@ -240,10 +243,10 @@ def test_entra_needs_tenant_and_object(over: dict[str, Any]) -> None:
 
 def test_keycloak_the_account_audience_proves_nothing() -> None:
     refusal = refused(KEYCLOAK, KEYCLOAK.token(aud="account"))
-    assert refusal.reason == Reason.AUDIENCE and "mapper" in refusal.sentence
+    assert refusal.reason == Reason.AUDIENCE_REFUSED and "mapper" in refusal.sentence
     claims = KEYCLOAK.claims | {"aud": "account"}
     careless = Shape("keycloak", KEYCLOAK.url, KEYCLOAK.header, claims, "", None, frozenset({"account"}))
-    assert refused(careless, careless.token()).reason == Reason.AUDIENCE
+    assert refused(careless, careless.token()).reason == Reason.AUDIENCE_REFUSED
     picky = Shape(
         "keycloak",
         KEYCLOAK.url,
@@ -255,7 +258,7 @@ def test_keycloak_the_account_audience_proves_nothing() -> None:
         frozenset({"meshward-cli"}),
     )
     assert isinstance(picky.ask(picky.token()), VerifiedToken)
-    assert refused(picky, picky.token(azp="another")).reason == Reason.AUDIENCE
+    assert refused(picky, picky.token(azp="another")).reason == Reason.AUDIENCE_REFUSED
 
 
 @pytest.mark.parametrize("typ", ["ID", "Refresh", "Offline", "DPoP", None])
@@ -280,20 +283,20 @@ def test_kubernetes_only_projected_tokens() -> None:
         "kubernetes.io/serviceaccount/secret.name",
         "kubernetes.io/serviceaccount/service-account.name",
     ):
-        assert refused(KUBERNETES, KUBERNETES.token(**{name: "x"})).reason == Reason.CLAIMS
+        assert refused(KUBERNETES, KUBERNETES.token(**{name: "x"})).reason == Reason.CLAIMS_REFUSED
 
 
 def test_kubernetes_the_api_servers_audience_proves_nothing() -> None:
     default = "https://kubernetes.default.svc"
     careless = Shape("kubernetes", KUBERNETES.url, {}, KUBERNETES.claims, "", None, frozenset({default}))
-    assert refused(careless, careless.token(aud=[default])).reason == Reason.AUDIENCE
+    assert refused(careless, careless.token(aud=[default])).reason == Reason.AUDIENCE_REFUSED
 
 
 @pytest.mark.parametrize(
     "sub", ["scorer", "system:serviceaccount:jobs", "system:node:n", "system:serviceaccount:a:b:c"]
 )
 def test_kubernetes_only_service_accounts(sub: str) -> None:
-    assert refused(KUBERNETES, KUBERNETES.token(sub=sub)).reason == Reason.SUBJECT
+    assert refused(KUBERNETES, KUBERNETES.token(sub=sub)).reason == Reason.SUBJECT_REFUSED
 
 
 # --- github
@@ -323,12 +326,12 @@ def test_github_names_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("token", "word", "reason"),
     [
-        ("ya29.canary0AfB_byC", "Google", Reason.OPAQUE),
+        ("ya29.canary0AfB_byC", "Google", Reason.TOKEN_OPAQUE),
         ("hf_oauth_canary", "hf_oauth_", Reason.HUGGINGFACE_TOKEN),
         ("hf_jwt_canary.a.b", "hf_jwt_", Reason.HUGGINGFACE_TOKEN),
         ("hf_canary", "Hugging Face token", Reason.HUGGINGFACE_TOKEN),
-        ("ghs_canary", "GitHub", Reason.OPAQUE),
-        ("sk-canary", "another model provider", Reason.OPAQUE),
+        ("ghs_canary", "GitHub", Reason.TOKEN_OPAQUE),
+        ("sk-canary", "another model provider", Reason.TOKEN_OPAQUE),
     ],
 )
 def test_opaque_tokens_are_refused_by_name_and_not_echoed(token: str, word: str, reason: Reason) -> None:

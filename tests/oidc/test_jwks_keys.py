@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from meshward.kit.errors import MeshwardError
+from meshward.kit.reasons import Reason
 from meshward.oidc import keys as keys_module
 from meshward.oidc.issuer import KeyPlace, TrustedIssuer
 from meshward.oidc.jwk import VerificationKey
 from meshward.oidc.keys import IssuerKeys, key_document
-from meshward.oidc.refusal import KeysUnavailable, Reason, TokenRefused
+from meshward.oidc.refusal import KeysUnavailable, TokenRefused
 from tests.oidc.signing import Signer, issuer
 
 FIRST, SECOND = Signer(kid="first").jwk(), Signer(kid="second").jwk()
@@ -86,11 +87,11 @@ def test_a_new_key_is_found_within_ten_seconds_and_random_kids_cause_no_storm() 
         idp.body = idp.document(SECOND)
         for number in range(1000):
             idp.now += 0.0099
-            assert await idp.find(f"random{number}") == Reason.KEY
+            assert await idp.find(f"random{number}") == Reason.KEY_UNKNOWN
         assert idp.asked == 1
         idp.now += 0.2
         assert found(await idp.find("second"), "second")
-        assert await idp.find("first") == Reason.KEY
+        assert await idp.find("first") == Reason.KEY_UNKNOWN
         assert idp.asked == 2
 
     scene(play)
@@ -126,7 +127,7 @@ def test_known_keys_outlive_an_outage_until_max_stale() -> None:
         await idp.find("first")
         idp.down = True
         idp.now += 3600
-        assert await idp.find("other") == Reason.KEY
+        assert await idp.find("other") == Reason.KEY_UNKNOWN
         assert found(await idp.find("first"), "first")
         idp.now += 1
         assert await idp.find("first") == "MW2005"
@@ -145,7 +146,7 @@ def test_a_document_without_usable_keys_never_replaces_a_good_one(body: bytes) -
         await idp.find("first")
         idp.body = body
         idp.now += 11
-        assert await idp.find("other") == Reason.KEY
+        assert await idp.find("other") == Reason.KEY_UNKNOWN
         assert idp.asked == 2 and len(idp.reports) == 1
         assert found(await idp.find("first"), "first")
 
@@ -187,7 +188,7 @@ def test_keep_fresh_notices_a_withdrawn_key_without_being_asked(monkeypatch: pyt
             keys_module.MIN_INTERVAL
         ]
         assert found(await idp.find("second"), "second")
-        assert await idp.find("first") == Reason.KEY
+        assert await idp.find("first") == Reason.KEY_UNKNOWN
 
     scene(play)
 
@@ -223,7 +224,7 @@ def test_a_key_that_comes_back_is_accepted_again() -> None:
     async def play(idp: Provider) -> None:
         assert found(await idp.find("first"), "first")
         idp.body, idp.now = idp.document(SECOND), idp.now + 10
-        assert found(await idp.find("second"), "second") and await idp.find("first") == Reason.KEY
+        assert found(await idp.find("second"), "second") and await idp.find("first") == Reason.KEY_UNKNOWN
         idp.body, idp.now = idp.document(FIRST, SECOND), idp.now + 10
         assert found(await idp.find("first"), "first") and found(await idp.find("second"), "second")
 
@@ -237,7 +238,7 @@ def test_a_flood_of_unknown_kids_at_once_causes_one_fetch_in_ten_seconds() -> No
             idp.now += 10
             before = idp.asked
             answers = await asyncio.gather(*(idp.find(f"random{number}") for number in range(500)))
-            assert set(answers) == {Reason.KEY} and idp.asked == before + 1
+            assert set(answers) == {Reason.KEY_UNKNOWN} and idp.asked == before + 1
             assert found(await idp.find("first"), "first")
 
     scene(play)
@@ -282,7 +283,7 @@ def test_a_rotation_under_a_flood_is_seen_within_ten_seconds_and_old_tokens_neve
         rotated = idp.now
         idp.body = idp.document(FIRST, SECOND)
         while not found(await idp.find("second"), "second"):
-            assert await idp.find("random") == Reason.KEY
+            assert await idp.find("random") == Reason.KEY_UNKNOWN
             assert found(await idp.find("first"), "first")
             idp.now += 0.25
         assert idp.now - rotated <= 10

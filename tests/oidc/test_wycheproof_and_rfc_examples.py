@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from meshward.kit.reasons import Reason
 from meshward.kit.strict import encode
 from meshward.oidc import verify
 from meshward.oidc.jwk import parse_key
 from meshward.oidc.known import ACCEPTED, refuse_header
-from meshward.oidc.refusal import Reason, TokenRefused
+from meshward.oidc.refusal import TokenRefused
 from tests.oidc.signing import Signer
 
 PAYLOAD = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
@@ -54,7 +55,7 @@ def passes(jwk: dict[str, Any], jws: str) -> bool:
     try:
         key.verify(parts.signed, parts.signature)
     except TokenRefused as refusal:
-        assert refusal.reason == Reason.SIGNATURE
+        assert refusal.reason == Reason.SIGNATURE_INVALID
         return False
     return True
 
@@ -109,7 +110,7 @@ def test_examples_in_other_algorithms_are_refused_by_name(shared_data: Path, nam
     with pytest.raises(TokenRefused) as refused:
         verify.check_header(header)
     assert (
-        refused.value.reason == Reason.HEADER
+        refused.value.reason == Reason.TOKEN_HEADER_REFUSED
         and f"The algorithm {alg} is not accepted" in refused.value.sentence
     )
 

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from meshward.audit.lines import EdgeLine, Facts, GuardLine, is_rid, values_of
 from meshward.kit.canonical import digest
+from meshward.kit.reasons import Reason
 
 _FRONT = re.compile(r"/m/[^/]+(?P<rest>/.*)?", re.DOTALL)
 _TOLD = re.compile(r"sha-256=:(?P<digest>[A-Za-z0-9+/=]+):")
@@ -132,14 +133,14 @@ def counted_reason(edge: EdgeLine) -> str | None:
     return "public" if number(edge.status) < 400 else "other"
 
 
-def guard_refusal(guard: GuardLine) -> str | None:
+def guard_refusal(guard: GuardLine) -> Reason | None:
     """Why the guard itself refused; None where it passed the request to the model, or failed to."""
     status = number(guard.status)
     if guard.details.startswith("via_upstream") or not 400 <= status < 500:
         return None
     if "RL" in guard.flags.split(",") or status == 429:
-        return "guard_rate_limited"
-    return "guard_no_token" if status == 401 else "guard_forbidden"
+        return Reason.GUARD_RATE_LIMITED
+    return Reason.GUARD_NO_TOKEN if status == 401 else Reason.GUARD_FORBIDDEN
 
 
 def edge_spiffe_id(dns_name: str) -> str:
@@ -204,7 +205,7 @@ def _compare(edge: EdgeLine, guard: GuardLine) -> Iterator[Disagreement]:
     refusal = guard_refusal(guard)
     if edge.layer == "edge":
         yield Disagreement("verdict", f"refused: {edge.reason}", f"saw the request: {guard.status}")
-    elif refusal and refusal != "guard_rate_limited":
+    elif refusal and refusal is not Reason.GUARD_RATE_LIMITED:
         yield Disagreement("verdict", "permitted", refusal)
     for what, left, right in _claims(edge.claims or Facts(), guard):
         if left != right and not (refusal and not right):  # a refused token leaves no claims behind

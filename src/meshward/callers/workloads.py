@@ -20,6 +20,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from meshward.kit.reasons import Reason
 from meshward.kit.strict import encode
 from meshward.spiffe.chain import ChainRefused, verify_chain
 
@@ -31,7 +32,7 @@ _END = "-----END CERTIFICATE-----"
 class CertificateRefused(Exception):
     """A client certificate that proves no workload of the policy. `sentence` is printable ASCII."""
 
-    def __init__(self, reason: str, sentence: str) -> None:
+    def __init__(self, reason: Reason, sentence: str) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sentence = sentence
@@ -92,7 +93,7 @@ class Workloads:
             raise _refused("it belongs to a part of the mesh, which is no caller")
         if name is None:
             raise CertificateRefused(
-                "workload_unknown",
+                Reason.WORKLOAD_UNKNOWN,
                 "The policy names no workload of this certificate's SPIFFE ID. Ask the policy's owners to name it.",
             )
         leaf = x509.load_pem_x509_certificate(certificate.encode())
@@ -124,6 +125,6 @@ def _sorted(content: bytes, name: str) -> Authorities:
 
 def _refused(why: str) -> CertificateRefused:
     return CertificateRefused(
-        "certificate_refused",
+        Reason.CERTIFICATE_REFUSED,
         f"The client certificate was refused: {why}. Send a current SVID of a workload, or none and a token.",
     )

@@ -36,6 +36,7 @@ from meshward.kit import codes
 from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.strict import json_object
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
@@ -92,7 +93,7 @@ class ControlApi:
         headers, body = dict(scope["headers"]), _Body(receive)
         try:
             if (scope["method"], scope["path"]) != ("POST", CONTROL):
-                raise _plainly(404, "route_unknown", "Nothing is served here.")
+                raise _plainly(404, Reason.ROUTE_UNKNOWN, "Nothing is served here.")
             _require_program(headers)  # 1
             operator = await self._operator(headers)  # 2, 3
             with self._place(operator.identity.name):  # 4
@@ -106,7 +107,7 @@ class ControlApi:
         resource = origin(self._mesh.live.plan)
         if headers.get(Header.VERIFY.raw, b"NONE") != b"NONE":
             why = "A workload's certificate is no operator's. Send a person's or a pipeline's token, and nothing else."
-            raise _Refusal(answers.forbidden("workload_refused", why, resource))
+            raise _Refusal(answers.forbidden(Reason.WORKLOAD_REFUSED, why, resource))
         try:
             given = headers.get(Header.AUTHORIZATION.raw, b"").decode("ascii")
             operator = await self._operators.verify(bearer_of(Secret(given) if given else None))
@@ -121,7 +122,7 @@ class ControlApi:
             text = f"{refusal.sentence}{hint}"
             raise _Refusal(answers.unauthenticated(refusal.reason, text, resource, error=known)) from None
         except (KeysUnavailable, UnicodeDecodeError):
-            raise _Refusal(Fault(503, "issuer_keys_unavailable")) from None
+            raise _Refusal(Fault(503, Reason.ISSUER_KEYS_UNAVAILABLE)) from None
         except MeshwardError as error:
             raise _Refusal(_denied(Refusal.of(error), resource)) from None
         return operator
@@ -138,7 +139,7 @@ class ControlApi:
     def _place(self, name: str) -> Iterator[None]:
         if self._answering.total() >= MOST or self._answering[name] >= MOST_OF_ONE:
             why = "Too many operators' requests, or yours, are under way. Try again when one of them is done."
-            raise _plainly(503, "too_many_changes", why)
+            raise _plainly(503, Reason.TOO_MANY_CHANGES, why)
         self._answering[name] += 1
         try:
             yield
@@ -197,9 +198,9 @@ class _Server(uvicorn.Server):
 def _require_program(headers: dict[bytes, bytes]) -> None:
     """Step 1: a page in an operator's browser must not be able to ask. Raises _Refusal."""
     if headers.get(Header.ORIGIN.raw):
-        raise _plainly(403, "browser_refused", "Pages cannot ask for changes: send no Origin.")
+        raise _plainly(403, Reason.BROWSER_REFUSED, "Pages cannot ask for changes: send no Origin.")
     if headers.get(b"content-type") != b"application/json":
-        raise _plainly(415, "not_json", "Send Content-Type: application/json.")
+        raise _plainly(415, Reason.NOT_JSON, "Send Content-Type: application/json.")
 
 
 def _came(operator: Operator, headers: dict[bytes, bytes]) -> dict[str, str]:
@@ -229,7 +230,7 @@ class _Body:
             body += await self._next()
             if len(body) > CONTROL_BODY:
                 raise _plainly(
-                    413, "body_too_large", f"A request to change has at most {CONTROL_BODY} bytes."
+                    413, Reason.BODY_TOO_LARGE, f"A request to change has at most {CONTROL_BODY} bytes."
                 )
         return bytes(body)
 
@@ -252,12 +253,13 @@ def _status(answer: Reply | Refusal) -> int:
 
 def _denied(refusal: Refusal, resource: str) -> Refused:
     text = answers.sentence(refusal.message, refusal.remedy)
-    if refusal.code == codes.ASKER_REVOKED.number:
-        return answers.unauthenticated("revoked", text, resource, error=True)
-    if refusal.code == codes.NO_RIGHT.number:
-        return answers.forbidden("not_an_operator", text, resource)
-    return Refused(409 if refusal.exit == Exit.CONFLICT else 503, "try_again", text)
+    code = codes.decode(refusal.code)
+    if code is codes.ASKER_REVOKED:
+        return answers.unauthenticated(Reason.REVOKED, text, resource, error=True)
+    if code is codes.NO_RIGHT:
+        return answers.forbidden(Reason.NOT_AN_OPERATOR, text, resource)
+    return Refused(409 if refusal.exit == Exit.CONFLICT else 503, Reason.TRY_AGAIN, text)
 
 
-def _plainly(status: int, reason: str, message: str) -> _Refusal:
+def _plainly(status: int, reason: Reason, message: str) -> _Refusal:
     return _Refusal(answers.plain_refusal(status, reason, message))

@@ -51,4 +51,4 @@ def _withheld(permit: Permit, request: Request) -> Denial:
     nothing = reasons.NOTHING_NEAR
     words = {"permission": permit.permission, "who": "this identity"}
     sentence, remedy = nothing.sentence.format_map(words), nothing.remedy.format_map(words)
-    return Denial(permit.permission, nothing.code, sentence, remedy, (), permit.roles, request.at)
+    return Denial(permit.permission, nothing.reason, sentence, remedy, (), permit.roles, request.at)

@@ -20,7 +20,7 @@ from meshward.decide.clauses import (
 )
 from meshward.decide.index import DecisionIndex, Subject
 from meshward.decide.misses import nearest
-from meshward.decide.reasons import Reason
+from meshward.decide.reasons import Refusal
 from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Miss, Permit, Request
 from meshward.decide.wording import caller
@@ -67,7 +67,7 @@ class Decider:
 
 def _fault(request: Request) -> Denial:
     fault = reasons.FAULT
-    return Denial(_permission(request), fault.code, fault.sentence, fault.remedy, (), (), request.at)
+    return Denial(_permission(request), fault.reason, fault.sentence, fault.remedy, (), (), request.at)
 
 
 def _decide(index: DecisionIndex, identity: Identity, request: Request) -> Decision:
@@ -76,7 +76,7 @@ def _decide(index: DecisionIndex, identity: Identity, request: Request) -> Decis
     model = plan.models.get(request.model)
     if model is None:
         unknown = reasons.MODEL_UNKNOWN
-        return Denial(_permission(request), unknown.code, unknown.sentence, unknown.remedy, (), (), None)
+        return Denial(_permission(request), unknown.reason, unknown.sentence, unknown.remedy, (), (), None)
     case = Case(plan, model, identity, request)
     # 2. The roles.
     held = index.roles.held(identity, request.at)
@@ -147,12 +147,12 @@ def _not_granted(case: Case, roles: frozenset[str], times: list[int | None]) -> 
     if not misses:
         return _refused(reasons.NOTHING_NEAR, case, roles, times)
     own = next((miss for miss in misses if _only_conditions(miss, case, roles)), None)
-    reason = (
+    refusal = (
         reasons.IDENTITY_WITHOUT_ROLE if not roles else reasons.CONDITION_NOT_MET if own else reasons.NO_GRANT
     )
     miss = own or misses[0]
     lack = listed(miss.lacks, "and")
-    return _refused(reason, case, roles, times, misses, grant=miss.grant, lack=lack, roles=_roles(roles))
+    return _refused(refusal, case, roles, times, misses, grant=miss.grant, lack=lack, roles=_roles(roles))
 
 
 def _only_conditions(miss: Miss, case: Case, roles: frozenset[str]) -> bool:
@@ -161,7 +161,7 @@ def _only_conditions(miss: Miss, case: Case, roles: frozenset[str]) -> bool:
 
 
 def _refused(
-    reason: Reason,
+    refusal: Refusal,
     case: Case,
     held: frozenset[str],
     times: list[int | None],
@@ -170,8 +170,8 @@ def _refused(
 ) -> Denial:
     permission = _permission(case.request)
     words |= {"permission": permission, "who": caller(case.identity)}
-    sentence, remedy = reason.sentence.format_map(words), reason.remedy.format_map(words)
-    return Denial(permission, reason.code, sentence, remedy, misses, tuple(sorted(held)), earliest(*times))
+    sentence, remedy = refusal.sentence.format_map(words), refusal.remedy.format_map(words)
+    return Denial(permission, refusal.reason, sentence, remedy, misses, tuple(sorted(held)), earliest(*times))
 
 
 def _permission(request: Request) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
+from meshward.kit.reasons import Reason
 from meshward.plan.ir import Limits
 from meshward.policy.schema import Action
 
@@ -62,10 +63,10 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """`reason` is one of `decide.reasons`; `sentence` says what is missing; `misses` nearest first."""
+    """`sentence` says what is missing; `misses` nearest first."""
 
     permission: str
-    reason: str
+    reason: Reason
     sentence: str
     remedy: str
     misses: tuple[Miss, ...]

@@ -18,6 +18,7 @@ from meshward.decide.types import Denial, Identity, Permit
 from meshward.edge.replies import Permitted, Refused
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
+from meshward.kit.reasons import Reason
 from meshward.kit.text import plain
 from meshward.kit.wellknown import METADATA
 from meshward.oidc.verify import VerifiedToken
@@ -86,7 +87,7 @@ def denied(caller: Caller, denial: Denial, model: str, action: str, resource: st
     return Refused(status, denial.reason, message, challenge, facts, caller.ttl(now, denial.holds_until))
 
 
-def not_found(caller: Caller, reason: str, what: str, remedy: str, now: float, **facts: str) -> Refused:
+def not_found(caller: Caller, reason: Reason, what: str, remedy: str, now: float, **facts: str) -> Refused:
     """What a verified identity asked for does not exist."""
     return Refused(404, reason, sentence(what, remedy), "", caller.facts(**facts), caller.ttl(now))
 
@@ -95,7 +96,7 @@ def revoked(caller: Caller, resource: str, now: float) -> Refused:
     """401 for a verified identity that, or whose token or agent, was revoked."""
     text = sentence(_who_was_revoked(caller.identity), "ask the operators of this edge")
     challenge = _challenge(resource, "invalid_token", text)
-    return Refused(401, "revoked", text, challenge, caller.facts(), caller.ttl(now))
+    return Refused(401, Reason.REVOKED, text, challenge, caller.facts(), caller.ttl(now))
 
 
 def _who_was_revoked(identity: Identity) -> str:
@@ -103,20 +104,20 @@ def _who_was_revoked(identity: Identity) -> str:
     return f"{', '.join(who)} or this token was revoked"
 
 
-def unauthenticated(reason: str, message: str, resource: str, *, error: bool) -> Refused:
+def unauthenticated(reason: Reason, message: str, resource: str, *, error: bool) -> Refused:
     """401. Without credentials a challenge names no error (RFC 6750, 3.1)."""
     text = sentence(message)
     challenge = _challenge(resource, "invalid_token" if error else None, text)
     return Refused(401, reason, text, challenge)
 
 
-def forbidden(reason: str, message: str, resource: str) -> Refused:
+def forbidden(reason: Reason, message: str, resource: str) -> Refused:
     """403 for a verified identity that is none of the operators."""
     text = sentence(message)
     return Refused(403, reason, text, _challenge(resource, "insufficient_scope", text))
 
 
-def plain_refusal(status: int, reason: str, message: str) -> Refused:
+def plain_refusal(status: int, reason: Reason, message: str) -> Refused:
     """For which nobody needs to be known, and no credential would help."""
     return Refused(status, reason, sentence(message))
 
@@ -125,7 +126,7 @@ def blind() -> Refused:
     """Records cannot be kept. No fault, for nginx passes on no reason of a 5xx; the client's status is 503."""
     return plain_refusal(
         503,
-        "audit_blind",
+        Reason.AUDIT_BLIND,
         "Records of requests cannot be kept just now, so this one was refused. Operator: see meshward status.",
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from meshward.kit.canonical import canonical_json
+from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.strict import encode as base64url
 from meshward.policy.values import Rate
@@ -37,7 +38,7 @@ class Refused:
     """The client's status and why. `facts` are of a verified identity; `challenge` is a WWW-Authenticate."""
 
     status: int
-    reason: str
+    reason: Reason
     message: str
     challenge: str = ""
     facts: Mapping[str, Any] | None = None
@@ -49,7 +50,7 @@ class Fault:
     """Not the caller's fault: nginx answers for itself; the reason is for its log and for people."""
 
     status: int
-    reason: str
+    reason: Reason
 
 
 Reply = Permitted | Refused | Fault

@@ -33,6 +33,7 @@ from meshward.edge.whoami import WhoAmI, refused, told
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
+from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
@@ -159,7 +160,7 @@ class DecisionService:
 class NoBearer(Exception):
     """There is no bearer token to verify."""
 
-    def __init__(self, reason: str, sentence: str) -> None:
+    def __init__(self, reason: Reason, sentence: str) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sentence = sentence
@@ -196,10 +197,10 @@ def read_question(headers: Headers) -> Question:
 def bearer_of(authorization: Secret | None) -> Secret:
     """Step 0 of verification: the token of `Authorization: Bearer` (RFC 6750, 2.1). Raises NoBearer."""
     if authorization is None:
-        raise NoBearer("no_credentials", "No credentials were sent.")
+        raise NoBearer(Reason.NO_CREDENTIALS, "No credentials were sent.")
     scheme, space, token = authorization.reveal().partition(" ")
     if scheme.lower() != "bearer" or not space:
-        raise NoBearer("not_bearer", "Only bearer tokens are accepted.")
+        raise NoBearer(Reason.NOT_BEARER, "Only bearer tokens are accepted.")
     return Secret(token)
 
 
@@ -207,7 +208,8 @@ def _require_one(question: Question) -> None:
     """Two credentials name two callers, and nobody says which is meant. Raises CertificateRefused."""
     if question.authorization is not None and (question.verdict != "NONE" or question.certificate):
         raise CertificateRefused(
-            "two_credentials", "A client certificate and an Authorization header were sent. Send one of them."
+            Reason.TWO_CREDENTIALS,
+            "A client certificate and an Authorization header were sent. Send one of them.",
         )
 
 
@@ -234,11 +236,11 @@ def _faulty(error: Exception) -> Fault:
     """What nobody could decide. Keys that are not there were told of by whoever tried to fetch them."""
     if isinstance(error, FaultyQuestion):
         log.error("faulty question", why=str(error))
-        return Fault(500, "faulty_question")
+        return Fault(500, Reason.FAULTY_QUESTION)
     if isinstance(error, KeysUnavailable):
-        return Fault(503, "issuer_keys_unavailable")
+        return Fault(503, Reason.ISSUER_KEYS_UNAVAILABLE)
     _log_fault(error)
-    return Fault(500, "decision_fault")
+    return Fault(500, Reason.DECISION_FAULT)
 
 
 def _decided(caller: Caller, question: Question, state: DecisionState, resource: str) -> Reply:
@@ -249,20 +251,20 @@ def _decided(caller: Caller, question: Question, state: DecisionState, resource:
     name = _model_name(state, question)
     if name is None:
         unknown = reasons.MODEL_UNKNOWN
-        return answers.not_found(caller, unknown.code, unknown.sentence, unknown.remedy, now)
+        return answers.not_found(caller, unknown.reason, unknown.sentence, unknown.remedy, now)
     served = state.served[name].get((question.method, question.path))
     if served is None:
         what, remedy = f"the model {name} has no such route", "look at the method and path"
-        return answers.not_found(caller, "route_unknown", what, remedy, now, model=name)
+        return answers.not_found(caller, Reason.ROUTE_UNKNOWN, what, remedy, now, model=name)
     request = _request(name, served, question, int(now))
     decision = state.decider.decide(caller.identity, request)
     if isinstance(decision, Permit) and state.next is not None:
         route = Route(question.method, question.path)
         decision = decide_between(decision, state.decider, state.next, caller.identity, request, route)
     if isinstance(decision, Denial):
-        if decision.reason == reasons.FAULT.code:
+        if decision.reason is Reason.FAULT:
             log.error("decision fault", model=name, action=served.action)
-            return Fault(500, "decision_fault")
+            return Fault(500, Reason.DECISION_FAULT)
         return answers.denied(caller, decision, name, served.action, resource, now)
     return _permit(caller, decision, name, served, state, now)
 

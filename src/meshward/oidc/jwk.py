@@ -11,9 +11,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from meshward.kit.reasons import Reason
 from meshward.kit.strict import base64url, json_object
 from meshward.kit.text import is_plain
-from meshward.oidc.refusal import Reason, TokenRefused
+from meshward.oidc.refusal import TokenRefused
 
 _KINDS: dict[str, type[ECKey] | type[RSAKey] | type[OKPKey]] = {"EC": ECKey, "RSA": RSAKey, "OKP": OKPKey}
 _MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}
@@ -43,7 +44,7 @@ class VerificationKey:
             good = False
         if good is not True:
             raise TokenRefused(
-                Reason.SIGNATURE, "The signature of the token is not by its issuer. Sign in again."
+                Reason.SIGNATURE_INVALID, "The signature of the token is not by its issuer. Sign in again."
             )
 
 

@@ -13,11 +13,12 @@ from meshward.kit import codes
 from meshward.kit.bounded import LONGEST_DOCUMENT
 from meshward.kit.clock import Clock
 from meshward.kit.errors import MeshwardError
+from meshward.kit.reasons import Reason
 from meshward.kit.strict import json_object
 from meshward.oidc.fetch import FetchFailed, fetch
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, parse_key_set
-from meshward.oidc.refusal import KeysUnavailable, Reason, TokenRefused
+from meshward.oidc.refusal import KeysUnavailable, TokenRefused
 
 MIN_INTERVAL = 10.0  # seconds between two fetches that requests can cause
 EAGER = 1.0
@@ -66,7 +67,8 @@ class IssuerKeys:
                 f"there are no usable keys of the issuer `{self.issuer.name}`",
             )
         raise TokenRefused(
-            Reason.KEY, "The token is signed by a key that its issuer does not publish. Sign in again."
+            Reason.KEY_UNKNOWN,
+            "The token is signed by a key that its issuer does not publish. Sign in again.",
         )
 
     async def keep_fresh(self) -> None:
@@ -142,7 +144,9 @@ class FixedKeys:
 
     async def find(self, kid: str) -> VerificationKey:
         if kid not in self._keys:
-            raise TokenRefused(Reason.KEY, "The token is signed by a key that its issuer does not publish.")
+            raise TokenRefused(
+                Reason.KEY_UNKNOWN, "The token is signed by a key that its issuer does not publish."
+            )
         return self._keys[kid]
 
 

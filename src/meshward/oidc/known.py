@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meshward.oidc.refusal import Reason, TokenRefused
+from meshward.kit.reasons import Reason
+from meshward.oidc.refusal import TokenRefused
 
 _HUB = Reason.HUGGINGFACE_TOKEN
 _PREFIXES: tuple[tuple[str, Reason, str], ...] = (
@@ -18,18 +19,22 @@ _PREFIXES: tuple[tuple[str, Reason, str], ...] = (
     ("hf_", _HUB, "This is a Hugging Face token, sent by mistake; it was not kept."),
     (
         "ya29.",
-        Reason.OPAQUE,
+        Reason.TOKEN_OPAQUE,
         "This is a Google access token (ya29.), which is opaque: send the ID token (gcloud auth print-identity-token).",
     ),
-    ("ghp_", Reason.OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
-    ("gho_", Reason.OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
+    ("ghp_", Reason.TOKEN_OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
+    ("gho_", Reason.TOKEN_OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
     (
         "ghs_",
-        Reason.OPAQUE,
+        Reason.TOKEN_OPAQUE,
         "This is a GitHub token, which is opaque: a workflow asks for an OIDC token instead.",
     ),
-    ("github_pat_", Reason.OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
-    ("sk-", Reason.OPAQUE, "This is a key of another model provider, sent by mistake; it was not kept."),
+    ("github_pat_", Reason.TOKEN_OPAQUE, "This is a GitHub token, which is opaque; it was not kept."),
+    (
+        "sk-",
+        Reason.TOKEN_OPAQUE,
+        "This is a key of another model provider, sent by mistake; it was not kept.",
+    ),
 )
 _TYPES: dict[str, str] = {
     "okta-internal-at+jwt": "This is a token of Okta's org server, which only Okta can verify. Use a custom "
@@ -61,14 +66,16 @@ def refuse_header(header: Mapping[str, Any]) -> None:
     """Raises TokenRefused for what is known by a member of its header, its `typ` or its `alg`."""
     for name, sentence in _MEMBERS.items():
         if name in header:
-            raise TokenRefused(Reason.HEADER, sentence)
+            raise TokenRefused(Reason.TOKEN_HEADER_REFUSED, sentence)
     typ = short_type(header.get("typ"))
     if typ in _TYPES:
-        raise TokenRefused(Reason.TYPE, _TYPES[typ])
+        raise TokenRefused(Reason.TOKEN_TYPE_REFUSED, _TYPES[typ])
     alg = header.get("alg")
     if isinstance(alg, str) and alg not in ACCEPTED:
         named = f"The algorithm {alg}" if alg in _REGISTERED else "The algorithm of the token"
-        raise TokenRefused(Reason.HEADER, f"{named} is not accepted here; accepted: {', '.join(ACCEPTED)}.")
+        raise TokenRefused(
+            Reason.TOKEN_HEADER_REFUSED, f"{named} is not accepted here; accepted: {', '.join(ACCEPTED)}."
+        )
 
 
 def short_type(typ: object) -> str | None:

@@ -2,28 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from meshward.kit.errors import MeshwardError
-
-
-class Reason(StrEnum):
-    """Stable reason codes of step by step verification (docs/codes.md)."""
-
-    HUGGINGFACE_TOKEN = "huggingface_token"  # noqa: S105
-    TOO_LARGE = "token_too_large"
-    OPAQUE = "token_opaque"
-    MALFORMED = "token_malformed"
-    HEADER = "token_header_refused"
-    ISSUER = "issuer_unknown"
-    TYPE = "token_type_refused"
-    KEY = "key_unknown"
-    SIGNATURE = "signature_invalid"
-    AUDIENCE = "audience_refused"
-    CLAIMS = "claims_refused"
-    EXPIRED = "token_expired"
-    TIMES = "token_times_refused"
-    SUBJECT = "subject_refused"
+from meshward.kit.reasons import Reason
 
 
 class TokenRefused(Exception):

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from meshward.kit.clock import Clock, system_clock
+from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.strict import base64url, json_object, token_hash
 from meshward.kit.text import is_plain
@@ -34,7 +35,7 @@ from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, is_kid
 from meshward.oidc.known import refuse_header, refuse_prefix, short_type
 from meshward.oidc.profiles import Profile
-from meshward.oidc.refusal import Reason, TokenRefused
+from meshward.oidc.refusal import TokenRefused
 
 MAX_TOKEN = 8192  # bytes
 MAX_SKEW = 5  # seconds that an issuer's clock may be ahead of ours
@@ -142,7 +143,7 @@ class Verifier:
         keys = self._keys.get(issuer) if isinstance(issuer, str) else None
         if keys is None:
             usual = f"The issuer of the token is not trusted here. Send a token from {self._expected}."
-            raise TokenRefused(Reason.ISSUER, self._misnamed.get(str(issuer), usual))
+            raise TokenRefused(Reason.ISSUER_UNKNOWN, self._misnamed.get(str(issuer), usual))
         return keys
 
 
@@ -150,7 +151,7 @@ def check_size(text: str) -> None:
     """Step 1."""
     if len(text) > MAX_TOKEN:
         raise TokenRefused(
-            Reason.TOO_LARGE, f"The token is over {MAX_TOKEN} bytes. Ask for one with fewer claims."
+            Reason.TOKEN_TOO_LARGE, f"The token is over {MAX_TOKEN} bytes. Ask for one with fewer claims."
         )
 
 
@@ -178,10 +179,14 @@ def check_header(header: Mapping[str, Any]) -> None:
     """Step 4."""
     refuse_header(header)
     if not _HEADER.issuperset(header):
-        raise TokenRefused(Reason.HEADER, "The header of the token has a member that is not accepted here.")
+        raise TokenRefused(
+            Reason.TOKEN_HEADER_REFUSED, "The header of the token has a member that is not accepted here."
+        )
     kid = header.get("kid")
     if not all(isinstance(value, str) for value in header.values()) or not is_kid(kid or ""):
-        raise TokenRefused(Reason.HEADER, "The header of the token needs alg and kid as printable text.")
+        raise TokenRefused(
+            Reason.TOKEN_HEADER_REFUSED, "The header of the token needs alg and kid as printable text."
+        )
 
 
 def misnamed(issuer: TrustedIssuer) -> dict[str, str]:
@@ -200,14 +205,17 @@ def check_type(header: Mapping[str, Any], profile: Profile) -> None:
     """Step 6."""
     if short_type(header.get("typ")) not in profile.typ:
         raise TokenRefused(
-            Reason.TYPE, "This is not an access token: its typ is another. Send the access token."
+            Reason.TOKEN_TYPE_REFUSED,
+            "This is not an access token: its typ is another. Send the access token.",
         )
 
 
 def check_algorithm(header: Mapping[str, Any], key: VerificationKey, profile: Profile) -> None:
     """Step 7: the header does not choose, it must only agree."""
     if header.get("alg") != key.alg or key.alg not in profile.algorithms:
-        raise TokenRefused(Reason.HEADER, "The alg of the token is not the one that its key is for.")
+        raise TokenRefused(
+            Reason.TOKEN_HEADER_REFUSED, "The alg of the token is not the one that its key is for."
+        )
 
 
 def check_audience(claims: Mapping[str, Any], issuer: TrustedIssuer) -> None:
@@ -221,13 +229,15 @@ def check_audience(claims: Mapping[str, Any], issuer: TrustedIssuer) -> None:
         audiences = audiences - profile.shared_audiences
     if (by_audience or issuer.audiences) and not _names_one_of(claims.get("aud"), audiences):
         usual = "The token was not made for this edge: aud must name its audience."
-        raise TokenRefused(Reason.AUDIENCE, profile.sentences.get("aud", usual))
+        raise TokenRefused(Reason.AUDIENCE_REFUSED, profile.sentences.get("aud", usual))
     client = client_of(claims, profile)
     if client is None and profile.client_required:
         usual = "The token names no client, so it is no access token. Send the access token."
-        raise TokenRefused(Reason.AUDIENCE, profile.sentences.get("client", usual))
+        raise TokenRefused(Reason.AUDIENCE_REFUSED, profile.sentences.get("client", usual))
     if (not by_audience or issuer.clients) and client not in issuer.clients:
-        raise TokenRefused(Reason.AUDIENCE, "The token was made for a client that is not accepted here.")
+        raise TokenRefused(
+            Reason.AUDIENCE_REFUSED, "The token was made for a client that is not accepted here."
+        )
 
 
 def check_claims(claims: Mapping[str, Any], issuer: TrustedIssuer) -> None:
@@ -235,44 +245,46 @@ def check_claims(claims: Mapping[str, Any], issuer: TrustedIssuer) -> None:
     profile = issuer.profile
     if "cnf" in claims:
         raise TokenRefused(
-            Reason.CLAIMS, "The token is bound to a key (cnf); this edge accepts bearer tokens only."
+            Reason.CLAIMS_REFUSED, "The token is bound to a key (cnf); this edge accepts bearer tokens only."
         )
     if any(name in claims for name in profile.forbid):
-        raise TokenRefused(Reason.CLAIMS, "This is not an access token. Send the access token.")
+        raise TokenRefused(Reason.CLAIMS_REFUSED, "This is not an access token. Send the access token.")
     _check_required(claims, profile)
     reads_profiles_groups = issuer.groups in (None, profile.groups)
     if reads_profiles_groups and any(name in claims for name in profile.overage):
         usual = "The groups were left out of the token because there are too many."
-        raise TokenRefused(Reason.CLAIMS, profile.sentences.get("overage", usual))
+        raise TokenRefused(Reason.CLAIMS_REFUSED, profile.sentences.get("overage", usual))
 
 
 def _check_required(claims: Mapping[str, Any], profile: Profile) -> None:
     for name in profile.present:
         if claims.get(name) is None:
             usual = f"The claim {name} of the token is missing."
-            raise TokenRefused(Reason.CLAIMS, profile.sentences.get(name, usual))
+            raise TokenRefused(Reason.CLAIMS_REFUSED, profile.sentences.get(name, usual))
     for name, accepted in profile.require.items():
         value = claims.get(name)
         if not any(type(value) is type(other) and value == other for other in accepted):
             usual = f"The claim {name} of the token is missing or has no accepted value."
-            raise TokenRefused(Reason.CLAIMS, profile.sentences.get(name, usual))
+            raise TokenRefused(Reason.CLAIMS_REFUSED, profile.sentences.get(name, usual))
 
 
 def check_times(claims: Mapping[str, Any], now: float, profile: Profile) -> tuple[int, int]:
     """Step 11. `iat` and `exp`. An expired token gets no grace; only an issuer's fast clock does."""
     if "exp" not in claims and "exp" in profile.sentences:
-        raise TokenRefused(Reason.TIMES, profile.sentences["exp"])
+        raise TokenRefused(Reason.TOKEN_TIMES_REFUSED, profile.sentences["exp"])
     issued_at, expires_at = _instant(claims, "iat"), _instant(claims, "exp")
     not_before = _instant(claims, "nbf") if "nbf" in claims else issued_at
     if expires_at <= now:
-        raise TokenRefused(Reason.EXPIRED, "The token has expired. Sign in again.")
+        raise TokenRefused(Reason.TOKEN_EXPIRED, "The token has expired. Sign in again.")
     if max(issued_at, not_before) > now + MAX_SKEW:
         raise TokenRefused(
-            Reason.TIMES, "The token is not valid yet: a clock is wrong, the issuer's or ours."
+            Reason.TOKEN_TIMES_REFUSED, "The token is not valid yet: a clock is wrong, the issuer's or ours."
         )
     if expires_at - issued_at > profile.max_lifetime:
         longest = f"{profile.max_lifetime // 3600} hour{'s' if profile.max_lifetime >= 7200 else ''}"
-        raise TokenRefused(Reason.TIMES, f"The token lives for more than {longest}. Ask for a shorter one.")
+        raise TokenRefused(
+            Reason.TOKEN_TIMES_REFUSED, f"The token lives for more than {longest}. Ask for a shorter one."
+        )
     return issued_at, expires_at
 
 
@@ -288,7 +300,7 @@ def subject_of(claims: Mapping[str, Any], profile: Profile) -> str:
         if _is_printable(subject) and re.fullmatch(rule.form or ".*", subject, re.ASCII):
             return subject
     names = " and ".join(_CLAIM.findall(text))
-    raise TokenRefused(Reason.SUBJECT, f"The claim {names} of the token is not a printable name.")
+    raise TokenRefused(Reason.SUBJECT_REFUSED, f"The claim {names} of the token is not a printable name.")
 
 
 def _fillings(text: str, claims: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -314,7 +326,7 @@ def scopes_of(claims: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
 
 
 def _malformed(why: str) -> TokenRefused:
-    return TokenRefused(Reason.MALFORMED, f"The bearer token is not a signed JWT: {why}.")
+    return TokenRefused(Reason.TOKEN_MALFORMED, f"The bearer token is not a signed JWT: {why}.")
 
 
 def _names_one_of(value: object, accepted: frozenset[str]) -> bool:
@@ -325,7 +337,9 @@ def _names_one_of(value: object, accepted: frozenset[str]) -> bool:
 def _instant(claims: Mapping[str, Any], name: str) -> int:
     value = claims.get(name)
     if type(value) is not int:
-        raise TokenRefused(Reason.TIMES, f"The claim {name} of the token is missing or no integer.")
+        raise TokenRefused(
+            Reason.TOKEN_TIMES_REFUSED, f"The claim {name} of the token is missing or no integer."
+        )
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from meshward.kit.reasons import Reason
 from meshward.targets.envoy.projection import GuardView
 from meshward.targets.envoy.wire import JWT, PAYLOAD, Json, typed
 
@@ -13,7 +14,7 @@ class _Refusal:
     """`status` and above, up to the next; `message` is one line of plain ASCII without `%`."""
 
     status: int
-    reason: str
+    reason: Reason
     message: str
     exactly: bool = True
     answer_with: int | None = None
@@ -21,25 +22,27 @@ class _Refusal:
 
 
 _REFUSALS = (
-    _Refusal(401, "guard_no_token", "The guard got no valid Transaction Token: only the edge can bring one."),
     _Refusal(
-        403, "guard_forbidden", "The guard refused: this token does not permit this route of this model."
+        401, Reason.GUARD_NO_TOKEN, "The guard got no valid Transaction Token: only the edge can bring one."
     ),
-    _Refusal(413, "body_too_large", "The request body is larger than this model accepts: send less."),
+    _Refusal(
+        403, Reason.GUARD_FORBIDDEN, "The guard refused: this token does not permit this route of this model."
+    ),
+    _Refusal(413, Reason.BODY_TOO_LARGE, "The request body is larger than this model accepts: send less."),
     _Refusal(
         429,
-        "guard_rate_limited",
+        Reason.GUARD_RATE_LIMITED,
         "More than twice the request limit reached the guard: slow down.",
         retry_after=1,
     ),
     # A filter whose configuration has not arrived answers 500: nothing that a client did.
-    _Refusal(500, "guard_unavailable", "The guard is not ready: try again shortly.", answer_with=503),
+    _Refusal(500, Reason.GUARD_UNAVAILABLE, "The guard is not ready: try again shortly.", answer_with=503),
     _Refusal(
-        502, "model_answer_invalid", "The model server's answer is no valid HTTP and was not passed on."
+        502, Reason.MODEL_ANSWER_INVALID, "The model server's answer is no valid HTTP and was not passed on."
     ),
-    _Refusal(503, "guard_unavailable", "The model server does not answer: try again shortly."),
-    _Refusal(504, "guard_timeout", "The model server was silent for longer than this model's timeout."),
-    _Refusal(400, "guard_refused", "The guard refused a request that it cannot accept.", exactly=False),
+    _Refusal(503, Reason.GUARD_UNAVAILABLE, "The model server does not answer: try again shortly."),
+    _Refusal(504, Reason.GUARD_TIMEOUT, "The model server was silent for longer than this model's timeout."),
+    _Refusal(400, Reason.GUARD_REFUSED, "The guard refused a request that it cannot accept.", exactly=False),
 )
 
 

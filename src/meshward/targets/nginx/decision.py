@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meshward.kit.reasons import Reason
 from meshward.kit.wellknown import METADATA, WHOAMI
 from meshward.targets.nginx.emit import Directive, Joined, Variable, block, joined, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
@@ -91,7 +92,7 @@ def cold_server(s: EdgeSettings) -> Directive:
     """Only misses come here, limited per address: a request has one limit pass, and @go needs it."""
     limited = {
         Header.STATUS: "429",
-        Header.REASON: "cold_rate_limited",
+        Header.REASON: Reason.COLD_RATE_LIMITED,
         Header.MESSAGE: "Too many new requests from your address. Wait a second, then try again.",
         KEPT_FOR: "0",
     }

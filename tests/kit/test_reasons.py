@@ -1,0 +1,68 @@
+"""The list of reasons is closed: Python and nginx's script say no other word, and each of them is said."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from meshward.kit.reasons import Reason
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "src" / "meshward"
+SCRIPT = (SOURCES / "targets" / "nginx" / "meshward.js").read_text()
+WORDS = {str(reason) for reason in Reason}
+AMBIGUOUS = {"revoked", "fault"}  # plain words, which also mean other things
+
+
+def nodes() -> Iterator[tuple[str, ast.AST]]:
+    for file in sorted(SOURCES.rglob("*.py")):
+        if file != SOURCES / "kit" / "reasons.py":
+            for node in ast.walk(ast.parse(file.read_text())):
+                yield str(file.relative_to(ROOT)), node
+
+
+def of_the_script() -> set[str]:
+    """What it refuses with: by a status of nginx, at once, and in a stream that it ends."""
+    at_once = re.findall(r"refuse\(r, \d{3}, '(\w+)'", SCRIPT)
+    by_status = re.findall(r"\d{3}: \[\d{3}, '(\w+)'", SCRIPT)
+    in_streams = re.findall(r"(\w+): \[\d{3}, '[A-Z]", SCRIPT)
+    assert at_once and by_status and in_streams
+    return {*at_once, *by_status, *in_streams}
+
+
+def test_a_reason_is_called_as_it_is_spelled() -> None:
+    assert [reason.name.lower() for reason in Reason] == [str(reason) for reason in Reason]
+
+
+def test_nginx_says_no_other_word() -> None:
+    assert of_the_script() - WORDS == set()
+
+
+def test_each_word_is_said() -> None:
+    values = {
+        Reason[node.attr]
+        for file, node in nodes()
+        if file != "src/meshward/trace/reasons.py"  # which only tells what to do about them
+        and isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "Reason"
+    }
+    assert WORDS - values - of_the_script() == set()
+
+
+def test_python_says_them_by_value() -> None:
+    found = [
+        f"{file}:{node.lineno} {node.value}"
+        for file, node in nodes()
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in WORDS - AMBIGUOUS
+    ]
+    assert found == []
+
+
+def test_the_docs_name_no_reason_that_there_is_not() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    rows = re.findall(r"^\| (?:\d{3}[\d, ]*|\(in a stream\)) \| ([^|]+) \|", page, re.MULTILINE)
+    named = {word for row in rows for word in re.findall(r"`([a-z_]+)`", row)}
+    assert len(named) > 20 and named <= WORDS
