@@ -77,11 +77,16 @@ def test_every_step_is_taken_and_all_that_failed_are_named() -> None:
         return take
 
     wrong = [step("a", OSError("full"))]
-    wrong += [step(name, MeshwardError(codes.MORE_PROBLEMS, f"{name} hangs")) for name in "bc"]
+    hangs = [MeshwardError(codes.MORE_PROBLEMS, f"{name} hangs") for name in "bc"]
+    wrong += [step(name, fault) for name, fault in zip("bc", hangs, strict=True)]
     with pytest.raises(MeshwardError) as told:
         run_all([*wrong, step("d")])
     assert done == ["a", "b", "c", "d"] and told.value.code.number == "MW0000"
     assert told.value.message == "full; b hangs; c hangs"
+    assert [fault.message for fault in hangs] == ["b hangs", "c hangs"] and told.value.__cause__ is hangs[0]
+    with pytest.raises(MeshwardError) as alone:
+        run_all([wrong[1]])
+    assert alone.value is hangs[0]
     with pytest.raises(OSError, match="full"):
         run_all([wrong[0], step("d")])
     run_all([step("e")])

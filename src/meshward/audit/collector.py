@@ -37,10 +37,7 @@ class NotKept(MeshwardError):
     """Records cannot be kept, although the store itself could be written (MW4008)."""
 
     def __init__(self, why: str) -> None:
-        remedy = (
-            "until that is mended the heartbeat stands still, and `audit.on_blind` decides about requests"
-        )
-        super().__init__(codes.RECORDS_NOT_KEPT, f"records are not kept: {why}", remedy)
+        super().__init__(codes.RECORDS_NOT_KEPT, f"records are not kept: {why}")
 
 
 class Collector:
@@ -152,9 +149,8 @@ class Collector:
             self._read += max(0, chunk.position.offset - tail.position.offset)
             tail.advance(chunk.position)
             if not tail.erasable:
-                remedy = "use a file system that can punch holes, and let the collector write to the file"
                 self._say_once(
-                    MeshwardError(codes.LOG_NOT_ERASED, "read lines cannot be erased from the logs", remedy)
+                    MeshwardError(codes.LOG_NOT_ERASED, "read lines cannot be erased from the logs")
                 )
         for log, tail in released:
             log.forget(tail)

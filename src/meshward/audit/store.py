@@ -95,10 +95,7 @@ class StoreUnwritable(MeshwardError):
     """Nothing was written; trying again later may help (MW4005)."""
 
     def __init__(self, path: Path, error: sqlite3.Error) -> None:
-        remedy = (
-            "free the lock, the space or the permission; no line is lost meanwhile, the logs are read later"
-        )
-        super().__init__(codes.RECORDS_UNWRITABLE, f"cannot write to `{path}`: {error}", remedy)
+        super().__init__(codes.RECORDS_UNWRITABLE, f"cannot write to `{path}`: {error}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ REVOCATIONS = StateFile(
     Revoked,
     place="STATE",
     what="which subjects, tokens and agents are refused, until when",
-    remedy="Restore it: without it nobody can tell who was revoked.",
+    remedy=codes.REVOCATIONS_DAMAGED.remedy,
     code=codes.REVOCATIONS_DAMAGED,
     limit=64_000_000,
 )

@@ -38,6 +38,6 @@ def require_enforced(policy: Policy, paths: Sequence[Path], findings: Sequence[P
     last = Problem(
         codes.NOT_ENFORCED,
         f"the policy asks for what this release does not enforce ({len(missing)} findings above)",
-        "Take them out to run it; `meshward check` and `explain` understand them all the same.",
+        codes.NOT_ENFORCED.remedy,
     )
     raise PolicyInvalid([*findings, *missing, last], Exit.UNSAFE)

@@ -71,8 +71,9 @@ def _failed_tests(plan: Plan, document: Document) -> Iterator[Problem]:
         actual = "permit" if isinstance(decision, Permit) else "denial"
         if actual != test.expect:
             message = f"this test expects a {test.expect} and gets a {actual}: {_why(decision)}"
-            remedy = "Change the rules until it holds, or the test if it no longer says what is meant."
-            yield Problem(codes.TEST_FAILED, message, remedy, document.positions.at(("tests", place)))
+            yield Problem(
+                codes.TEST_FAILED, message, codes.TEST_FAILED.remedy, document.positions.at(("tests", place))
+            )
 
 
 def _why(decision: Decision) -> str:
@@ -90,7 +91,7 @@ def _broken_laws(plan: Plan, document: Document) -> Iterator[Problem]:
             yield Problem(
                 codes.LAW_BROKEN,
                 f"the law {law.id} is broken by the grant {grant.id} ({where}), which gives {_gifts(found)}",
-                "Narrow the grant, deny it to the role, or change the law.",
+                codes.LAW_BROKEN.remedy,
                 document.positions.at(("never", place)),
             )
 

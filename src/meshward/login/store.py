@@ -74,7 +74,7 @@ LOGIN = StateFile(
     KeptLogin,
     place="$XDG_STATE_HOME/meshward",
     what="one person's login at one edge",
-    remedy="Remove it, then sign in again with `meshward login`.",
+    remedy=codes.LOGIN_STORE_UNUSABLE.remedy,
     code=codes.LOGIN_STORE_UNUSABLE,
     private=True,
 )

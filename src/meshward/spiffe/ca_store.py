@@ -51,7 +51,6 @@ WORKLOADS = "workloads.json"
 RENEW = timedelta(days=30)  # an intermediate with less left is replaced at a start
 EARLIER_FOR = timedelta(hours=25)  # a workload's SVID lives 24 hours at most
 
-REMEDY = "Restore the directory, or remove it: a new root is made, which clients must then be given."
 _OURS = re.compile(r"(root|issuing)(\.[0-9]+)?(?P<key>\.key)?\.pem", re.ASCII)
 
 
@@ -98,7 +97,7 @@ NAMES = StateFile(
     Names,
     place="STATE/ca",
     what="which certificates and keys of the authority stand",
-    remedy=REMEDY,
+    remedy=codes.AUTHORITY_DAMAGED.remedy,
     code=codes.AUTHORITY_DAMAGED,
 )
 ENDS = StateFile(
@@ -292,7 +291,6 @@ class CaStore:
         return MeshwardError(
             codes.AUTHORITY_DAMAGED,
             f"the certificate authority in `{self._directory}` cannot be used ({why})",
-            REMEDY,
         )
 
 

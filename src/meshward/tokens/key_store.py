@@ -26,7 +26,6 @@ from meshward.kit.statefile import StateFile
 from meshward.tokens.keys import Retired, SigningKey, SigningKeys, make_key
 
 POINTER = "txn.json"
-REMEDY = "Restore the directory, or remove it: new keys are made and handed to every guard."
 Kid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 
 
@@ -51,7 +50,7 @@ NAMED = StateFile(
     Named,
     place="STATE/keys",
     what="which keys sign Transaction Tokens, now and next, and which did",
-    remedy=REMEDY,
+    remedy=codes.SIGNING_KEYS_DAMAGED.remedy,
     code=codes.SIGNING_KEYS_DAMAGED,
 )
 SIGNING = replace(
@@ -149,5 +148,4 @@ def _unreadable(directory: Path, error: Exception) -> MeshwardError:
     return MeshwardError(
         codes.SIGNING_KEYS_DAMAGED,
         f"the signing keys in `{directory}` cannot be read ({type(error).__name__})",
-        REMEDY,
     )

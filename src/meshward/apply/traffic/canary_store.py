@@ -24,7 +24,7 @@ WALKS = StateFile(
     KeptWalks,
     place="STATE",
     what="each model's walk: running, or the last one",
-    remedy="Remove it; the weights stay as they are. Then set them, or start the walk again.",
+    remedy=codes.WALKS_DAMAGED.remedy,
     code=codes.WALKS_DAMAGED,
     migrations=(put_under("walks"),),
 )

@@ -54,10 +54,7 @@ def _unusable(host: str, port: int, error: OSError) -> MeshwardError:
             codes.PORT_IN_USE,
             f"port {port} on {host} is in use by {names or 'a process of another user'}",
         )
-    remedy = "Choose an address of this machine and a port from 1024 up."
-    return MeshwardError(
-        codes.PORT_UNUSABLE, f"port {port} on {host} cannot be used: {error.strerror}", remedy
-    )
+    return MeshwardError(codes.PORT_UNUSABLE, f"port {port} on {host} cannot be used: {error.strerror}")
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
