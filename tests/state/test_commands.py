@@ -12,7 +12,7 @@ import pytest
 
 from meshward.cli.main import app
 from meshward.demo import token as demo_token
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from tests.hostile.conftest import hostile_policy
 from tests.stack import policies
 from tests.state.files import state_files

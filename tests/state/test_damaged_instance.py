@@ -14,7 +14,7 @@ import pytest
 
 from meshward.apply.revisions import Revisions
 from meshward.instance.state_files import FILES, directory_of
-from meshward.kit.errors import Exit
+from meshward.kit.exits import Exit
 from tests.hostile.conftest import write_hostile
 from tests.stack.command import meshward
 from tests.stack.running import Stack, eventually, running
