@@ -15,7 +15,6 @@ from typing import Any
 
 from tests.stack import policies
 from tests.stack.asking import ask
-from tests.stack.issuer import TestIssuer
 from tests.stack.running import SERVERS_GID
 
 from bench import requests
@@ -23,6 +22,7 @@ from bench.load import once
 from bench.mixed import Job
 from bench.processes import BenchError, free_port, running
 from meshward.policy.parse import Source, parse, to_json
+from meshward.testing.issuer import Issuer
 
 CALLERS = 5
 SPLIT = "m00"  # the model with two versions
@@ -47,7 +47,7 @@ class Busy:
     size: Size
     state: Path
     port: int
-    issuer: TestIssuer
+    issuer: Issuer
     text: dict[str, Any]
     client: subprocess.Popen[str]
 
@@ -89,7 +89,7 @@ class Busy:
 @contextmanager
 def busy(directory: Path, size: Size) -> Iterator[Busy]:
     """All of it, once every stream is open and nothing fails."""
-    issuer, port, state = TestIssuer(), free_port(), directory / "s"
+    issuer, port, state = Issuer(), free_port(), directory / "s"
     issuer.write_jwks(directory / "jwks.json")
     text = policy(directory, port, size)
     (directory / "policy.yaml").write_text(json.dumps(text))
@@ -142,7 +142,7 @@ def _group(name: str) -> list[dict[str, str]]:
     return [{"issuer": "test", "group": name}]
 
 
-def _job(port: int, issuer: TestIssuer, size: Size) -> Job:
+def _job(port: int, issuer: Issuer, size: Size) -> Job:
     hour = int(time.time()) + 3600
     tokens = [issuer.token(f"caller{number}", ["users"], exp=hour) for number in range(CALLERS)]
     names = [f"m{number:02d}" for number in range(size.models)]

@@ -56,7 +56,7 @@ def _round(mesh: Mesh, pid: int, socket: Path, name: str) -> tuple[float, float]
 
 
 def _request(mesh: Mesh, jti: str) -> bytes:
-    token = mesh.signer.token(groups=["science", "staff"], jti=jti, profile="p" * PADDING)
+    token = mesh.issuer.token("alice", ["science", "staff"], jti=jti, profile="p" * PADDING)
     return _REQUEST.format(token=token).encode()
 
 

@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.stack.issuer import TestIssuer
+from meshward.testing.issuer import Issuer
 
 SIZE = 1024  # bytes of a prompt, and of an answer
 TOKEN_SIZE = 800
 HOSTNAME = "models.test"
 
 
-def token(issuer: TestIssuer) -> str:
+def token(issuer: Issuer) -> str:
     """A person's access token as an identity provider fills it: about TOKEN_SIZE characters, good for an hour."""
-    claims = {
+    claims: dict[str, Any] = {
         "exp": int(time.time()) + 3600,
         "scope": "openid profile email",
         "azp": "bench",

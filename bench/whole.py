@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.stack import policies
-from tests.stack.issuer import TestIssuer
 
 from bench import requests
 from bench.load import Target
@@ -27,6 +26,7 @@ from meshward.runtime.place.directories import Run
 from meshward.runtime.place.instance_file import Instance, load_instance
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ca import load_or_create as load_authority
+from meshward.testing.issuer import Issuer
 
 PARTS = ("edge", "guard", "decide", "collector")
 RATE = 100_000  # requests per second and identity: counted at both hops, never reached
@@ -38,7 +38,7 @@ class Whole:
 
     state: Path
     port: int
-    issuer: TestIssuer
+    issuer: Issuer
     plan: Plan
     token: str
 
@@ -96,7 +96,7 @@ def _policy(jwks: Path, port: int, mock: Mock) -> dict[str, Any]:
 @contextmanager
 def whole_instance(directory: Path, mock: Mock) -> Iterator[Whole]:
     """`meshward up`, started where it sees one CPU (so with one nginx worker), then let loose on all."""
-    issuer, port, state = TestIssuer(), free_port(), directory / "s"
+    issuer, port, state = Issuer(), free_port(), directory / "s"
     issuer.write_jwks(directory / "jwks.json")
     policy = directory / "policy.yaml"
     policy.write_text(json.dumps(_policy(directory / "jwks.json", port, mock)))

@@ -19,13 +19,13 @@ import pytest
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.testing.recorder import Received, plain_answer
 from tests.stack import policies
 from tests.stack.asking import ask
 from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
-from tests.stack.recorder import Received, plain_answer
 from tests.stack.running import Stack, eventually, free_port, running
 
 ENVIRONMENT = "MESHWARD_TEST_SERVER_KEY"

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from meshward.apply.traffic.ejected import load_ejected
 from meshward.apply.traffic.health import BAD, GOOD, LONGEST, Health, judged
+from meshward.testing.recorder import plain_answer
 from tests.apply.versions import PATH, meshward, shown, spread, write_two
 from tests.stack import policies
 from tests.stack.asking import ask
 from tests.stack.live import apply, policy_of
-from tests.stack.recorder import plain_answer
 from tests.stack.running import Stack, eventually, running
 
 

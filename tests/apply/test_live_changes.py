@@ -19,10 +19,10 @@ import pytest
 from meshward.control.unix import SOCKET, user_name
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.testing.recorder import Recorder
 from tests.hostile.conftest import write_hostile
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
-from tests.stack.recorder import Recorder
 from tests.stack.running import SERVERS_GID, Stack, eventually, running
 
 CHANGES = 50

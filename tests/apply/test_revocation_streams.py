@@ -28,11 +28,11 @@ from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.runtime.place.instance_file import Guarded
+from meshward.testing.recorder import Stream, openai_event, tgi_event
 from tests.stack import policies
 from tests.stack.asking import ask
 from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock
-from tests.stack.recorder import Stream, openai_event, tgi_event
 from tests.stack.running import Stack, eventually, running
 
 CHAT, COUNT = "/m/chat/v1/chat/completions", 70

@@ -36,13 +36,13 @@ from meshward.spiffe.certificates import pem_of
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import _encode
 from meshward.targets.envoy.resources import discovery_response, svid
+from meshward.testing.recorder import Received, plain_answer
 from meshward.tokens.key_store import load as load_keys
 from tests.hostile.conftest import write_hostile
 from tests.stack import hasty
 from tests.stack.asking import ask
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
-from tests.stack.recorder import Received, plain_answer
 from tests.stack.running import Reply, Stack, eventually, running
 
 ROUNDS, MANY = 6, 20  # rotations of each kind; MANY with --long

@@ -23,12 +23,12 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.change import compare
 from meshward.plan.resolve import resolve
+from meshward.testing.recorder import Received, plain_answer
 from tests.apply.versions import PATH, meshward, shown, spread, write_two
 from tests.hostile.conftest import hostile_policy
 from tests.stack.asking import ask
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
-from tests.stack.recorder import Received, plain_answer
 from tests.stack.running import Stack, eventually, running
 
 CHANGES = 20

@@ -20,10 +20,10 @@ import pytest
 
 from meshward import clients
 from meshward.login.store import LoginStore, own_store
+from meshward.testing.recorder import Received
 from tests.oidc_provider.running import AUDIENCE, CLIENT, OidcProvider, Person
 from tests.stack import running as stacks
 from tests.stack.policies import TRUST_DOMAIN
-from tests.stack.recorder import Received
 from tests.stack.running import Stack
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"

@@ -26,8 +26,8 @@ from meshward.kit.exits import Exit
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
 from meshward.login.store import Login, LoginStore
+from meshward.testing.issuer import KID, URL, Issuer
 from tests.apply.control import applying, ask, state_of, write_operated
-from tests.stack.issuer import KID, URL, TestIssuer
 from tests.stack.live import apply, policy_of
 from tests.stack.running import Stack, eventually, running
 
@@ -159,7 +159,7 @@ def bad_tokens(stack: Stack) -> dict[str, str | None]:
         "expired": issuer.token("olga", ["operators"], iat=now - 700, exp=now - 100),
         "of another issuer": issuer.token("olga", ["operators"], iss="https://evil.test"),
         "for another audience": issuer.token("olga", ["operators"], aud="other"),
-        "signed by another": TestIssuer().token("olga", ["operators"]),
+        "signed by another": Issuer().token("olga", ["operators"]),
         "tampered": tampered(good),
         "of no type": issuer.sign({"alg": "ES256", "kid": KID, "typ": "JWT"}, {"iss": URL, "sub": "olga"}),
         "of hugging face": "hf_" + "a" * 34,

@@ -22,8 +22,8 @@ from meshward.control.verbs.request import Controlled, Fields, Reply, Verb
 from meshward.kit.wellknown import CONTROL
 from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import State
+from meshward.testing.issuer import Issuer
 from tests.apply.control import write_operated
-from tests.stack.issuer import TestIssuer
 from tests.stack.live import policy_of
 
 
@@ -31,7 +31,7 @@ class World:
     """The application, and an instance of which it sees only what it must."""
 
     def __init__(self, directory: Path) -> None:
-        self.issuer = TestIssuer()
+        self.issuer = Issuer()
         self.issuer.write_jwks(directory / "jwks.json")
         write_operated(directory / "jwks.json", 8443, directory)
         self.text = json.loads((directory / "policy.yaml").read_text())
@@ -154,7 +154,7 @@ def test_tokens_are_verified_by_the_issuers_of_the_policy_that_runs(tmp_path: Pa
         world = World(tmp_path)
         olga = world.issuer.token("olga", ["operators"])
         assert (await world.ask(olga, {"do": "nothing"}))[0] == 400
-        later = TestIssuer()
+        later = Issuer()
         later.write_jwks(tmp_path / "later.json")
         issuer = {**world.text["issuers"]["test"], "jwks": {"file": str(tmp_path / "later.json")}}
         world.stand({**world.text, "issuers": {"test": issuer}})

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from joserfc.jwk import ECKey
-from joserfc.jws import JWSRegistry
 
 from meshward.edge.instance_view import InstanceView, save_text
 from meshward.kit.canonical import canonical_json
-from meshward.kit.strict import encode
 from meshward.policy.schema import Policy
+from meshward.testing.issuer import Issuer
 from meshward.tokens.key_store import load_or_create
 
 ISSUER = "https://idp.test/realm"
@@ -72,35 +70,15 @@ LIVE = InstanceView(
 
 
 @dataclass
-class Signer:
-    """An issuer of tokens, as a test needs it: any header, any claims."""
-
-    kid: str = "k1"
-    key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256"))
-
-    def jwk(self) -> dict[str, Any]:
-        return {**self.key.as_dict(private=False), "kid": self.kid, "alg": "ES256", "use": "sig"}
-
-    def token(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
-        now = int(time.time())
-        merged = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "iat": now, "exp": now + 300} | claims
-        merged = {name: value for name, value in merged.items() if value is not None}
-        head = {"alg": "ES256", "kid": self.kid, "typ": "JWT"} | (header or {})
-        signed = ".".join(encode(json.dumps(part).encode()) for part in (head, merged))
-        signature = JWSRegistry.algorithms["ES256"].sign(signed.encode(), self.key)
-        return f"{signed}.{encode(signature)}"
-
-
-@dataclass
 class Mesh:
     """RUN/decide in `directory`, and the issuer whose keys it reads from a file."""
 
     directory: Path
-    signer: Signer = field(default_factory=Signer)
+    issuer: Issuer = field(default_factory=lambda: Issuer(ISSUER, AUDIENCE, client=None))
 
     def write(self, policy: dict[str, Any] | None = None, live: InstanceView = LIVE) -> None:
         jwks = self.directory / "jwks.json"
-        jwks.write_text(json.dumps({"keys": [self.signer.jwk()]}))
+        self.issuer.write_jwks(jwks)
         value = json.loads(json.dumps(policy or POLICY))
         for issuer in value["issuers"].values():
             issuer["jwks"] = {"file": str(jwks)}

@@ -33,7 +33,7 @@ class Service:
         return self.asker.ask(token, **over)
 
     def token(self, *groups: str, **claims: Any) -> str:
-        return self.mesh.signer.token(groups=list(groups), **claims)
+        return self.mesh.issuer.token("alice", groups, **claims)
 
     def health(self) -> dict[str, Any]:
         return self.asker.get("/healthz").json()
@@ -196,7 +196,7 @@ def test_tokens_that_do_not_hold(service: Service, claims: dict[str, Any], reaso
 
 def test_a_forged_token(service: Service) -> None:
     forger = Mesh(service.mesh.directory)
-    token = forger.signer.token(groups=["science"])
+    token = forger.issuer.token("alice", ["science"])
     assert refusal(service.ask(token)) == (401, "401", "signature_invalid")
 
 
@@ -345,7 +345,7 @@ def test_a_socket_that_was_left_behind_is_replaced_and_the_group_can_be_given(tm
     with running(tmp_path, "--socket-gid", str(os.getegid())) as (_, asker):
         wait_until(lambda: stat.S_ISSOCK(asker.socket.stat().st_mode))
         assert asker.socket.stat().st_gid == os.getegid()
-        assert asker.ask(mesh.signer.token(groups=["science"])).status_code == 200
+        assert asker.ask(mesh.issuer.token("alice", ["science"])).status_code == 200
 
 
 def test_health_names_what_decides(service: Service) -> None:
@@ -433,18 +433,18 @@ def test_keys_that_cannot_be_had_are_a_fault_and_not_the_callers(tmp_path: Path)
     mesh.write()
     (tmp_path / "jwks.json").unlink()
     with running(tmp_path) as (_, asker):
-        response = asker.ask(mesh.signer.token(groups=["science"]))
+        response = asker.ask(mesh.issuer.token("alice", ["science"]))
         assert (response.status_code, response.headers["x-mw-reason"]) == (503, "issuer_keys_unavailable")
         assert response.headers["x-accel-expires"] == "0"
         mesh.write()
-        wait_until(lambda: asker.ask(mesh.signer.token(groups=["science"])).status_code == 200)
+        wait_until(lambda: asker.ask(mesh.issuer.token("alice", ["science"])).status_code == 200)
 
 
 def test_without_records_there_are_no_decisions(tmp_path: Path) -> None:
     mesh, beat = Mesh(tmp_path), tmp_path / "heartbeat"
     mesh.write()
     with running(tmp_path, "--heartbeat", str(beat)) as (_, asker):
-        token = mesh.signer.token(groups=["science"])
+        token = mesh.issuer.token("alice", ["science"])
         response = asker.ask(token)
         assert (response.status_code, response.headers["x-mw-reason"]) == (403, "audit_blind")
         assert response.headers["x-accel-expires"] == "0"
@@ -463,7 +463,7 @@ def test_no_secret_gets_into_a_log_or_an_error(own_service: Service) -> None:
         own_service.token("science", exp=1),
         "hf_hubcanary",
         "jwt.canary.jwt",
-        own_service.mesh.signer.token({"kid": "kidcanary"}),
+        own_service.mesh.issuer.token("alice", header={"kid": "kidcanary"}),
     ]
     answers = [str(own_service.ask(text).headers) for text in sent]
     answers += [

@@ -16,9 +16,9 @@ from bench.processes import descendants
 
 from meshward.audit.join import Record
 from meshward.audit.store import Store
+from meshward.testing.recorder import Received, plain_answer
 from tests.hostile.conftest import hostile_policy
 from tests.stack import policies
-from tests.stack.recorder import Received, plain_answer
 from tests.stack.running import Stack, eventually, running
 
 PATIENCE = 2  # seconds that m1 may be silent

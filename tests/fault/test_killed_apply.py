@@ -22,10 +22,10 @@ from meshward.apply.revisions import ACCEPTED, INTERRUPTED, REFUSED, STAGED, Rev
 from meshward.kit.errors import MeshwardError
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
+from meshward.testing.recorder import Recorder
 from tests.hostile.conftest import write_hostile
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
-from tests.stack.recorder import Recorder
 from tests.stack.running import SERVERS_GID, Stack, eventually, running
 
 SWITCH = 0.3  # seconds; a guard starts in them

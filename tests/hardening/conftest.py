@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.server
 import json
 import threading
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from joserfc.jwk import ECKey
 
+from meshward.testing.issuer import AUDIENCE, Issuer
 from tests.stack import policies
 from tests.stack.faultproxy import FaultProxy
-from tests.stack.issuer import AUDIENCE, TestIssuer
 from tests.stack.running import Stack, running
 
 REMOTE = "https://remote.test"
@@ -29,7 +27,7 @@ class KeyServer:
     """An issuer's key address: what it serves, and how often it was asked."""
 
     def __init__(self) -> None:
-        self.signer = TestIssuer()
+        self.signer = Issuer()
         self.asked = 0
         self.document = b""
         self.publish(first=self.signer)
@@ -50,32 +48,19 @@ class KeyServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.proxy = FaultProxy(("127.0.0.1", self._server.server_port))
 
-    def publish(self, **signers: TestIssuer) -> None:
+    def publish(self, **signers: Issuer) -> None:
         """Serve these keys, by `kid`, and no others."""
-        keys = [
-            {
-                **ECKey.import_key(signer.private).as_dict(private=False),
-                "kid": kid,
-                "alg": "ES256",
-                "use": "sig",
-            }
-            for kid, signer in signers.items()
-        ]
+        keys = [signer.jwk(kid=kid) for kid, signer in signers.items()]
         self.document = json.dumps({"keys": keys}).encode()
 
-    def token(self, subject: str, kid: str = "first", signer: TestIssuer | None = None, **claims: Any) -> str:
+    def token(self, subject: str, kid: str = "first", signer: Issuer | None = None, **claims: Any) -> str:
         """A token of this issuer, as good as its `kid`."""
-        text = (signer or self.signer).token(subject, ["team.io"], iss=REMOTE, **claims)
-        payload = json.loads(_decoded(text.split(".")[1]))
-        return (signer or self.signer).sign({"alg": "ES256", "kid": kid, "typ": "at+jwt"}, payload)
+        of = signer or self.signer
+        return of.token(subject, ["team.io"], header={"kid": kid}, iss=REMOTE, **claims)
 
     def close(self) -> None:
         self._server.shutdown()
         self.proxy.close()
-
-
-def _decoded(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 @pytest.fixture(scope="module")

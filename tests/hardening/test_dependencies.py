@@ -10,9 +10,9 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from meshward.testing.issuer import Issuer
 from tests.hardening.conftest import KeyServer
 from tests.stack.faultproxy import before
-from tests.stack.issuer import TestIssuer
 from tests.stack.live import raise_epoch
 from tests.stack.running import Stack, eventually
 
@@ -89,7 +89,7 @@ def test_k12_known_keys_outlive_the_issuers_outage_and_unknown_ones_are_refused(
         try:
             raise_epoch(stack)
             assert stack.call("GET", PUBLIC, remote.token("rae")).status == 200, mode
-            unknown = remote.token("rae", kid=secrets.token_hex(8), signer=TestIssuer())
+            unknown = remote.token("rae", kid=secrets.token_hex(8), signer=Issuer())
             began = time.monotonic()
             assert stack.call("GET", PUBLIC, unknown).status == 401, mode
             assert time.monotonic() - began < 3, "an outage holds nobody up"
@@ -100,7 +100,7 @@ def test_k12_known_keys_outlive_the_issuers_outage_and_unknown_ones_are_refused(
 def test_k13_a_new_key_is_taken_within_ten_seconds_and_no_good_request_is_refused(
     stack: Stack, remote: KeyServer
 ) -> None:
-    second = TestIssuer()
+    second = Issuer()
     old, new = remote.token("rae"), remote.token("rae", kid="second", signer=second)
     assert stack.call("GET", PUBLIC, new).status == 401
     remote.publish(first=remote.signer, second=second)
@@ -117,7 +117,7 @@ def test_k14_a_thousand_tokens_with_random_keys_cause_one_fetch(
     stack: Stack, remote: KeyServer, ann: str
 ) -> None:
     """From an address of their own, as many as the edge lets through: the issuer is asked once, ann is served."""
-    stranger = TestIssuer()
+    stranger = Issuer()
     tokens = [remote.token("x", kid=secrets.token_hex(8), signer=stranger) for _ in range(1000)]
     asked, began = remote.asked, time.monotonic()
     good, bad = [], Counter[str]()

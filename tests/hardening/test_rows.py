@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from meshward.audit.store import Store
+from meshward.testing.recorder import Received
 from meshward.trace.story import wait_for
 from tests.hardening.conftest import KeyServer
 from tests.stack.live import change_rules
-from tests.stack.recorder import Received
 from tests.stack.running import Reply, Stack, eventually
 
 PUBLIC, SECRET = "/m/m.1/v1/public", "/m/m.1/v1/secret"

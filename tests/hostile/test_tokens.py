@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from tests.stack.issuer import AUDIENCE, KID, URL
+from meshward.testing.issuer import AUDIENCE, KID, URL
 from tests.stack.running import Stack
 
 SKEW = 5  # seconds of clock skew that the verifier allows
@@ -23,7 +23,7 @@ def _corpus(shared_data: Path) -> ModuleType:
 
 
 def test_the_corpus(stack: Stack, alice: str, shared_data: Path) -> None:
-    cases = _corpus(shared_data).corpus(stack.issuer.private, KID, URL, AUDIENCE, "at+jwt")
+    cases = _corpus(shared_data).corpus(stack.issuer.key.private_key, KID, URL, AUDIENCE, "at+jwt")
     assert len(cases) >= 70
     for case, want, token in cases:
         reply = stack.call("GET", "/m/m1/v1/public", token)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.stack.issuer import AUDIENCE, URL
+from meshward.testing.issuer import AUDIENCE, URL
 
 TRUST_DOMAIN = "models.test"
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from meshward.runtime.place.instance_file import Guarded, Instance, load_instance
-from tests.stack.issuer import TestIssuer
-from tests.stack.recorder import Recorder
+from meshward.testing.issuer import Issuer
+from meshward.testing.recorder import Recorder
 
 START_WITHIN = 40.0
 SERVERS_GID = 61001  # a group of the model servers' own, as an operator would give them
@@ -46,7 +46,7 @@ class Stack:
     policy: Path
     hostname: str
     port: int
-    issuer: TestIssuer
+    issuer: Issuer
     models: dict[str, Recorder]  # "<model>/<version>"
     process: subprocess.Popen[str]
 
@@ -151,7 +151,7 @@ def running(
 
     `write_policy(jwks_file, port, directory)` writes `directory`/policy.yaml and returns each version's socket.
     """
-    issuer, port = TestIssuer(), free_port()
+    issuer, port = Issuer(), free_port()
     jwks = directory / "jwks.json"
     issuer.write_jwks(jwks)
     sockets = write_policy(jwks, port, directory)

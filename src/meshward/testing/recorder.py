@@ -1,4 +1,12 @@
-"""A model server that writes down what reaches it. It answers 200 to anything: nothing hides behind a 404."""
+"""A model server that writes down what reaches it. It answers 200 to anything: nothing hides behind a 404.
+
+with closing(Recorder(Path("model.sock"))) as model:    # the policy's `url: unix:model.sock`
+    ...
+    (request,) = model.taken()
+    assert request.header("authorization") == [], "a guard sends no caller's token"
+    model.answer = json_answer({"error": "busy"}, status=503)
+    model.answer = Stream(openai_event, count=20)
+"""
 
 from __future__ import annotations
 
@@ -10,16 +18,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Received:
+    """One request, as it came."""
+
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
     def header(self, name: str) -> list[str]:
+        """The values of each header of that name, whatever its case."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
@@ -27,7 +39,10 @@ Answer = Callable[[Received, socket.socket], None]
 
 
 class Recorder:
-    """Serves on a unix socket until closed. `answer` writes the response to a request; by default one JSON object."""
+    """Serves on a unix socket until closed. `answer` writes the response to a request; by default one JSON object.
+
+    `gid`: the group that may connect, besides us. An instance that was started as root runs its guards in it.
+    """
 
     def __init__(self, path: Path, gid: int | None = None, answer: Answer | None = None) -> None:
         self.path = path
@@ -76,12 +91,17 @@ class Recorder:
 
 
 def plain_answer(request: Received, connection: socket.socket) -> None:
-    body = json.dumps({"ok": True, "path": request.target}).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
+    json_answer({"ok": True, "path": request.target})(request, connection)
 
 
-@dataclass(frozen=True)
+def json_answer(value: Any, status: int = 200) -> Answer:
+    """Answers `value` to every request."""
+    body = json.dumps(value).encode()
+    head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return lambda _, connection: connection.sendall(head.encode() + body)
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """Answers in chunks: `piece(n)` for n from 0 to `count` - 1, one every `every` seconds."""
 
@@ -113,25 +133,24 @@ def tgi_event(number: int) -> bytes:
     return f"data:{json.dumps({'index': number, 'token': token, 'generated_text': None})}\n\n".encode()
 
 
-def _read(stream: object) -> Received | None:
-    line = stream.readline()  # type: ignore[attr-defined]
+def _read(stream: BinaryIO) -> Received | None:
+    line = stream.readline()
     if not line:
         return None
     method, target, _ = line.decode("latin-1").split(" ", 2)
     headers: list[tuple[str, str]] = []
-    while (line := stream.readline().decode("latin-1").rstrip("\r\n")) != "":  # type: ignore[attr-defined]
-        name, _, value = line.partition(":")
+    while (line := stream.readline().rstrip(b"\r\n")) != b"":
+        name, _, value = line.decode("latin-1").partition(":")
         headers.append((name, value.strip()))
     return Received(method, target, tuple(headers), _body(stream, {k.lower(): v for k, v in headers}))
 
 
-def _body(stream: object, headers: dict[str, str]) -> bytes:
-    read: Callable[[int], bytes] = stream.read  # type: ignore[attr-defined]
+def _body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
     if "chunked" not in headers.get("transfer-encoding", ""):
-        return read(int(headers.get("content-length", "0")))
+        return stream.read(int(headers.get("content-length", "0")))
     body = b""
-    while size := int(stream.readline().split(b";")[0], 16):  # type: ignore[attr-defined]
-        body += read(size)
-        read(2)
-    stream.readline()  # type: ignore[attr-defined]
+    while size := int(stream.readline().split(b";")[0], 16):
+        body += stream.read(size)
+        stream.read(2)
+    stream.readline()
     return body
