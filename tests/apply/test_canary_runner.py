@@ -82,7 +82,7 @@ def test_a_fault_of_one_walk_ends_neither_the_thread_nor_the_others(
     eventually(lambda: "m1" in looked, what="a look at the other one")
     assert "KeyError" in traffic.walks.says["broken"]
     traffic.mesh.supervisor.stopping = True
-    traffic.walks.walker.join(5)
+    traffic.walks.walker.join(60)
     assert not traffic.walks.walker.is_alive()
 
 

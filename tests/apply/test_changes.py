@@ -123,9 +123,9 @@ def test_whoever_lost_the_right_while_waiting_changes_nothing(tmp_path: Path) ->
     waiting = threading.Thread(target=lambda: _run(ask, ended))
     with mesh.turn():
         waiting.start()
-        started.wait(5)
+        started.wait(60)
         allowed[0] = False
-    waiting.join(5)
+    waiting.join(60)
     assert done == [] and isinstance(ended[0], MeshwardError)
     assert not mesh._turn.locked()
     (change,) = told(tmp_path / "changes.log")
@@ -152,7 +152,7 @@ def test_a_stop_waits_for_the_change_that_is_under_way(tmp_path: Path) -> None:
         stopping.start()
         stopping.join(0.1)
         assert stopping.is_alive()
-    stopping.join(5)
+    stopping.join(60)
     assert not stopping.is_alive() and not mesh._turn.locked()
 
 

@@ -243,7 +243,7 @@ def test_of_two_operators_one_wins_whole(stack: Stack, text: dict[str, Any]) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(codes) == [0, Exit.CONFLICT]
     tokens = [stack.issuer.token("x", [group]) for group in ("sales", "others")]
     assert sorted(statuses(stack, token, "/m/m1/v1/public")[0] for token in tokens) == [200, 403]

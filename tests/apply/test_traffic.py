@@ -216,11 +216,11 @@ def test_a_walk_arrives_step_by_step(stack: Stack, alice: str) -> None:
 def test_a_canary_that_begins_to_fail_walks_back_by_itself(stack: Stack, alice: str) -> None:
     walk = ["traffic", "m1", "v1=0", "v2=100", "--step", "40,100", "--every", "60s", "--back-if-errors", "5%"]
     with load(stack, alice) as seen, _watching(stack, *walk) as command:
-        eventually(lambda: _answered(stack) > 30, 30, "requests of the canary")
+        eventually(lambda: _answered(stack) > 30, 60, "requests of the canary")
         assert set(seen) == {200} and shown(stack)["weights"] == {"v1": 60, "v2": 40}
         assert "m1: walk of v2, step 1 of 2: 40%" in meshward(stack, "status").stdout
         stack.models["m1/v2"].answer = fails
-        _, said = command.communicate(timeout=40)
+        _, said = command.communicate(timeout=60)
     assert command.returncode == Exit.HOP_REFUSED, said
     assert "walked back at 40%" in said and "bound 5%" in said, said
     reason = history(stack)[0]["reason"]
@@ -234,7 +234,7 @@ def test_a_canary_whose_guard_is_gone_walks_back(stack: Stack, alice: str) -> No
     guard = next(pid for name, pid in stack.processes().items() if name.endswith("m1-v2"))
     os.kill(guard, signal.SIGSTOP)
     try:
-        eventually(lambda: shown(stack)["walk"]["over"], 40, "the way back")
+        eventually(lambda: shown(stack)["walk"]["over"], 60, "the way back")
     finally:
         os.kill(guard, signal.SIGCONT)
     assert shown(stack)["walk"]["state"] == "walked back" and "does not answer" in shown(stack)["walk"]["why"]
@@ -253,7 +253,7 @@ def test_somebody_elses_weights_end_a_walk_and_other_changes_do_not(stack: Stack
     _look_twice(stack)
     assert not shown(stack)["walk"]["over"], "another model's weights are none of this walk's"
     assert meshward(stack, "traffic", "m1", "v1=1", "v2=1").returncode == 0
-    eventually(lambda: shown(stack)["walk"]["over"], 20, "the end of the walk")
+    eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
     told = shown(stack)
     assert told["walk"]["state"] == "ended" and "somebody else changed the weights" in told["walk"]["why"]
     assert told["weights"] == {"v1": 1, "v2": 1}
@@ -264,7 +264,7 @@ def test_a_version_that_is_removed_ends_its_walk(stack: Stack, alice: str) -> No
     text = json.loads(stack.policy.read_text())
     del text["models"]["m1"]["versions"]["v2"], text["models"]["m1"]["traffic"]
     apply(stack, policy_of(text))
-    eventually(lambda: shown(stack)["walk"]["over"], 20, "the end of the walk")
+    eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
     assert "in the policy no more" in shown(stack)["walk"]["why"]
 
 
@@ -286,7 +286,7 @@ def test_a_walk_ends_where_it_is_when_its_author_is_revoked(stack: Stack, alice:
     ask(stack.state, me, lambda _: None)
     try:
         with load(stack, alice):
-            eventually(lambda: shown(stack)["walk"]["over"], 20, "the end of the walk")
+            eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
     finally:
         ask(stack.state, {**me, "until": 1}, lambda _: None)
     walk = shown(stack)["walk"]
@@ -296,9 +296,9 @@ def test_a_walk_ends_where_it_is_when_its_author_is_revoked(stack: Stack, alice:
 
 def test_ctrl_c_leaves_the_walk_running_and_says_so(stack: Stack, alice: str) -> None:
     with _watching(stack, "traffic", "m1", "v2", "--step", "30", "--every", "60s") as command:
-        eventually(lambda: shown(stack)["weights"]["v2"] == 30, 20, "the first step")
+        eventually(lambda: shown(stack)["weights"]["v2"] == 30, 60, "the first step")
         command.send_signal(signal.SIGINT)
-        _, said = command.communicate(timeout=20)
+        _, said = command.communicate(timeout=60)
     assert "The walk goes on" in said and not shown(stack)["walk"]["over"], said
 
 
@@ -306,17 +306,17 @@ def test_a_killed_instance_goes_on_with_the_step(stack: Stack, alice: str) -> No
     """Last in this module: the instance is another one afterwards."""
     _begin(stack, 30, every="4s", further=",100")
     stack.process.kill()
-    stack.process.wait(20)
+    stack.process.wait(60)
     log = stack.policy.parent / "up.log"
     with log.open("w") as output:
         stack.process = subprocess.Popen(
             [sys.executable, "-m", "meshward", "up", "--state", str(stack.state)],
             stdout=output, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
-    eventually(lambda: "ready:" in log.read_text(), 40, "the start after a kill")
+    eventually(lambda: "ready:" in log.read_text(), 60, "the start after a kill")
     assert shown(stack)["walk"]["step"] == 1 and not shown(stack)["walk"]["over"]
     with load(stack, alice) as seen:
-        eventually(lambda: shown(stack)["walk"]["over"], 40, "the end of the walk")
+        eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
     assert set(seen) == {200}
     assert shown(stack)["walk"]["why"] == "arrived at 100%" and shown(stack)["weights"] == {
         "v1": 0,
@@ -329,7 +329,7 @@ def _begin(stack: Stack, share: int, every: str = "60s", further: str = "") -> N
     terms = {"steps": [share, *map(int, filter(None, further.split(",")))], "every": int(every[:-1])}
     walk = {**terms, "bound": 1.0, "least": 20}
     ask(stack.state, {"do": "traffic", "model": "m1", "version": "v2", **walk}, lambda _: None)
-    eventually(lambda: shown(stack)["shares"]["v2"] == share, 20, "the first step")
+    eventually(lambda: shown(stack)["shares"]["v2"] == share, 60, "the first step")
 
 
 def _answered(stack: Stack) -> int:
@@ -342,7 +342,7 @@ def _look_twice(stack: Stack) -> None:
     """Until the walk has looked at what there is twice more, at least."""
     for _ in range(2):
         said = shown(stack)["walk"]["says"]
-        eventually(lambda s=said: shown(stack)["walk"]["says"] != s, 20, "another look")
+        eventually(lambda s=said: shown(stack)["walk"]["says"] != s, 60, "another look")
 
 
 @contextmanager
@@ -356,4 +356,4 @@ def _watching(stack: Stack, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         if command.poll() is None:
             command.kill()
-            command.wait(10)
+            command.wait(60)

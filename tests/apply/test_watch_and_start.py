@@ -36,13 +36,13 @@ def start(stack: Stack, *arguments: str) -> None:
     """Stop the instance and start it with `arguments`."""
     if stack.process.poll() is None:
         stack.process.send_signal(signal.SIGTERM)
-        assert stack.process.wait(30) == 0, log_of(stack)
+        assert stack.process.wait(60) == 0, log_of(stack)
     with (stack.policy.parent / "up.log").open("w") as output:
         stack.process = subprocess.Popen(
             [sys.executable, "-m", "meshward", "up", *arguments, "--state", str(stack.state)],
             stdout=output, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
-    eventually(lambda: "ready:" in log_of(stack), 40, "the start")
+    eventually(lambda: "ready:" in log_of(stack), 60, "the start")
 
 
 def test_a_start_runs_what_was_accepted_last_or_says_what_it_replaces(stack: Stack) -> None:
@@ -114,12 +114,12 @@ def test_a_watched_policy_is_applied_when_it_changes(stack: Stack) -> None:
     write(json.dumps(with_grant(text, "sales", ["infer"])))
     reached(200)
     write("version: 1\nmodels: [")
-    eventually(lambda: "is not applied; revision" in log_of(stack), 40, what="the complaint")
+    eventually(lambda: "is not applied; revision" in log_of(stack), 60, what="the complaint")
     assert statuses(stack, bob, "/m/m1/v1/public") == [200]
     wider = copy.deepcopy(text)
     wider["grants"][0]["actions"].append("manage")
     write(json.dumps(wider))
-    eventually(lambda: "this widens access" in log_of(stack), 40, what="the refusal")
+    eventually(lambda: "this widens access" in log_of(stack), 60, what="the refusal")
     write(json.dumps(text))
     reached(403)
     last = Revisions(stack.state).current()
@@ -129,7 +129,7 @@ def test_a_watched_policy_is_applied_when_it_changes(stack: Stack) -> None:
 def test_a_damaged_record_stops_a_start(stack: Stack) -> None:
     """Last in this module."""
     stack.process.send_signal(signal.SIGTERM)
-    assert stack.process.wait(30) == 0
+    assert stack.process.wait(60) == 0
     last = max((stack.state / "revisions").glob("[0-9]*[0-9].json"))
     last.write_bytes(b"\0" * last.stat().st_size)
     done = subprocess.run(

@@ -27,7 +27,7 @@ AUTHOR = ("-c", "user.name=Alice Author", "-c", "user.email=alice@example.com")
 
 def git(place: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(place), *AUTHOR, *arguments], capture_output=True, text=True, timeout=20, check=True,
+        ["git", "-C", str(place), *AUTHOR, *arguments], capture_output=True, text=True, timeout=60, check=True,
         env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"},
     )  # fmt: skip
     return done.stdout.strip()
@@ -239,18 +239,18 @@ def test_a_commit_is_applied_with_its_reason_and_an_edit_is_not(short_dir: Path)
         bob = stack.issuer.token("bob", ["sales"])
 
         policy.write_text(json.dumps(with_grant(text, "sales", ["infer"])))
-        eventually(lambda: "not committed are not applied" in log_of(stack), 20, "the sentence")
+        eventually(lambda: "not committed are not applied" in log_of(stack), 60, "the sentence")
         assert statuses(stack, bob, "/m/m1/v1/public") == [403] and stack.instance.revision == 1
 
         head = commit(repo, "Let sales infer")
-        eventually(lambda: statuses(stack, bob, "/m/m1/v1/public") == [200], 20, f"it\n{log_of(stack)}")
+        eventually(lambda: statuses(stack, bob, "/m/m1/v1/public") == [200], 60, f"it\n{log_of(stack)}")
         last = Revisions(stack.state).current()
         assert last is not None and last.reason == f"commit {head[:8]} by Alice Author: Let sales infer"
         assert last.author != "Alice Author", "who a commit says wrote it is a claim"
 
         policy.write_text("version: 1\nmodels: [")
         commit(repo, "broken")
-        eventually(lambda: "is not applied; revision" in log_of(stack), 20, "the complaint")
+        eventually(lambda: "is not applied; revision" in log_of(stack), 60, "the complaint")
         git(repo, "reset", "--quiet", "--hard", "HEAD~2")
         eventually(
             lambda: statuses(stack, bob, "/m/m1/v1/public") == [403], 20, "an older commit, checked out"

@@ -151,19 +151,27 @@ def test_only_the_owner_of_the_instance_may(state: Path, tmp_path: Path) -> None
 
 @contextmanager
 def renewing(state: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
-    """A workload's companion with a life so short that the test sees two of them."""
+    """A workload's companion whose pauses are short; how long they should have been is written to `out`.pauses."""
     code = (
-        "import meshward.cli.svid as svid, datetime, sys; svid._SHORTEST = datetime.timedelta(0); svid._RETRY = 0.1\n"
-        "from meshward.cli.main import main; sys.argv = sys.argv[1:]; main()"
+        "import meshward.cli.svid as svid, time, sys\n"
+        "from types import SimpleNamespace\n"
+        "pauses = sys.argv[1]\n"
+        "def sleep(seconds):\n"
+        "    print(seconds, file=open(pauses, 'a'))\n"
+        "    time.sleep(0.1)\n"
+        "svid.time = SimpleNamespace(sleep=sleep)\n"
+        "from meshward.cli.main import main\n"
+        "sys.argv[1:2] = []\n"
+        "main()"
     )
-    argv = [sys.executable, "-c", code, *command(state, out, "--renew", "--ttl", "2s")[2:]]
+    argv = [sys.executable, "-c", code, f"{out}.pauses", *command(state, out, "--renew", "--ttl", "1m")[3:]]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def until(seconds: float, condition: object) -> None:
@@ -178,10 +186,10 @@ def test_renew_replaces_the_files_before_the_end_and_ends_with_the_workload(
 ) -> None:
     out = tmp_path / "out"
     with renewing(state, out) as process:
-        until(30, (out / "chain.pem").exists)
+        until(60, (out / "chain.pem").exists)
         first = leaf(out)
-        until(10, lambda: leaf(out).serial_number != first.serial_number)
-        assert datetime.now(UTC) < first.not_valid_after_utc
+        until(60, lambda: leaf(out).serial_number != first.serial_number)
+        assert set(Path(f"{out}.pauses").read_text().split()) == {"30.0"}, "at half of its life"
         (state / "policy.json").write_text(json.dumps(POLICY | {"workloads": {}, "roles": {"batch": []}}))
-        until(10, lambda: process.poll() is not None)
+        until(60, lambda: process.poll() is not None)
         assert process.returncode == 2

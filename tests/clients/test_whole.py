@@ -124,7 +124,7 @@ class Home:
                 said += line
                 if line.startswith("and enter the code"):
                     Person(person).device(f"{self.provider.full}/device", line.split()[-1])
-            return subprocess.CompletedProcess(command, process.wait(30), process.stdout.read(), said)
+            return subprocess.CompletedProcess(command, process.wait(60), process.stdout.read(), said)
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,7 @@ def test_ctrl_c_stops_a_login_and_stores_nothing(home: Home) -> None:
         pass
     process.send_signal(2)
     rest = process.stderr.read()
-    assert process.wait(10) == 1 and "nothing was stored" in rest and "Traceback" not in rest
+    assert process.wait(60) == 1 and "nothing was stored" in rest and "Traceback" not in rest
     assert other.keep.names() == []
 
 

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -270,6 +271,14 @@ def test_no_secret_is_given_from_afar(stack: Stack, operator: str) -> None:
     assert reply.status == 422 and reply.json["failed"]["code"] == "MW3071", reply.body
 
 
+def _waits(connection: socket.socket) -> bool:
+    """Whether nothing was said on it yet."""
+    connection.setblocking(False)
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.recv(1)
+    return True
+
+
 def test_slow_bodies_of_others_do_not_keep_an_operator_out(stack: Stack, operator: str) -> None:
     head = f"POST {CONTROL} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n"
     held: list[socket.socket] = []
@@ -278,9 +287,8 @@ def test_slow_bodies_of_others_do_not_keep_an_operator_out(stack: Stack, operato
             plain = socket.create_connection(("127.0.0.1", stack.port))
             held.append(stack.tls().wrap_socket(plain, server_hostname="localhost"))
             held[-1].sendall(f"{head}Authorization: Bearer {operator}\r\n\r\n{{".encode())
-        began = time.monotonic()
         assert ask(stack, operator, {"do": "history"}).status == 200
-        assert time.monotonic() - began < 5
+        assert all(_waits(each) for each in held), "the slow ones are still under way"
     finally:
         for each in held:
             each.close()
@@ -323,7 +331,7 @@ def test_refusals_without_end_do_not_make_the_history_too_long_to_be_read(
     lines = [change_text(replace(line, id=f"{number:032x}")) for number in range(5000)]
     with (stack.run / CHANGES).open("a") as log:
         log.write("".join(f"{each}\n" for each in lines))
-    eventually(lambda: len(changes(stack)) > 5000, 30, "the lines in the records")
+    eventually(lambda: len(changes(stack)) > 5000, 60, "the lines in the records")
     reply = ask(stack, operator, {"do": "history", "changes": True})
     assert reply.status == 200 and len(reply.body) < LONGEST_DOCUMENT
     told = reply.json["done"]

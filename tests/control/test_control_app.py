@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,7 +80,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def do(*_: Any) -> Reply:
         under_way.release()
-        let.wait(20)
+        let.wait(60)
         return Reply()
 
     monkeypatch.setitem(asking.VERBS, "slow", _verb("slow", do))  # type: ignore[arg-type]
@@ -97,7 +96,6 @@ def test_no_more_than_so_many_are_answered_and_nobody_waits_in_the_loop(tmp_path
         first = [asyncio.create_task(world.ask(olga, {"do": "slow"})) for _ in range(MOST_OF_ONE)]
         for _ in first:
             await asyncio.to_thread(slow.under_way.acquire)
-        began = time.monotonic()
         status, told = await world.ask(olga, {"do": "slow"})
         assert (status, told["error_type"]) == (503, "too_many_changes")
         assert (await world.ask(otto, {"do": "nothing"}))[0] == 400  # another operator is not kept out
@@ -107,7 +105,7 @@ def test_no_more_than_so_many_are_answered_and_nobody_waits_in_the_loop(tmp_path
         assert (await world.ask(oda, {"do": "slow"}))[0] == 503
         eve = world.issuer.token("eve", ["bosses"])
         assert (await world.ask(eve, {"do": "slow"}))[0] == 403  # said at once, whoever is busy
-        assert time.monotonic() - began < 2
+        assert not any(each.done() for each in first), "nobody waited for those who are busy"
         slow.let.set()
         assert [(await each)[0] for each in first] == [200] * MOST
         assert (await world.ask(olga, {"do": "slow"}))[0] == 200

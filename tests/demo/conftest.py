@@ -30,7 +30,7 @@ def listening(make: Callable[[str, int], ASGIApp]) -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
 
 
 @pytest.fixture(scope="session")

@@ -199,7 +199,7 @@ class Blocked(Embedder):
 
     def embed(self, *args: Any, **kwargs: Any) -> Any:
         self.entered.set()
-        assert self.released.wait(20)
+        assert self.released.wait(60)
         return super().embed(*args, **kwargs)
 
 
@@ -211,11 +211,11 @@ def test_too_many_at_once_are_overload(embedder: Embedder):
             target=lambda: answers.append(post(url, "/embed", {"inputs": "a"}).status_code)
         )
         first.start()
-        assert blocked.entered.wait(20)
+        assert blocked.entered.wait(60)
         refused = post(url, "/embed", {"inputs": "b"})
         assert httpx2.get(f"{url}/health").status_code == 200, "health does not queue"
         blocked.released.set()
-        first.join(20)
+        first.join(60)
         assert post(url, "/embed", {"inputs": "b"}).status_code == 200, "the place is free again"
     assert answers == [200]
     assert refused.status_code == 429

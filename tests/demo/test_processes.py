@@ -29,7 +29,7 @@ def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def wait_until(
-    done: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, within: float = 30
+    done: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, within: float = 60
 ) -> None:
     deadline = time.monotonic() + within
     while not done():
@@ -44,7 +44,7 @@ def answers(path: Path) -> bool:
 
 def stop(process: subprocess.Popen[bytes]) -> int:
     process.send_signal(signal.SIGTERM)
-    return process.wait(20)
+    return process.wait(60)
 
 
 @pytest.mark.parametrize("module", [model_server, idp])

@@ -115,7 +115,7 @@ class Asker:
 
     def raw(self, request: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             connection.connect(str(self.socket))
             connection.sendall(request)
             return connection.recv(65536)
@@ -127,7 +127,7 @@ def facts(response: httpx2.Response) -> dict[str, Any]:
     return found
 
 
-def wait_until(condition: Any, seconds: float = 5.0) -> None:
+def wait_until(condition: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -153,4 +153,4 @@ def running(directory: Path, *arguments: str) -> Any:
         yield process, Asker(place)
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0

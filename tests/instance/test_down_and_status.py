@@ -32,7 +32,7 @@ def test_down_stops_everything_and_says_whether_anything_ran(start: Start, tmp_p
 
     assert down(run.state.path) is True
 
-    assert run.process.wait(5) == 0
+    assert run.process.wait(60) == 0
     assert not alive(numbers(tmp_path / "one.pids")[0])
     assert down(run.state.path) is False
     assert down(tmp_path / "nowhere") is False
@@ -67,7 +67,7 @@ def test_down_ends_what_a_killed_supervisor_left_behind(tmp_path: Path):
 
         assert down(state.path) is True
 
-        assert orphan.wait(5) == -signal.SIGKILL
+        assert orphan.wait(60) == -signal.SIGKILL
         assert bystander.poll() is None
     finally:
         for process in (orphan, bystander):

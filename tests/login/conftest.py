@@ -49,7 +49,7 @@ class Screen:
         self.pauses.append(seconds)
         self.now += seconds
         for reaction in self._reactions:
-            reaction.join(20)
+            reaction.join(60)
 
     def terminal(self, browse: Callable[[str], bool] = lambda _: False) -> Terminal:
         return Terminal(self.tell, browse, lambda _: nullcontext(), self.pause, lambda: self.now)

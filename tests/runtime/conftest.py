@@ -19,7 +19,7 @@ from meshward.runtime.place.directories import State, shm_path
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.report import Phase, load_report
 
-DEADLINE = 15.0  # seconds
+DEADLINE = 60.0  # seconds
 T = TypeVar("T")
 
 

@@ -28,10 +28,10 @@ class FaultProxy:
         self._upstream, self._listen = upstream, listen
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(60)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(_end_the_others(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end_the_others(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         if self._listen is not None:
             self._listen.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from meshward.apply.keys import schedule
 from meshward.cli.main import main
 from meshward.runtime.supervise.handle import SupervisorHandle
 
-POLL, CHECK, ARRIVAL, ANSWER = 0.3, 1.0, 2.5, 0.5  # seconds
+POLL, CHECK, ARRIVAL, ANSWER = 0.3, 1.0, 5.0, 0.5  # seconds
 
 if __name__ == "__main__":
     schedule.POLL, schedule.CHECK, local._TIMEOUT = POLL, CHECK, ANSWER

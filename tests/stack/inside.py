@@ -78,10 +78,10 @@ def knock(
     send = {"Host": guard.dns_name, "X-Request-Id": "f" * 32, **(headers or {})}
     if txn is not None:
         send["Txn-Token"] = txn
-    connection = http.client.HTTPConnection(guard.dns_name, timeout=10)
+    connection = http.client.HTTPConnection(guard.dns_name, timeout=60)
     try:
         plain = socket.socket(socket.AF_UNIX)
-        plain.settimeout(10)
+        plain.settimeout(60)
         plain.connect(guard.socket)
         connection.sock = context.wrap_socket(plain, server_hostname=guard.dns_name)
         connection.request(method, path, body or None, send)

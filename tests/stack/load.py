@@ -18,4 +18,4 @@ def at_work(stop: threading.Event, *works: Callable[[], None]) -> Iterator[None]
     finally:
         stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)

@@ -21,7 +21,7 @@ from meshward.runtime.place.instance_file import Guarded, Instance, load_instanc
 from meshward.testing.issuer import Issuer
 from meshward.testing.recorder import Recorder
 
-START_WITHIN = 40.0
+START_WITHIN = 60.0
 SERVERS_GID = 61001  # a group of the model servers' own, as an operator would give them
 
 
@@ -79,7 +79,7 @@ class Stack:
         context = self.tls()
         if certificate is not None:
             context.load_cert_chain(certificate)
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=30)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=60)
         send = {"Host": f"{self.hostname}:{self.port}", **(headers or {})}
         if token is not None:
             send["Authorization"] = f"Bearer {token}"
@@ -97,7 +97,7 @@ class Stack:
     @contextmanager
     def connection(self, context: ssl.SSLContext) -> Iterator[http.client.HTTPSConnection]:
         """One connection for several requests."""
-        opened = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=30)
+        opened = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=60)
         try:
             yield opened
         finally:
@@ -124,7 +124,7 @@ class Stack:
         return {part["name"]: part["pid"] for part in parts if part["pid"]}
 
 
-def eventually(condition: Callable[[], Any], within: float = 10.0, what: str = "the condition") -> Any:
+def eventually(condition: Callable[[], Any], within: float = 60.0, what: str = "the condition") -> Any:
     """Wait until `condition()` is true and return it; fail with `what` when the time is up."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
@@ -171,7 +171,7 @@ def running(
         for started in {process, stack.process}:  # a test may have started it again
             if started.poll() is None:
                 os.kill(started.pid, signal.SIGTERM)
-            started.wait(30)
+            started.wait(60)
         for model in models.values():
             model.close()
 
