@@ -18,7 +18,7 @@ demo: setup      ## run everything on this machine, with a real model and a demo
 test: setup      ## lint, types, layers, then every test
 	@sh scripts/setup.sh --dev
 	@sh scripts/check.sh
-	$(PYTHON) -m pytest -n 2 --dist loadscope --require nginx,envoy $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 20 --require nginx,envoy $(ARGS)
 
 check: setup     ## lint, types and layers only
 	@sh scripts/setup.sh --dev

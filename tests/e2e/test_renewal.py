@@ -13,15 +13,14 @@ from meshward.kit.durable import write_atomic
 from meshward.tokens.key_store import POINTER, load
 from meshward.tokens.keys import RETIRED_FOR
 from tests.hostile.conftest import write_hostile
+from tests.stack import hasty
 from tests.stack.load import at_work
 from tests.stack.running import Stack, eventually, running
-
-WITHIN = 75  # seconds: the schedule looks every 30
 
 
 @pytest.fixture(scope="module")
 def stack(short_dir: Path) -> Iterator[Stack]:
-    with running(short_dir, write_hostile) as started:
+    with running(short_dir, write_hostile, hasty.__name__) as started:
         yield started
 
 
@@ -38,15 +37,13 @@ def test_a_signing_key_of_yesterday_is_replaced_and_its_public_half_forgotten_in
     before = load(directory)
     with at_work(stop, call):
         age(directory, since=before.since - 2 * 86400)
-        eventually(lambda: load(directory).current.kid == before.next.kid, WITHIN, "the next key")
+        eventually(lambda: load(directory).current.kid == before.next.kid, what="the next key")
         keys = [guard / "xds" / "ecds-jwt.json" for guard in (stack.run / "guards").iterdir()]
         assert all(before.current.kid in file.read_text() for file in keys), "its tokens live"
         named = json.loads((directory / POINTER).read_text())
         retired = [{**each, "at": each["at"] - RETIRED_FOR - 1} for each in named["previous"]]
         write_atomic(directory / POINTER, json.dumps({**named, "previous": retired}))
-        eventually(
-            lambda: not any(before.current.kid in file.read_text() for file in keys), WITHIN, "its end"
-        )
+        eventually(lambda: not any(before.current.kid in file.read_text() for file in keys), what="its end")
     assert len(statuses) > 20 and set(statuses) == {200}
 
 
