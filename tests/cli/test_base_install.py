@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import setuptools
+
 ROOT = Path(__file__).parents[2]
 ABSENT = """
 import importlib.machinery, sys
@@ -32,13 +34,15 @@ for module in pkgutil.walk_packages(meshward.__path__, "meshward."):
 )
 
 
+def needed_by_the_demo() -> set[str]:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["demo"]
+    names = {requirement.partition(">")[0].lower() for requirement in wanted}
+    assert "starlette" in names
+    return names
+
+
 def test_everything_but_the_demo_is_imported_without_what_the_demo_needs() -> None:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    absent = {
-        requirement.partition(">")[0].lower() for requirement in wanted["optional-dependencies"]["demo"]
-    }
-    assert "starlette" in absent
-    program = IMPORT_ALL.format(absent=sorted(absent))
+    program = IMPORT_ALL.format(absent=sorted(needed_by_the_demo()))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -52,3 +56,16 @@ def test_the_demo_says_what_it_lacks(tmp_path: Path) -> None:
     assert "numpy" in done.stderr
     assert "meshward[demo]" in done.stderr
     assert not (tmp_path / "s").exists()
+
+
+def test_what_users_test_with_needs_neither_our_tests_nor_pytest(tmp_path: Path) -> None:
+    """In an environment of its own: `-I` leaves out the working directory and PYTHONPATH."""
+    absent = ["tests", "bench", "pytest", "_pytest", "hypothesis", *sorted(needed_by_the_demo())]
+    program = f"{ABSENT.format(absent=absent)}\nfrom meshward.testing import *; Decisions, running"
+    command = [sys.executable, "-I", "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_is_in_the_package() -> None:
+    assert "meshward.testing" in setuptools.find_packages(str(ROOT / "src"))

@@ -10,11 +10,12 @@ import pytest
 
 from meshward.callers.issuers import identity_of, trusted
 from meshward.decide.types import Identity
+from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.strict import base64url, json_object
 from meshward.oidc.jwk import parse_key_set
 from meshward.oidc.keys import FixedKeys
-from meshward.oidc.refusal import Reason, TokenRefused
+from meshward.oidc.refusal import TokenRefused
 from meshward.oidc.verify import Verifier
 from meshward.plan.ir import Issuer as Trusted
 from meshward.plan.issuers import issuer
@@ -58,10 +59,13 @@ def test_its_tokens_are_taken_for_those_of_the_issuer_that_it_stands_for(kind: s
     found = seen(kind, corp.token(subject, groups), corp, tmp_path)
     assert isinstance(found, Identity), found
     assert (found.name, found.groups) == (f"corp:{subject}", groups)
-    assert seen(kind, Issuer.of(trusted_as(kind)).token(subject), corp, tmp_path) is Reason.SIGNATURE
-    assert seen(kind, corp.token(subject, iat=0, exp=600), corp, tmp_path) is Reason.EXPIRED
-    assert seen(kind, corp.token(subject, iss=None), corp, tmp_path) is Reason.ISSUER
-    assert seen(kind, corp.token(subject, header={"typ": "logout+jwt"}), corp, tmp_path) is Reason.TYPE
+    assert seen(kind, Issuer.of(trusted_as(kind)).token(subject), corp, tmp_path) is Reason.SIGNATURE_INVALID
+    assert seen(kind, corp.token(subject, iat=0, exp=600), corp, tmp_path) is Reason.TOKEN_EXPIRED
+    assert seen(kind, corp.token(subject, iss=None), corp, tmp_path) is Reason.ISSUER_UNKNOWN
+    assert (
+        seen(kind, corp.token(subject, header={"typ": "logout+jwt"}), corp, tmp_path)
+        is Reason.TOKEN_TYPE_REFUSED
+    )
 
 
 def test_claims_and_header_are_what_is_given() -> None:
