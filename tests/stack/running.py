@@ -15,7 +15,7 @@ from meshward.testing.instance import Reply, RunningInstance
 from meshward.testing.issuer import Issuer
 from meshward.testing.recorder import Recorder
 from meshward.testing.stand_ins import SERVERS_GID, StandIns, free_port, servers_gid
-from meshward.testing.waiting import eventually
+from meshward.testing.waiting import DEADLINE, eventually
 
 __all__ = ["SERVERS_GID", "Reply", "Stack", "eventually", "free_port", "running"]
 
@@ -37,7 +37,7 @@ class Stack(RunningInstance):
     @contextmanager
     def connection(self, context: ssl.SSLContext) -> Iterator[http.client.HTTPSConnection]:
         """One connection for several requests."""
-        opened = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=30)
+        opened = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=DEADLINE)
         try:
             yield opened
         finally:

@@ -23,7 +23,8 @@ errors as you type. With the YAML language server, begin the file with
     # yaml-language-server: $schema=schemas/policy.schema.json
 
 [`examples/policy.yaml`](../examples/policy.yaml) is a whole policy that uses every key. `meshward check
-POLICY` reads a policy, says everything that is wrong with it, and runs its `tests`.
+POLICY` reads a policy, says everything that is wrong with it, and runs its `tests`; pytest can do more, on
+a real instance ([testing your policy](testing-your-policy.md)).
 
 ## The file
 
