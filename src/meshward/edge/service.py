@@ -7,11 +7,9 @@ with 503.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,6 +31,7 @@ from meshward.edge.whoami import WhoAmI, refused, told
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
+from meshward.kit.log import fault_of
 from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import WHOAMI
@@ -239,7 +238,7 @@ def _faulty(error: Exception) -> Fault:
         return Fault(500, Reason.FAULTY_QUESTION)
     if isinstance(error, KeysUnavailable):
         return Fault(503, Reason.ISSUER_KEYS_UNAVAILABLE)
-    _log_fault(error)
+    log.error("fault", **fault_of(error))
     return Fault(500, Reason.DECISION_FAULT)
 
 
@@ -308,13 +307,6 @@ def _request(model: str, served: Served, question: Question, at: int) -> Request
     except ValueError:
         raise FaultyQuestion("the address is none") from None
     return Request(model=model, action=served.action, at=at, source=source)
-
-
-def _log_fault(error: Exception) -> None:
-    """Type and place, no message and no values: either could hold a part of a token."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-4:]]
-    log.error("fault", type=type(error).__name__, places=places)
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:

@@ -1,17 +1,24 @@
-"""Our processes' own logs: one JSON object per line, with a level and the time."""
+"""Our processes' own logs: one JSON object per line. An exception is told by its kind and place."""
 
 from __future__ import annotations
 
 import logging
-from typing import TextIO
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-_EACH: tuple[Processor, ...] = (
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-)
+_PLACES = 4
+
+
+def fault_of(error: BaseException) -> dict[str, Any]:
+    """Kind and place, no message and no values: either could hold a part of a token."""
+    frames = traceback.extract_tb(error.__traceback__)[-_PLACES:]
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
+    return {"type": type(error).__name__, "places": places}
 
 
 def log_to(file: TextIO) -> None:
@@ -23,10 +30,9 @@ def log_to(file: TextIO) -> None:
     handler = logging.StreamHandler(file)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_EACH,
+            foreign_pre_chain=[_without_words, *_EACH],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _without_traceback,
                 structlog.processors.JSONRenderer(),
             ],
         )
@@ -34,9 +40,21 @@ def log_to(file: TextIO) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
-def _without_traceback(_: object, __: str, event: EventDict) -> EventDict:
-    """A library's exception text could quote a header: its kind has to do."""
-    if raised := event.pop("exc_info", None):
-        event["event"] = "exception in a library"
-        event["kind"] = raised[0].__name__ if isinstance(raised, tuple) and raised[0] else "unknown"
-    return event
+def _with_fault(_: object, __: str, event: EventDict) -> EventDict:
+    raised = event.pop("exc_info", None)
+    if raised is True:
+        raised = sys.exc_info()
+    error = raised[1] if isinstance(raised, tuple) else raised
+    return {**event, **fault_of(error)} if isinstance(error, BaseException) else event
+
+
+def _without_words(_: object, __: str, event: EventDict) -> EventDict:
+    """What a library says of an exception could quote a header."""
+    return {**event, "event": "exception in a library"} if event.get("exc_info") else event
+
+
+_EACH: tuple[Processor, ...] = (
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _with_fault,
+)
