@@ -21,7 +21,7 @@ from meshward.plan.change import compare
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse
-from meshward.targets.envoy.files import changing
+from meshward.targets.envoy.files import changing_digests
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart, guard_view
 from meshward.tokens.keys import make_key
@@ -93,7 +93,7 @@ def _planned(old: Plan, text: bytes) -> Plan:
     keys = [make_key().public_jwk()]
     for model in list(plan.models.values())[:SLOTS]:  # as many as one machine runs
         for version in model.versions:
-            changing(guard_view(plan, GuardPart(model.name, version.name)), settings, keys)
+            changing_digests(guard_view(plan, GuardPart(model.name, version.name)), settings, keys)
     return plan
 
 

@@ -46,7 +46,7 @@ MODULES = (
     "decide.operators",
     "check.promises",
 )
-_ISSUER = "plan.issuers[_known(as_.issuer, plan.issuers, 'issuer')] if as_.issuer is not None else"
+_ISSUER = "plan.issuers[_require_known(as_.issuer, plan.issuers, 'issuer')] if as_.issuer is not None else"
 _OR_APART = "_is_excepted(grant, law) or set(law.roles).isdisjoint(grant.roles)"
 EQUIVALENT: dict[str, str] = {
     "decide.between._known_alike: identity.issuer or '' -> identity.issuer": "no issuer is called None, nor ''",

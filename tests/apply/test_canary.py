@@ -14,21 +14,21 @@ from meshward.apply.traffic.canary import (
     GONE,
     Action,
     Back,
+    Canary,
+    CanaryState,
+    Observation,
     Onward,
-    Seen,
-    State,
     Wait,
-    Walk,
+    add_reading,
     next_action,
-    observed,
     shares,
     weights_at,
 )
-from meshward.apply.traffic.canary_store import Walks, load_walks
+from meshward.apply.traffic.canary_store import CanaryStore, load_canaries
 from meshward.kit.errors import MeshwardError
 from meshward.targets.envoy.counts import Counts, read_counts, read_illness
 
-WALK = Walk("m", "v2", "alice", {"v1": 90, "v2": 0}, (5, 25, 100), 600, 1.0, 20, 0.0, step=1, applied=True)
+WALK = Canary("m", "v2", "alice", {"v1": 90, "v2": 0}, (5, 25, 100), 600, 1.0, 20, 0.0, step=1, applied=True)
 
 
 def counts(requests: int, failed: int) -> Counts:
@@ -38,7 +38,9 @@ def counts(requests: int, failed: int) -> Counts:
 def action(requests: int, failed: int, passed: float, gone: float | None = None) -> Action:
     """After `passed` seconds of a step of 600 s, with a bound of 1% from 20 requests on."""
     since = None if gone is None else passed - gone
-    seen = Seen(0.0, counts(requests, failed), gone_since=since, illness="" if gone is None else "gone")
+    seen = Observation(
+        0.0, counts(requests, failed), gone_since=since, illness="" if gone is None else "gone"
+    )
     return next_action(WALK, seen, passed)
 
 
@@ -95,15 +97,15 @@ def test_no_step_is_passed_that_should_not_be(
 
 
 def test_what_is_seen_adds_up_over_a_restarted_guard() -> None:
-    seen = observed(Seen(0.0), Counts(100, 0, 5, 0), None, 1.0)
+    seen = add_reading(Observation(0.0), Counts(100, 0, 5, 0), None, 1.0)
     assert seen.counts == Counts(), "what was before the step does not count"
-    seen = observed(seen, Counts(110, 0, 6, 1), None, 2.0)
+    seen = add_reading(seen, Counts(110, 0, 6, 1), None, 2.0)
     assert (seen.counts.requests, seen.counts.failed) == (11, 2)
-    seen = observed(seen, None, "its guard does not answer", 3.0)
+    seen = add_reading(seen, None, "its guard does not answer", 3.0)
     assert seen.gone_since == 3.0
-    seen = observed(seen, None, "its guard does not answer", 4.0)
+    seen = add_reading(seen, None, "its guard does not answer", 4.0)
     assert seen.gone_since == 3.0 and seen.counts.requests == 11
-    seen = observed(seen, Counts(4, 0, 0, 0), None, 5.0)
+    seen = add_reading(seen, Counts(4, 0, 0, 0), None, 5.0)
     assert seen.gone_since is None and seen.counts.requests == 15, "a guard that began anew counts from 0"
 
 
@@ -149,17 +151,17 @@ def test_shares_are_right_and_none_is_lost(before: dict[str, int], share: int) -
 
 
 def test_walks_survive_and_a_damaged_file_is_named(tmp_path) -> None:
-    walks = Walks(tmp_path)
+    walks = CanaryStore(tmp_path)
     walks.put(WALK)
-    walks.put(replace(WALK, model="n", state=State.DONE))
-    again = Walks(tmp_path)
+    walks.put(replace(WALK, model="n", state=CanaryState.DONE))
+    again = CanaryStore(tmp_path)
     assert again.of("m") == WALK and [walk.model for walk in again.running()] == ["m"]
-    assert load_walks(tmp_path / "nowhere") == {}
+    assert load_canaries(tmp_path / "nowhere") == {}
     text = json.loads((tmp_path / "walks.json").read_text())["walks"]
     for broken in ("", "[]", "{", json.dumps({"m": {**text["m"], "steps": ["x"]}}), json.dumps({"m": {}})):
         (tmp_path / "walks.json").write_text(broken)
         with pytest.raises(MeshwardError) as told:
-            load_walks(tmp_path)
+            load_canaries(tmp_path)
         assert told.value.code.number == "MW3054", broken
 
 

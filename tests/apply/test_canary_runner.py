@@ -13,7 +13,7 @@ import pytest
 
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.traffic import canary_runner, weights
-from meshward.apply.traffic.canary import Walk
+from meshward.apply.traffic.canary import Canary
 from meshward.apply.traffic.traffic import Traffic
 from meshward.apply.traffic.weights import with_traffic
 from meshward.kit import codes
@@ -25,7 +25,7 @@ from tests.apply.versions import write_two
 from tests.stack.live import policy_of
 from tests.stack.running import eventually
 
-WALK = Walk("m1", "v2", "alice", {"v1": 100}, (5, 25), 600, 1.0, 20, 0.0)
+WALK = Canary("m1", "v2", "alice", {"v1": 100}, (5, 25), 600, 1.0, 20, 0.0)
 
 
 @pytest.fixture
@@ -70,20 +70,20 @@ def test_a_fault_of_one_walk_ends_neither_the_thread_nor_the_others(
     traffic: Any = Traffic(Mesh(tmp_path, LiveRevision(policy, resolve(policy), 7, {})))
     looked = set[str]()
 
-    def look(_: object, walk: Walk) -> None:
+    def look(_: object, walk: Canary) -> None:
         looked.add(walk.model)
         if walk.model == "broken":
             raise KeyError("m1/v2")
 
     monkeypatch.setattr(canary_runner, "_look", look)
-    canary_runner.begin(traffic, replace(WALK, model="broken"))
-    eventually(lambda: "broken" in traffic.walks.says, what="what it says")
-    canary_runner.begin(traffic, WALK)
+    canary_runner.begin_canary(traffic, replace(WALK, model="broken"))
+    eventually(lambda: "broken" in traffic.canaries.says, what="what it says")
+    canary_runner.begin_canary(traffic, WALK)
     eventually(lambda: "m1" in looked, what="a look at the other one")
-    assert "KeyError" in traffic.walks.says["broken"]
+    assert "KeyError" in traffic.canaries.says["broken"]
     traffic.mesh.supervisor.stopping = True
-    traffic.walks.walker.join(60)
-    assert not traffic.walks.walker.is_alive()
+    traffic.canaries.runner.join(60)
+    assert not traffic.canaries.runner.is_alive()
 
 
 def test_none_begins_before_the_instance_runs(policy: Policy, tmp_path: Path) -> None:
@@ -95,5 +95,5 @@ def test_none_begins_before_the_instance_runs(policy: Policy, tmp_path: Path) ->
 
     traffic.mesh.require_running = starting
     with pytest.raises(MeshwardError):
-        canary_runner.begin(traffic, WALK)
-    assert traffic.walks.of("m1") is None and traffic.walks.walker is None
+        canary_runner.begin_canary(traffic, WALK)
+    assert traffic.canaries.of("m1") is None and traffic.canaries.runner is None

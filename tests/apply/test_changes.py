@@ -15,7 +15,7 @@ import pytest
 from meshward.apply.changes import Changes
 from meshward.apply.mesh import Mesh
 from meshward.apply.traffic.traffic import Traffic
-from meshward.audit.changes import Change, changes_of
+from meshward.audit.changes import ChangeEntry, changes_of
 from meshward.audit.lines import ChangeLine, parse
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -27,7 +27,7 @@ def changes(tmp_path: Path) -> Changes:
     return Changes(tmp_path / "changes.log")
 
 
-def told(path: Path) -> list[Change]:
+def told(path: Path) -> list[ChangeEntry]:
     found = [line for raw in path.read_bytes().splitlines() for line in parse(raw, "control")]
     lines = [line for line in found if isinstance(line, ChangeLine)]
     assert len(lines) == len(found)
@@ -166,7 +166,7 @@ def test_a_stop_waits_for_the_look_at_a_walk_that_is_under_way(tmp_path: Path) -
     )
     traffic = Traffic(mesh)
     stopping = threading.Thread(target=traffic.wait_for_last)
-    with traffic.walks.lock:
+    with traffic.canaries.lock:
         stopping.start()
         stopping.join(0.1)
         assert stopping.is_alive()
@@ -187,7 +187,7 @@ def _run(work: Any, ended: list[BaseException]) -> None:
 
 def test_what_the_instance_does_by_itself_is_a_change_of_its_own(changes: Changes, tmp_path: Path) -> None:
     changes.note("the instance", "renew", {"generation": "3"})
-    changes.refused("test:bob", "apply", codes.NO_RIGHT, {"from": "192.0.2.1"})
+    changes.note_refusal("test:bob", "apply", codes.NO_RIGHT, {"from": "192.0.2.1"})
     first, second = told(tmp_path / "changes.log")
     assert (first.did, first.outcome, first.facts) == ("renew", "done", {"generation": "3"})
     assert (second.outcome, second.facts["code"]) == ("refused", "MW3072")

@@ -49,7 +49,7 @@ def test_whatever_goes_wrong_leads_back_and_is_recorded(
     runs = Running(unknown, unknown, unknown, unsettled=True)
     mesh: Any = SimpleNamespace(switcher=lambda: switcher, revisions=revisions, running=runs)
     mesh.swap = lambda running: setattr(mesh, "running", running)
-    monkeypatch.setattr(transaction, "_renamed", lambda *_: None)
+    monkeypatch.setattr(transaction, "_follow_hostname", lambda *_: None)
     switch: Any = SimpleNamespace(new=None, old=None)
     with pytest.raises(MeshwardError) as told:
         transaction._carry_out(mesh, switch, REVISION, lambda _: None)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshward.apply.traffic.ejected import load_ejected
-from meshward.apply.traffic.health import BAD, GOOD, LONGEST, Health, judged
+from meshward.apply.traffic.health import BAD, GOOD, LONGEST, Health, judge_health
 from meshward.testing.recorder import plain_answer
 from tests.apply.versions import PATH, meshward, shown, spread, write_two
 from tests.stack import policies
@@ -29,7 +29,7 @@ def looked(looks: list[tuple[bool, bool]]) -> list[tuple[bool, bool]]:
     known: dict[str, Health] = {}
     found = []
     for now, (one, two) in enumerate(looks):
-        known = judged(known, {"m/v1": one, "m/v2": two}, float(now))
+        known = judge_health(known, {"m/v1": one, "m/v2": two}, float(now))
         found.append((known["m/v1"].is_out, known["m/v2"].is_out))
     return found
 
@@ -65,7 +65,7 @@ def test_flapping_is_bounded() -> None:
     returns = []
     for now in range(1000):
         was = known.get("m/v2", Health()).is_out
-        known = judged(known, {"m/v1": True, "m/v2": was}, float(now))
+        known = judge_health(known, {"m/v1": True, "m/v2": was}, float(now))
         if was and not known["m/v2"].is_out:
             returns.append(now)
     pauses = [after - before for before, after in pairwise(returns)]

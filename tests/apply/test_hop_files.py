@@ -11,7 +11,7 @@ from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.runtime.place.directories import Run
-from meshward.runtime.place.identities import Identity
+from meshward.runtime.place.identities import ProcessIdentity
 from meshward.targets.nginx.projection import rates
 
 
@@ -88,11 +88,11 @@ def test_origin_leaves_the_default_port_out() -> None:
 
 
 def test_files_are_the_parts_to_read_and_nobody_elses(tmp_path: Path) -> None:
-    ours = Owner(Identity(os.geteuid(), os.getegid()))
+    ours = Owner(ProcessIdentity(os.geteuid(), os.getegid()))
     ours.write(tmp_path / "mine", "x")
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
     if os.geteuid() == 0:
-        theirs = Owner(Identity(61500, 61500))
+        theirs = Owner(ProcessIdentity(61500, 61500))
         theirs.write(tmp_path / "theirs", "x")
         stat = (tmp_path / "theirs").stat()
         assert (stat.st_mode & 0o777, stat.st_uid, stat.st_gid) == (0o640, 0, 61500)

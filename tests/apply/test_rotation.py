@@ -28,7 +28,7 @@ from meshward.cli.main import main
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
-from meshward.runtime.place.identities import Identity
+from meshward.runtime.place.identities import ProcessIdentity
 from meshward.runtime.supervise.ready import shown_leaf
 from meshward.spiffe.ca import Authority, load, make_issuing, make_root
 from meshward.spiffe.ca_store import WORKLOADS, CaStore
@@ -423,7 +423,7 @@ def test_an_expired_svid_fails_closed_and_status_says_so(stack: Stack, alice: st
     issuing.write_bytes(b"damaged")
     try:
         gid = (xds / "svid.json").stat().st_gid
-        Owner(Identity(gid, gid)).write(
+        Owner(ProcessIdentity(gid, gid)).write(
             xds / "svid.json", _encode(discovery_response(svid(issued.chain, issued.key)))
         )
         eventually(

@@ -24,7 +24,7 @@ from meshward.apply.keys.inventory import (
     Failure,
     KeyInventory,
     _svid_age,
-    due,
+    list_due,
     load_failures,
     save_failure,
 )
@@ -65,46 +65,46 @@ YOUNG = KeyInventory(
 def test_each_in_its_time_and_leaves_come_with_their_authority(
     after: float, expected: tuple[str, ...]
 ) -> None:
-    assert due(YOUNG, NOW + after) == expected
+    assert list_due(YOUNG, NOW + after) == expected
 
 
 def test_everything_is_replaced_before_two_thirds_of_its_life() -> None:
     for each in YOUNG.ages:
         assert each.rotates is not None and each.rotates < each.alarm
-        assert each.what in due(KeyInventory((each,), {}), each.alarm - 1)
+        assert each.what in list_due(KeyInventory((each,), {}), each.alarm - 1)
         assert not each.finding(each.rotates) and each.finding(each.alarm)
 
 
 def test_a_clock_that_was_set_back_makes_new_leaves_and_no_new_root() -> None:
-    assert due(YOUNG, NOW - DAY) == (CA, EDGE_CERTIFICATE, SIGNING_KEY)
+    assert list_due(YOUNG, NOW - DAY) == (CA, EDGE_CERTIFICATE, SIGNING_KEY)
     leaves = tuple(each for each in YOUNG.ages if each.what == SVIDS)
-    assert due(KeyInventory(leaves, {}), NOW - DAY) == (SVIDS,)
+    assert list_due(KeyInventory(leaves, {}), NOW - DAY) == (SVIDS,)
 
 
 def test_what_failed_is_tried_again_and_a_begun_root_goes_on() -> None:
-    assert due(replace(YOUNG, failures={SIGNING_KEY: Failure("", NOW)}), NOW + 10) == (SIGNING_KEY,)
-    assert due(replace(YOUNG, unfinished=True), NOW + 10) == (ROOT,)
+    assert list_due(replace(YOUNG, failures={SIGNING_KEY: Failure("", NOW)}), NOW + 10) == (SIGNING_KEY,)
+    assert list_due(replace(YOUNG, unfinished=True), NOW + 10) == (ROOT,)
     old = Age(OLD_ROOT, "", NOW, NOW + DAY, NOW + 20, NOW + DAY)
-    assert due(KeyInventory((old,), {}), NOW + 19) == () and due(KeyInventory((old,), {}), NOW + 20) == (
-        OLD_ROOT,
-    )
+    assert list_due(KeyInventory((old,), {}), NOW + 19) == () and list_due(
+        KeyInventory((old,), {}), NOW + 20
+    ) == (OLD_ROOT,)
 
 
 def test_retired_signing_keys_are_forgotten_when_their_tokens_have_ended() -> None:
-    assert due(replace(YOUNG, retired=NOW), NOW + RETIRED_FOR - 1) == ()
-    assert due(replace(YOUNG, retired=NOW), NOW + RETIRED_FOR) == (RETIRED_KEYS,)
+    assert list_due(replace(YOUNG, retired=NOW), NOW + RETIRED_FOR - 1) == ()
+    assert list_due(replace(YOUNG, retired=NOW), NOW + RETIRED_FOR) == (RETIRED_KEYS,)
 
 
 def test_retired_signing_keys_of_the_future_are_looked_at_too() -> None:
     """The clock was set back: else a key would be accepted for as long as that, and not for three minutes."""
-    assert due(replace(YOUNG, retired=NOW + HOUR), NOW + 10) == (RETIRED_KEYS,)
+    assert list_due(replace(YOUNG, retired=NOW + HOUR), NOW + 10) == (RETIRED_KEYS,)
 
 
 def test_what_cannot_be_read_is_due_and_hinders_nothing(tmp_path: Path) -> None:
     (tmp_path / "svid.json").write_text("{")
     for name in ("svid.json", "nowhere.json"):
         found = _svid_age("the guard of m/v1", tmp_path / name)
-        assert due(KeyInventory((found,), {}), NOW) == (SVIDS,) and "expired" in found.finding(NOW)
+        assert list_due(KeyInventory((found,), {}), NOW) == (SVIDS,) and "expired" in found.finding(NOW)
 
 
 def test_two_failures_at_the_same_time_are_both_kept(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_fault_of_the_files_hinders_no_renewal_and_a_clock_that_jumps_is_seen(
 def test_a_certificate_from_files_is_left_to_whoever_keeps_them() -> None:
     files = Age(EDGE_CERTIFICATE, "the edge", NOW, NOW + DAY, None, NOW + DAY * 2 / 3)
     sight = KeyInventory((files,), {EDGE_CERTIFICATE: Failure("", NOW)})
-    assert due(sight, NOW + 2 * DAY) == due(sight, NOW - DAY) == ()
+    assert list_due(sight, NOW + 2 * DAY) == list_due(sight, NOW - DAY) == ()
     assert "server certificate expired" in files.finding(NOW + DAY) and "renew its files" in files.finding(
         NOW + DAY
     )

@@ -13,7 +13,7 @@ import pytest
 from meshward.apply.credentials import secrets
 from meshward.apply.credentials.ages import credential_ages
 from meshward.apply.credentials.keyring import Keyring
-from meshward.apply.credentials.secrets import generated, key_file, read_secret
+from meshward.apply.credentials.secrets import ensure_key_file, key_file, read_secret
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.ir import Credential
@@ -169,7 +169,9 @@ def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_generated_key_is_made_once_for_each_version_and_for_its_owner_alone(tmp_path: Path) -> None:
     one = read_secret("m/v1", Credential("generated", ("m", "v1")), tmp_path).secret.reveal()
     assert read_secret("m/v1", Credential("generated", ("m", "v1")), tmp_path).secret.reveal() == one
-    others = {generated(tmp_path, *names).read_text() for names in (("m", "v2"), ("a.b", "c"), ("a", "b.c"))}
+    others = {
+        ensure_key_file(tmp_path, *names).read_text() for names in (("m", "v2"), ("a.b", "c"), ("a", "b.c"))
+    }
     assert len({*others, f"{one}\n"}) == 4 and len(one) >= 43
     path = key_file(tmp_path, "m", "v1")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -178,7 +180,7 @@ def test_a_generated_key_is_made_once_for_each_version_and_for_its_owner_alone(t
 
 def test_what_is_written_down_for_status_holds_no_key(tmp_path: Path) -> None:
     keyring = Keyring(tmp_path)
-    keyring.held("hf", kept(tmp_path / "key", SECRET.encode()))
+    keyring.hold("hf", kept(tmp_path / "key", SECRET.encode()))
     (age,) = credential_ages(tmp_path)
     assert (age.name, age.source, age.problem) == ("hf", "file", "")
     assert SECRET not in (tmp_path / "credentials.json").read_text() + repr(keyring.__dict__)

@@ -44,9 +44,9 @@ def test_more_versions_than_slots_are_refused() -> None:
 
 
 def test_the_same_policy_is_the_same_revision() -> None:
-    first = Counters().accepting("a", {"m/v1": 0})
-    again = first.accepting("a", {"m/v1": 0})
-    other = again.accepting("b", {"m/v1": 0})
+    first = Counters().after_start("a", {"m/v1": 0})
+    again = first.after_start("a", {"m/v1": 0})
+    other = again.after_start("b", {"m/v1": 0})
     assert (first.revision, again.revision, other.revision) == (1, 1, 2)
     assert first.epoch < again.epoch < other.epoch, "a start must end what an earlier one cached"
     assert other.generation < other.renewed().generation
@@ -54,7 +54,7 @@ def test_the_same_policy_is_the_same_revision() -> None:
 
 def test_the_book_survives_and_damage_is_named(tmp_path: Path) -> None:
     assert load_counters(tmp_path) == Counters()
-    counters = Counters().accepting("a", {"m/v1": 3})
+    counters = Counters().after_start("a", {"m/v1": 3})
     counters.save(tmp_path)
     assert load_counters(tmp_path) == counters
     assert (tmp_path / "counters.json").stat().st_mode & 0o777 == 0o600

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from meshward.apply.traffic.weights import MOST, checked, with_traffic
+from meshward.apply.traffic.weights import MOST, check_weights, with_traffic
 from meshward.cli.main import main
 from meshward.control.ask import VERBS
 from meshward.control.unix import user_name
@@ -109,7 +109,7 @@ def test_weights_that_cannot_be_name_what_there_is(
     sockets = dict.fromkeys(("m1/v1", "m2/v1"), tmp_path / "a.sock")
     plan = resolve(policy_of(hostile_policy(tmp_path / "jwks.json", 443, sockets)))
     with pytest.raises(MeshwardError) as told:
-        checked(weights, plan, model)
+        check_weights(weights, plan, model)
     assert told.value.exit_code is Exit.USAGE and names in f"{told.value.message} {told.value.remedy}"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from meshward.apply.follow import checkout as checkouts
 from meshward.apply.follow.checkout import Checkout, checkout_of
-from meshward.apply.follow.watch import Committed, Plain, watching
+from meshward.apply.follow.watch import Committed, Plain, watch_path
 from meshward.apply.revisions import Revisions
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
@@ -63,17 +63,17 @@ def found(path: Path) -> Checkout:
 
 def test_what_is_committed_is_read_and_what_is_edited_is_said(place: Path) -> None:
     path, said = place / "mesh" / "policy.yaml", list[str]()
-    watched = watching(path, said.append)
+    watched = watch_path(path, said.append)
     assert isinstance(watched, Committed)
     path.write_text("version: 1\nmodels: [")
     first = watched.read(said.append)
     assert first is not None and set(first.document.policy.models) == {"m1", "m2"}
     assert "not committed are not applied" in said[-1]
     assert watched.read(said.append) is None, "the same commit is nothing new"
-    sight = watched.sight()
+    sight = watched.fingerprint()
     path.write_text(policy_text(denies=[{"id": "no", "roles": ["user"]}]))
     commit(place, "Close \x1b[31mit\n\nfor good")
-    assert watched.sight() != sight
+    assert watched.fingerprint() != sight
     second = watched.read(said.append)
     assert second is not None and [deny.id for deny in second.document.policy.denies] == ["no"]
     commit_id = git(place, "rev-parse", "HEAD")
@@ -110,14 +110,14 @@ def test_without_a_commit_that_holds_it_a_file_is_a_file(tmp_path: Path, place: 
     untracked = place / "mesh" / "other.yaml"
     untracked.write_text(policy_text())
     for path in (lonely, fresh / "policy.yaml", untracked):
-        watched = watching(path, said.append)
+        watched = watch_path(path, said.append)
         assert isinstance(watched, Plain) and "followed as a file" in said[-1], path
 
 
 def test_without_git_a_file_is_a_file_and_it_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setitem(checkouts._ENVIRONMENT, "PATH", "/nowhere")
-    assert isinstance(watching(place / "mesh" / "policy.yaml", said.append), Plain)
+    assert isinstance(watch_path(place / "mesh" / "policy.yaml", said.append), Plain)
     assert "no git" in said[-1]
 
 
@@ -146,8 +146,8 @@ def test_nothing_of_the_checkout_is_run(place: Path, tmp_path: Path) -> None:
         (place / ".git" / "hooks" / hook).write_text(f"#!/bin/sh\necho {hook} >> {ran}\n")
         (place / ".git" / "hooks" / hook).chmod(0o755)
     (place / "mesh" / "policy.yaml").write_text("edited")
-    watched = watching(place / "mesh" / "policy.yaml", lambda _: None)
-    watched.sight()
+    watched = watch_path(place / "mesh" / "policy.yaml", lambda _: None)
+    watched.fingerprint()
     read = watched.read(lambda _: None)
     assert read is not None and head[:8] in read.reason
     assert not ran.exists(), ran.read_text()

@@ -10,7 +10,7 @@ import pytest
 from rich.text import Text
 
 from meshward.apply.revisions import Revision, Revisions
-from meshward.audit.changes import Change
+from meshward.audit.changes import ChangeEntry
 from meshward.cli.history import _change
 from meshward.cli.output import fail, print_json, stderr, stdout
 from meshward.cli.revoke import _lines
@@ -61,7 +61,7 @@ def test_a_reason_makes_no_revision_of_its_own(tmp_path: Path) -> None:
 
 
 def test_nor_does_a_fact_make_a_change_or_a_subject_a_revocation() -> None:
-    change = Change("1", 1.5, FORGED, "apply", "done", {"reason": FORGED})
+    change = ChangeEntry("1", 1.5, FORGED, "apply", "done", {"reason": FORGED})
     assert len(_change(ToldChange.of(change)).splitlines()) == 1
     revoked = ToldRevoked(subjects={"test:a\nsubject test:b: revoked": None}, tokens={}, agents={})
     assert len("\n".join(_lines(revoked)).splitlines()) == 1

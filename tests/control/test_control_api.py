@@ -26,7 +26,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
-from meshward.login.store import Login, LoginStore
+from meshward.login.store import LoginStore, SavedLogin
 from meshward.testing.issuer import KID, URL, Issuer
 from tests.apply.control import applying, ask, state_of, write_operated
 from tests.stack.live import apply, policy_of
@@ -459,7 +459,7 @@ def signed_in(stack: Stack, operator: str, tmp_path: Path) -> dict[str, str]:
     """An environment in which an operator is signed in at the edge."""
     edge = f"https://localhost:{stack.port}"
     root = stack.instance.root_certificate
-    login = Login(
+    login = SavedLogin(
         edge, root, URL, "c", f"{URL}/token", None, "access", int(time.time()) + 600, Secret(operator), None
     )
     LoginStore(tmp_path / "meshward").save(login)
@@ -505,7 +505,7 @@ def test_the_command_fails_from_afar_as_it_does_here(
         file.write_text(json.dumps(policy))
         assert remote(signed_in, "apply", str(file)).returncode == code
     LoginStore(tmp_path / "meshward").save(
-        Login(signed_in["EDGE"], stack.instance.root_certificate, URL, "c", f"{URL}/token", None, "access",
+        SavedLogin(signed_in["EDGE"], stack.instance.root_certificate, URL, "c", f"{URL}/token", None, "access",
               int(time.time()) + 600, Secret(stack.issuer.token("eve", ["bosses"])), None)
     )  # fmt: skip
     refused = remote(signed_in, "history")

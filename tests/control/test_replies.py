@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from meshward.apply.traffic.canary import Seen, Walk
-from meshward.audit.changes import Change
+from meshward.apply.traffic.canary import Canary, Observation
+from meshward.audit.changes import ChangeEntry
 from meshward.control.ask import answered
-from meshward.control.replies import Refusal, decode, encode
+from meshward.control.replies import ToldRefusal, decode, encode
 from meshward.control.verbs.apply import APPLY, Applied
 from meshward.control.verbs.history import CHANGES, HISTORY, ToldChange, ToldChanges, ToldRevisions
 from meshward.control.verbs.request import Asker, Reply, Verb
@@ -23,8 +23,8 @@ from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem, Where
 from meshward.kit.exits import Exit
 from meshward.targets.envoy.counts import Counts
 
-WALK = Walk("m1", "v2", "alice", {"v1": 100}, (5, 25), 600, 1.0, 20, 1.5)
-LOOKED = ToldWalk.of(WALK, Seen(0.0, Counts(7, 1, 1)), "590 s left")
+WALK = Canary("m1", "v2", "alice", {"v1": 100}, (5, 25), 600, 1.0, 20, 1.5)
+LOOKED = ToldWalk.of(WALK, Observation(0.0, Counts(7, 1, 1)), "590 s left")
 APPLIED: dict[str, Any] = {"revision": 2, "changed": True, "change": "d", "lines": ("m1",), "seconds": 0.1}
 TRAFFIC_OF: dict[str, Any] = {"model": "m1", "weights": {"v1": 1}, "shares": {"v1": 100.0}, "ejected": {}}
 
@@ -66,7 +66,7 @@ def test_json_is_as_programs_know_it() -> None:
 def test_an_error_arrives_as_it_was_raised() -> None:
     raised = MeshwardError(codes.CONFLICT, "revision 3 runs by now", "Look.", exit_code=Exit.CONFLICT)
     with pytest.raises(MeshwardError) as told:
-        decode(APPLY, json.loads(json.dumps(encode(Refusal.of(raised)))))
+        decode(APPLY, json.loads(json.dumps(encode(ToldRefusal.of(raised)))))
     error = told.value
     assert (error.code, error.message, error.remedy, error.exit_code) == (
         *(codes.CONFLICT, "revision 3 runs by now", "Look."),
@@ -79,7 +79,7 @@ def test_every_problem_of_a_policy_arrives_with_its_place() -> None:
         Problem(codes.CONFLICT, "no such role", "Name one.", Where("policy", 3, 7)),
         Problem(codes.NOT_UNDERSTOOD, "no such key", "", None, "lint"),
     ]
-    sent = encode(Refusal.of(PolicyInvalid(problems)))
+    sent = encode(ToldRefusal.of(PolicyInvalid(problems)))
     assert [each["where"] for each in sent["failed"]["problems"]] == [
         {"file": "policy", "line": 3, "column": 7},
         None,
@@ -121,7 +121,7 @@ def test_what_a_later_version_says_besides_is_left_out() -> None:
 
 
 def test_half_a_character_in_the_records_hinders_no_answer() -> None:
-    change = ToldChange.of(Change("1", 1.5, "a\ud800", "apply", "done", {"reason": "\udcff"}))
+    change = ToldChange.of(ChangeEntry("1", 1.5, "a\ud800", "apply", "done", {"reason": "\udcff"}))
     (arrived,) = decode(CHANGES, json.loads(json.dumps(encode(ToldChanges(changes=(change,)))))).changes
     assert (arrived.author, arrived.facts) == ("a?", {"reason": "?"})
 
@@ -140,5 +140,5 @@ def test_a_fault_of_ours_is_a_refusal_that_tells_nothing_of_it() -> None:
 
     broken: Any = Broken()
     answer = answered({"do": "policy"}, Asker("olga", lambda _: None), broken)
-    assert isinstance(answer, Refusal) and answer.exit is Exit.FAULT
+    assert isinstance(answer, ToldRefusal) and answer.exit is Exit.FAULT
     assert "KeyError" in answer.message and "secret" not in json.dumps(encode(answer))

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from meshward.check.checking import check
 from meshward.draft import issuers, questions
 from meshward.draft.issuers import Recognised, recognise
-from meshward.draft.questions import Given, asking, drawn
-from meshward.draft.servers import Found, kind_of, probe
+from meshward.draft.questions import Given, ask_by, ask_for_draft
+from meshward.draft.servers import FoundServer, kind_of, probe
 from meshward.draft.text import Draft, model_name, policy_text
 from meshward.kit.errors import MeshwardError, PolicyInvalid
 from meshward.kit.names import is_name
-from meshward.login.wire import Reply, Wire
+from meshward.login.wire import Wire, WireReply
 from meshward.policy.parse import Source, parse
 from meshward.policy.schema import Policy
 from tests.e2e.test_demo import meshward
 from tests.login.scripted import answer, scripted
 
 OIDC = Recognised("https://sso.test", "oidc", (), True)
-TEI = Found("tei", "BAAI/bge-m3", "feature-extraction")
+TEI = FoundServer("tei", "BAAI/bge-m3", "feature-extraction")
 
 
 def draft(**changes: Any) -> Draft:
@@ -65,13 +65,13 @@ def parsed(drawn: Draft) -> Policy:
 )  # fmt: skip
 def test_which_profile(monkeypatch: pytest.MonkeyPatch, issuer: str, keys: str, profile: str) -> None:
     document = {"issuer": issuer, "jwks_uri": keys}
-    monkeypatch.setattr(issuers, "document", lambda *_: Reply(200, document))
+    monkeypatch.setattr(issuers, "document", lambda *_: WireReply(200, document))
     monkeypatch.setattr(issuers, "_allow", lambda _: ())
     assert recognise(issuer, Wire()).profile == profile
 
 
 def test_oktas_org_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issuers, "document", lambda *_: Reply(200, {"issuer": "https://acme.okta.com"}))
+    monkeypatch.setattr(issuers, "document", lambda *_: WireReply(200, {"issuer": "https://acme.okta.com"}))
     with pytest.raises(MeshwardError, match="for Okta alone") as caught:
         recognise("https://acme.okta.com", Wire())
     assert "https://acme.okta.com/oauth2/default" in caught.value.remedy
@@ -97,7 +97,7 @@ def test_a_private_address_is_allowed_by_name(
 ) -> None:
     found = [(0, 0, 0, "", (address, 443))]
     monkeypatch.setattr(issuers.socket, "getaddrinfo", lambda *_, **__: found)
-    monkeypatch.setattr(issuers, "document", lambda *_: Reply(200, {"issuer": "https://sso.corp"}))
+    monkeypatch.setattr(issuers, "document", lambda *_: WireReply(200, {"issuer": "https://sso.corp"}))
     assert recognise("https://sso.corp", Wire()).allow == allow
 
 
@@ -111,28 +111,34 @@ EMPTY = dict.fromkeys(("/info", "/v1/models", "/version", "/health"), (404, None
     [
         (
             {"/info": (200, {"model_id": "BAAI/bge-m3", "model_type": {"embedding": {"pooling": "cls"}}})},
-            Found("tei", "BAAI/bge-m3", "feature-extraction"),
+            FoundServer("tei", "BAAI/bge-m3", "feature-extraction"),
         ),
-        ({"/info": (200, {"model_id": "x/r", "model_type": {"reranker": {}}})}, Found("tei", "x/r", "text-ranking")),
+        (
+            {"/info": (200, {"model_id": "x/r", "model_type": {"reranker": {}}})},
+            FoundServer("tei", "x/r", "text-ranking"),
+        ),
         (
             {"/info": (200, {"model_id": "Q/Q", "max_total_tokens": 4096, "router": "text-generation-router"})},
-            Found("tgi", "Q/Q", "text-generation"),
+            FoundServer("tgi", "Q/Q", "text-generation"),
         ),
         (
             {"/v1/models": (200, {"data": [{"id": "Q/Q", "owned_by": "vllm"}]})},
-            Found("vllm", "Q/Q", "text-generation"),
+            FoundServer("vllm", "Q/Q", "text-generation"),
         ),
-        ({"/version": (200, {"version": "0.33.0"}), "/v1/models": (401, None)}, Found("vllm", None, "text-generation")),
+        (
+            {"/version": (200, {"version": "0.33.0"}), "/v1/models": (401, None)},
+            FoundServer("vllm", None, "text-generation"),
+        ),
         (
             {"/v1/models": (200, {"data": [{"id": "a"}, {"id": "b"}]}), "/health": (200, {"status": "ok"})},
-            Found("transformers", None, "text-generation"),
+            FoundServer("transformers", None, "text-generation"),
         ),
         ({"/health": (200, None)}, None),
         ({"/info": (200, []), "/v1/models": (200, {"data": "x"}), "/version": (200, "1")}, None),
         ({"/info": (200, {"model_type": "x"}), "/v1/models": (200, {"data": [1, {"id": 5}]})}, None),
     ],
 )  # fmt: skip
-def test_which_kind(answers: Any, found: Found | None) -> None:
+def test_which_kind(answers: Any, found: FoundServer | None) -> None:
     assert kind_of(EMPTY | answers) == found
 
 
@@ -143,7 +149,7 @@ def test_a_server_that_is_asked() -> None:
         assert "--server" in caught.value.remedy and "/info 404" in caught.value.message
         info = {"model_id": "x/e", "model_type": {"embedding": {}}}
         script.answers["/info"] = answer(200, info)
-        assert probe(script.url) == Found("tei", "x/e", "feature-extraction")
+        assert probe(script.url) == FoundServer("tei", "x/e", "feature-extraction")
         script.answers["/info"] = answer(302, Location="/elsewhere")
         with pytest.raises(MeshwardError, match="no kind of server"):
             probe(script.url)
@@ -215,7 +221,9 @@ def test_what_was_typed_stays_one_text_or_is_refused(
     audience: str, client: str, group: str, model: str
 ) -> None:
     """Never a key, a comment or a second value."""
-    drawn = draft(audience=audience, client=client, who={"group": group}, server=Found("tei", model, None))
+    drawn = draft(
+        audience=audience, client=client, who={"group": group}, server=FoundServer("tei", model, None)
+    )
     try:
         policy = parse([Source("p.yaml", policy_text(drawn).encode("utf-8", "surrogatepass"))]).policy
     except (PolicyInvalid, UnicodeDecodeError):
@@ -253,8 +261,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(questions, "recognise", lambda *_: found)
         prompts: list[str] = []
         left = iter(answers)
-        ask = asking(prompts.append, lambda: next(left, ""))
-        return drawn(given(**flags), ask, lambda _: None), prompts
+        ask = ask_by(prompts.append, lambda: next(left, ""))
+        return ask_for_draft(given(**flags), ask, lambda _: None), prompts
 
     return draw
 

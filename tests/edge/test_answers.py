@@ -153,7 +153,7 @@ def permitted(who: Caller, on_expiry: str = "finish") -> dict[str, str]:
     asked = Transaction("corp:alice", "m.infer", "m", "infer", "g", 7, ["r"], {}, None, who.token.expires_at)
     minter = TransactionTokenMinter(make_key(), issuer="https://e", audience="td.test", workload="w")
     minted, chosen = minter.mint(asked, NOW), replace(model, on_expiry=on_expiry)
-    return headers(answers.permitted(who, permit(), minted, "1|1 00 x", chosen, "infer", NOW))
+    return headers(answers.permit_reply(who, permit(), minted, "1|1 00 x", chosen, "infer", NOW))
 
 
 def test_an_answer_can_be_ended_by_all_whom_it_is_for() -> None:
@@ -188,7 +188,7 @@ def denial(reason: str = "no_grant") -> Denial:
 
 
 def test_a_denial_says_who_what_and_why() -> None:
-    answer = answers.denied(caller(), denial(), "m", "infer", "https://edge/m/m", NOW)
+    answer = answers.denial_reply(caller(), denial(), "m", "infer", "https://edge/m/m", NOW)
     found = headers(answer)
     assert answer.status == 403 and found["x-mw-status"] == "403" and found["x-mw-reason"] == "no_grant"
     assert found["x-mw-message"] == "corp:alice lacks a role; ask."
@@ -210,11 +210,11 @@ def test_a_denial_says_who_what_and_why() -> None:
 
 
 def test_credentials_that_are_not_there_get_a_challenge_without_error() -> None:
-    none = headers(answers.unauthenticated("no_credentials", "Send some", "https://edge", error=False))
+    none = headers(answers.unauthenticated_reply("no_credentials", "Send some", "https://edge", error=False))
     assert (
         "error" not in none["x-mw-challenge"] and none["x-mw-facts"] == "" and none["x-accel-expires"] == "0"
     )
-    bad = headers(answers.unauthenticated("token_expired", "Gone", "https://edge", error=True))
+    bad = headers(answers.unauthenticated_reply("token_expired", "Gone", "https://edge", error=True))
     assert 'error="invalid_token"' in bad["x-mw-challenge"] and bad["x-accel-expires"] == "0"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from meshward.callers.issuers import identity_of, trusted
+from meshward.callers.issuers import identity_of, trusted_issuer
 from meshward.edge.decision_state import DecisionState, load
 from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.service import DecisionService
@@ -69,7 +69,7 @@ def test_two_issuers_with_one_url_are_refused(tmp_path: Path) -> None:
 def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     issuer = state_of(tmp_path).plan.issuers["corp"]
     with pytest.raises(MeshwardError) as refusal:
-        trusted(replace(issuer, profile="auth0"))  # type: ignore[arg-type]
+        trusted_issuer(replace(issuer, profile="auth0"))  # type: ignore[arg-type]
     assert refusal.value.code.number == "MW2001"
 
 
@@ -152,7 +152,7 @@ def test_the_time_of_login_must_be_a_time_that_can_be_true(value: Any, known: in
 
 
 def test_an_issuer_becomes_what_the_verifier_needs() -> None:
-    issuer = trusted(TERMS)
+    issuer = trusted_issuer(TERMS)
     assert (issuer.name, issuer.url) == ("corp", ISSUER)
     assert issuer.audiences == {"a"} and issuer.clients == {"c"}
     assert issuer.keys.max_stale == 60 and issuer.keys.allow == {"http"}

@@ -18,7 +18,7 @@ import pytest
 from meshward.kit.strict import json_object, token_hash
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.jwk import parse_key_set
-from meshward.oidc.verify import split
+from meshward.oidc.verify import split_token
 from meshward.tokens.key_store import load
 from tests.edge.mesh import AUDIENCE, ISSUER, LIVE, POLICY, Asker, Mesh, facts, running, wait_until
 
@@ -82,7 +82,7 @@ def test_a_permit_carries_all_that_nginx_needs(service: Service) -> None:
     assert headers["x-mw-limit"] == "600r/m"
     assert len(headers["x-mw-bucket"]) == 32
     assert headers["x-accel-expires"] == "4"
-    parts = split(headers["x-mw-txn-token"])
+    parts = split_token(headers["x-mw-txn-token"])
     public = load(service.mesh.directory / "keys").public_jwks()
     key = parse_key_set(json.dumps(public).encode())[json_object(parts.header)["kid"]]
     key.verify(parts.signed, parts.signature)

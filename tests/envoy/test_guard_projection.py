@@ -21,7 +21,7 @@ from meshward.targets.envoy.capabilities import CAPABILITIES
 from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute, GuardPart, Net, guard_view
-from meshward.targets.envoy.readback import Report, differences, read_report
+from meshward.targets.envoy.readback import GuardReport, differences, read_report
 from meshward.targets.envoy.rules import route_configuration
 
 
@@ -233,7 +233,7 @@ def test_the_command_refuses_unknown_fields() -> None:
     assert "--reject-unknown-dynamic-fields" in command("envoy", "/run/g")
 
 
-GOOD = Report({"rds": "d"}, {"rds": "d"}, {"http.guard.rds.guard.update_rejected": 1})
+GOOD = GuardReport({"rds": "d"}, {"rds": "d"}, {"http.guard.rds.guard.update_rejected": 1})
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ GOOD = Report({"rds": "d"}, {"rds": "d"}, {"http.guard.rds.guard.update_rejected
         (dataclasses.replace(GOOD, refused={**GOOD.refused, "server.dynamic_unknown_fields": 1}), False),
     ],
 )
-def test_live_is_only_what_both_signs_say_without_a_refusal(now: Report, live: bool) -> None:
+def test_live_is_only_what_both_signs_say_without_a_refusal(now: GuardReport, live: bool) -> None:
     assert (not differences({"rds": "d"}, now, GOOD)) == live
     assert differences({"rds": "d"}, GOOD), (
         "a refusal since the start counts where nothing is known of before"

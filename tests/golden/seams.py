@@ -221,7 +221,7 @@ def status(case: Case, _: Path) -> Files:
         guards=tuple(guards),
         credentials=(),
         left=(),
-        walks=tuple(given.get("canaries", ())),
+        canaries=tuple(given.get("canaries", ())),
         ejected=given.get("ejected", {}),
     )
     return {"said.txt": _lines(*seen.lines())}

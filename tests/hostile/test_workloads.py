@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from meshward.spiffe.ca import Credential, load_or_create
+from meshward.spiffe.ca import LeafCredential, load_or_create
 from meshward.spiffe.ids import SpiffeId
 from tests.stack.inside import Inside
 from tests.stack.running import Reply, Stack, eventually
@@ -36,7 +36,7 @@ def scorer(stack: Stack, tmp_path: Path) -> Path:
     return issued(stack, "scorer", tmp_path / "scorer")
 
 
-def kept(credential: Credential, tmp_path: Path) -> Path:
+def kept(credential: LeafCredential, tmp_path: Path) -> Path:
     file = tmp_path / f"{credential.serial}.pem"
     file.write_text(credential.key_and_chain().reveal())
     return file

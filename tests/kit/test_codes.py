@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meshward.control.replies import Refusal
+from meshward.control.replies import ToldRefusal
 from meshward.kit import codes
 from meshward.kit.codes import Code
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
@@ -120,8 +120,8 @@ def test_a_number_that_this_version_does_not_know_is_one_value(number: object) -
 
 def test_what_an_instance_refused_comes_back_as_the_value() -> None:
     told = {"code": "MW3026", "message": "m", "remedy": "r", "exit": 3, "problems": []}
-    assert Refusal.model_validate_json(json.dumps(told)).error().code is codes.CONFLICT
-    newer = Refusal.model_validate_json(json.dumps({**told, "code": "MW9999"})).error()
+    assert ToldRefusal.model_validate_json(json.dumps(told)).error().code is codes.CONFLICT
+    newer = ToldRefusal.model_validate_json(json.dumps({**told, "code": "MW9999"})).error()
     assert (newer.code, newer.message, newer.remedy) == (codes.UNKNOWN_CODE, "m (MW9999)", "r")
     assert newer.exit_code is Exit.CONFLICT
 

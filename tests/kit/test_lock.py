@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meshward.kit.lock import held, is_free, take
+from meshward.kit.lock import hold_lock, is_free, take
 
 
 def test_one_holder(tmp_path: Path) -> None:
@@ -25,10 +25,10 @@ def test_who_waits_gets_it_when_it_is_free(tmp_path: Path) -> None:
     file, order = tmp_path / "lock", list[str]()
 
     def second() -> None:
-        with held(file):
+        with hold_lock(file):
             order.append("second")
 
-    with held(file):
+    with hold_lock(file):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(0.1)

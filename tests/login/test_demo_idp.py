@@ -13,7 +13,7 @@ from meshward.demo.accounts import AUDIENCE, PUBLIC_CLIENT
 from meshward.demo.idp import IdentityProvider
 from meshward.kit.errors import MeshwardError
 from meshward.login.session import sign_in
-from meshward.login.target import Target
+from meshward.login.target import LoginTarget
 from meshward.login.tokens import claims_of
 from tests.demo.conftest import listening
 from tests.login.conftest import Screen
@@ -42,7 +42,7 @@ def at_the_page(idp: str, state: Path, decision: str) -> Screen:
 
 def test_alice_signs_in(idp: str, tmp_path: Path) -> None:
     screen = at_the_page(idp, tmp_path, "approve")
-    login = sign_in(Target("https://e.test", None, idp, PUBLIC_CLIENT), None, None, screen.terminal())
+    login = sign_in(LoginTarget("https://e.test", None, idp, PUBLIC_CLIENT), None, None, screen.terminal())
     claims = claims_of(login.token) or {}
     assert (claims["sub"], claims["aud"], claims["groups"]) == ("alice", AUDIENCE, ["data-science"])
     assert login.kind == "access" and login.refresh is None and screen.failures == []
@@ -51,4 +51,4 @@ def test_alice_signs_in(idp: str, tmp_path: Path) -> None:
 def test_it_was_not_alice(idp: str, tmp_path: Path) -> None:
     screen = at_the_page(idp, tmp_path, "deny")
     with pytest.raises(MeshwardError, match="refused on the issuer's page"):
-        sign_in(Target("https://e.test", None, idp, PUBLIC_CLIENT), None, None, screen.terminal())
+        sign_in(LoginTarget("https://e.test", None, idp, PUBLIC_CLIENT), None, None, screen.terminal())

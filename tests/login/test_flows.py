@@ -14,9 +14,9 @@ import pytest
 
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
-from meshward.login.session import forget, fresh, sign_in
-from meshward.login.store import Login, LoginStore
-from meshward.login.target import Target
+from meshward.login.session import forget, fresh_login, sign_in
+from meshward.login.store import LoginStore, SavedLogin
+from meshward.login.target import LoginTarget
 from meshward.login.tokens import claims_of
 from meshward.oidc.issuer import KeyPlace, TrustedIssuer
 from meshward.oidc.keys import IssuerKeys, key_document
@@ -29,8 +29,8 @@ from tests.stack.running import free_port
 EDGE = "https://models.test"
 
 
-def target(issuer: str) -> Target:
-    return Target(EDGE, None, issuer, CLIENT)
+def target(issuer: str) -> LoginTarget:
+    return LoginTarget(EDGE, None, issuer, CLIENT)
 
 
 def at_device(issuer: str, person: str = "alice", answer: str = "confirm") -> Callable[[str], object]:
@@ -51,7 +51,7 @@ def at_browser(person: str = "alice", **more: bool) -> Callable[[str], object]:
     return react
 
 
-def by_device(issuer: str, person: str = "alice") -> Login:
+def by_device(issuer: str, person: str = "alice") -> SavedLogin:
     screen = Screen(at_device(issuer, person))
     login = sign_in(target(issuer), None, None, screen.terminal())
     assert screen.failures == []
@@ -149,7 +149,7 @@ def test_an_opaque_access_token_means_the_id_token(provider: OidcProvider) -> No
 
 def test_a_client_that_nobody_registered(provider: OidcProvider) -> None:
     with pytest.raises(MeshwardError, match="invalid_client"):
-        sign_in(Target(EDGE, None, provider.full, "nobody"), None, None, Screen().terminal())
+        sign_in(LoginTarget(EDGE, None, provider.full, "nobody"), None, None, Screen().terminal())
 
 
 @pytest.mark.parametrize("kind", ["full", "browser", "opaque"])
@@ -160,8 +160,8 @@ def test_refresh(provider: OidcProvider, keep: LoginStore, kind: str) -> None:
     else:
         login = by_device(issuer)
     keep.save(login)
-    assert fresh(keep, EDGE) == login
-    renewed = fresh(keep, EDGE, lambda: login.expires_at - 30)
+    assert fresh_login(keep, EDGE) == login
+    renewed = fresh_login(keep, EDGE, lambda: login.expires_at - 30)
     assert renewed.kind == login.kind and renewed.refresh != login.refresh
     assert verified(issuer, renewed.token).subject == "alice"
     assert keep.load(EDGE) == renewed
@@ -175,7 +175,7 @@ def test_many_at_once_refresh_once(provider: OidcProvider, keep: LoginStore) -> 
     late = login.expires_at - 30
     clock = lambda: late if keep.load(EDGE) == login else time.time()  # noqa: E731
     with ThreadPoolExecutor(8) as pool:
-        found = set(pool.map(lambda _: fresh(keep, EDGE, clock), range(8)))
+        found = set(pool.map(lambda _: fresh_login(keep, EDGE, clock), range(8)))
     assert len(found) == 1 and found != {login}
     assert provider.events() == ["refresh_token"]
 
@@ -186,9 +186,9 @@ def test_a_login_that_was_revoked_is_over(provider: OidcProvider, keep: LoginSto
     assert forget(keep, EDGE) is None
     assert keep.load(EDGE) is None and "revoked" in provider.events()
     keep.save(login)
-    assert fresh(keep, EDGE, lambda: login.expires_at - 30) == login  # it still holds
+    assert fresh_login(keep, EDGE, lambda: login.expires_at - 30) == login  # it still holds
     with pytest.raises(MeshwardError, match="invalid_grant") as caught:
-        fresh(keep, EDGE, lambda: login.expires_at + 1)
+        fresh_login(keep, EDGE, lambda: login.expires_at + 1)
     assert caught.value.code.number == "MW2112" and login.token.reveal() not in caught.value.message
 
 

@@ -20,10 +20,10 @@ from meshward.kit.secret import Secret
 from meshward.kit.strict import encode
 from meshward.login.edge import Place, choose, login_clients, origin
 from meshward.login.provider import discover
-from meshward.login.session import forget, fresh, sign_in, who_am_i
-from meshward.login.store import Login, LoginStore
-from meshward.login.target import Target, target_of
-from meshward.login.wire import Reply, Wire, checked
+from meshward.login.session import forget, fresh_login, sign_in, who_am_i
+from meshward.login.store import LoginStore, SavedLogin
+from meshward.login.target import LoginTarget, target_of
+from meshward.login.wire import Wire, WireReply, check_url
 from tests.login.conftest import Screen
 from tests.login.scripted import Answer, Asked, Scripted, answer, scripted
 
@@ -49,8 +49,8 @@ def tokens(**more: Any) -> dict[str, Any]:
     return {"access_token": jwt(sub="x"), "token_type": "Bearer", "expires_in": 300, **more}
 
 
-def by_device(issuer: Scripted, screen: Screen | None = None, **options: Any) -> Login:
-    target = Target("https://edge.test", None, issuer.url, "cli")
+def by_device(issuer: Scripted, screen: Screen | None = None, **options: Any) -> SavedLogin:
+    target = LoginTarget("https://edge.test", None, issuer.url, "cli")
     return sign_in(target, None, None, (screen or Screen()).terminal(**options))
 
 
@@ -75,14 +75,14 @@ def refusal(code: str, call: Callable[[], object]) -> str:
     ],
 )  # fmt: skip
 def test_only_https_or_this_machine_is_asked(url: str) -> None:
-    refusal("MW2101", lambda: checked(url))
+    refusal("MW2101", lambda: check_url(url))
 
 
 @pytest.mark.parametrize(
     "url", ["https://sso.example.com/realm", "http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost/"]
 )
 def test_these_are_asked(url: str) -> None:
-    checked(url)
+    check_url(url)
 
 
 def test_a_redirect_is_not_followed(issuer: Scripted) -> None:
@@ -347,7 +347,7 @@ def test_an_issuer_without_s256(code_issuer: Scripted) -> None:
     "redirect", ["http://evil.test/callback", "https://127.0.0.1/x", "urn:ietf:wg:oauth:2.0:oob", "x"]
 )
 def test_a_redirect_that_leads_elsewhere(code_issuer: Scripted, redirect: str) -> None:
-    target = Target("https://edge.test", None, code_issuer.url, "cli")
+    target = LoginTarget("https://edge.test", None, code_issuer.url, "cli")
     refusal("MW2109", lambda: sign_in(target, None, redirect, Screen().terminal()))
 
 
@@ -359,13 +359,13 @@ def test_an_issuer_with_no_way_in(issuer: Scripted) -> None:
 # --- refreshing
 
 
-def kept(keep: LoginStore, issuer: Scripted, seconds: int, **changes: Any) -> Login:
+def kept(keep: LoginStore, issuer: Scripted, seconds: int, **changes: Any) -> SavedLogin:
     values = {
         "name": "https://edge.test", "root": None, "issuer": issuer.url, "client": "cli",
         "token_endpoint": f"{issuer.url}/token", "revocation_endpoint": f"{issuer.url}/revoke", "kind": "access",
         "expires_at": int(time.time()) + seconds, "token": Secret(CANARY), "refresh": Secret("r1"), **changes,
     }  # fmt: skip
-    login = Login(**values)
+    login = SavedLogin(**values)
     keep.save(login)
     return login
 
@@ -384,7 +384,7 @@ def test_what_still_holds_is_used_while_the_issuer_fails(
 ) -> None:
     login = kept(keep, issuer, 30)
     issuer.answers["/token"] = broken
-    assert fresh(keep, login.name) == login == keep.load(login.name)
+    assert fresh_login(keep, login.name) == login == keep.load(login.name)
 
 
 @pytest.mark.parametrize("broken", BROKEN)
@@ -392,7 +392,7 @@ def test_what_is_over_is_not_used(issuer: Scripted, keep: LoginStore, broken: An
     login = kept(keep, issuer, -1)
     issuer.answers["/token"] = broken
     with pytest.raises(MeshwardError) as caught:
-        fresh(keep, login.name)
+        fresh_login(keep, login.name)
     assert caught.value.code.number in ("MW2102", "MW2107", "MW2112") and CANARY not in str(caught.value)
     assert keep.load(login.name) == login  # the refresh token is not lost to a passing fault
 
@@ -402,7 +402,7 @@ def test_an_issuer_that_sends_no_new_refresh_token_means_the_old_one(
 ) -> None:
     login = kept(keep, issuer, -1)
     issuer.answers["/token"] = answer(200, tokens())
-    assert fresh(keep, login.name).refresh == Secret("r1")
+    assert fresh_login(keep, login.name).refresh == Secret("r1")
     assert issuer.posts("/token") == [
         {"grant_type": "refresh_token", "refresh_token": "r1", "client_id": "cli"}
     ]
@@ -410,9 +410,9 @@ def test_an_issuer_that_sends_no_new_refresh_token_means_the_old_one(
 
 def test_a_login_without_refresh_token_ends_with_its_token(issuer: Scripted, keep: LoginStore) -> None:
     login = kept(keep, issuer, 30, refresh=None)
-    assert fresh(keep, login.name) == login
+    assert fresh_login(keep, login.name) == login
     kept(keep, issuer, -1, refresh=None)
-    refusal("MW2112", lambda: fresh(keep, login.name))
+    refusal("MW2112", lambda: fresh_login(keep, login.name))
     assert issuer.asked == []
 
 
@@ -499,10 +499,10 @@ def test_the_token_is_for_the_edge_alone(issuer: Scripted, keep: LoginStore) -> 
 def test_what_was_given_decides_what_is_signed_in_for(issuer: Scripted, tmp_path: Path) -> None:
     metadata(issuer)
 
-    def given(edge: str | None, name: str | None, client: str | None) -> Target:
+    def given(edge: str | None, name: str | None, client: str | None) -> LoginTarget:
         return target_of(edge, name, client, None, tmp_path, {})
 
-    assert given(None, "https://a.test", "me") == Target("https://a.test", None, "https://a.test", "me")
+    assert given(None, "https://a.test", "me") == LoginTarget("https://a.test", None, "https://a.test", "me")
     assert given("https://e.test", "https://a.test", "me").name == "https://e.test"
     refusal("MW2114", lambda: given(None, None, None))
     refusal("MW2114", lambda: given("https://e.test", None, "me"))
@@ -518,6 +518,6 @@ def test_an_issuer_with_tls_leads_nowhere_without(monkeypatch: pytest.MonkeyPatc
         "authorization_endpoint",
         "revocation_endpoint",
     ):
-        reply = Reply(200, document | {name: "http://127.0.0.1:1/x"})
+        reply = WireReply(200, document | {name: "http://127.0.0.1:1/x"})
         monkeypatch.setattr(Wire, "get", lambda *_, reply=reply: reply)
         assert name in refusal("MW2106", lambda: discover("https://sso.test", Wire()))

@@ -18,10 +18,10 @@ from meshward.kit.secret import Secret
 from meshward.login import store as keeping
 from meshward.login.edge import find
 from meshward.login.session import choose
-from meshward.login.store import Login, LoginStore, own_store
+from meshward.login.store import LoginStore, SavedLogin, own_store
 from meshward.login.terminal import has_browser
 
-LOGIN = Login(
+LOGIN = SavedLogin(
     name="https://edge.test", root="/r.pem", issuer="https://sso.test", client="cli", token_endpoint="https://sso.test/t",
     revocation_endpoint=None, kind="access", expires_at=2_000_000_000, token=Secret("canary-token"),
     refresh=Secret("canary-refresh"),

@@ -17,12 +17,12 @@ from edge_harness import eventually, nginx_binary
 
 from meshward.kit.errors import MeshwardError
 from meshward.targets.nginx.emit import (
+    IfCondition,
     Key,
     Regex,
     Variable,
-    When,
     block,
-    joined,
+    join_values,
     mapping,
     quote,
     simple,
@@ -111,9 +111,9 @@ def test_the_quoter_refuses_what_nginx_cannot_be_told(bad: str) -> None:
     with pytest.raises(MeshwardError):
         text([simple("return", "200", bad)])
     with pytest.raises(MeshwardError):
-        text([simple("return", "200", joined("x", bad))])
+        text([simple("return", "200", join_values("x", bad))])
     with pytest.raises(MeshwardError):
-        text([block("if", When(Variable("x"), "=", bad), inside=[])])
+        text([block("if", IfCondition(Variable("x"), "=", bad), inside=[])])
 
 
 def test_no_hostile_string_becomes_a_directive(directory: Path, shared_data: Path) -> None:
@@ -125,7 +125,7 @@ def test_no_hostile_string_becomes_a_directive(directory: Path, shared_data: Pat
         rows = mapping(Variable("host"), "mw_x", "", (Key(string), "1"))
         inside = [
             simple("return", "200", string),
-            simple("add_header", "X", joined(string, Variable("host"))),
+            simple("add_header", "X", join_values(string, Variable("host"))),
         ]
         conf.write_text(
             text([block("http", inside=[rows, block("server", inside=inside)])]), encoding="utf-8"

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from meshward.apply.local_paths import LOCAL
-from meshward.callers.issuers import identity_of, trusted
+from meshward.callers.issuers import identity_of, trusted_issuer
 from meshward.decide.persons import is_person
 from meshward.kit.errors import MeshwardError
 from meshward.kit.reasons import Reason
@@ -19,7 +19,7 @@ from meshward.oidc.known import ACCEPTED
 from meshward.oidc.profiles import load_profile
 from meshward.oidc.refusal import TokenRefused
 from meshward.oidc.verify import VerifiedToken
-from meshward.plan.coverage import unenforced
+from meshward.plan.coverage import find_unenforced
 from meshward.plan.ir import Issuer, Plan
 from meshward.plan.requirements import requirements
 from meshward.plan.resolve import resolve
@@ -196,7 +196,7 @@ def test_cognito_derives_its_issuer_from_region_and_pool() -> None:
             "clients": ["c"],
         }
     )
-    assert trusted(plan.issuers["aws"]).url == POOL
+    assert trusted_issuer(plan.issuers["aws"]).url == POOL
 
 
 # --- entra
@@ -376,7 +376,7 @@ grants: []
 """
         policy = parse([Source("page.yaml", f"{rest}{text}{roles}".encode())]).policy
         assert [issuer.profile for issuer in policy.issuers.values()] == [name]
-        assert unenforced(requirements(policy), LOCAL) == []
+        assert find_unenforced(requirements(policy), LOCAL) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

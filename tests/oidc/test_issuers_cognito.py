@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from meshward.callers.issuers import identity_of, trusted
+from meshward.callers.issuers import identity_of, trusted_issuer
 from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.oidc.keys import IssuerKeys, key_document
@@ -61,7 +61,9 @@ grants: [{{id: g, roles: [r], models: all, actions: [infer]}}]
 
     def verify(self, token: str, issuer: Issuer) -> VerifiedToken | TokenRefused:
         async def ask() -> VerifiedToken:
-            keys = IssuerKeys(trusted(issuer), key_document(ssl.create_default_context()), lambda *_: None)
+            keys = IssuerKeys(
+                trusted_issuer(issuer), key_document(ssl.create_default_context()), lambda *_: None
+            )
             return await Verifier([keys]).verify(Secret(token))
 
         try:

@@ -12,14 +12,14 @@ import pytest
 
 from meshward.apply.local_paths import LOCAL
 from meshward.kit.errors import Problem
-from meshward.plan.coverage import Hop, Path, Way, enforcers, unenforced
+from meshward.plan.coverage import Hop, Path, Way, enforcers, find_unenforced
 from meshward.plan.features import (
     ALWAYS,
     ON_PATHS,
     Can,
     Cannot,
     Feature,
-    Kind,
+    FeatureKind,
     NotYet,
     Requires,
     Support,
@@ -56,13 +56,13 @@ def codes(problems: list[Problem]) -> list[str]:
 
 
 def test_hops_that_do_everything_are_enough() -> None:
-    assert unenforced(EVERYTHING, two_hops(ALL, ALL)) == []
+    assert find_unenforced(EVERYTHING, two_hops(ALL, ALL)) == []
 
 
 @pytest.mark.parametrize("feature", Feature, ids=lambda each: each.name)
 def test_what_no_hop_enforces_is_refused_by_name(feature: Feature) -> None:
     nobody = table(WHY, feature)
-    problems = unenforced(EVERYTHING, two_hops(nobody, nobody))
+    problems = find_unenforced(EVERYTHING, two_hops(nobody, nobody))
     assert set(codes(problems)) == {feature.code.number}
     for problem in problems:
         assert problem.message.startswith(f"`place.{feature.name}`: `") and feature.title in problem.message
@@ -77,23 +77,27 @@ def test_the_local_paths_prove_it_or_name_it(feature: Feature) -> None:
         replace(path, hops=tuple(Hop(hop.name, table(WHY, feature, base=hop.table)) for hop in path.hops))
         for path in LOCAL
     ]
-    assert feature.code.number in codes(unenforced(asked(feature), nobody))
+    assert feature.code.number in codes(find_unenforced(asked(feature), nobody))
 
 
 @pytest.mark.parametrize("feature", ALWAYS, ids=lambda each: each.name)
 def test_what_no_key_asks_for_is_asked_all_the_same(feature: Feature) -> None:
     nobody = table(WHY, feature)
-    problems = unenforced({}, two_hops(nobody, nobody))
+    problems = find_unenforced({}, two_hops(nobody, nobody))
     assert set(codes(problems)) == {feature.code.number}
     assert all(problem.message.startswith("every request: ") for problem in problems)
 
 
 @pytest.mark.parametrize("weak", [WHY, NotYet("later")], ids=["cannot", "not yet"])
 def test_what_one_hop_leaves_another_may_enforce(weak: Support) -> None:
-    for feature in (each for each in Feature if each.kind in (Kind.PASSAGE, Kind.ENTRY, Kind.DECISION)):
-        assert unenforced(EVERYTHING, two_hops(ALL, table(weak, feature, Feature.CALLS))) == [], feature
-    for feature in (each for each in Feature if each.kind in (Kind.PASSAGE, Kind.DOOR)):
-        assert unenforced(EVERYTHING, two_hops(table(weak, feature), ALL)) == [], feature
+    for feature in (
+        each
+        for each in Feature
+        if each.kind in (FeatureKind.PASSAGE, FeatureKind.ENTRY, FeatureKind.DECISION)
+    ):
+        assert find_unenforced(EVERYTHING, two_hops(ALL, table(weak, feature, Feature.CALLS))) == [], feature
+    for feature in (each for each in Feature if each.kind in (FeatureKind.PASSAGE, FeatureKind.DOOR)):
+        assert find_unenforced(EVERYTHING, two_hops(table(weak, feature), ALL)) == [], feature
 
 
 def test_what_one_of_two_ways_enforces_is_refused_on_the_other() -> None:
@@ -101,7 +105,7 @@ def test_what_one_of_two_ways_enforces_is_refused_on_the_other() -> None:
     there, here = Hop("counting", ALL), Hop("gateway", rates)
     behind = Hop("guard", rates)
     ways = [Path("client", Way.WHOLE, (there, behind)), Path("partner", Way.WHOLE, (here, behind))]
-    [problem] = unenforced(asked(Feature.REQUEST_RATE), ways)
+    [problem] = find_unenforced(asked(Feature.REQUEST_RATE), ways)
     assert problem.code.number == Feature.REQUEST_RATE.code.number
     assert "`partner -> gateway -> guard` does not enforce request rate" in problem.message
     assert "counting" not in problem.message
@@ -113,15 +117,15 @@ def test_a_way_that_is_to_come_is_no_excuse_on_a_path_where_another_already_has_
         Path("client", Way.WHOLE, (Hop("edge", ALL),)),
         Path("partner", Way.WHOLE, (Hop("gateway", table(NotYet("later"), Feature.CACHE)),)),
     ]
-    [problem] = unenforced(asked(Feature.CACHE), ways)
+    [problem] = find_unenforced(asked(Feature.CACHE), ways)
     assert "`partner -> gateway`" in problem.message and "gateway does not yet: later" in problem.message
 
 
 @pytest.mark.parametrize(
-    "door", [each for each in Feature if each.kind is Kind.DOOR], ids=lambda each: each.name
+    "door", [each for each in Feature if each.kind is FeatureKind.DOOR], ids=lambda each: each.name
 )
 def test_a_door_that_only_the_edge_guards_is_open_to_who_goes_round_it(door: Feature) -> None:
-    problems = unenforced({}, two_hops(ALL, table(WHY, door)))
+    problems = find_unenforced({}, two_hops(ALL, table(WHY, door)))
     assert codes(problems) == [door.code.number]
     assert "`workload -> guard`" in problems[0].message
 
@@ -129,19 +133,19 @@ def test_a_door_that_only_the_edge_guards_is_open_to_who_goes_round_it(door: Fea
 def test_behind_closed_doors_only_the_edge_comes_and_its_limits_count() -> None:
     needs = asked(Feature.REQUEST_RATE, Feature.REVOKED_STREAM, Feature.ROLES)
     guard = table(WHY, Feature.CALLS, *needs)
-    assert unenforced(needs, two_hops(ALL, guard)) == []
+    assert find_unenforced(needs, two_hops(ALL, guard)) == []
 
 
 def test_where_models_may_call_one_another_the_edges_limits_count_no_more() -> None:
     needs = asked(Feature.REQUEST_RATE, Feature.ROLES, Feature.CALLS)
     guard = table(WHY, Feature.REQUEST_RATE, Feature.ROLES)
-    problems = unenforced(needs, two_hops(ALL, guard))
+    problems = find_unenforced(needs, two_hops(ALL, guard))
     assert codes(problems) == [Feature.REQUEST_RATE.code.number], "roles come in the token, counts do not"
     assert "`workload -> guard`" in problems[0].message
 
 
 def test_every_hop_must_renew_what_is_its_own() -> None:
-    [problem] = unenforced({}, two_hops(table(NotYet("later"), Feature.ROTATION), ALL))
+    [problem] = find_unenforced({}, two_hops(table(NotYet("later"), Feature.ROTATION), ALL))
     assert problem.code.number == Feature.ROTATION.code.number
     assert "edge does not yet: later" in problem.message
 
@@ -150,7 +154,7 @@ def test_hops_that_share_a_decision_are_refused_although_each_fact_is_seen_by_on
     """Alice may use `small`, Bob may use `big`: who sees people lets Alice pass, who sees models lets `big` pass."""
     people = table(WHY, Feature.DENIES)
     models = table(WHY, Feature.ROLES, Feature.CONDITIONS)
-    [problem] = unenforced(EVERYTHING, two_hops(people, models))
+    [problem] = find_unenforced(EVERYTHING, two_hops(people, models))
     assert problem.code.number == "MW1039"
     assert "edge does not see denies; guard does not see roles, conditions" in problem.message
 
@@ -158,8 +162,10 @@ def test_hops_that_share_a_decision_are_refused_although_each_fact_is_seen_by_on
 def test_a_fact_that_the_policy_does_not_ask_about_splits_nothing() -> None:
     people = table(WHY, Feature.DENIES)
     models = table(WHY, Feature.ROLES)
-    assert unenforced(asked(Feature.ROLES), two_hops(people, models)) == []
-    assert codes(unenforced(asked(Feature.ROLES, Feature.DENIES), two_hops(people, models))) == ["MW1039"]
+    assert find_unenforced(asked(Feature.ROLES), two_hops(people, models)) == []
+    assert codes(find_unenforced(asked(Feature.ROLES, Feature.DENIES), two_hops(people, models))) == [
+        "MW1039"
+    ]
 
 
 def test_each_place_is_told_and_none_below_one_that_is() -> None:
@@ -172,13 +178,13 @@ def test_each_place_is_told_and_none_below_one_that_is() -> None:
         ),
     }
     nobody = table(NotYet("later"), Feature.AGENTS, Feature.TOKEN_BUDGET)
-    told = [problem.message for problem in unenforced(needs, two_hops(nobody, nobody))]
+    told = [problem.message for problem in find_unenforced(needs, two_hops(nobody, nobody))]
     assert told == ["`agents`: later", "`grants[g].limits.tokens`: later", "`grants[h].limits.tokens`: later"]
 
 
 def test_nothing_is_proven_of_no_path() -> None:
     with pytest.raises(ValueError, match="no path"):
-        unenforced({}, LOCAL[1:])
+        find_unenforced({}, LOCAL[1:])
 
 
 def test_who_enforces_what_on_this_machine() -> None:

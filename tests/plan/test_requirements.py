@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from meshward.apply.local_paths import LOCAL
 from meshward.kit.errors import Problem
-from meshward.plan.coverage import enforcers, unenforced
+from meshward.plan.coverage import enforcers, find_unenforced
 from meshward.plan.features import Feature
-from meshward.plan.requirements import KEYS, Checked, requirements, spelling
+from meshward.plan.requirements import KEYS, Checked, key_in_file, requirements
 from meshward.policy.schema import Policy
 
 
@@ -28,7 +28,9 @@ def classes_in(hint: Any) -> Iterator[type[BaseModel]]:
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, Any]:
-    return {f"{model.__name__}.{spelling(name, field)}": field for name, field in model.model_fields.items()}
+    return {
+        f"{model.__name__}.{key_in_file(name, field)}": field for name, field in model.model_fields.items()
+    }
 
 
 def reached(model: type[BaseModel], seen: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def reached(model: type[BaseModel], seen: dict[str, Any]) -> dict[str, Any]:
 
 def refusals(policy: Policy) -> list[Problem]:
     """What `up` refuses of it on this machine."""
-    return unenforced(requirements(policy), LOCAL)
+    return find_unenforced(requirements(policy), LOCAL)
 
 
 ENFORCED = {feature for feature in Feature if any(enforcers(path, feature) for path in LOCAL)}

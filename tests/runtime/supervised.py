@@ -16,7 +16,7 @@ from typing import Any
 
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import clean, open_state
-from meshward.runtime.place.identities import Identity, starter
+from meshward.runtime.place.identities import ProcessIdentity, starter
 from meshward.runtime.place.lock import hold_lock
 from meshward.runtime.supervise.part import Timing
 from meshward.runtime.supervise.process import ProcessSpec
@@ -78,7 +78,7 @@ def spec_of(part: dict[str, Any], log: Path) -> ProcessSpec:
         part[key] = tuple(part.get(key, ()))
     part["handed"] = tuple(Path(path) for path in part.get("handed", ()))
     part["cwd"] = Path(part.get("cwd", "/"))
-    return ProcessSpec(identity=Identity(uid, uid) if uid else starter(), ready=ready, log=log, **part)
+    return ProcessSpec(identity=ProcessIdentity(uid, uid) if uid else starter(), ready=ready, log=log, **part)
 
 
 if __name__ == "__main__":

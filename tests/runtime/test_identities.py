@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from meshward.runtime.place import identities
 from meshward.runtime.place.directories import State, open_state
-from meshward.runtime.place.identities import FIRST, LAST, Identity, assign_identities, popen_user, starter
+from meshward.runtime.place.identities import (
+    FIRST,
+    LAST,
+    ProcessIdentity,
+    assign_identities,
+    popen_user,
+    starter,
+)
 
 PARTS = [
     "edge",
@@ -90,5 +97,9 @@ def test_who_cannot_change_uids_runs_everything_and_says_so(tmp_path: Path, monk
 
 
 def test_a_part_never_keeps_the_starters_groups():
-    assert popen_user(Identity(61999, 61998)) == {"user": 61999, "group": 61998, "extra_groups": [61998]}
-    assert popen_user(Identity(61999, 61998).joining(61997))["extra_groups"] == [61997, 61998]
+    assert popen_user(ProcessIdentity(61999, 61998)) == {
+        "user": 61999,
+        "group": 61998,
+        "extra_groups": [61998],
+    }
+    assert popen_user(ProcessIdentity(61999, 61998).joining(61997))["extra_groups"] == [61997, 61998]

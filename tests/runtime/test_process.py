@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from meshward.runtime.place.identities import Identity, can_execute_as, starter
+from meshward.runtime.place.identities import ProcessIdentity, can_execute_as, starter
 from meshward.runtime.supervise.process import (
     ProcessSpec,
     _bound_to,
@@ -26,7 +26,7 @@ from meshward.runtime.supervise.process import (
 from meshward.runtime.supervise.ready import file_exists
 from tests.runtime.conftest import Start
 
-OTHER = Identity(61999, 61999, (61998,))
+OTHER = ProcessIdentity(61999, 61999, (61998,))
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="not root: uids cannot be changed, all parts are the user's"
 )

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meshward.kit.errors import MeshwardError
-from meshward.spiffe.ca import Authority, Credential, load_or_create, make_issuing, make_root
+from meshward.spiffe.ca import Authority, LeafCredential, load_or_create, make_issuing, make_root
 from meshward.spiffe.chain import ChainRefused, verify_chain
 from meshward.spiffe.ids import SpiffeId
 
@@ -26,7 +26,7 @@ AUTHORITY = Authority("mesh.test", ROOT.certificate, make_issuing("mesh.test", R
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 
 
-def leaf_of(credential: Credential) -> x509.Certificate:
+def leaf_of(credential: LeafCredential) -> x509.Certificate:
     return x509.load_pem_x509_certificate(credential.chain.encode())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from meshward.runtime.place.instance_file import Guarded
-from meshward.spiffe.ca import Authority, Credential, load_or_create
+from meshward.spiffe.ca import Authority, LeafCredential, load_or_create
 from meshward.spiffe.ids import SpiffeId
 from meshward.tokens.key_store import load
 from meshward.tokens.keys import SigningKey
@@ -35,7 +35,7 @@ class Inside:
     def signing_key(self) -> SigningKey:
         return load(self.stack.state / "keys").current
 
-    def svid(self, path: str = "/edge", ttl: timedelta = timedelta(hours=1)) -> Credential:
+    def svid(self, path: str = "/edge", ttl: timedelta = timedelta(hours=1)) -> LeafCredential:
         domain = self.stack.instance.trust_domain
         return self.authority.issue(SpiffeId(domain, path), None, datetime.now(UTC), ttl)
 
@@ -63,7 +63,7 @@ class Inside:
 
 
 def knock(
-    guard: Guarded, root: str, method: str, path: str, *, svid: Credential | None, txn: str | None,
+    guard: Guarded, root: str, method: str, path: str, *, svid: LeafCredential | None, txn: str | None,
     headers: dict[str, str] | None = None, body: bytes = b"",
 ) -> Reply | None:  # fmt: skip
     """One request to `guard`; None where it refused the connection or the handshake."""

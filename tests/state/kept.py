@@ -57,7 +57,7 @@ def _make_authority(directory: Path) -> None:
     kept = (directory / "ca.json").read_text()
     (directory / "ca.json").unlink()
     store, now = CaStore(directory, TRUST_DOMAIN), datetime.now(UTC)
-    store.opened(now)
+    store.open(now)
     store.reissue(now)
     (directory / "ca.json").write_text(kept)
 

@@ -17,13 +17,13 @@ from meshward.apply.traffic.ejected import save_ejected
 from meshward.demo.accounts import ACCOUNTS, GROUPS, KeptAccounts, demo_directory
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.secret import Secret
-from meshward.login.store import Login, LoginStore
+from meshward.login.store import LoginStore, SavedLogin
 from tests.stack import policies
 from tests.stack.command import meshward
 from tests.stack.running import Stack, eventually, running
 from tests.state.kept import DIRECTORY, PORT
 
-LOGIN = Login(
+LOGIN = SavedLogin(
     name="https://edge.test", root=None, issuer="https://sso.test", client="cli", token_endpoint="https://sso.test/t",
     revocation_endpoint=None, kind="access", expires_at=2_000_000_000, token=Secret("no-token"), refresh=None,
 )  # fmt: skip

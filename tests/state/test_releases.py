@@ -14,7 +14,7 @@ import pytest
 
 from meshward.apply.counters import COUNTERS
 from meshward.apply.revisions import ACCEPTED, Revisions
-from meshward.apply.traffic.canary_store import load_walks
+from meshward.apply.traffic.canary_store import load_canaries
 from meshward.demo.keyring import KEYS, KeyRing
 from meshward.kit.durable import write_atomic
 from meshward.runtime.place.identities import NUMBERS
@@ -94,7 +94,7 @@ def test_an_instance_goes_on_from_it(stack: Stack) -> None:
     assert counters and (counters.revision, counters.slots) == (3, {"m/v1": 0, "m/v2": 1})
     assert counters.epoch > 3 and counters.generation > 2, "numbers only rise"
     assert not (stack.state / "book.json").exists()
-    assert load_walks(stack.state)["m"].sentence.startswith("walk of v2, step 1 of 2")
+    assert load_canaries(stack.state)["m"].sentence.startswith("walk of v2, step 1 of 2")
     if os.geteuid() == 0:
         numbers = NUMBERS.read(stack.state)
         assert numbers and numbers.numbers == FACTS["identities.json"]["numbers"]

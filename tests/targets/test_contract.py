@@ -15,7 +15,7 @@ import pytest
 from meshward.apply.local_paths import LOCAL
 from meshward.kit.canonical import canonical_json
 from meshward.kit.secret import Secret
-from meshward.plan.coverage import Hop, Path, unenforced
+from meshward.plan.coverage import Hop, Path, find_unenforced
 from meshward.plan.features import ON_PATHS, Can, Cannot, Feature, Table
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
@@ -166,7 +166,9 @@ def test_a_mesh_needs_a_table_a_view_and_an_emitter_and_no_more() -> None:
     plan = limited()
     files = SIDECAR.emit(SIDECAR.project(plan, "m").enforced, "models")
     assert b'{"aud":"m.infer","from":"one.test/edge","to":"POST /embed"}' in files["allow.json"]
-    assert unenforced(plan.requires, behind_a_sidecar(SIDECAR)) == [], "the others enforce what it leaves"
+    assert find_unenforced(plan.requires, behind_a_sidecar(SIDECAR)) == [], (
+        "the others enforce what it leaves"
+    )
 
 
 def in_place_of_the_guard(table: Table) -> list[Path]:
@@ -180,7 +182,7 @@ def in_place_of_the_guard(table: Table) -> list[Path]:
 
 
 def test_a_mesh_alone_is_refused_for_what_nobody_else_enforces() -> None:
-    problems = unenforced(limited().requires, in_place_of_the_guard(SIDECAR.table))
+    problems = find_unenforced(limited().requires, in_place_of_the_guard(SIDECAR.table))
     assert {problem.code.number for problem in problems} == {
         Feature.TIMEOUT.code.number,
         Feature.HEALTH.code.number,
@@ -192,7 +194,7 @@ def test_a_mesh_without_mutual_tls_is_no_door() -> None:
     table = {**SIDECAR.table, Feature.CALLER: _LEFT}
     refused = [
         each
-        for each in unenforced({}, in_place_of_the_guard(table))
+        for each in find_unenforced({}, in_place_of_the_guard(table))
         if "`workload -> sidecar`" in each.message
     ]
     assert {problem.code.number for problem in refused} == {Feature.CALLER.code.number}

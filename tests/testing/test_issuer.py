@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from meshward.callers.issuers import identity_of, trusted
+from meshward.callers.issuers import identity_of, trusted_issuer
 from meshward.decide.types import Identity
 from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
@@ -45,7 +45,7 @@ def seen(kind: str, token: str, keys: Issuer, directory: Path) -> Identity | Rea
     keys.write_jwks(directory / "jwks.json")
     known = parse_key_set((directory / "jwks.json").read_bytes())
     policys = trusted_as(kind)
-    verifier = Verifier([FixedKeys(trusted(policys), known)])
+    verifier = Verifier([FixedKeys(trusted_issuer(policys), known)])
     try:
         return identity_of(asyncio.run(verifier.verify(Secret(token))), policys)
     except TokenRefused as refusal:

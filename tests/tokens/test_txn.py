@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meshward.kit.strict import json_object, token_hash
 from meshward.oidc.jwk import parse_key
-from meshward.oidc.verify import split
+from meshward.oidc.verify import split_token
 from meshward.tokens.keys import make_key
 from meshward.tokens.txn import LIFETIME, Transaction, TransactionTokenMinter
 
@@ -36,7 +36,7 @@ ASKED = Transaction(
 
 def test_the_token_is_what_guards_and_the_draft_expect() -> None:
     minted = MINTER.mint(ASKED, NOW + 0.7)
-    parts = split(minted.token.reveal())
+    parts = split_token(minted.token.reveal())
     assert json_object(parts.header) == {"alg": "ES256", "kid": KEY.kid, "typ": "txntoken+jwt"}
     parse_key(KEY.public_jwk()).verify(parts.signed, parts.signature)
     claims = json_object(parts.payload)

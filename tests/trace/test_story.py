@@ -16,8 +16,8 @@ from rich.console import Console
 from meshward.audit.store import Batch, Records, Store
 from meshward.kit.text import spelled_out
 from meshward.trace.reasons import remedy
-from meshward.trace.story import Story, missing, story, wait_for
-from meshward.trace.text import styled
+from meshward.trace.story import Story, explain_missing, story, wait_for
+from meshward.trace.text import style_story
 from tests.audit.making import DIGEST, EDGE_ID, GUARD, edge, facts_text, guard, new_rid
 
 INSIDER = "spiffe://mesh.example/model/other"
@@ -125,15 +125,15 @@ def test_an_unknown_id_has_its_possible_reasons(store: Store, tmp_path: Path):
     batch.refusals[(int(time.time()) - 4000, "edge", "no_credentials")] = 9
     batch.edges.append(edge(new_rid(), t="1700000000.5"))
     store.write(batch, time.time())
-    reasons = missing(store, new_rid(), tmp_path / "heartbeat")
+    reasons = explain_missing(store, new_rid(), tmp_path / "heartbeat")
     assert "missing" in reasons[0]
     assert "in the last 5 minutes: 5 token_expired" in reasons[1] and "no_credentials" not in reasons[1]
     assert "2023-11-14T22:13:20.500Z" in reasons[2]
     (tmp_path / "heartbeat").touch()
-    assert len(missing(store, new_rid(), tmp_path / "heartbeat")) == 2
+    assert len(explain_missing(store, new_rid(), tmp_path / "heartbeat")) == 2
     os.utime(tmp_path / "heartbeat", (time.time() - 60, time.time() - 60))
-    assert "60 s old" in missing(store, new_rid(), tmp_path / "heartbeat")[0]
-    assert "32 lower-case hex" in missing(store, "nonsense")[0]
+    assert "60 s old" in explain_missing(store, new_rid(), tmp_path / "heartbeat")[0]
+    assert "32 lower-case hex" in explain_missing(store, "nonsense")[0]
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[bold red]x[/] \u202egnp\r\nrequest forged\x9b1m"
@@ -148,7 +148,7 @@ def test_what_callers_write_cannot_steer_a_terminal_or_forge_a_line(store: Store
     assert all(line.isprintable() for line in result.lines())
     assert sum(line.startswith("request ") for line in result.lines()) == 1
     out = io.StringIO()
-    Console(file=out, width=40).print(styled(result), soft_wrap=True)
+    Console(file=out, width=40).print(style_story(result), soft_wrap=True)
     assert out.getvalue() == "\n".join(result.lines()) + "\n"
     assert "[bold red]x[/]" in out.getvalue()
 
@@ -157,7 +157,7 @@ def test_a_terminal_gets_styles_and_the_same_words(store: Store):
     rid = new_rid()
     result = told(store, rid, Batch(edges=[edge(rid)], guards=[guard(rid)]))
     out = io.StringIO()
-    Console(file=out, force_terminal=True).print(styled(result), soft_wrap=True)
+    Console(file=out, force_terminal=True).print(style_story(result), soft_wrap=True)
     assert "\x1b[" in out.getvalue() and rid in out.getvalue()
 
 

@@ -39,7 +39,7 @@ class _UnderWay:
 
     id: str
     did: str
-    still: Callable[[], None]
+    recheck: Callable[[], None]
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -56,22 +56,22 @@ class Changes:
 
     @contextmanager
     def change(
-        self, author: str, did: str, asked: Mapping[str, str], still: Callable[[], None] = lambda: None
+        self, author: str, did: str, asked: Mapping[str, str], recheck: Callable[[], None] = lambda: None
     ) -> Iterator[None]:
         """What is done inside is one change, or a part of the one that is under way.
 
-        `still` raises where its author may not make it, or no more (`require_still`).
+        `recheck` raises where its author may not make it, or no more (`require_still`).
 
         Raises MeshwardError (MW3070) if it cannot be written down: then nothing inside was done.
         """
         if _under_way.get() is not None:
             yield
             return
-        change = _UnderWay(secrets.token_hex(16), did, still)
+        change = _UnderWay(secrets.token_hex(16), did, recheck)
         try:
             self._write(change.id, author, did, BEGUN, asked)
         except OSError as error:
-            raise _unwritten(error) from None
+            raise _unwritten_error(error) from None
         token = _under_way.set(change)
         try:
             yield
@@ -95,7 +95,7 @@ class Changes:
         else:
             self._try(secrets.token_hex(16), author, did, DONE, what)
 
-    def refused(self, author: str, did: str, code: codes.Code, what: Mapping[str, str]) -> None:
+    def note_refusal(self, author: str, did: str, code: codes.Code, what: Mapping[str, str]) -> None:
         """Somebody who is known asked for what they may not, or cannot, have. Nothing was begun."""
         self._try(secrets.token_hex(16), author, did, REFUSED, {**what, "code": code.number})
 
@@ -103,7 +103,7 @@ class Changes:
         """Raises MeshwardError where the author of the change under way may not make it any more."""
         change = _under_way.get()
         if change is not None:
-            change.still()
+            change.recheck()
 
     def _end(self, change: _UnderWay, author: str, outcome: str, more: Mapping[str, str]) -> None:
         self._try(change.id, author, change.did, outcome, {**change.facts, **more})
@@ -143,7 +143,7 @@ def _append(path: Path, data: bytes) -> None:
             os.close(descriptor)
 
 
-def _unwritten(error: OSError) -> MeshwardError:
+def _unwritten_error(error: OSError) -> MeshwardError:
     return MeshwardError(
         codes.CHANGE_NOT_NOTED,
         f"nothing was changed, because it cannot be written down who does: {error.strerror}",

@@ -19,7 +19,7 @@ class Counters:
     generation: int = 0
     slots: Mapping[str, int] = field(default_factory=dict)
 
-    def accepting(self, digest: str, slots: Mapping[str, int]) -> Counters:
+    def after_start(self, digest: str, slots: Mapping[str, int]) -> Counters:
         """The counters after a start with the policy of `digest`: the same policy is the same revision."""
         return replace(
             self,

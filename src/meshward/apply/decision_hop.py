@@ -15,14 +15,14 @@ from meshward.apply.local import local_client
 from meshward.callers.revocations import Revoked
 from meshward.edge.instance_view import load_text, save_text
 from meshward.runtime.machine import Machine
-from meshward.runtime.supervise.handle import SupervisorHandle, refused
+from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
 from meshward.tokens.key_store import save_current
 from meshward.tokens.keys import SigningKeys
 
 _HOP = "the decision service"
 
 
-class Deciding:
+class DecisionHop:
     """Switched as one: from the next request on, whatever was cached before."""
 
     def __init__(self, machine: Machine) -> None:
@@ -84,7 +84,7 @@ class Deciding:
                 f"{name} is {now.get(name)!r}" for name, value in expected.items() if now.get(name) != value
             ]
             if lack and now.get("reload") and now.get("reloads", 0) > attempts:
-                raise refused(_HOP, str(now["reload"]))
+                raise hop_error(_HOP, str(now["reload"]))
             return lack
 
         try:

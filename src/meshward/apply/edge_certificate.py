@@ -52,16 +52,16 @@ def from_files(path: Path, hostname: str, now: datetime) -> Secret:
     """Key and chain in `path`, judged. Raises MeshwardError (MW3041): nothing of a file is in its message."""
     try:
         chain_file, key_file = (path / FULL_CHAIN, path / PRIVATE_KEY) if path.is_dir() else (path, path)
-        key, chain = understood(_read(chain_file), _read(key_file))
-        judge(key, chain, hostname, now)
+        key, chain = parse_pair(_read(chain_file), _read(key_file))
+        require_usable(key, chain, hostname, now)
     except OSError as error:
-        raise _refused(path, f"`{error.filename or path}`: {error.strerror or error}") from None
+        raise _certificate_error(path, f"`{error.filename or path}`: {error.strerror or error}") from None
     except ValueError as error:
-        raise _refused(path, str(error)) from None
+        raise _certificate_error(path, str(error)) from None
     return Secret(_text(key) + "".join(map(_pem, chain)))
 
 
-def understood(chain: bytes, key: bytes) -> tuple[object, list[x509.Certificate]]:
+def parse_pair(chain: bytes, key: bytes) -> tuple[object, list[x509.Certificate]]:
     """A private key and the certificates of a chain. Raises ValueError."""
     found = _KEY.findall(key)
     if len(found) != 1:
@@ -79,7 +79,7 @@ def understood(chain: bytes, key: bytes) -> tuple[object, list[x509.Certificate]
     return private, certificates
 
 
-def judge(key: object, chain: Sequence[x509.Certificate], hostname: str, now: datetime) -> None:
+def require_usable(key: object, chain: Sequence[x509.Certificate], hostname: str, now: datetime) -> None:
     """Raises ValueError where a client would not take this certificate for `hostname`.
 
     1  a key that TLS uses, and it is the certificate's
@@ -93,14 +93,14 @@ def judge(key: object, chain: Sequence[x509.Certificate], hostname: str, now: da
     for each in chain:
         if not each.not_valid_before_utc <= now < each.not_valid_after_utc:
             raise ValueError(
-                f"{_shown(each)} is valid from {each.not_valid_before_utc} to {each.not_valid_after_utc}"
+                f"{_describe(each)} is valid from {each.not_valid_before_utc} to {each.not_valid_after_utc}"
             )
     for each, issuer in pairwise(chain):
         try:
             each.verify_directly_issued_by(issuer)
         except Exception:
             raise ValueError(
-                f"the chain is out of order: {_shown(each)} is not signed by {_shown(issuer)}"
+                f"the chain is out of order: {_describe(each)} is not signed by {_describe(issuer)}"
             ) from None
 
 
@@ -123,7 +123,7 @@ def client_roots(authority: Authority, served: str) -> str:
     last = x509.load_pem_x509_certificates(_KEY.sub(b"", served.encode()))[-1]
     if last.issuer == last.subject:
         return authority.root_pem + _pem(last)
-    return authority.root_pem + "".join(_pem(each) for each in _system_roots() if _signed(last, each))
+    return authority.root_pem + "".join(_pem(each) for each in _system_roots() if _is_signed_by(last, each))
 
 
 def _judge_key(key: object, leaf: x509.Certificate) -> None:
@@ -151,7 +151,7 @@ def _judge_names(leaf: x509.Certificate, hostname: str) -> None:
         raise ValueError(f"the certificate does not name `{hostname}`")
 
 
-def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
     except Exception:
@@ -164,13 +164,13 @@ def _system_roots() -> list[x509.Certificate]:
         try:
             if file:
                 pieces = Path(file).read_bytes().split(_END)[:-1]
-                return [each for piece in pieces for each in _parsed(piece + _END)]
+                return [each for piece in pieces for each in _parse_pem(piece + _END)]
         except OSError:
             continue
     return []
 
 
-def _parsed(pem: bytes) -> list[x509.Certificate]:
+def _parse_pem(pem: bytes) -> list[x509.Certificate]:
     """One of the machine's; an odd one among hundreds is none of ours."""
     try:
         return x509.load_pem_x509_certificates(pem)
@@ -201,11 +201,11 @@ def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
-def _shown(certificate: x509.Certificate) -> str:
+def _describe(certificate: x509.Certificate) -> str:
     return f"the certificate of `{certificate.subject.rfc4514_string()[:80]}`"
 
 
-def _refused(path: Path, why: str) -> MeshwardError:
+def _certificate_error(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
         codes.CERTIFICATE_UNSERVABLE,
         f"the edge's certificate in `{path}` cannot be served: {why}",

@@ -15,7 +15,7 @@ from meshward.apply.vendor_validation import judge_edge
 from meshward.kit.statefile import StateFile
 from meshward.plan.ir import Plan
 from meshward.runtime.machine import Machine
-from meshward.runtime.supervise.handle import SupervisorHandle, refused
+from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
 from meshward.targets.nginx.projection import EdgeView, edge_view
 from meshward.targets.nginx.settings import EdgeSettings
 
@@ -23,7 +23,7 @@ COST = "may lose requests on idle HTTP/1.1 connections (seen: 5, at 300/s over 1
 _CANDIDATE = "nginx.next.conf"
 
 
-def facts(settings: EdgeSettings) -> EdgeView:
+def facts_of(settings: EdgeSettings) -> EdgeView:
     return EdgeView(**{field.name: getattr(settings, field.name) for field in fields(EdgeView)})
 
 
@@ -37,7 +37,7 @@ FACTS = StateFile(
 )
 
 
-def grown(before: EdgeView, plan: Plan) -> EdgeView:
+def widen_view(before: EdgeView, plan: Plan) -> EdgeView:
     """The least that serves `plan` and all that `before` did, except another listener or host name."""
     needed = edge_view(plan)
     return replace(
@@ -50,7 +50,7 @@ def grown(before: EdgeView, plan: Plan) -> EdgeView:
 
 def settings_for(settings: EdgeSettings, plan: Plan) -> EdgeSettings:
     """`settings`, grown for `plan`."""
-    return replace(settings, **asdict(grown(facts(settings), plan)))
+    return replace(settings, **asdict(widen_view(facts_of(settings), plan)))
 
 
 def reload_reasons(before: EdgeView, after: EdgeView) -> tuple[str, ...]:
@@ -58,10 +58,12 @@ def reload_reasons(before: EdgeView, after: EdgeView) -> tuple[str, ...]:
     pairs = (
         (field.name, getattr(before, field.name), getattr(after, field.name)) for field in fields(EdgeView)
     )
-    return tuple(f"{name}: {_shown(old)} -> {_shown(new)}" for name, old, new in pairs if old != new)
+    return tuple(
+        f"{name}: {_show_value(old)} -> {_show_value(new)}" for name, old, new in pairs if old != new
+    )
 
 
-def _shown(value: object) -> str:
+def _show_value(value: object) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
@@ -72,10 +74,10 @@ def load_facts(state: Path) -> EdgeView | None:
 
 def save_facts(state: Path, settings: EdgeSettings) -> None:
     """Raises OSError."""
-    FACTS.write(state, facts(settings))
+    FACTS.write(state, facts_of(settings))
 
 
-class Program:
+class EdgeHop:
     """nginx's file, judged beside the one that runs, then renamed over it."""
 
     def __init__(self, machine: Machine) -> None:
@@ -121,7 +123,7 @@ def _workers(master: int) -> dict[int, str]:
     try:
         children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
     except OSError:
-        raise refused("the edge", "nginx ended during its reload") from None
+        raise hop_error("the edge", "nginx ended during its reload") from None
     found = {}
     for child in map(int, children):
         try:

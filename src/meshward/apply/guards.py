@@ -18,13 +18,13 @@ from meshward.callers.revocations import Revoked
 from meshward.kit.errors import run_all
 from meshward.runtime.machine import Machine, guard_name
 from meshward.runtime.supervise.handle import SupervisorHandle
-from meshward.spiffe.ca import Authority, Credential
+from meshward.spiffe.ca import Authority, LeafCredential
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.counts import CLUSTERS_PATH, COUNTS_PATH, Counts, read_counts, read_illness
-from meshward.targets.envoy.files import GuardFiles, GuardIdentity, bootstrap, changing, render
+from meshward.targets.envoy.files import GuardFiles, GuardIdentity, bootstrap, changing_digests, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart, GuardView
-from meshward.targets.envoy.readback import DUMP_PATHS, STATS_PATH, Report, differences, read_report
+from meshward.targets.envoy.readback import DUMP_PATHS, STATS_PATH, GuardReport, differences, read_report
 from meshward.targets.envoy.target import GUARD
 from meshward.targets.envoy.wire import CREDENTIAL
 from meshward.tokens.keys import SigningKeys
@@ -39,13 +39,13 @@ class GuardAdmin:
     def __init__(self, socket: str) -> None:
         self._socket = socket
 
-    def report(self) -> Report:
+    def report(self) -> GuardReport:
         """What the guard says. Raises httpx2.HTTPError, or ValueError for an answer that is not Envoy's."""
         with local_client(self._socket) as client:
             dumps = {kind: _get(client, path) for kind, path in DUMP_PATHS.items()}
             return read_report(_get(client, STATS_PATH), dumps)
 
-    def refusals(self) -> Report | None:
+    def refusals(self) -> GuardReport | None:
         """Of a report what counts before files are written; None where the guard does not answer."""
         try:
             with local_client(self._socket) as client:
@@ -53,14 +53,14 @@ class GuardAdmin:
         except (httpx2.HTTPError, ValueError):
             return None
 
-    def missing(self, expected: Mapping[str, str], before: Report | None = None) -> tuple[str, ...]:
+    def missing(self, expected: Mapping[str, str], before: GuardReport | None = None) -> tuple[str, ...]:
         """What keeps the guard from running `expected` (digests by file stem), in sentences."""
         try:
             return differences(expected, self.report(), before)
         except (httpx2.HTTPError, ValueError) as fault:
             return (f"the guard's admin socket does not answer: {type(fault).__name__}",)
 
-    def is_live(self, expected: Mapping[str, str], before: Report | None = None) -> bool:
+    def is_live(self, expected: Mapping[str, str], before: GuardReport | None = None) -> bool:
         """Whether the guard runs exactly `expected`, and has refused nothing since `before`."""
         return not self.missing(expected, before)
 
@@ -117,7 +117,7 @@ class Guards:
         view = self._view(live, guard, issue)
         svid = _svid(issue.authority, view)
         jwks = issue.keys.public_jwks()["keys"]
-        sent = self.keyring.sent(live.plan, guard[0])
+        sent = self.keyring.sent_key(live.plan, guard[0])
         identity = GuardIdentity(svid.chain, svid.key, issue.authority.root_pem, jwks, sent)
         return render(view, self._settings(guard), identity)
 
@@ -144,11 +144,11 @@ class Guards:
             self._machine.known[guard_name(*guard)] = before
         return before != after
 
-    def changed(
+    def changed_digests(
         self, live: LiveRevision, guards: Iterable[Guard], issue: Issue
     ) -> dict[Guard, Mapping[str, str]]:
         """The digests that `live` asks for, of those guards that do not run them."""
-        wanted = {guard: self._wanted(live, guard, issue) for guard in guards}
+        wanted = {guard: self._wanted_digests(live, guard, issue) for guard in guards}
         return {guard: digests for guard, digests in wanted.items() if not self._runs(guard, digests)}
 
     def start(self, guard: Guard, supervisor: SupervisorHandle) -> None:
@@ -173,7 +173,7 @@ class Guards:
         for stem in stems:
             owner.write(xds / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in changing_stems(files)}
-        supervisor.arrival(_name(guard), lambda: _missing(admin, expected, None if back else before))
+        supervisor.arrival(_name(guard), lambda: _list_missing(admin, expected, None if back else before))
         self._given[guard] = {**given, **expected}
 
     def switch_all(self, files: Mapping[Guard, GuardFiles], supervisor: SupervisorHandle) -> None:
@@ -193,7 +193,7 @@ class Guards:
         for stem in stems:
             owner.write(self._machine.run.guard_dir(guard[1]) / "xds" / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in stems}
-        supervisor.arrival(_name(guard), lambda: _missing(admin, expected, before))
+        supervisor.arrival(_name(guard), lambda: _list_missing(admin, expected, before))
         self._given[guard] = {**self._given[guard], **expected}
 
     def runs(self, guard: Guard, expected: Mapping[str, str]) -> bool:
@@ -225,10 +225,10 @@ class Guards:
     def _settings(self, guard: Guard) -> GuardSettings:
         return GuardSettings(str(self._machine.run.guard_dir(guard[1])))
 
-    def _wanted(self, live: LiveRevision, guard: Guard, issue: Issue) -> Mapping[str, str]:
+    def _wanted_digests(self, live: LiveRevision, guard: Guard, issue: Issue) -> Mapping[str, str]:
         view = self._view(live, guard, issue)
-        wanted = changing(view, self._settings(guard), issue.keys.public_jwks()["keys"])
-        sent = self.keyring.sent(live.plan, guard[0])
+        wanted = changing_digests(view, self._settings(guard), issue.keys.public_jwks()["keys"])
+        sent = self.keyring.sent_key(live.plan, guard[0])
         return wanted if sent is None else {**wanted, CREDENTIAL: sent.edition}
 
     def _runs(self, guard: Guard, digests: Mapping[str, str]) -> bool:
@@ -247,7 +247,9 @@ def changing_stems(files: GuardFiles) -> list[str]:
     return [stem for stem in files.xds if stem not in ("svid", "bundle")]
 
 
-def _missing(admin: GuardAdmin, expected: Mapping[str, str], before: Report | None) -> tuple[str, ...]:
+def _list_missing(
+    admin: GuardAdmin, expected: Mapping[str, str], before: GuardReport | None
+) -> tuple[str, ...]:
     try:
         now = admin.report()
     except (httpx2.HTTPError, ValueError) as fault:
@@ -255,7 +257,7 @@ def _missing(admin: GuardAdmin, expected: Mapping[str, str], before: Report | No
     return differences(expected, now, before or now)
 
 
-def _svid(authority: Authority, view: GuardView) -> Credential:
+def _svid(authority: Authority, view: GuardView) -> LeafCredential:
     name = SpiffeId(view.trust_domain, f"/model/{view.model}")
     return authority.issue(name, view.dns_name, datetime.now(UTC))
 

@@ -26,7 +26,7 @@ from meshward.plan.ir import Plan
 from meshward.policy.parse import to_json
 from meshward.runtime.machine import reclaim
 from meshward.runtime.place.directories import Run, own_directory
-from meshward.runtime.place.identities import Identity
+from meshward.runtime.place.identities import ProcessIdentity
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import GuardFiles
@@ -46,7 +46,7 @@ _SHARED = 0o640
 class Owner:
     """Who a hop's files are for. Files stay ours and are the group's to read: no hop can change its own rules."""
 
-    identity: Identity
+    identity: ProcessIdentity
 
     @property
     def gid(self) -> int | None:
@@ -56,7 +56,7 @@ class Owner:
         content = data.reveal() if isinstance(data, Secret) else data
         write_atomic(path, content, 0o600 if self.gid is None else _SHARED, self.gid)
 
-    def readable(self, path: Path) -> Path:
+    def readable_directory(self, path: Path) -> Path:
         """A directory of ours that the owner may read."""
         return own_directory(path, gid=self.identity.gid, mode=0o750)
 
@@ -103,7 +103,7 @@ def write_edge(
     """
     directory = own_directory(Path(settings.run_dir), uid=owner.identity.uid, gid=owner.identity.gid)
     own_directory(directory / "tmp", uid=owner.identity.uid, gid=owner.identity.gid)
-    certs = owner.readable(directory / "certs")
+    certs = owner.readable_directory(directory / "certs")
     now = datetime.now(UTC)
     edge = SpiffeId(authority.trust_domain, "/edge")
     web = web or authority.issue_web(settings.hostname, now).key_and_chain()
@@ -117,18 +117,18 @@ def write_edge(
     owner.write(directory / "generation", generation)
 
 
-def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: Identity) -> None:
+def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: ProcessIdentity) -> None:
     """A guard's directory. The edge's group may connect to its socket."""
     own_directory(run.path / "guards", mode=0o711)
     reclaim(run.guard_dir(slot), owner.identity)
     directory = own_directory(run.guard_dir(slot), uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
-    owner.readable(directory / "xds")
+    owner.readable_directory(directory / "xds")
     for name, content in given.by_path.items():
         owner.write(directory / name, content)
 
 
 def write_decision(
-    live: LiveRevision, keys: SigningKeys, revoked: Revoked, run: Run, owner: Owner, edge: Identity
+    live: LiveRevision, keys: SigningKeys, revoked: Revoked, run: Run, owner: Owner, edge: ProcessIdentity
 ) -> None:
     """The decision service's directory: what decides, and the key that signs."""
     directory = own_directory(run.decide_dir, uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from meshward.apply.counters import load_counters
-from meshward.apply.edge_hop import COST, grown, load_facts, reload_reasons
+from meshward.apply.edge_hop import COST, load_facts, reload_reasons, widen_view
 from meshward.apply.slots import assign_slots
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run, State, run_path
-from meshward.targets.envoy.files import bootstrap, changing
+from meshward.targets.envoy.files import bootstrap, changing_digests
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart
 from meshward.targets.envoy.target import GUARD
@@ -28,7 +28,7 @@ class Touched:
 
 
 @dataclass(frozen=True, slots=True)
-class Footprint:
+class Impact:
     """`reload` says why nginx must be reloaded; empty: no proxy is."""
 
     hops: tuple[Touched, ...]
@@ -50,10 +50,10 @@ class Footprint:
             yield "  no proxy is reloaded"
 
 
-def footprint(old: Plan | None, new: Plan, state: State) -> Footprint:
+def impact_of(old: Plan | None, new: Plan, state: State) -> Impact:
     """What `new` in place of `old` would touch. Raises MeshwardError for what no hop could be given."""
     if old is not None and old.digest == new.digest:
-        return Footprint((), (), (), ())
+        return Impact((), (), (), ())
     run = Run(run_path(state))
     slots = assign_slots(new, load_counters(state.path).slots if state.path.is_dir() else {})
     reasons: tuple[str, ...] = ()
@@ -67,10 +67,10 @@ def footprint(old: Plan | None, new: Plan, state: State) -> Footprint:
     if old is not None:
         stops = [key for key in _keys(old) if key not in slots]
         before = load_facts(state.path) or edge_view(old)
-        reasons = reload_reasons(before, grown(before, new))
+        reasons = reload_reasons(before, widen_view(before, new))
     if reasons:
         hops.append(Touched("edge", ("nginx.conf",)))
-    return Footprint(tuple(hops), tuple(starts), tuple(stops), reasons)
+    return Impact(tuple(hops), tuple(starts), tuple(stops), reasons)
 
 
 def _guard_files(old: Plan | None, new: Plan, key: str, slot: int, run: Run) -> tuple[str, ...] | None:
@@ -81,7 +81,7 @@ def _guard_files(old: Plan | None, new: Plan, key: str, slot: int, run: Run) -> 
     views = [GUARD.project(plan, GuardPart(*key.split("/"))).enforced for plan in (old, new)]
     if len({bootstrap(view, settings) for view in views}) > 1:
         return None
-    before, after = (changing(view, settings, _ANY_KEY) for view in views)
+    before, after = (changing_digests(view, settings, _ANY_KEY) for view in views)
     kept = {plan.secret_of(*key.split("/")) for plan in (old, new)}
     stems = [stem for stem in after if before[stem] != after[stem]] + [CREDENTIAL] * (len(kept) - 1)
     return tuple(f"xds/{stem}.json" for stem in stems)

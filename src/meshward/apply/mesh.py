@@ -91,7 +91,7 @@ class Mesh:
         Raises MeshwardError (exit 3) where another one takes too long, and while the instance starts or stops.
         """
         if not self._turn.acquire(timeout=PATIENCE):
-            raise conflict("another change is being applied", "Try again when it is done.")
+            raise conflict_error("another change is being applied", "Try again when it is done.")
         self._holder = threading.get_ident()
         try:
             self.require_running()
@@ -104,7 +104,9 @@ class Mesh:
     def require_running(self) -> None:
         """Raises MeshwardError (exit 3) while the instance starts or stops."""
         if self.supervisor.stopping:
-            raise conflict("the instance is being stopped", "Start it again: it writes everything anew.")
+            raise conflict_error(
+                "the instance is being stopped", "Start it again: it writes everything anew."
+            )
 
     def wait_for_last(self) -> None:
         """During a stop: until the change under way has ended, so that STATE is nobody's any more."""
@@ -115,7 +117,7 @@ class Mesh:
     def supervisor(self) -> SupervisorHandle:
         """Raises MeshwardError (exit 3) while the instance is still starting."""
         if self._supervisor is None:
-            raise conflict("the instance is still starting", "Try again when it is ready.")
+            raise conflict_error("the instance is still starting", "Try again when it is ready.")
         return self._supervisor
 
     def note(self, author: str, did: str, **what: str) -> None:
@@ -135,6 +137,6 @@ class Mesh:
         return Issue(authority, load_keys(machine.state.path / "keys"), revoked)
 
 
-def conflict(message: str, remedy: str) -> MeshwardError:
+def conflict_error(message: str, remedy: str) -> MeshwardError:
     """Somebody else was first, or is at it."""
     return MeshwardError(codes.CONFLICT, message, remedy)

@@ -35,7 +35,7 @@ def require_nothing_of_this_machine(old: Policy, new: Policy, is_ours: IsOurs) -
         )
 
 
-def value_from_afar(name: str) -> MeshwardError:
+def remote_value_error(name: str) -> MeshwardError:
     """The refusal of a secret's value that somebody sends from another machine."""
     return MeshwardError(
         codes.NOT_FROM_AFAR,

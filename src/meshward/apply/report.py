@@ -25,7 +25,7 @@ def save_instance(machine: Machine, live: LiveRevision) -> Instance:
         run=str(machine.run.path),
         trust_domain=plan.trust_domain,
         revision=live.revision,
-        guards=tuple(machine.guarded(plan, key, slot) for key, slot in live.slots.items()),
+        guards=tuple(machine.describe_guard(plan, key, slot) for key, slot in live.slots.items()),
         idp_url=machine.extra.idp_url,
     )
     instance.save(state)

@@ -83,7 +83,7 @@ class Revisions:
                 f"there is no revision {number}",
             ) from None
         except (OSError, ValueError) as error:
-            raise RECORD.damaged(path, f"it is no policy ({type(error).__name__})") from None
+            raise RECORD.damage_error(path, f"it is no policy ({type(error).__name__})") from None
 
     def stage(self, policy: Policy, revision: Revision) -> None:
         """Write down what is about to be applied: the policy, then its record. Raises OSError."""
@@ -119,7 +119,7 @@ class Revisions:
         record = _record(number)
         revision = record.read(self._directory)
         if revision is None or revision.number != number:
-            raise record.damaged(self._directory / record.name, "it is another revision's, or gone")
+            raise record.damage_error(self._directory / record.name, "it is another revision's, or gone")
         return revision
 
     def _numbers(self) -> Iterator[int]:

@@ -22,7 +22,7 @@ POLL, RETRY = 5.0, 30.0  # seconds between two looks at whose revocation has end
 log = structlog.get_logger(__name__)
 
 
-def revoked(mesh: Mesh) -> Revoked:
+def current_revocations(mesh: Mesh) -> Revoked:
     """What is revoked now. Raises MeshwardError."""
     return load_revocations(mesh.machine.state.path).standing(system_clock())
 
@@ -33,7 +33,7 @@ def revoke(mesh: Mesh, change: Callable[[Revoked], Revoked], author: str) -> Rev
     Raises MeshwardError (exit 5) naming a hop that did not take it: what the others took stays.
     """
     with mesh.turn():
-        now = change(revoked(mesh)).standing(system_clock())
+        now = change(current_revocations(mesh)).standing(system_clock())
         save_revocations(mesh.machine.state.path, now)
         _give(mesh, now)
         mesh.note(author, "revoke", digest=now.digest)
@@ -47,7 +47,7 @@ def _give(mesh: Mesh, now: Revoked) -> None:
 
 def _give_guards(mesh: Mesh) -> None:
     live, issue = mesh.live, mesh.issue()
-    changed = mesh.guards.changed(live, live.guards(), issue)
+    changed = mesh.guards.changed_digests(live, live.guards(), issue)
     files = {guard: mesh.guards.render(live, guard, issue) for guard in changed}
     mesh.guards.switch_all(files, mesh.supervisor)
 
@@ -71,10 +71,10 @@ def take_back_ended(mesh: Mesh) -> None:
     Raises OSError, MeshwardError.
     """
     state = mesh.machine.state.path
-    if load_revocations(state) == revoked(mesh):
+    if load_revocations(state) == current_revocations(mesh):
         return
     with mesh.turn():
-        now = revoked(mesh)
+        now = current_revocations(mesh)
         _give(mesh, now)
         save_revocations(state, now)
         mesh.note(INSTANCE, "revoke", digest=now.digest)

@@ -27,7 +27,7 @@ def read_policy(path: Path) -> Document:
         return parse(_sources(path))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise _unreadable(
+        raise _unreadable_error(
             Path(error.filename or path), reason, "Check the path and your rights to it."
         ) from None
 
@@ -39,9 +39,9 @@ def _sources(path: Path) -> list[Source]:
         file for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith(".")
     )
     if not files:
-        raise _unreadable(path, "it has no `*.yaml` file", "Name a file, or put one there.")
+        raise _unreadable_error(path, "it has no `*.yaml` file", "Name a file, or put one there.")
     if len(files) > MOST_FILES:
-        raise _unreadable(path, f"it has more than {MOST_FILES} files", "Name a smaller directory.")
+        raise _unreadable_error(path, f"it has more than {MOST_FILES} files", "Name a smaller directory.")
     sources: list[Source] = []
     left = MOST_BYTES
     for file in files:
@@ -53,14 +53,14 @@ def _sources(path: Path) -> list[Source]:
 def _source(path: Path, most: int) -> Source:
     """Reads at most one byte more than `most`, which is how `parse` sees that there is too much."""
     if first_unseen(str(path)) is not None:
-        raise _unreadable(path, "its name has an invisible character", "Rename it.")
+        raise _unreadable_error(path, "its name has an invisible character", "Rename it.")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not make us wait
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _unreadable(path, "it is not a regular file", "Name a policy file or a directory.")
+            raise _unreadable_error(path, "it is not a regular file", "Name a policy file or a directory.")
         return Source(str(path), file.read(max(most, 0) + 1))
 
 
-def _unreadable(path: Path, reason: str, remedy: str) -> MeshwardError:
+def _unreadable_error(path: Path, reason: str, remedy: str) -> MeshwardError:
     message = f"the policy {quoted(str(path), 4096)} cannot be read: {reason}"
     return MeshwardError(codes.POLICY_UNREADABLE, message, remedy)

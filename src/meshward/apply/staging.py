@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from meshward.apply.edge_certificate import server_certificate
-from meshward.apply.edge_hop import Program, settings_for
+from meshward.apply.edge_hop import EdgeHop, settings_for
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.slots import assign_slots
@@ -20,7 +20,7 @@ from meshward.runtime.place.ports import require_free
 from meshward.targets.nginx.settings import EdgeSettings
 
 
-def staged(mesh: Mesh, policy: Policy, number: int) -> Switch:
+def stage_policy(mesh: Mesh, policy: Policy, number: int) -> Switch:
     """The way from what stands to `policy` as revision `number`, and back. Raises MeshwardError, OSError."""
     old, plan = mesh.live, resolve(policy)
     if plan.trust_domain != old.plan.trust_domain:
@@ -33,7 +33,7 @@ def staged(mesh: Mesh, policy: Policy, number: int) -> Switch:
     kept = {key: slot for key, slot in kept.items() if not mesh.guards.must_be_another(old, draft, key)}
     taken = (*old.slots.values(), *mesh.drains.slots())
     slots, ejected = assign_slots(plan, kept, taken), old.ejected.intersection(kept)
-    return _rendered(mesh, replace(draft, slots=slots, ejected=ejected))
+    return _render_switch(mesh, replace(draft, slots=slots, ejected=ejected))
 
 
 def validate(mesh: Mesh, switch: Switch, say: Say) -> None:
@@ -48,17 +48,17 @@ def validate(mesh: Mesh, switch: Switch, say: Say) -> None:
         old, new = switch.old.settings, switch.new.settings
         if (old.listen_host, old.listen_port) != (new.listen_host, new.listen_port):
             require_free([(new.listen_host, new.listen_port)])
-        Program(mesh.machine).judge(new)
+        EdgeHop(mesh.machine).judge(new)
 
 
-def _rendered(mesh: Mesh, new: LiveRevision) -> Switch:
+def _render_switch(mesh: Mesh, new: LiveRevision) -> Switch:
     running, issue = mesh.running, mesh.issue()
     old = running.live
     starts = [guard for guard in new.guards() if guard not in old.guards()]
     stays = [guard for guard in new.guards() if guard in old.guards()]
     for key, slot in starts:
         mesh.machine.guard(new.plan, key, slot)
-    changes = mesh.guards.changed(new, stays, issue)
+    changes = mesh.guards.changed_digests(new, stays, issue)
 
     def side(live: LiveRevision, settings: EdgeSettings) -> Rendering:
         return Rendering(live, settings, {g: mesh.guards.render(live, g, issue) for g in changes})

@@ -18,8 +18,8 @@ from functools import partial
 
 import structlog
 
-from meshward.apply.decision_hop import Deciding
-from meshward.apply.edge_hop import Program
+from meshward.apply.decision_hop import DecisionHop
+from meshward.apply.edge_hop import EdgeHop
 from meshward.apply.guards import Guards
 from meshward.apply.hop_files import Owner
 from meshward.apply.live_revision import Guard, LiveRevision
@@ -65,8 +65,8 @@ class Switcher:
         self._machine = machine
         self._guards = guards
         self._supervisor = supervisor
-        self._deciding = Deciding(machine)
-        self._program = Program(machine)
+        self._decision_hop = DecisionHop(machine)
+        self._edge_hop = EdgeHop(machine)
 
     def forward(self, switch: Switch, say: Say) -> None:
         """Raises MeshwardError or OSError at the first hop that does not arrive; then call `back`."""
@@ -79,7 +79,7 @@ class Switcher:
             say(f"switching {len(switch.new.files)} guard{'s' if len(switch.new.files) > 1 else ''}")
             self._guards.switch_all(switch.new.files, self._supervisor)
         self._reload(switch, switch.new, say)  # 4
-        self._deciding.switch(switch.new.live, None, self._supervisor)  # 5
+        self._decision_hop.switch(switch.new.live, None, self._supervisor)  # 5
 
     def back(self, switch: Switch) -> list[str]:
         """To the old revision, from wherever `forward` ended. Returns what could not be confirmed.
@@ -95,18 +95,18 @@ class Switcher:
         if switch.reloads:
             self._try(lacking, lambda: self._reload(switch, switch.old, lambda _: None))
         if not lacking:
-            self._try(lacking, lambda: self._deciding.switch(switch.old.live, None, self._supervisor))
+            self._try(lacking, lambda: self._decision_hop.switch(switch.old.live, None, self._supervisor))
         for guard in switch.starts:
             self._try(lacking, partial(self._guards.remove, guard, self._supervisor))
         return lacking
 
     def revoke(self, revoked: Revoked) -> None:
         """At the edge, for the next request."""
-        self._deciding.revoke(revoked, self._supervisor)
+        self._decision_hop.revoke(revoked, self._supervisor)
 
     def _narrow(self, switch: Switch) -> None:
         if switch.new.files:
-            self._deciding.switch(switch.old.live, switch.new.live, self._supervisor)
+            self._decision_hop.switch(switch.old.live, switch.new.live, self._supervisor)
 
     def _reload(self, switch: Switch, to: Rendering, say: Say) -> None:
         if switch.reloads:
@@ -114,7 +114,7 @@ class Switcher:
             edge = to.live.plan.edge
             certificates = self._machine.run.edge_dir / "certs"
             self._supervisor.respecify("edge", ready=tls_accepts(edge.host, edge.port, certificates))
-            self._program.switch(to.settings, self._supervisor)
+            self._edge_hop.switch(to.settings, self._supervisor)
 
     def _try(self, lacking: list[str], step: Callable[[], object]) -> None:
         try:

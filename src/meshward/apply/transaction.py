@@ -27,11 +27,11 @@ from meshward.apply.edge_hop import save_facts
 from meshward.apply.keys.renew import WEB, put_edge
 from meshward.apply.local import is_ours
 from meshward.apply.local_paths import LOCAL
-from meshward.apply.mesh import Mesh, Running, conflict
+from meshward.apply.mesh import Mesh, Running, conflict_error
 from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
-from meshward.apply.staging import staged, validate
+from meshward.apply.staging import stage_policy, validate
 from meshward.apply.switching import Rendering, Say, Switch
 from meshward.check.admission import admit
 from meshward.kit import codes
@@ -42,7 +42,7 @@ from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Document, to_json
 from meshward.policy.schema import Policy
-from meshward.runtime.supervise.handle import refused
+from meshward.runtime.supervise.handle import hop_error
 
 WIDENING = "widening"
 
@@ -58,7 +58,7 @@ class ApplyRequest:
     base: int | None = None
     allow: frozenset[str] = frozenset()
     reviewed: str | None = None  # the digest of the change that was reviewed
-    afar: bool = False  # from another machine: nothing of this one is to be named
+    remote: bool = False  # from another machine: nothing of this one is to be named
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,95 +70,97 @@ class Outcome:
     seconds: float
 
 
-def apply(mesh: Mesh, document: Document, wish: ApplyRequest, say: Say) -> Outcome:
+def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Outcome:
     """Make `document` what runs, at every hop, or change nothing. Raises MeshwardError as told above."""
     began = time.monotonic()
-    asked = {"reason": wish.reason}
-    with mesh.changes.change(wish.author, "apply", asked), mesh.turn():  # 1
-        _require_base(mesh, wish)
+    asked = {"reason": request.reason}
+    with mesh.changes.change(request.author, "apply", asked), mesh.turn():  # 1
+        _require_base(mesh, request)
         admit(document, int(time.time()), LOCAL)  # 2
         policy = document.policy
-        if wish.afar:
+        if request.remote:
             require_nothing_of_this_machine(mesh.live.policy, policy, is_ours)
         plan = resolve(policy)
         if plan.digest == mesh.live.plan.digest and not mesh.running.unsettled:
             return Outcome(mesh.live.revision, None, time.monotonic() - began)
         change = compare(mesh.live.plan, plan)  # 3
-        _require_reviewed(change, wish)
-        _require_leave(change, wish)
-        revision = _revision(mesh, plan.digest, wish)
-        switch = staged(mesh, policy, revision.number)
+        _require_reviewed(change, request)
+        _require_leave(change, request)
+        revision = _revision(mesh, plan.digest, request)
+        switch = stage_policy(mesh, policy, revision.number)
         validate(mesh, switch, say)  # 4
         _record(mesh, policy, revision)  # 5
         _carry_out(mesh, switch, revision, say)  # 6, 7
         for guard in switch.stops:  # 8
             mesh.drains.begin(guard, mesh.supervisor)
-        mesh.note(wish.author, "apply", revision=str(revision.number), digest=plan.digest, reason=wish.reason)
+        mesh.note(
+            request.author, "apply", revision=str(revision.number), digest=plan.digest, reason=request.reason
+        )
         return Outcome(revision.number, change, time.monotonic() - began)
 
 
-def _require_base(mesh: Mesh, wish: ApplyRequest) -> None:
-    if wish.base is not None and wish.base != mesh.live.revision:
-        raise conflict(
-            f"revision {mesh.live.revision} runs by now; this was planned on revision {wish.base}",
+def _require_base(mesh: Mesh, request: ApplyRequest) -> None:
+    if request.base is not None and request.base != mesh.live.revision:
+        raise conflict_error(
+            f"revision {mesh.live.revision} runs by now; this was planned on revision {request.base}",
             "`meshward history` names who changed it; `meshward plan` shows what yours would change now.",
         )
 
 
-def _require_reviewed(change: Change, wish: ApplyRequest) -> None:
-    if wish.reviewed is not None and wish.reviewed != change.digest:
-        raise conflict(
-            f"this is another change ({change.digest[:12]}) than the reviewed one ({wish.reviewed[:12]})",
+def _require_reviewed(change: Change, request: ApplyRequest) -> None:
+    if request.reviewed is not None and request.reviewed != change.digest:
+        raise conflict_error(
+            f"this is another change ({change.digest[:12]}) than the reviewed one ({request.reviewed[:12]})",
             "`meshward plan` shows what it would change now.",
         )
 
 
-def _require_leave(change: Change, wish: ApplyRequest) -> None:
-    if change.widening and WIDENING not in wish.allow:
+def _require_leave(change: Change, request: ApplyRequest) -> None:
+    if change.widening and WIDENING not in request.allow:
         raise MeshwardError(
             codes.WIDENS_ACCESS,
             f"this widens access: {'; '.join(change.widening)}",
         )
 
 
-def _revision(mesh: Mesh, digest: str, wish: ApplyRequest) -> Revision:
+def _revision(mesh: Mesh, digest: str, request: ApplyRequest) -> Revision:
     number = mesh.revisions.next_number(mesh.live.revision)
-    return Revision(number, STAGED, digest, mesh.live.revision, wish.author, time.time(), wish.reason)
+    return Revision(number, STAGED, digest, mesh.live.revision, request.author, time.time(), request.reason)
 
 
 def _record(mesh: Mesh, policy: Policy, revision: Revision) -> None:
     try:
         mesh.revisions.stage(policy, revision)
     except OSError as error:
-        raise _unrecorded(error) from None
+        raise _unrecorded_error(error) from None
 
 
 def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None:
     switcher = mesh.switcher()
     try:
-        _renamed(mesh, switch, switch.new)
+        _follow_hostname(mesh, switch, switch.new)
         switcher.forward(switch, say)
         try:
             mesh.revisions.accept(revision)
         except OSError as error:
-            raise _unrecorded(error) from None
+            raise _unrecorded_error(error) from None
     except Exception as error:
         if not isinstance(error, MeshwardError | OSError):
             log.exception("apply_fault", revision=revision.number)
         say("going back")
         _refuse(mesh, [*_named_back(mesh, switch), *switcher.back(switch)], revision, error)
-    mesh.swap(_after(switch.new, mesh.running.counters))
+    mesh.swap(_running_after(switch.new, mesh.running.counters))
     _write_down(mesh)
 
 
-def _after(new: Rendering, before: Counters) -> Running:
+def _running_after(new: Rendering, before: Counters) -> Running:
     """What runs when `new` has been accepted."""
-    counters = before.accepting(new.live.plan.digest, new.live.slots)
+    counters = before.after_start(new.live.plan.digest, new.live.slots)
     counters = replace(counters, revision=new.live.revision, generation=before.generation)
     return Running(new.live, new.settings, counters)
 
 
-def _renamed(mesh: Mesh, switch: Switch, side: Rendering) -> None:
+def _follow_hostname(mesh: Mesh, switch: Switch, side: Rendering) -> None:
     """Where the edge's host name, or the place of its certificate, changes, the certificate does."""
     old, new = switch.old.live.plan.edge, switch.new.live.plan.edge
     if (old.hostname, old.certificate_path) != (new.hostname, new.certificate_path):
@@ -168,7 +170,7 @@ def _renamed(mesh: Mesh, switch: Switch, side: Rendering) -> None:
 def _named_back(mesh: Mesh, switch: Switch) -> list[str]:
     """What of it could not be done: the certificate of before may have come from files that changed."""
     try:
-        _renamed(mesh, switch, switch.old)
+        _follow_hostname(mesh, switch, switch.old)
     except (MeshwardError, OSError) as error:
         return [str(error)]
     return []
@@ -186,7 +188,7 @@ def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: Exception
         ) from None
     if isinstance(error, MeshwardError):
         raise MeshwardError(error.code, error.message, error.remedy, exit_code=Exit.HOP_REFUSED) from error
-    raise refused("this machine", why) from None
+    raise hop_error("this machine", why) from None
 
 
 def _why(error: Exception) -> str:
@@ -205,7 +207,7 @@ def _write_down(mesh: Mesh) -> None:
         write_atomic(machine.state.path / "policy.json", to_json(running.live.policy))
 
 
-def _unrecorded(error: OSError) -> MeshwardError:
+def _unrecorded_error(error: OSError) -> MeshwardError:
     return MeshwardError(
         codes.NOT_RECORDED,
         f"the revision cannot be recorded: {error.strerror}",

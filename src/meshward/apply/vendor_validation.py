@@ -10,7 +10,7 @@ from pathlib import Path
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, Identity, popen_user
+from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, popen_user
 from meshward.runtime.supervise.parts import Layout
 from meshward.targets.envoy.files import GuardFiles, validate_command
 from meshward.targets.envoy.twins import together
@@ -46,7 +46,7 @@ def judge_edge(layout: Layout, program: Path) -> None:
     _judge("the edge", [str(layout.components.nginx), *test], layout.identities["edge"])
 
 
-def _judge(what: str, argv: Sequence[str], identity: Identity | None = None) -> None:
+def _judge(what: str, argv: Sequence[str], identity: ProcessIdentity | None = None) -> None:
     """Raises MeshwardError (MW3012) with the vendor's own words."""
     user = popen_user(identity) if identity else {}
     try:
@@ -55,12 +55,12 @@ def _judge(what: str, argv: Sequence[str], identity: Identity | None = None) -> 
             env=CLEAN_ENVIRONMENT, **user,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise _refused(what, f"no verdict within {_TIMEOUT:.0f} s") from None
+        raise _vendor_error(what, f"no verdict within {_TIMEOUT:.0f} s") from None
     if done.returncode != 0:
-        raise _refused(what, done.stderr.strip()[-600:])
+        raise _vendor_error(what, done.stderr.strip()[-600:])
 
 
-def _refused(what: str, why: str) -> MeshwardError:
+def _vendor_error(what: str, why: str) -> MeshwardError:
     return MeshwardError(
         codes.CONFIGURATION_REFUSED,
         f"{what} refuses its configuration: {why}",

@@ -14,7 +14,7 @@ UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangeEntry:
     """Who did what, or tried to. `at`: when it began, in seconds since the epoch."""
 
     id: str
@@ -25,15 +25,15 @@ class Change:
     facts: Mapping[str, str]
 
 
-def changes_of(lines: Iterable[ChangeLine]) -> list[Change]:
+def changes_of(lines: Iterable[ChangeLine]) -> list[ChangeEntry]:
     """The changes that `lines` tell of, oldest first."""
-    found: dict[str, Change] = {}
+    found: dict[str, ChangeEntry] = {}
     for line in lines:
         known = found.get(line.id)
         at = known.at if known else seconds(line.t)
         facts = {**(known.facts if known else {}), **_facts(line.facts)}
         outcome = UNFINISHED if line.outcome == BEGUN else line.outcome
-        found[line.id] = Change(line.id, at, line.author, line.did, outcome, facts)
+        found[line.id] = ChangeEntry(line.id, at, line.author, line.did, outcome, facts)
     return list(found.values())
 
 

@@ -64,7 +64,7 @@ class Record:
         """Whether the whole answer went out, by the edge's body filter and the guard's flags."""
         if self.edge is not None and (self.edge.last != "1" or self.edge.done != "OK"):
             return False
-        return self.guard is None or not _cut(self.guard)
+        return self.guard is None or not _was_cut(self.guard)
 
     @property
     def facts(self) -> Facts:
@@ -116,7 +116,7 @@ def arrange(rid: str, edges: Sequence[EdgeLine], guards: Sequence[GuardLine]) ->
     pairs: list[tuple[EdgeLine | None, GuardLine | None]] = [(edge, chosen.get(edge)) for edge in unique]
     pairs += [(None, guard) for guard in left]
     pairs.sort(key=lambda pair: pair[0] is None or pair[1] is None)  # stable: whole ones first
-    return [_placed(rid, pair, index, len(pairs)) for index, pair in enumerate(pairs)]
+    return [_make_record(rid, pair, index, len(pairs)) for index, pair in enumerate(pairs)]
 
 
 def record_id(line: EdgeLine | GuardLine) -> str:
@@ -164,7 +164,7 @@ def told_digest(guard: GuardLine) -> str:
     return match["digest"] if match else guard.told_reqd
 
 
-def _placed(rid: str, pair: tuple[EdgeLine | None, GuardLine | None], index: int, count: int) -> Record:
+def _make_record(rid: str, pair: tuple[EdgeLine | None, GuardLine | None], index: int, count: int) -> Record:
     record = Record(rid, *pair)
     first = index == 0 and record.agrees
     return Record(rid, *pair, waiting=record.missing is not None, reused=count > 1 and not first)
@@ -189,10 +189,10 @@ def _disagreements(record: Record) -> Iterator[Disagreement]:
     if edge is not None and guard is not None:
         yield from _compare(edge, guard)
     elif guard is not None:
-        yield from _alone(guard)
+        yield from _doubt_lone_guard(guard)
 
 
-def _alone(guard: GuardLine) -> Iterator[Disagreement]:
+def _doubt_lone_guard(guard: GuardLine) -> Iterator[Disagreement]:
     expected = edge_spiffe_id(guard.guard)
     if not is_rid(guard.rid):
         yield Disagreement("request id", "", guard.rid[:128])
@@ -210,7 +210,7 @@ def _compare(edge: EdgeLine, guard: GuardLine) -> Iterator[Disagreement]:
     for what, left, right in _claims(edge.claims or Facts(), guard):
         if left != right and not (refusal and not right):  # a refused token leaves no claims behind
             yield Disagreement(what, left, right)
-    for what, left, right in _wire(edge, guard):
+    for what, left, right in _wire_claims(edge, guard):
         if left != right:
             yield Disagreement(what, left, right)
     if not _statuses_fit(number(edge.status), number(guard.status)):
@@ -229,7 +229,7 @@ def _claims(facts: Facts, guard: GuardLine) -> Iterable[tuple[str, str, str]]:
     )
 
 
-def _wire(edge: EdgeLine, guard: GuardLine) -> Iterable[tuple[str, str, str]]:
+def _wire_claims(edge: EdgeLine, guard: GuardLine) -> Iterable[tuple[str, str, str]]:
     return (
         ("guard", edge.guard, guard.guard),
         ("peer", edge_spiffe_id(edge.guard), guard.peer),
@@ -249,6 +249,6 @@ def _statuses_fit(edge: int, guard: int) -> bool:
     return edge == guard or edge in {0, 499, 502, 504}
 
 
-def _cut(guard: GuardLine) -> bool:
+def _was_cut(guard: GuardLine) -> bool:
     flags = _CUT.intersection(guard.flags.split(","))
     return "DC" in flags or (bool(flags) and number(guard.status) < 500)

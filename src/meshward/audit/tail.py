@@ -105,7 +105,7 @@ class Tail:
         start = max(0, self.position.offset - _WINDOW)
         data = os.pread(self._fd, self.position.offset - start + limit, start)
         before = self.position.offset - start
-        if size < self.position.offset or not _same(data[:before], self.position.mark):
+        if size < self.position.offset or not _is_same(data[:before], self.position.mark):
             return Chunk((), Position(self.source, self.position.inode, 0, ""), True, "log_truncated")
         end = _end_of_lines(data, before, final)
         if end == before:
@@ -131,7 +131,7 @@ class Tail:
         if os.fstat(self._fd).st_size < known.offset:
             return True  # truncated while nobody read: `read` says so
         start = max(0, known.offset - _WINDOW)
-        return _same(os.pread(self._fd, known.offset - start, start), known.mark)
+        return _is_same(os.pread(self._fd, known.offset - start, start), known.mark)
 
     def _first_data(self) -> int:
         try:
@@ -252,5 +252,5 @@ def _mark(window: bytes) -> str:
     return hashlib.sha256(window).hexdigest()
 
 
-def _same(window: bytes, mark: str) -> bool:
+def _is_same(window: bytes, mark: str) -> bool:
     return not window.strip(b"\0") or _mark(window) == mark

@@ -10,7 +10,7 @@ from meshward.oidc.verify import MAX_SKEW, VerifiedToken
 from meshward.plan.ir import Issuer
 
 
-def trusted(issuer: Issuer) -> TrustedIssuer:
+def trusted_issuer(issuer: Issuer) -> TrustedIssuer:
     """`issuer` for the verifier. Raises MeshwardError (MW2001) for a profile that does not exist."""
     place = KeyPlace(issuer.jwks_url, issuer.jwks_file, issuer.max_stale, issuer.allow)
     profile, clients = load_profile(issuer.profile), frozenset(issuer.clients)

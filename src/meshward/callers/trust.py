@@ -35,7 +35,7 @@ class Trust:
 
         Starts what keeps keys fresh, so it needs a running event loop.
         """
-        successor = Trust(self._known(issuer) or source_of(issuer) for issuer in issuers)
+        successor = Trust(self._known_keys(issuer) or source_of(issuer) for issuer in issuers)
         for name, keys in successor._keys.items():
             kept = self._tasks.pop(name) if self._keys.get(name) is keys else None
             successor._tasks[name] = kept or asyncio.create_task(keys.keep_fresh())
@@ -43,7 +43,7 @@ class Trust:
             task.cancel()
         return successor
 
-    def _known(self, issuer: TrustedIssuer) -> IssuerKeys | None:
+    def _known_keys(self, issuer: TrustedIssuer) -> IssuerKeys | None:
         keys = self._keys.get(issuer.name)
         return keys if keys is not None and keys.issuer == issuer else None
 

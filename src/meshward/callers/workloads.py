@@ -79,18 +79,18 @@ class Workloads:
     def verify(self, verdict: str, certificate: str, now: float) -> VerifiedWorkload:
         """The steps of this module's head. Raises CertificateRefused, or OSError if there are no authorities."""
         if verdict != "SUCCESS":
-            raise _refused("it is not one of this trust domain's")
+            raise _certificate_error("it is not one of this trust domain's")
         at = datetime.fromtimestamp(now, UTC)
         known = self._authorities()
         if certificate.count(_END) != 1:
-            raise _refused("it is not one certificate")
+            raise _certificate_error("it is not one certificate")
         try:
             spiffe_id = verify_chain(certificate + known.intermediates, known.bundle, self._trust_domain, at)
         except ChainRefused:
-            raise _refused("it proves no workload, or no longer") from None
+            raise _certificate_error("it proves no workload, or no longer") from None
         name = self._names.get(str(spiffe_id))
         if spiffe_id.is_reserved:
-            raise _refused("it belongs to a part of the mesh, which is no caller")
+            raise _certificate_error("it belongs to a part of the mesh, which is no caller")
         if name is None:
             raise CertificateRefused(
                 Reason.WORKLOAD_UNKNOWN,
@@ -105,11 +105,11 @@ class Workloads:
         stat = os.stat(self._file)  # noqa: PTH116  on every undecided request of a workload
         state = (stat.st_ino, stat.st_mtime_ns)
         if self._read is None or self._read[0] != state:
-            self._read = (state, _sorted(self._file.read_bytes(), self._file.name))
+            self._read = (state, _sort_authorities(self._file.read_bytes(), self._file.name))
         return self._read[1]
 
 
-def _sorted(content: bytes, name: str) -> Authorities:
+def _sort_authorities(content: bytes, name: str) -> Authorities:
     """Roots are what signed itself. Raises OSError where there is none."""
     try:
         found = x509.load_pem_x509_certificates(content)
@@ -123,7 +123,7 @@ def _sorted(content: bytes, name: str) -> Authorities:
     return Authorities("".join(texts[True]), "".join(texts[False]))
 
 
-def _refused(why: str) -> CertificateRefused:
+def _certificate_error(why: str) -> CertificateRefused:
     return CertificateRefused(
         Reason.CERTIFICATE_REFUSED,
         f"The client certificate was refused: {why}. Send a current SVID of a workload, or none and a token.",

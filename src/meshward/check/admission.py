@@ -8,7 +8,7 @@ from meshward.check.checking import check
 from meshward.kit import codes
 from meshward.kit.errors import PolicyInvalid, Problem
 from meshward.kit.exits import Exit
-from meshward.plan.coverage import Path, unenforced
+from meshward.plan.coverage import Path, find_unenforced
 from meshward.plan.requirements import requirements
 from meshward.policy.parse import Document
 from meshward.policy.schema import Policy
@@ -32,7 +32,7 @@ def require_enforced(policy: Policy, paths: Sequence[Path], findings: Sequence[P
 
     Raises PolicyInvalid (exit 4) with each gap, after `findings`.
     """
-    missing = unenforced(requirements(policy), paths)
+    missing = find_unenforced(requirements(policy), paths)
     if not missing:
         return
     last = Problem(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from meshward.kit import codes
 from meshward.kit.errors import Problem, Where
-from meshward.kit.text import listed
+from meshward.kit.text import join_words
 from meshward.plan.ir import Agent, Deny, Grant, Plan, Selector
 from meshward.plan.permissions import holdings_of
 from meshward.policy.parse import Document
@@ -15,7 +15,7 @@ from meshward.policy.parse import Document
 
 def lints(plan: Plan, document: Document, now: int) -> list[Problem]:
     """Lints about `plan`, which is `document` resolved, at `now` (seconds since the epoch)."""
-    return [*_idle(plan, document), *_over(plan, document, now)]
+    return [*_idle(plan, document), *_ended_rules(plan, document, now)]
 
 
 def _idle(plan: Plan, document: Document) -> Iterator[Problem]:
@@ -42,7 +42,7 @@ def never_holds(plan: Plan, grant: Grant) -> str | None:
         return why
     via = grant.when.via if grant.when is not None else None
     if via is not None and not _is_called(plan, via, grant.models):
-        return f"none of its models is among the `calls` of {listed(via)}"
+        return f"none of its models is among the `calls` of {join_words(via)}"
     if not grant.shadow and not any(plan.roles.get(holding.role) for holding in holdings_of(plan, grant)):
         return "denies take back all that it gives"
     return None
@@ -60,14 +60,14 @@ def _never_acts(plan: Plan, agent: Agent) -> str | None:
 def _nobody(plan: Plan, roles: tuple[str, ...]) -> str | None:
     if any(plan.roles.get(role) for role in roles):
         return None
-    return f"the role{'s' if len(roles) > 1 else ''} {listed(roles, 'and')} can have no members"
+    return f"the role{'s' if len(roles) > 1 else ''} {join_words(roles, 'and')} can have no members"
 
 
 def _no_models(plan: Plan, selector: Selector) -> str | None:
     if not selector.names:
         return "no model has these labels"
     if all(set(selector.same) - plan.models[name].labels.keys() for name in selector.names):
-        return f"no model that it names has the label {listed(selector.same, 'and')}"
+        return f"no model that it names has the label {join_words(selector.same, 'and')}"
     return None
 
 
@@ -76,7 +76,7 @@ def _is_called(plan: Plan, callers: tuple[str, ...], selector: Selector) -> bool
     return not selector.names.isdisjoint(called)
 
 
-def _over(plan: Plan, document: Document, now: int) -> Iterator[Problem]:
+def _ended_rules(plan: Plan, document: Document, now: int) -> Iterator[Problem]:
     at = document.positions.at
     sections: list[tuple[str, tuple[Grant | Deny, ...]]] = [("grants", plan.grants), ("denies", plan.denies)]
     for section, rules in sections:

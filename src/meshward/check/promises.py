@@ -13,7 +13,7 @@ from meshward.decide.identities import identity_from_claims
 from meshward.decide.types import Decision, Permit, Request
 from meshward.kit import codes
 from meshward.kit.errors import Problem
-from meshward.kit.text import listed
+from meshward.kit.text import join_words
 from meshward.plan.ir import Grant, Never, Plan
 from meshward.plan.permissions import Holding, holdings_of
 from meshward.plan.resolve import resolve
@@ -78,7 +78,7 @@ def _failed_tests(plan: Plan, document: Document) -> Iterator[Problem]:
 
 def _why(decision: Decision) -> str:
     if isinstance(decision, Permit):
-        return f"{decision.permission} is given by {listed(decision.grants, 'and')}"
+        return f"{decision.permission} is given by {join_words(decision.grants, 'and')}"
     nearest = f" (nearest grant: {decision.misses[0].grant})" if decision.misses else ""
     return f"{decision.sentence}{nearest}"
 
@@ -99,4 +99,4 @@ def _broken_laws(plan: Plan, document: Document) -> Iterator[Problem]:
 def _gifts(found: list[Holding]) -> str:
     shown = [f"{holding.permission} to {holding.role}" for holding in found[:_SHOWN]]
     more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    return listed([*shown, *more], "and")
+    return join_words([*shown, *more], "and")

@@ -15,7 +15,7 @@ from meshward.apply.sources import read_policy
 from meshward.check.admission import admit
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
-from meshward.cli.output import guarded, print_json, print_problems, stdout
+from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.control.verbs.apply import APPLY, Applied
 from meshward.control.verbs.history import REVISIONS
 from meshward.kit.exits import Exit
@@ -58,7 +58,7 @@ def command(
         done = ask_instance(state, APPLY, {**given, "allow": list(allow)}, edge)
         return tell(done, as_json=json)
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
 def base_of(state: Path, edge: str | None) -> int | None:

@@ -15,7 +15,7 @@ from meshward.control.replies import decode
 from meshward.control.unix import ask
 from meshward.control.verbs.history import POLICY
 from meshward.control.verbs.request import Reply, Verb
-from meshward.login.session import ask_for, choose, fresh
+from meshward.login.session import ask_for, choose, fresh_login
 from meshward.login.store import own_store
 from meshward.policy.schema import Policy
 
@@ -37,8 +37,8 @@ def ask_instance(
     """
     if edge is None:
         return ask(state, verb, given, _say)
-    keep = own_store()
-    login = fresh(keep, choose(keep, edge, state, os.environ))
+    store = own_store()
+    login = fresh_login(store, choose(store, edge, state, os.environ))
     if not quiet:
         _say(f"asking {login.name}")
     return decode(verb, ask_for(login, {"do": verb.name, **given}).body)

@@ -7,7 +7,7 @@ import time
 from meshward.apply.sources import read_policy
 from meshward.check.checking import check
 from meshward.cli.options import Json, PolicyPath
-from meshward.cli.output import guarded, print_json, print_problems, stdout
+from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.kit.errors import PolicyInvalid
 from meshward.kit.exits import Exit
 
@@ -17,7 +17,7 @@ def command(policy: PolicyPath, /, *, json: Json = False) -> None:
 
     Exits 0 when the policy is good (lints do not count), 2 when it is not.
     """
-    guarded(lambda: _check(policy, json), as_json=json)
+    run_verb(lambda: _check(policy, json), as_json=json)
 
 
 def _check(path: PolicyPath, as_json: bool) -> Exit:

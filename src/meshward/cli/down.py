@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshward.cli.options import DEFAULT_STATE, Json, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.instance.down import down
 from meshward.kit.exits import Exit
 
@@ -21,4 +21,4 @@ def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
             )
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)

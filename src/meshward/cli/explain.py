@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from meshward.apply.sources import read_policy
 from meshward.cli.options import DEFAULT_STATE, Json, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.decide.explain import explain
 from meshward.decide.identities import identity_from_claims
 from meshward.decide.types import Permit, Request
@@ -57,7 +57,7 @@ def command(
             stdout().print("\n".join(story.lines()), markup=False)
         return Exit.OK if isinstance(story.decision, Permit) else Exit.DENIED
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
 def _as(text: str) -> As:
@@ -66,16 +66,16 @@ def _as(text: str) -> As:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "it"
-        raise _usage(f"--as: `{key}`: {first['msg']}") from None
+        raise _usage_error(f"--as: `{key}`: {first['msg']}") from None
     except (ValueError, RecursionError) as error:
-        raise _usage(f"--as is not JSON: {error}") from None
+        raise _usage_error(f"--as is not JSON: {error}") from None
 
 
 def _request(
     plan: Plan, model: str, action: str, source: str | None, at: str | None, via: str | None
 ) -> Request:
     if action not in ACTIONS:
-        raise _usage(f"`{action}` is not an action; the actions are {', '.join(ACTIONS)}")
+        raise _usage_error(f"`{action}` is not an action; the actions are {', '.join(ACTIONS)}")
     try:
         return Request(
             model=plan.aliases.get(model, model),
@@ -85,10 +85,10 @@ def _request(
             via=via,
         )
     except ValueError as error:
-        raise _usage(str(error)) from None
+        raise _usage_error(str(error)) from None
 
 
-def _usage(message: str) -> MeshwardError:
+def _usage_error(message: str) -> MeshwardError:
     return MeshwardError(
         codes.EXPLAIN_USAGE,
         message,

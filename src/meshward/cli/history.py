@@ -12,7 +12,7 @@ from meshward.apply.revisions import ACCEPTED, Revisions
 from meshward.audit.store import Records
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
-from meshward.cli.output import guarded, print_json, stderr, stdout
+from meshward.cli.output import print_json, run_verb, stderr, stdout
 from meshward.control.verbs.history import (
     CHANGES,
     REVISIONS,
@@ -53,7 +53,7 @@ def command(
             stderr().print("Older ones are told on the machine: `meshward history` without --edge.")
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
 def _changes(state: Path, edge: str | None) -> ToldChanges:

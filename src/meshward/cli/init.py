@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from meshward.cli.options import Json
-from meshward.cli.output import guarded, print_json, print_problems, stderr, stdout
-from meshward.draft.questions import Given, asking, by_flags, checked, drawn, unanswered
+from meshward.cli.output import print_json, print_problems, run_verb, stderr, stdout
+from meshward.draft.questions import Given, ask_by, ask_for_draft, by_flags, check_draft, unanswered_error
 from meshward.draft.text import Draft, first_call
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import Problem
@@ -54,16 +54,18 @@ def command(
 
     def run() -> Exit:
         if out.exists() and not force:
-            raise unanswered(f"`{out}` is there already", "Give --force to replace it, or another --out.")
-        ask = asking(_prompt, sys.stdin.readline) if sys.stdin.isatty() and not json else by_flags
+            raise unanswered_error(
+                f"`{out}` is there already", "Give --force to replace it, or another --out."
+            )
+        ask = ask_by(_prompt, sys.stdin.readline) if sys.stdin.isatty() and not json else by_flags
         flags = (issuer, model_url, client, audience, group, subject, claim, server, name, listen, hostname)
-        draft = drawn(Given(*flags), ask, _say)
-        text, findings = checked(draft, out)
+        draft = ask_for_draft(Given(*flags), ask, _say)
+        text, findings = check_draft(draft, out)
         write_atomic(out.resolve(), text, 0o644)
         _report(draft, out, findings, as_json=json)
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
 def _report(draft: Draft, out: Path, findings: list[Problem], *, as_json: bool) -> None:

@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
-from meshward.cli.output import guarded, print_json, stderr, stdout
+from meshward.cli.output import print_json, run_verb, stderr, stdout
 from meshward.kit.exits import Exit
 from meshward.login.session import sign_in
-from meshward.login.store import Login, own_store
+from meshward.login.store import SavedLogin, own_store
 from meshward.login.target import target_of
 from meshward.login.terminal import Terminal, browse, has_browser
 
@@ -54,10 +54,10 @@ def command(
         _report(login, as_json=json)
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
-def _report(login: Login, *, as_json: bool) -> None:
+def _report(login: SavedLogin, *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": True, **_facts(login)})
         return
@@ -74,7 +74,7 @@ def _report(login: Login, *, as_json: bool) -> None:
     console.print(f"  The token is kept {refreshed}. Next: meshward whoami", markup=False)
 
 
-def _facts(login: Login) -> dict[str, object]:
+def _facts(login: SavedLogin) -> dict[str, object]:
     return {
         "name": login.name,
         "issuer": login.issuer,

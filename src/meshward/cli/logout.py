@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.kit.exits import Exit
 from meshward.login.session import choose, forget
 from meshward.login.store import own_store
@@ -15,9 +15,9 @@ def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = 
     """Revoke the login at its issuer, where that can be done, and forget it here."""
 
     def run() -> Exit:
-        keep = own_store()
-        name = choose(keep, edge, state, os.environ)
-        problem = forget(keep, name)
+        store = own_store()
+        name = choose(store, edge, state, os.environ)
+        problem = forget(store, name)
         if json:
             print_json({"ok": True, "name": name, "revoked": problem is None, "problem": problem})
         else:
@@ -25,4 +25,4 @@ def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = 
             stdout().print(f"The login for {name} is forgotten. {said}", markup=False)
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)

@@ -36,11 +36,11 @@ def main() -> None:
         app(arguments, exit_on_error=False, print_error=not as_json, error_console=Console(stderr=True))
     except CycloptsError as error:
         if as_json:
-            fail(_usage(error), as_json=True)
+            fail(_usage_error(error), as_json=True)
         raise SystemExit(int(Exit.USAGE)) from None
-    except KeyboardInterrupt:  # while a verb is imported: `guarded` takes every later one
+    except KeyboardInterrupt:  # while a verb is imported: `run_verb` takes every later one
         raise SystemExit(int(Exit.FAULT)) from None
 
 
-def _usage(error: CycloptsError) -> MeshwardError:
+def _usage_error(error: CycloptsError) -> MeshwardError:
     return MeshwardError(codes.COMMAND_USAGE, str(error))

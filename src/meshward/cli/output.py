@@ -23,7 +23,7 @@ class _Terminal(Console):
     """What others wrote (a reason, a subject, a server's answer) is shown, and does nothing to the terminal."""
 
     def print(self, *objects: Any, **how: Any) -> None:
-        super().print(*map(_shown, objects), **how)
+        super().print(*map(_harmless, objects), **how)
 
 
 def stderr() -> Console:
@@ -44,11 +44,11 @@ def _visible(char: re.Match[str]) -> str:
     return char[0] if char[0].isprintable() else json.dumps(char[0])[1:-1]
 
 
-def _shown(value: Any) -> Any:
+def _harmless(value: Any) -> Any:
     if isinstance(value, str):
         return "\n".join(map(one_line, value.split("\n")))
     if isinstance(value, Text):
-        value.plain = _shown(value.plain)
+        value.plain = _harmless(value.plain)
     return value
 
 
@@ -80,7 +80,7 @@ def fail(error: MeshwardError, *, as_json: bool = False) -> Exit:
     return error.exit_code
 
 
-def guarded(action: Callable[[], Exit], *, as_json: bool = False) -> None:
+def run_verb(action: Callable[[], Exit], *, as_json: bool = False) -> None:
     """Run a verb; expected failures become a report and an exit code. Always exits."""
     try:
         code = action()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from meshward.apply.impact import Footprint, footprint
+from meshward.apply.impact import Impact, impact_of
 from meshward.apply.local_paths import LOCAL
 from meshward.apply.sources import read_policy
 from meshward.check.admission import admit
 from meshward.cli.asking import running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
-from meshward.cli.output import guarded, print_json, print_problems, stdout
+from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.kit.exits import Exit
 from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
@@ -39,7 +39,7 @@ def command(
         old = resolve(base[1]) if base else None
         new = resolve(document.policy)
         change = compare(old, new)
-        traces = footprint(old, new, directories.State(state)) if edge is None else None
+        traces = impact_of(old, new, directories.State(state)) if edge is None else None
         if json:
             print_json(_document(base[0] if base else 0, change, traces))
             return Exit.OK
@@ -50,9 +50,9 @@ def command(
         stdout().print("\n".join(lines), markup=False)
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
-def _document(base: int, change: Change, traces: Footprint | None) -> dict[str, object]:
+def _document(base: int, change: Change, traces: Impact | None) -> dict[str, object]:
     hops = None if traces is None else asdict(traces)
     return {"ok": True, "base": base, "plan": change.digest, "change": asdict(change), "hops": hops}

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.control.verbs.revoke import REVOKE, ToldRevoked
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -48,21 +48,21 @@ def command(
             stdout().print("\n".join(_lines(done)), markup=False)
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
 def _require_sense(whom: dict[str, str | None], until: str | None) -> None:
     given = [name for name in whom.values() if name is not None]
     if len(given) > 1:
-        raise _usage("give one of --subject, --token-id and --agent")
+        raise _usage_error("give one of --subject, --token-id and --agent")
     if until is not None and not given:
-        raise _usage("--until goes with --subject, --token-id or --agent")
+        raise _usage_error("--until goes with --subject, --token-id or --agent")
     if whom["subject"] is not None and not all(whom["subject"].partition(":")):
-        raise _usage("a subject is spelled `<issuer's name>:<subject>`")
+        raise _usage_error("a subject is spelled `<issuer's name>:<subject>`")
     if whom["agent"] is not None and not is_name(whom["agent"]):
-        raise _usage("an agent is given by its name in the policy")
+        raise _usage_error("an agent is given by its name in the policy")
     if whom["token_id"] == "":
-        raise _usage("a token is given by its `jti`")
+        raise _usage_error("a token is given by its `jti`")
 
 
 def _lines(done: ToldRevoked) -> list[str]:
@@ -85,8 +85,8 @@ def _seconds(text: str | None) -> int | None:
     try:
         return parse_instant(text)
     except ValueError as error:
-        raise _usage(f"--until: {error}") from None
+        raise _usage_error(f"--until: {error}") from None
 
 
-def _usage(message: str) -> MeshwardError:
+def _usage_error(message: str) -> MeshwardError:
     return MeshwardError(codes.REVOKE_USAGE, message)

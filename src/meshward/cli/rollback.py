@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from meshward.cli.apply import Allow, Reason, base_of, tell
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
-from meshward.cli.output import guarded
+from meshward.cli.output import run_verb
 from meshward.control.verbs.apply import ROLLBACK
 from meshward.kit.exits import Exit
 
@@ -34,4 +34,4 @@ def command(
         done = ask_instance(state, ROLLBACK, {**given, "allow": list(allow)}, edge)
         return tell(done, as_json=json)
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)

@@ -12,7 +12,7 @@ from rich.text import Text
 from meshward.apply.keys.inventory import OLD_ROOT, ROOT
 from meshward.cli.asking import ask_instance, running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.control.verbs.rotate import ROTATE, CredentialRotated, Rotated
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -54,7 +54,7 @@ def command(
     def run() -> Exit:
         _check(what, name, root=root, finish=finish, force=force)
         if overlap is not None and (finish or not root):
-            raise _usage("--overlap goes with --root, without --finish")
+            raise _usage_error("--overlap goes with --root, without --finish")
         request: dict[str, Any] = {"what": what, "root": root, "finish": finish, "force": force}
         request |= {"reason": reason, "overlap": None if overlap is None else _seconds(overlap)}
         if what == "credential":
@@ -66,16 +66,16 @@ def command(
             stdout().print(Text(_line(done)))
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
 def _check(what: str, name: str | None, *, root: bool, finish: bool, force: bool) -> None:
     if (what == "credential") != (name is not None):
-        raise _usage("name the credential" if name is None else f"`{what}` takes no name")
+        raise _usage_error("name the credential" if name is None else f"`{what}` takes no name")
     if root and what != "ca":
-        raise _usage("--root goes with `ca`")
+        raise _usage_error("--root goes with `ca`")
     if (finish and not root) or (force and not finish):
-        raise _usage("--finish goes with --root, --force with --finish")
+        raise _usage_error("--finish goes with --root, --force with --finish")
 
 
 def _line(done: Rotated | CredentialRotated) -> str:
@@ -97,7 +97,7 @@ def _value(name: str, state: Path) -> str | None:
     if credential is None or credential.source != "env" or credential.name is None:
         return None
     if not (value := os.environ.get(credential.name, "")):
-        raise _usage(f"${credential.name} is empty or not set: it is where `{name}` is kept")
+        raise _usage_error(f"${credential.name} is empty or not set: it is where `{name}` is kept")
     return value
 
 
@@ -105,8 +105,8 @@ def _seconds(text: str) -> int:
     try:
         return parse_duration(text)
     except Unreadable as error:
-        raise _usage(f"--overlap: {error.cause}") from None
+        raise _usage_error(f"--overlap: {error.cause}") from None
 
 
-def _usage(message: str) -> MeshwardError:
+def _usage_error(message: str) -> MeshwardError:
     return MeshwardError(codes.ROTATE_USAGE, message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshward.cli.options import DEFAULT_STATE, Json, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.instance.status import status
 from meshward.kit.exits import Exit
 
@@ -23,4 +23,4 @@ def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
             stdout().print("\n".join(seen.lines()), markup=False)
         return Exit.OK if seen.healthy else Exit.FINDINGS
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)

@@ -15,14 +15,14 @@ from rich.text import Text
 from meshward.apply.report import ROOTS
 from meshward.apply.sources import read_policy
 from meshward.cli.options import DEFAULT_STATE, Json, State
-from meshward.cli.output import fail, guarded, print_json, stderr, stdout
+from meshward.cli.output import fail, print_json, run_verb, stderr, stdout
 from meshward.kit import codes
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
 from meshward.policy.grammar import Unreadable, parse_duration
-from meshward.spiffe.ca import WORKLOAD_MOST, Authority, Credential, load
+from meshward.spiffe.ca import WORKLOAD_MOST, Authority, LeafCredential, load
 from meshward.spiffe.ca_store import CaStore
 from meshward.spiffe.ids import SpiffeId, parse
 
@@ -54,14 +54,14 @@ def command(
         _say(name, credential, out, as_json=json)
         while renew:
             time.sleep(life.total_seconds() / 2)
-            credential = _renewed(name, out, life, state, credential)
+            credential = _renew(name, out, life, state, credential)
             _say(name, credential, out, as_json=json)
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
-def _issue(name: str, out: Path, life: timedelta, state: Path) -> Credential:
+def _issue(name: str, out: Path, life: timedelta, state: Path) -> LeafCredential:
     _require_owner(state)
     spiffe_id = _spiffe_id(name, state)
     authority = load(state / "ca", spiffe_id.trust_domain)
@@ -72,13 +72,13 @@ def _issue(name: str, out: Path, life: timedelta, state: Path) -> Credential:
     return credential
 
 
-def _renewed(name: str, out: Path, life: timedelta, state: Path, last: Credential) -> Credential:
+def _renew(name: str, out: Path, life: timedelta, state: Path, last: LeafCredential) -> LeafCredential:
     """A new one. What is only out of order for now is tried again as long as the `last` one is valid."""
     while True:
         try:
             return _issue(name, out, life, state)
         except (OSError, MeshwardError) as error:
-            fault = error if isinstance(error, MeshwardError) else _unwritable(out, error)
+            fault = error if isinstance(error, MeshwardError) else _unwritable_error(out, error)
             left = (last.not_after - datetime.now(UTC)).total_seconds()
             if fault.exit_code == Exit.USAGE or left <= 0:
                 raise fault from None
@@ -123,9 +123,9 @@ def _life(ttl: str) -> timedelta:
     try:
         life = timedelta(seconds=parse_duration(ttl))
     except Unreadable as error:
-        raise _usage(f"--ttl: {error.cause}") from None
+        raise _usage_error(f"--ttl: {error.cause}") from None
     if not _SHORTEST <= life <= LONGEST:
-        raise _usage(f"--ttl {ttl} is not between 30s and 24h")
+        raise _usage_error(f"--ttl {ttl} is not between 30s and 24h")
     return life
 
 
@@ -135,7 +135,7 @@ def _directory(path: Path) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable_error(path, error) from None
     private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
     if not private:
         raise MeshwardError(
@@ -151,7 +151,7 @@ def _roots(state: Path, authority: Authority) -> str:
     return file.read_text() if file.exists() else authority.root_pem
 
 
-def _write(directory: Path, credential: Credential, roots: str) -> None:
+def _write(directory: Path, credential: LeafCredential, roots: str) -> None:
     """The bundle first: who has the new certificate can already verify the edge."""
     write_atomic(directory / "bundle.pem", roots)
     write_atomic(directory / "svid.pem", credential.key_and_chain().reveal())
@@ -159,7 +159,7 @@ def _write(directory: Path, credential: Credential, roots: str) -> None:
     write_atomic(directory / "chain.pem", credential.chain)
 
 
-def _say(name: str, credential: Credential, out: Path, *, as_json: bool) -> None:
+def _say(name: str, credential: LeafCredential, out: Path, *, as_json: bool) -> None:
     files = {what: str(out / f"{what}.pem") for what in ("svid", "key", "chain", "bundle")}
     end = credential.not_after.isoformat().replace("+00:00", "Z")
     if as_json:
@@ -171,9 +171,9 @@ def _say(name: str, credential: Credential, out: Path, *, as_json: bool) -> None
     stderr().print(Text(f"  curl --cert {files['svid']} --cacert {files['bundle']} ...", style="dim"))
 
 
-def _unwritable(path: Path, error: OSError) -> MeshwardError:
+def _unwritable_error(path: Path, error: OSError) -> MeshwardError:
     return MeshwardError(codes.SVID_NOT_WRITTEN, f"`{path}` cannot be written ({error.strerror})")
 
 
-def _usage(message: str) -> MeshwardError:
+def _usage_error(message: str) -> MeshwardError:
     return MeshwardError(codes.SVID_USAGE, message)

@@ -9,9 +9,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, State
-from meshward.cli.output import guarded
+from meshward.cli.output import run_verb
 from meshward.kit.exits import Exit
-from meshward.login.session import choose, fresh
+from meshward.login.session import choose, fresh_login
 from meshward.login.store import own_store
 
 
@@ -29,9 +29,9 @@ def command(
     """
 
     def run() -> Exit:
-        keep = own_store()
-        login = fresh(keep, choose(keep, edge, state, os.environ))
+        store = own_store()
+        login = fresh_login(store, choose(store, edge, state, os.environ))
         sys.stdout.write(f"{'Authorization: Bearer ' if header else ''}{login.token.reveal()}\n")
         return Exit.OK
 
-    guarded(run)
+    run_verb(run)

@@ -8,10 +8,10 @@ from typing import Any
 from rich.text import Text
 
 from meshward.cli.options import DEFAULT_STATE, Json, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.kit.exits import Exit
 from meshward.runtime.place.instance_file import load_instance
-from meshward.tour.guide import Told, walk
+from meshward.tour.guide import Told, walk_tour
 
 
 def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
@@ -19,13 +19,13 @@ def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
 
     Exits 0 only if every step came out as promised, else 1.
     """
-    guarded(lambda: tour(state, as_json=json), as_json=json)
+    run_verb(lambda: tour(state, as_json=json), as_json=json)
 
 
 def tour(state: Path, *, as_json: bool = False) -> Exit:
     """Walk the tour and print it."""
     told: list[dict[str, Any]] = []
-    kept = walk(
+    kept = walk_tour(
         load_instance(state), state, lambda step: told.append(step.as_json()) if as_json else _show(step)
     )
     if as_json:

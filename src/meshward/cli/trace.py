@@ -8,10 +8,10 @@ from cyclopts import Parameter
 
 from meshward.audit.store import Store
 from meshward.cli.options import DEFAULT_STATE, Json, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.kit.exits import Exit
 from meshward.runtime.place.instance_file import load_instance
-from meshward.trace.story import missing, wait_for
+from meshward.trace.story import explain_missing, wait_for
 
 WITHIN = 2.0
 
@@ -33,7 +33,7 @@ def command(
         store = Store.read_only(state)
         story = wait_for(store, request_id, WITHIN)
         if story is None:
-            reasons = missing(store, request_id)
+            reasons = explain_missing(store, request_id)
             print_json(
                 {"ok": False, "request_id": request_id, "reasons": reasons}
             ) if json else stdout().print("\n".join([f"No record of {request_id}.", *reasons]), markup=False)
@@ -44,4 +44,4 @@ def command(
             stdout().print("\n".join(story.lines()), markup=False)
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.text import Text
 
-from meshward.apply.traffic.canary import State as Walking
-from meshward.apply.traffic.weights import MOST, spelled
+from meshward.apply.traffic.canary import CanaryState as Walking
+from meshward.apply.traffic.weights import MOST, spell_weights
 from meshward.cli.apply import Reason, tell
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
-from meshward.cli.output import guarded, print_json, stderr, stdout
+from meshward.cli.output import print_json, run_verb, stderr, stdout
 from meshward.control.verbs.traffic import TRAFFIC, Shifted, ToldTraffic, ToldWalk
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -61,7 +61,7 @@ def command(
         terms = _terms(step, every, back_if_errors, least)
         _require_sense(versions, walks=terms is not None, stop=stop, back=back)
         if reason and (stop or terms is not None):
-            raise _usage("--reason goes with weights: each step of a walk has its own")
+            raise _usage_error("--reason goes with weights: each step of a walk has its own")
         request: dict[str, Any] = {"model": model}
         if stop:
             request |= {"stop": True, "back": back}
@@ -72,7 +72,7 @@ def command(
             return _follow(done, state, edge, as_json=json)
         return _tell(done, as_json=json)
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
 def _versions(texts: tuple[str, ...], *, walks: bool) -> dict[str, Any]:
@@ -83,11 +83,11 @@ def _versions(texts: tuple[str, ...], *, walks: bool) -> dict[str, Any]:
     for text in texts:
         match = _WEIGHT.fullmatch(text)
         if match is None:
-            raise _usage(
+            raise _usage_error(
                 f"`{text}` is no weight: write VERSION=NUMBER, like v1=90, a whole number from 0 to {MOST}"
             )
         if match["version"] in found:
-            raise _usage(f"{match['version']} is given twice")
+            raise _usage_error(f"{match['version']} is given twice")
         found[match["version"]] = int(match["weight"])
     return {"weights": found or None}
 
@@ -97,19 +97,19 @@ def _terms(
 ) -> dict[str, Any] | None:
     if step is None:
         if (every, back_if_errors, least) != (None, None, None):
-            raise _usage("--every, --back-if-errors and --least go with --step")
+            raise _usage_error("--every, --back-if-errors and --least go with --step")
         return None
     if not re.fullmatch(r"[0-9]{1,3}%?(,[0-9]{1,3}%?)*", step, re.ASCII):
-        raise _usage("--step takes percent, like 5,25,100")
+        raise _usage_error("--step takes percent, like 5,25,100")
     bound = None if back_if_errors is None else _PERCENT.fullmatch(back_if_errors)
     if back_if_errors is not None and bound is None:
-        raise _usage("--back-if-errors takes percent below 100, like 1% or 0.5%")
+        raise _usage_error("--back-if-errors takes percent below 100, like 1% or 0.5%")
     if least is not None and least < 1:
-        raise _usage("--least takes a number from 1")
+        raise _usage_error("--least takes a number from 1")
     try:
         seconds = None if every is None else parse_duration(every)
     except ValueError as error:
-        raise _usage(f"--every: {error}") from None
+        raise _usage_error(f"--every: {error}") from None
     steps = [int(each.rstrip("%")) for each in step.split(",")]
     percent = float(bound["number"]) if bound else None
     return {"steps": steps, "every": seconds, "bound": percent, "least": least}
@@ -117,11 +117,11 @@ def _terms(
 
 def _require_sense(versions: tuple[str, ...], *, walks: bool, stop: bool, back: bool) -> None:
     if back and not stop:
-        raise _usage("--back goes with --stop")
+        raise _usage_error("--back goes with --stop")
     if stop and (versions or walks):
-        raise _usage("--stop ends the walk that runs: give it no weights and no steps")
+        raise _usage_error("--stop ends the walk that runs: give it no weights and no steps")
     if walks and not versions:
-        raise _usage("--step walks a version: name it, or give the weights to walk to")
+        raise _usage_error("--step walks a version: name it, or give the weights to walk to")
 
 
 def _follow(done: ToldTraffic, state: Path, edge: str | None, *, as_json: bool) -> Exit:
@@ -151,7 +151,7 @@ def _end(done: ToldTraffic, begun: ToldWalk | None, *, as_json: bool) -> Exit:
     if walk is None or begun is None or walk.began != begun.began:
         raise MeshwardError(codes.WALK_REPLACED, "another walk was begun", "")
     if walk.state is Walking.BACK:
-        remedy = f"The weights are {spelled(done.weights)} again; see `meshward history`."
+        remedy = f"The weights are {spell_weights(done.weights)} again; see `meshward history`."
         raise MeshwardError(codes.WALK_WENT_BACK, walk.why, remedy)
     if walk.state is not Walking.DONE:
         message = f"the walk of {walk.version} ended: {walk.why}"
@@ -185,5 +185,5 @@ def _line(walk: ToldWalk) -> str:
     return "; ".join(filter(None, [walk.sentence, *([] if walk.over else [counted, walk.says])]))
 
 
-def _usage(message: str) -> MeshwardError:
+def _usage_error(message: str) -> MeshwardError:
     return MeshwardError(codes.TRAFFIC_USAGE, message)

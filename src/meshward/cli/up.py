@@ -12,12 +12,12 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
-from meshward.apply.follow.watch import Watched, watching
+from meshward.apply.follow.watch import Watched, watch_path
 from meshward.apply.local_paths import LOCAL
 from meshward.apply.sources import read_policy
 from meshward.check.admission import admit
 from meshward.cli.options import DEFAULT_STATE, State
-from meshward.cli.output import guarded, print_problems, stderr, stdout
+from meshward.cli.output import print_problems, run_verb, stderr, stdout
 from meshward.control.unix import user_name
 from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy, require_demo_packages
 from meshward.instance.up import Starting
@@ -55,21 +55,21 @@ def command(
 
     def run() -> Exit:
         if demo and policy is not None:
-            raise _usage("give a POLICY or --demo, not both")
+            raise _usage_error("give a POLICY or --demo, not both")
         if tour and not demo:
-            raise _usage("--tour walks the demo's promises: it goes with --demo")
+            raise _usage_error("--tour walks the demo's promises: it goes with --demo")
         if demo:
             return _demo(state, edge_port, idp_port, tour=tour)
         if policy is None and not state.is_dir():
-            raise _usage("give a POLICY, or --demo")
+            raise _usage_error("give a POLICY, or --demo")
         if watch and policy is None:
-            raise _usage("--watch follows a POLICY: give one")
-        watched = watching(policy, _progress) if watch and policy is not None else None
-        accepted = None if policy is None else _accepted(policy, watched)
+            raise _usage_error("--watch follows a POLICY: give one")
+        watched = watch_path(policy, _progress) if watch and policy is not None else None
+        accepted = None if policy is None else _read_admitted(policy, watched)
         run_up(Starting(accepted, _author(), watched=watched), state, _say_ready, _progress)
         return Exit.OK
 
-    guarded(run)
+    run_verb(run)
 
 
 def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool) -> Exit:
@@ -82,22 +82,22 @@ def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool) -> Exit:
     def ready(instance: Instance) -> None:
         _say_ready(instance)
         if tour:
-            guide.append(_walk(state))
+            guide.append(_start_tour(state))
         else:
             _say_what_to_try(instance, state)
 
-    starting = Starting(_accepted(file), _author(), lambda run: demo_extras(opened.path, run, idp_port))
+    starting = Starting(_read_admitted(file), _author(), lambda run: demo_extras(opened.path, run, idp_port))
     run_up(starting, state, ready, _progress)
     return Exit(guide[0].wait()) if guide else Exit.OK
 
 
-def _walk(state: Path) -> subprocess.Popen[bytes]:
+def _start_tour(state: Path) -> subprocess.Popen[bytes]:
     """The tour as a process of its own; when it ends, so does the demo. The shell would also do `down`."""
     script = '"$0" -m meshward tour --state "$1"; code=$?; kill -TERM "$2"; exit $code'
     return subprocess.Popen(["/bin/sh", "-c", script, sys.executable, str(state), str(os.getpid())])
 
 
-def _accepted(path: Path, watched: Watched | None = None) -> Policy:
+def _read_admitted(path: Path, watched: Watched | None = None) -> Policy:
     """The policy at `path`, or as it is `watched`, if it is valid and all of it can be enforced here."""
     found = watched.read(_progress) if watched else None
     document = found.document if found else read_policy(path)
@@ -152,5 +152,5 @@ def _progress(line: str) -> None:
     stderr().print(Text(f"... {line}", style="dim"))
 
 
-def _usage(message: str) -> MeshwardError:
+def _usage_error(message: str) -> MeshwardError:
     return MeshwardError(codes.UP_USAGE, message)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from meshward.cli.options import DEFAULT_STATE, EdgeUrl, Json, State
-from meshward.cli.output import guarded, print_json, stdout
+from meshward.cli.output import print_json, run_verb, stdout
 from meshward.kit.exits import Exit
-from meshward.login.session import choose, fresh, who_am_i
+from meshward.login.session import choose, fresh_login, who_am_i
 from meshward.login.store import own_store
 
 
@@ -21,15 +21,15 @@ def command(*, edge: EdgeUrl = None, state: State = DEFAULT_STATE, json: Json = 
     """
 
     def run() -> Exit:
-        keep = own_store()
-        told = who_am_i(fresh(keep, choose(keep, edge, state, os.environ)))
+        store = own_store()
+        told = who_am_i(fresh_login(store, choose(store, edge, state, os.environ)))
         if json:
             print_json(told)
         else:
             stdout().print("\n".join(_lines(told)), markup=False)
         return Exit.OK
 
-    guarded(run, as_json=json)
+    run_verb(run, as_json=json)
 
 
 def _lines(told: Mapping[str, Any]) -> Iterator[str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 
 from meshward.kit.clock import Clock, system_clock
-from meshward.login.session import FRESH, choose, fresh
-from meshward.login.store import Login, LoginStore, own_store
+from meshward.login.session import FRESH, choose, fresh_login
+from meshward.login.store import LoginStore, SavedLogin, own_store
 from meshward.login.wire import trust
 
 
@@ -20,13 +20,13 @@ class Account:
     """Raises MeshwardError, with what to do, where nobody is signed in or the login is over."""
 
     def __init__(
-        self, edge: str | None = None, keep: LoginStore | None = None, clock: Clock = system_clock
+        self, edge: str | None = None, store: LoginStore | None = None, clock: Clock = system_clock
     ) -> None:
-        self._keep = keep or own_store()
+        self._store = store or own_store()
         self._clock = clock
         state = Path(os.environ.get("MESHWARD_STATE") or ".meshward")
-        self.name = choose(self._keep, edge, state, os.environ)
-        self._login = fresh(self._keep, self.name, clock)
+        self.name = choose(self._store, edge, state, os.environ)
+        self._login = fresh_login(self._store, self.name, clock)
         self._turn = threading.Lock()
 
     @property
@@ -37,7 +37,7 @@ class Account:
     def token(self) -> str:
         with self._turn:
             if not self.is_fresh:
-                self._login = fresh(self._keep, self.name, self._clock)
+                self._login = fresh_login(self._store, self.name, self._clock)
             return self._login.token.reveal()
 
     def covers(self, url: httpx2.URL) -> bool:
@@ -47,5 +47,5 @@ class Account:
     @cached_property
     def tls(self) -> ssl.SSLContext:
         """Trusts what vouches for the edge."""
-        login: Login = self._login
+        login: SavedLogin = self._login
         return trust(None if login.root is None else Path(login.root))

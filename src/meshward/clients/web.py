@@ -38,14 +38,14 @@ class BearerAuth(httpx2.Auth):
 def http_client(edge: str | None = None, **options: Any) -> httpx2.Client:
     """An `httpx2.Client` for the edge; `options` are its own."""
     account = Account(edge)
-    return httpx2.Client(auth=BearerAuth(account=account), **_given(account, options))
+    return httpx2.Client(auth=BearerAuth(account=account), **_client_options(account, options))
 
 
 def async_http_client(edge: str | None = None, **options: Any) -> httpx2.AsyncClient:
     """An `httpx2.AsyncClient` for the edge; `options` are its own."""
     account = Account(edge)
-    return httpx2.AsyncClient(auth=BearerAuth(account=account), **_given(account, options))
+    return httpx2.AsyncClient(auth=BearerAuth(account=account), **_client_options(account, options))
 
 
-def _given(account: Account, options: dict[str, Any]) -> dict[str, Any]:
+def _client_options(account: Account, options: dict[str, Any]) -> dict[str, Any]:
     return {"base_url": account.name, "verify": account.tls, "timeout": _TIMEOUT} | options

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from meshward.control.replies import Refusal
+from meshward.control.replies import ToldRefusal
 from meshward.control.verbs.apply import APPLY, ROLLBACK
 from meshward.control.verbs.history import HISTORY, POLICY
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reply, Verb
@@ -27,16 +27,16 @@ _ALL: tuple[Verb[Any, Any], ...] = (APPLY, ROLLBACK, HISTORY, POLICY, REVOKE, TR
 VERBS: Mapping[str, Verb[Any, Any]] = {verb.name: verb for verb in _ALL}
 
 
-def answered(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> Reply | Refusal:
+def answered(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> Reply | ToldRefusal:
     """What there is to say of `request` when it has been done, or refused. Never raises."""
     try:
         return answer(request, asker, instance)
     except MeshwardError as error:
-        return Refusal.of(error)
+        return ToldRefusal.of(error)
     except Exception as error:
         log.exception("control_fault")
         message = f"{type(error).__name__} while it was done"
-        return Refusal(
+        return ToldRefusal(
             code=codes.NOT_UNDERSTOOD.number, message=message, remedy="See STATE/logs.", exit=Exit.FAULT
         )
 
@@ -50,9 +50,9 @@ def answer(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> Re
     try:
         verb = _verb(did)
         asker.may(verb.right)
-        given = _given(verb, request)
+        given = _parse_fields(verb, request)
     except MeshwardError as error:
-        changes.refused(asker.author, did if did in VERBS else "ask", error.code, asker.facts)
+        changes.note_refusal(asker.author, did if did in VERBS else "ask", error.code, asker.facts)
         raise
     asked, still = {**given.facts(), **asker.facts}, partial(asker.may, verb.right)
     with nullcontext() if verb.reads(given) else changes.change(asker.author, did, asked, still):
@@ -63,19 +63,19 @@ def answer(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> Re
 def _verb(did: str) -> Verb[Any, Any]:
     verb = VERBS.get(did)
     if verb is None:
-        raise misasked(f"it is none of {', '.join(VERBS)}")
+        raise unknown_request_error(f"it is none of {', '.join(VERBS)}")
     return verb
 
 
-def _given(verb: Verb[Any, Any], request: Mapping[str, Any]) -> Fields:
+def _parse_fields(verb: Verb[Any, Any], request: Mapping[str, Any]) -> Fields:
     try:
         fields = {name: value for name, value in request.items() if name != "do"}
         given: Fields = verb.fields.model_validate(fields)
     except ValidationError as error:
-        raise misasked(f"{error.error_count()} fields are wrong") from None
+        raise unknown_request_error(f"{error.error_count()} fields are wrong") from None
     return given
 
 
-def misasked(why: str) -> MeshwardError:
+def unknown_request_error(why: str) -> MeshwardError:
     """A request that no command of this version makes."""
     return MeshwardError(codes.NOT_UNDERSTOOD, f"the instance was asked what it does not know: {why}", "")

@@ -24,14 +24,14 @@ import uvicorn
 
 from meshward.apply.live_revision import origin
 from meshward.control.ask import answered
-from meshward.control.operators import Operator, Operators
-from meshward.control.replies import Refusal, encode
+from meshward.control.operators import Operator, OperatorVerifier
+from meshward.control.replies import ToldRefusal, encode
 from meshward.control.verbs.request import Asker, Controlled, Reply
 from meshward.edge import answers
 from meshward.edge.replies import Fault, Headers, Refused
-from meshward.edge.serve import behind_nginx, listening
+from meshward.edge.serve import behind_nginx, listen_at
 from meshward.edge.service import NoBearer, bearer_of
-from meshward.edge.whoami import refused
+from meshward.edge.whoami import refusal_response
 from meshward.kit import codes
 from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import MeshwardError
@@ -58,7 +58,7 @@ Response = tuple[int, Headers, bytes]
 log = structlog.get_logger(__name__)
 
 
-class _Refusal(Exception):
+class _RefusedRequest(Exception):
     """Nothing is done. `answer` is what nginx would be told of a request to a model."""
 
     def __init__(self, reply: Refused | Fault) -> None:
@@ -72,7 +72,7 @@ class ControlApi:
     def __init__(self, instance: Controlled) -> None:
         self._instance = instance
         self._mesh = instance.mesh
-        self._operators = Operators(self._mesh)
+        self._operators = OperatorVerifier(self._mesh)
         self._threads = ThreadPoolExecutor(MOST + 2, "control")  # not those that answer on this machine
         self._answering = Counter[str]()
         self._operators.trust  # noqa: B018  keys are fetched before the first request
@@ -90,7 +90,7 @@ class ControlApi:
         self._threads.shutdown(wait=False)
 
     async def _reply(self, scope: Scope, receive: Receive) -> Response:
-        headers, body = dict(scope["headers"]), _Body(receive)
+        headers, body = dict(scope["headers"]), _RequestBody(receive)
         try:
             if (scope["method"], scope["path"]) != ("POST", CONTROL):
                 raise _plainly(404, Reason.ROUTE_UNKNOWN, "Nothing is served here.")
@@ -98,16 +98,18 @@ class ControlApi:
             operator = await self._operator(headers)  # 2, 3
             with self._place(operator.identity.name):  # 4
                 return await self._answer(await body.read(), operator, headers)  # 5
-        except _Refusal as refusal:
+        except _RefusedRequest as refusal:
             await body.drain()
-            return refused(refusal.reply, headers.get(Header.RID.raw, b"").decode("ascii", "replace"))
+            return refusal_response(
+                refusal.reply, headers.get(Header.RID.raw, b"").decode("ascii", "replace")
+            )
 
     async def _operator(self, headers: dict[bytes, bytes]) -> Operator:
         """Raises _Refusal."""
         resource = origin(self._mesh.live.plan)
         if headers.get(Header.VERIFY.raw, b"NONE") != b"NONE":
             why = "A workload's certificate is no operator's. Send a person's or a pipeline's token, and nothing else."
-            raise _Refusal(answers.forbidden(Reason.WORKLOAD_REFUSED, why, resource))
+            raise _RefusedRequest(answers.forbidden_reply(Reason.WORKLOAD_REFUSED, why, resource))
         try:
             given = headers.get(Header.AUTHORIZATION.raw, b"").decode("ascii")
             operator = await self._operators.verify(bearer_of(Secret(given) if given else None))
@@ -120,11 +122,13 @@ class ControlApi:
                 else f" Send Authorization: Bearer and a token from {self._operators.trust.expected}"
             )
             text = f"{refusal.sentence}{hint}"
-            raise _Refusal(answers.unauthenticated(refusal.reason, text, resource, error=known)) from None
+            raise _RefusedRequest(
+                answers.unauthenticated_reply(refusal.reason, text, resource, error=known)
+            ) from None
         except (KeysUnavailable, UnicodeDecodeError):
-            raise _Refusal(Fault(503, Reason.ISSUER_KEYS_UNAVAILABLE)) from None
+            raise _RefusedRequest(Fault(503, Reason.ISSUER_KEYS_UNAVAILABLE)) from None
         except MeshwardError as error:
-            raise _Refusal(_denied(Refusal.of(error), resource)) from None
+            raise _RefusedRequest(_denial_reply(ToldRefusal.of(error), resource)) from None
         return operator
 
     def _admit(self, operator: Operator, headers: dict[bytes, bytes]) -> None:
@@ -132,7 +136,9 @@ class ControlApi:
         try:
             operator.may(None)
         except MeshwardError as error:
-            self._mesh.changes.refused(operator.identity.name, "ask", error.code, _came(operator, headers))
+            self._mesh.changes.note_refusal(
+                operator.identity.name, "ask", error.code, _came(operator, headers)
+            )
             raise
 
     @contextmanager
@@ -155,8 +161,8 @@ class ControlApi:
             facts=_came(operator, headers),
         )
         answer = await self._in_thread(lambda: answered(_read(body), asker, self._instance))
-        if isinstance(answer, Refusal) and answer.exit == Exit.DENIED:
-            raise _Refusal(_denied(answer, origin(self._mesh.live.plan)))
+        if isinstance(answer, ToldRefusal) and answer.exit == Exit.DENIED:
+            raise _RefusedRequest(_denial_reply(answer, origin(self._mesh.live.plan)))
         return _status(answer), _JSON, canonical_json(encode(answer)).encode()
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
@@ -168,7 +174,7 @@ async def open_to_operators(instance: Controlled) -> AsyncIterator[None]:
     """Answer on RUN/control/control.sock while inside; the edge's group may connect."""
     machine = instance.mesh.machine
     api = ControlApi(instance)
-    with listening(machine.run.control_socket, machine.edge.gid) as listener:
+    with listen_at(machine.run.control_socket, machine.edge.gid) as listener:
         server = _Server(behind_nginx(api))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         serving.add_done_callback(_not_silently)
@@ -216,7 +222,7 @@ def _read(body: bytes) -> dict[str, Any]:
         return {}
 
 
-class _Body:
+class _RequestBody:
     """A request's body. Read to its end even if nobody wants it: a socket closed before could take the answer along."""
 
     def __init__(self, receive: Receive) -> None:
@@ -245,21 +251,21 @@ class _Body:
         return piece
 
 
-def _status(answer: Reply | Refusal) -> int:
-    if isinstance(answer, Refusal):
+def _status(answer: Reply | ToldRefusal) -> int:
+    if isinstance(answer, ToldRefusal):
         return 422 if answer.problems else _STATUS.get(answer.exit, 500)
     return 200
 
 
-def _denied(refusal: Refusal, resource: str) -> Refused:
+def _denial_reply(refusal: ToldRefusal, resource: str) -> Refused:
     text = answers.sentence(refusal.message, refusal.remedy)
     code = codes.decode(refusal.code)
     if code is codes.ASKER_REVOKED:
-        return answers.unauthenticated(Reason.REVOKED, text, resource, error=True)
+        return answers.unauthenticated_reply(Reason.REVOKED, text, resource, error=True)
     if code is codes.NO_RIGHT:
-        return answers.forbidden(Reason.NOT_AN_OPERATOR, text, resource)
+        return answers.forbidden_reply(Reason.NOT_AN_OPERATOR, text, resource)
     return Refused(409 if refusal.exit == Exit.CONFLICT else 503, Reason.TRY_AGAIN, text)
 
 
-def _plainly(status: int, reason: Reason, message: str) -> _Refusal:
-    return _Refusal(answers.plain_refusal(status, reason, message))
+def _plainly(status: int, reason: Reason, message: str) -> _RefusedRequest:
+    return _RefusedRequest(answers.refusal_reply(status, reason, message))

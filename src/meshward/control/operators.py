@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from meshward.apply.mesh import Mesh, conflict
+from meshward.apply.mesh import Mesh, conflict_error
 from meshward.apply.revocation_store import load_revocations
-from meshward.callers.issuers import identity_of, trusted
+from meshward.callers.issuers import identity_of, trusted_issuer
 from meshward.callers.trust import Trust
 from meshward.decide.operators import rights_of, suffice
 from meshward.decide.types import Identity
@@ -34,11 +34,13 @@ class Operator:
         """Raises MeshwardError (exit 10) where the operator's right is lacking now, or the caller is revoked."""
         plan, now, name = self.mesh.live.plan, system_clock(), self.identity.name
         if load_revocations(self.mesh.machine.state.path).hits(self.identity, self.token.token_id, now):
-            raise _denied(codes.ASKER_REVOKED, f"{name} or this token was revoked", "ask the other operators")
+            raise _denial_error(
+                codes.ASKER_REVOKED, f"{name} or this token was revoked", "ask the other operators"
+            )
         if plan.issuers.get(self.issuer.name) != self.issuer:
-            raise conflict("the policy names your issuer otherwise by now", "ask again")
+            raise conflict_error("the policy names your issuer otherwise by now", "ask again")
         if "act" in self.token.claims:
-            raise _denied(
+            raise _denial_error(
                 codes.NO_RIGHT, "an agent has no operator's right, whoever it acts for", "sign in yourself"
             )
         if not suffice(rights_of(plan, self.identity, int(now)), right):
@@ -46,10 +48,10 @@ class Operator:
             remedy = (
                 "the policy's `operators` names the roles that have it; a model's `manage` is none of them."
             )
-            raise _denied(codes.NO_RIGHT, f"{name} lacks {lacking}", remedy)
+            raise _denial_error(codes.NO_RIGHT, f"{name} lacks {lacking}", remedy)
 
 
-class Operators:
+class OperatorVerifier:
     """Verifies tokens by the issuers of the policy that runs, whose keys it keeps fresh. In the event loop alone."""
 
     def __init__(self, mesh: Mesh) -> None:
@@ -62,7 +64,7 @@ class Operators:
         """In the issuers of now."""
         plan = self._mesh.live.plan
         if plan.digest != self._known:
-            self._trust = self._trust.succeeded_by(map(trusted, plan.issuers.values()))
+            self._trust = self._trust.succeeded_by(map(trusted_issuer, plan.issuers.values()))
             self._known = plan.digest
         return self._trust
 
@@ -72,12 +74,12 @@ class Operators:
         token = await trust.verifier.verify(bearer)
         issuer = plan.issuers.get(token.issuer)
         if issuer is None:
-            raise conflict("the policy names your issuer no more", "Ask again.")
+            raise conflict_error("the policy names your issuer no more", "Ask again.")
         return Operator(identity_of(token, issuer), token, issuer, self._mesh)
 
     def close(self) -> None:
         self._trust.succeeded_by(())
 
 
-def _denied(code: codes.Code, message: str, remedy: str) -> MeshwardError:
+def _denial_error(code: codes.Code, message: str, remedy: str) -> MeshwardError:
     return MeshwardError(code, message, remedy)

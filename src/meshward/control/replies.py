@@ -19,7 +19,7 @@ from meshward.kit.exits import Exit
 _R = TypeVar("_R", bound=Reply)
 
 
-class Place(BaseModel):
+class ToldPlace(BaseModel):
     """In a file that a person wrote."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -29,7 +29,7 @@ class Place(BaseModel):
     column: int
 
 
-class Finding(BaseModel):
+class ToldProblem(BaseModel):
     """One problem of a policy."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -38,17 +38,17 @@ class Finding(BaseModel):
     severity: str
     message: Text
     remedy: Text
-    where: Place | None = None
+    where: ToldPlace | None = None
 
     @classmethod
-    def of(cls, problem: Problem) -> Finding:
+    def of(cls, problem: Problem) -> ToldProblem:
         at = problem.where
         return cls(
             code=problem.code.number,
             severity=problem.severity,
             message=problem.message,
             remedy=problem.remedy,
-            where=Place(file=at.file, line=at.line, column=at.column) if at else None,
+            where=ToldPlace(file=at.file, line=at.line, column=at.column) if at else None,
         )
 
     def problem(self) -> Problem:
@@ -57,7 +57,7 @@ class Finding(BaseModel):
         return Problem(codes.decode(self.code), message, self.remedy, where, self.severity)
 
 
-class Refusal(BaseModel):
+class ToldRefusal(BaseModel):
     """A MeshwardError on its way from the instance to whoever asked. `problems` are those of a policy."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -66,17 +66,17 @@ class Refusal(BaseModel):
     message: Text
     remedy: Text
     exit: Exit
-    problems: tuple[Finding, ...] = ()
+    problems: tuple[ToldProblem, ...] = ()
 
     @classmethod
-    def of(cls, error: MeshwardError) -> Refusal:
+    def of(cls, error: MeshwardError) -> ToldRefusal:
         problems = error.problems if isinstance(error, PolicyInvalid) else []
         return cls(
             code=error.code.number,
             message=error.message,
             remedy=error.remedy,
             exit=error.exit_code,
-            problems=tuple(map(Finding.of, problems)),
+            problems=tuple(map(ToldProblem.of, problems)),
         )
 
     def error(self) -> MeshwardError:
@@ -87,9 +87,9 @@ class Refusal(BaseModel):
         return MeshwardError(codes.decode(self.code), message, self.remedy, exit_code=self.exit)
 
 
-def encode(answer: Reply | Refusal) -> dict[str, Any]:
+def encode(answer: Reply | ToldRefusal) -> dict[str, Any]:
     """As JSON has it."""
-    if isinstance(answer, Refusal):
+    if isinstance(answer, ToldRefusal):
         return {"failed": answer.model_dump(mode="json")}
     return {"done": answer.as_json()}
 
@@ -98,7 +98,7 @@ def decode(verb: Verb[Any, _R], said: Mapping[str, Any]) -> _R:
     """What `verb` came to. Raises MeshwardError: what was refused; or MW3029 for what is no answer to it."""
     try:
         if "failed" in said:
-            raise Refusal.model_validate_json(json.dumps(said["failed"])).error()
+            raise ToldRefusal.model_validate_json(json.dumps(said["failed"])).error()
         return verb.reply.validate_json(json.dumps(said.get("done")))
     except ValidationError as error:
         raise MeshwardError(

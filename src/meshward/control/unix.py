@@ -25,7 +25,7 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.runtime.place.directories import State
-from meshward.runtime.place.instance_file import nothing_runs
+from meshward.runtime.place.instance_file import nothing_runs_error
 from meshward.runtime.place.lock import holder
 
 SOCKET = "control.sock"
@@ -36,7 +36,7 @@ _R = TypeVar("_R", bound=Reply)
 
 
 @asynccontextmanager
-async def serving(state: State, instance: Controlled) -> AsyncIterator[None]:
+async def serve_socket(state: State, instance: Controlled) -> AsyncIterator[None]:
     """Answer on STATE/control.sock while inside."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,12 +68,12 @@ def exchange(state: Path, request: Mapping[str, Any], progress: Callable[[str], 
     """What the instance says last, as it says it. Raises MeshwardError where none says anything."""
     place = State(state)
     if not place.path.is_dir() or holder(place) is None:
-        raise nothing_runs(state)
+        raise nothing_runs_error(state)
     with socket.socket(socket.AF_UNIX) as connection, _within(place.path) as near:
         try:
             connection.connect(near)
         except OSError as error:
-            raise _deaf(state, error) from None
+            raise _silent_error(state, error) from None
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as lines:
             for line in lines:
@@ -129,7 +129,7 @@ def _within(directory: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _deaf(state: Path, error: OSError) -> MeshwardError:
+def _silent_error(state: Path, error: OSError) -> MeshwardError:
     return MeshwardError(
         codes.INSTANCE_SILENT,
         f"the instance in `{state}` cannot be asked: {error.strerror}",

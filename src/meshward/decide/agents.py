@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from meshward.decide.clauses import Case, all_met, same_clauses
-from meshward.kit.text import listed
+from meshward.kit.text import join_words
 from meshward.plan.ir import Agent
 
 
-def narrowed(roles: frozenset[str], case: Case) -> frozenset[str]:
+def narrow_roles(roles: frozenset[str], case: Case) -> frozenset[str]:
     """The subject's roles for which every agent in the chain may act."""
     for name in case.identity.actors:
         agent = case.plan.agents.get(name)
@@ -26,7 +26,7 @@ def refusal(roles: frozenset[str], case: Case) -> tuple[str, str] | None:
             return name, "the chain of agents has a loop"
         if lack := _lack(agent, len(actors), roles, case):
             return name, lack
-    if actors and not narrowed(roles, case):
+    if actors and not narrow_roles(roles, case):
         return actors[0], "no role is one for which the whole chain may act"
     return None
 
@@ -40,5 +40,5 @@ def _lack(agent: Agent, depth: int, roles: frozenset[str], case: Case) -> str | 
     if request.action not in agent.actions:
         return f"{request.action} is not among its actions"
     if not roles & frozenset(agent.acts_for):
-        return f"it acts only for {listed(agent.acts_for)}"
+        return f"it acts only for {join_words(agent.acts_for)}"
     return None

@@ -13,7 +13,7 @@ from meshward.decide.hours import next_change, within
 from meshward.decide.persons import is_person
 from meshward.decide.types import Identity, Request
 from meshward.decide.wording import duration, weekly
-from meshward.kit.text import listed
+from meshward.kit.text import join_words
 from meshward.plan.ir import Condition, Grant, Model, Plan
 from meshward.policy.values import Network
 
@@ -64,7 +64,7 @@ def of_condition(when: Condition, case: Case) -> Iterator[Clause]:
     if when.fresh is not None:
         yield _fresh(when.fresh, identity, request.at)
     if when.via is not None:
-        yield Clause(request.via in when.via, f"a call made by {listed(when.via)} on the caller's behalf")
+        yield Clause(request.via in when.via, f"a call made by {join_words(when.via)} on the caller's behalf")
     if when.person is not None:
         wanted, person = when.person == "required", is_person(case.plan, identity)
         met = None if person is None else person is wanted
@@ -107,7 +107,7 @@ def _from(networks: tuple[Network, ...], request: Request) -> Clause:
     source = mapped or request.source
     came = f"it came from {source}" if source is not None else "its address is not known"
     met = None if source is None else any(source in network for network in networks)
-    return Clause(met, f"a request from {listed([str(n) for n in networks])} ({came})")
+    return Clause(met, f"a request from {join_words([str(n) for n in networks])} ({came})")
 
 
 def _fresh(seconds: int, identity: Identity, at: int) -> Clause:

@@ -25,7 +25,7 @@ from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Miss, Permit, Request
 from meshward.decide.wording import caller
 from meshward.kit.names import is_name
-from meshward.kit.text import listed
+from meshward.kit.text import join_words
 from meshward.plan.ir import Deny, Grant, Plan
 
 
@@ -58,7 +58,7 @@ class Decider:
 
     def roles(self, identity: Identity, at: int) -> frozenset[str]:
         """The roles that `identity` holds at `at`."""
-        return self._index.roles.held(identity, at).roles
+        return self._index.roles.held_roles(identity, at).roles
 
     def memberships(self, identity: Identity) -> tuple[Membership, ...]:
         """By which lines it holds them, those whose time is over included."""
@@ -79,24 +79,24 @@ def _decide(index: DecisionIndex, identity: Identity, request: Request) -> Decis
         return Denial(_permission(request), unknown.reason, unknown.sentence, unknown.remedy, (), (), None)
     case = Case(plan, model, identity, request)
     # 2. The roles.
-    held = index.roles.held(identity, request.at)
+    held = index.roles.held_roles(identity, request.at)
     times = [held.until]
     # 3. Denies, with all roles: an agent between does not hide one.
-    if (deny := _applying(index, case, held.roles, times)) is not None:
-        return _refused(reasons.DENIED_BY_RULE, case, held.roles, times, rule=deny.id)
+    if (deny := _find_deny(index, case, held.roles, times)) is not None:
+        return _make_denial(reasons.DENIED_BY_RULE, case, held.roles, times, rule=deny.id)
     # 4. A call on somebody's behalf must be declared by the model that makes it.
     if request.via is not None:
         calling = plan.models.get(request.via)
         if calling is None or model.name not in calling.calls:
             via = request.via if calling else "an unknown model"
-            return _refused(reasons.CALL_NOT_DECLARED, case, held.roles, times, via=via, model=model.name)
+            return _make_denial(reasons.CALL_NOT_DECLARED, case, held.roles, times, via=via, model=model.name)
     # 5. Agents: no more than each may.
     if (refusal := agents.refusal(held.roles, case)) is not None:
         actor, lack = refusal
-        return _refused(reasons.ACTOR_UNAUTHORIZED, case, held.roles, times, actor=actor, lack=lack)
-    roles = agents.narrowed(held.roles, case)
+        return _make_denial(reasons.ACTOR_UNAUTHORIZED, case, held.roles, times, actor=actor, lack=lack)
+    roles = agents.narrow_roles(held.roles, case)
     # 6. Grants: all that hold; the first pays.
-    holding = _holding(index, case, roles, times)
+    holding = _find_grants(index, case, roles, times)
     if not holding:
         return _not_granted(case, roles, times)
     names = tuple(grant.id for grant in holding)
@@ -104,14 +104,14 @@ def _decide(index: DecisionIndex, identity: Identity, request: Request) -> Decis
     return Permit(_permission(request), names, first.id, first.limits, tuple(sorted(roles)), earliest(*times))
 
 
-def _applying(
+def _find_deny(
     index: DecisionIndex, case: Case, roles: frozenset[str], times: list[int | None]
 ) -> Deny | None:
     request = case.request
     for deny in index.denies(request.model, request.action, _subjects(case)):
         if _concerns(deny, case, roles) and (deny.expires is None or request.at < deny.expires):
             times.append(deny.expires)
-            if deny.when is None or none_failed(_timed(of_condition(deny.when, case), times)):
+            if deny.when is None or none_failed(_note_times(of_condition(deny.when, case), times)):
                 return deny
     return None
 
@@ -130,12 +130,14 @@ def _subjects(case: Case) -> list[Subject]:
     return [asking, *((agent.issuer, agent.subject) for agent in chain if agent)]
 
 
-def _holding(index: DecisionIndex, case: Case, roles: frozenset[str], times: list[int | None]) -> list[Grant]:
+def _find_grants(
+    index: DecisionIndex, case: Case, roles: frozenset[str], times: list[int | None]
+) -> list[Grant]:
     candidates = index.candidates(case.model.name, case.request.action, roles)
-    return [grant for grant in candidates if all_met(_timed(of_grant(grant, case), times))]
+    return [grant for grant in candidates if all_met(_note_times(of_grant(grant, case), times))]
 
 
-def _timed(clauses: Iterable[Clause], times: list[int | None]) -> list[Clause]:
+def _note_times(clauses: Iterable[Clause], times: list[int | None]) -> list[Clause]:
     """All of `clauses`, their times noted: even one that is met may end what another only begins."""
     weighed = list(clauses)
     times.extend(clause.until for clause in weighed)
@@ -145,14 +147,14 @@ def _timed(clauses: Iterable[Clause], times: list[int | None]) -> list[Clause]:
 def _not_granted(case: Case, roles: frozenset[str], times: list[int | None]) -> Denial:
     misses = nearest(case, roles)
     if not misses:
-        return _refused(reasons.NOTHING_NEAR, case, roles, times)
+        return _make_denial(reasons.NOTHING_NEAR, case, roles, times)
     own = next((miss for miss in misses if _only_conditions(miss, case, roles)), None)
     refusal = (
         reasons.IDENTITY_WITHOUT_ROLE if not roles else reasons.CONDITION_NOT_MET if own else reasons.NO_GRANT
     )
     miss = own or misses[0]
-    lack = listed(miss.lacks, "and")
-    return _refused(refusal, case, roles, times, misses, grant=miss.grant, lack=lack, roles=_roles(roles))
+    lack = join_words(miss.lacks, "and")
+    return _make_denial(refusal, case, roles, times, misses, grant=miss.grant, lack=lack, roles=_roles(roles))
 
 
 def _only_conditions(miss: Miss, case: Case, roles: frozenset[str]) -> bool:
@@ -160,7 +162,7 @@ def _only_conditions(miss: Miss, case: Case, roles: frozenset[str]) -> bool:
     return grant.gives(case.model.name, case.request.action) and not roles.isdisjoint(grant.roles)
 
 
-def _refused(
+def _make_denial(
     refusal: Refusal,
     case: Case,
     held: frozenset[str],
@@ -179,4 +181,4 @@ def _permission(request: Request) -> str:
 
 
 def _roles(roles: frozenset[str]) -> str:
-    return f"the role{'s' if len(roles) > 1 else ''} {listed(sorted(roles), 'and')}"
+    return f"the role{'s' if len(roles) > 1 else ''} {join_words(sorted(roles), 'and')}"

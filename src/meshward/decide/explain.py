@@ -11,7 +11,7 @@ from meshward.decide import wording
 from meshward.decide.decide import Decider
 from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Permit, Request
-from meshward.kit.text import listed
+from meshward.kit.text import join_words
 from meshward.plan.ir import Limits, Plan
 from meshward.policy.values import Rate
 
@@ -53,7 +53,7 @@ def _lines(story: Explanation) -> Iterator[str]:
         yield f"denial: {decision.permission} ({decision.reason})"
         yield f"  {decision.sentence}"
         yield f"  what to do: {decision.remedy}"
-        yield from (f"  grant {miss.grant} lacks {listed(miss.lacks, 'and')}" for miss in decision.misses)
+        yield from (f"  grant {miss.grant} lacks {join_words(miss.lacks, 'and')}" for miss in decision.misses)
     yield from _who(story)
     if decision.holds_until is not None:
         yield f"  the same until {_instant(decision.holds_until)}"

@@ -18,11 +18,13 @@ def identity_from_claims(plan: Plan, as_: As, at: int | None = None) -> Identity
     Attributes come from the claims as the issuer's entry says; those in `as_` win.
     Raises MeshwardError (MW0530) for an issuer, workload or agent that the policy does not know.
     """
-    issuer = plan.issuers[_known(as_.issuer, plan.issuers, "issuer")] if as_.issuer is not None else None
+    issuer = (
+        plan.issuers[_require_known(as_.issuer, plan.issuers, "issuer")] if as_.issuer is not None else None
+    )
     if as_.workload is not None:
-        _known(as_.workload, plan.workloads, "workload")
+        _require_known(as_.workload, plan.workloads, "workload")
     if as_.actor is not None:
-        _known(as_.actor, plan.agents, "agent")
+        _require_known(as_.actor, plan.agents, "agent")
     return Identity(
         issuer=as_.issuer,
         subject=as_.subject,
@@ -35,7 +37,7 @@ def identity_from_claims(plan: Plan, as_: As, at: int | None = None) -> Identity
     )
 
 
-def _known(name: str, names: Collection[str], kind: str) -> str:
+def _require_known(name: str, names: Collection[str], kind: str) -> str:
     if name not in names:
         raise MeshwardError(
             codes.NOT_IN_POLICY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from meshward.decide.roles import RoleBook
+from meshward.decide.roles import RoleIndex
 from meshward.plan.ir import Deny, Grant, Plan
 from meshward.policy.schema import Action
 
@@ -19,7 +19,7 @@ class DecisionIndex:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.roles = RoleBook(plan.roles)
+        self.roles = RoleIndex(plan.roles)
         self._grants: dict[tuple[str, Action], dict[str, list[_Place]]] = {}
         self._denies: dict[tuple[str, Action], list[Deny]] = {}
         self._denies_of: dict[Subject, list[Deny]] = defaultdict(list)

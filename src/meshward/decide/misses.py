@@ -10,7 +10,7 @@ from meshward.decide import wording
 from meshward.decide.clauses import Case, of_grant
 from meshward.decide.roles import Membership, fits
 from meshward.decide.types import Miss
-from meshward.kit.text import listed
+from meshward.kit.text import join_words
 from meshward.plan.ir import Grant, Member
 
 _SHOWN = 5
@@ -62,7 +62,7 @@ def _miss(grant: Grant, gaps: _Gaps, conditions: list[str], case: Case) -> Miss:
 
 def role_lack(grant: Grant, case: Case) -> str:
     """`role data-scientist (from okta group data-science)`, naming the caller's own issuer where it can."""
-    return listed(f"role {role} ({_source(role, case)})" for role in grant.roles)
+    return join_words(f"role {role} ({_source(role, case)})" for role in grant.roles)
 
 
 def _source(role: str, case: Case) -> str:
@@ -72,7 +72,7 @@ def _source(role: str, case: Case) -> str:
         return f"the membership ended on {datetime.fromtimestamp(ends[0] - 1, UTC).date()}"
     own = [line for line in lines if line.issuer == case.identity.issuer]
     shown = [wording.member(line) for line in (own or lines)[:_LINES]]
-    return f"from {listed(shown)}" if shown else "which has no members"
+    return f"from {join_words(shown)}" if shown else "which has no members"
 
 
 def _end(role: str, line: Member, case: Case) -> int | None:

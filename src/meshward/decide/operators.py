@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshward.decide.roles import RoleBook
+from meshward.decide.roles import RoleIndex
 from meshward.decide.types import Identity
 from meshward.plan.ir import Plan
 
@@ -18,7 +18,7 @@ def rights_of(plan: Plan, identity: Identity, at: int) -> frozenset[str]:
     """
     if identity.workload is not None or identity.actors:
         return frozenset()
-    held = RoleBook(plan.roles).held(identity, at).roles
+    held = RoleIndex(plan.roles).held_roles(identity, at).roles
     return frozenset(right for right, roles in plan.operators.items() if not held.isdisjoint(roles))
 
 

@@ -25,14 +25,14 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldRoles:
     """The roles held at one instant, and the first instant after it at which one of them ends."""
 
     roles: frozenset[str]
     until: int | None
 
 
-class RoleBook:
+class RoleIndex:
     """The roles of a plan, indexed so that finding an identity's does not read every line."""
 
     def __init__(self, roles: Mapping[str, tuple[Member, ...]]) -> None:
@@ -48,8 +48,8 @@ class RoleBook:
                 if fits(membership.line, identity):
                     yield membership
 
-    def held(self, identity: Identity, at: int) -> Held:
-        return _held(m for m in self.memberships(identity) if m.lasts(at))
+    def held_roles(self, identity: Identity, at: int) -> HeldRoles:
+        return _held_roles(m for m in self.memberships(identity) if m.lasts(at))
 
 
 def fits(line: Member, identity: Identity) -> bool:
@@ -70,14 +70,14 @@ def fits(line: Member, identity: Identity) -> bool:
     return all(same_value(claim(identity.claims, key), value) for key, value in line.claims)
 
 
-def _held(memberships: Iterable[Membership]) -> Held:
+def _held_roles(memberships: Iterable[Membership]) -> HeldRoles:
     """A role lasts as long as the longest of its lines."""
     ends: dict[str, int | None] = {}
     for membership in memberships:
         role, until = membership.role, membership.line.until
         known = ends.get(role, until)
         ends[role] = None if known is None or until is None else max(known, until)
-    return Held(frozenset(ends), min((end for end in ends.values() if end is not None), default=None))
+    return HeldRoles(frozenset(ends), min((end for end in ends.values() if end is not None), default=None))
 
 
 def _key(line: Member) -> _Key:

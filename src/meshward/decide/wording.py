@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshward.decide.types import Identity
-from meshward.kit.text import listed
+from meshward.kit.text import join_words
 from meshward.plan.ir import Member
 from meshward.policy.values import Hours
 
@@ -35,7 +35,7 @@ def member(line: Member) -> str:
     if line.group is not None:
         parts.append(f"group {line.group}")
     if line.claims:
-        parts.append(f"claims {listed((key for key, _ in line.claims), 'and')}")
+        parts.append(f"claims {join_words((key for key, _ in line.claims), 'and')}")
     if line.subject is not None:
         parts.append("one named subject")
     if line.workload is not None:

@@ -74,7 +74,7 @@ def load_accounts(state: Path) -> Accounts:
             "Start the demo, `meshward up --demo`, which makes them.",
         )
     if kept.accounts.keys() != GROUPS.keys():
-        raise ACCOUNTS.damaged(
+        raise ACCOUNTS.damage_error(
             demo_directory(state) / ACCOUNTS.name, "it holds other accounts than the demo's"
         )
     return Accounts({name: Secret(kept.accounts[name]) for name in GROUPS})
@@ -135,9 +135,9 @@ def _discover(http: httpx2.Client, idp_url: str) -> dict[str, Any]:
             http.get(f"{idp_url}/.well-known/openid-configuration").raise_for_status().json()
         )
     except (httpx2.HTTPError, ValueError) as error:
-        raise _unexpected(idp_url, type(error).__name__) from None
+        raise _unexpected_error(idp_url, type(error).__name__) from None
     if found.get("issuer") != idp_url:
-        raise _unexpected(idp_url, "it names another issuer")
+        raise _unexpected_error(idp_url, "it names another issuer")
     return found
 
 
@@ -145,13 +145,13 @@ def _post(http: httpx2.Client, url: str, form: Mapping[str, str]) -> httpx2.Resp
     try:
         answer = http.post(url, data=dict(form))
     except httpx2.HTTPError as error:
-        raise _unexpected(url, type(error).__name__) from None
+        raise _unexpected_error(url, type(error).__name__) from None
     if answer.status_code != 200:
-        raise _unexpected(url, f"status {answer.status_code}")
+        raise _unexpected_error(url, f"status {answer.status_code}")
     return answer
 
 
-def _unexpected(url: str, what: str) -> MeshwardError:
+def _unexpected_error(url: str, what: str) -> MeshwardError:
     return MeshwardError(
         codes.DEMO_PROVIDER_FAILED,
         f"the demo identity provider did not answer at `{url}` as it should: {what}",

@@ -128,7 +128,7 @@ class ClientGrant(ClientCredentialsGrant):
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
 
-class Provider(AuthorizationServer):
+class DemoProvider(AuthorizationServer):
     """Authlib's authorization server with the demo's clients, accounts and keys."""
 
     def __init__(self, issuer: str, accounts: Accounts, keys: KeyRing, clock: Clock) -> None:

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meshward.demo import pages
 from meshward.demo.accounts import DEVICE_GRANT, PEOPLE, load_or_create_accounts
-from meshward.demo.grants import MAX_TRIES, SCOPES, Form, Provider
+from meshward.demo.grants import MAX_TRIES, SCOPES, DemoProvider, Form
 from meshward.demo.keyring import KeyRing, rotation_secret
 from meshward.demo.serve import bind_loopback, serve
 from meshward.kit.clock import Clock, system_clock
@@ -40,14 +40,14 @@ log = logging.getLogger("meshward.demo.idp")
 
 
 class IdentityProvider:
-    """The HTTP side of `Provider`."""
+    """The HTTP side of `DemoProvider`."""
 
     def __init__(self, state: Path, host: str, port: int, clock: Clock = system_clock) -> None:
         self._host = host
         self._issuer = f"http://{host}:{port}"
         self._keys = KeyRing(state, clock)
         self._rotation_secret = rotation_secret(state)
-        self._provider = Provider(self._issuer, load_or_create_accounts(state), self._keys, clock)
+        self._provider = DemoProvider(self._issuer, load_or_create_accounts(state), self._keys, clock)
 
     def app(self) -> Starlette:
         routes = [

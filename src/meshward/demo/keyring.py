@@ -61,7 +61,7 @@ class KeyRing:
             self._current, self._next = ECKey.import_key(kept.current), ECKey.import_key(kept.next)
             self._retired = [(when, ECKey.import_key(key)) for when, key in kept.retired]
         except (ValueError, TypeError, LookupError, JoseError):
-            raise KEYS.damaged(self._directory / KEYS.name, "a key of it is none") from None
+            raise KEYS.damage_error(self._directory / KEYS.name, "a key of it is none") from None
 
     @property
     def current(self) -> str:

@@ -33,7 +33,7 @@ def bind_loopback(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise _in_use(f"{host}:{port}", error) from None
+        raise _in_use_error(f"{host}:{port}", error) from None
     return bound
 
 
@@ -47,7 +47,7 @@ def bind_unix(path: Path) -> socket.socket:
         bound.bind(str(path))
     except OSError as error:
         bound.close()
-        raise _in_use(str(path), error) from None
+        raise _in_use_error(str(path), error) from None
     finally:
         os.umask(before)
     return bound
@@ -79,7 +79,7 @@ def _answers(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-def _in_use(address: str, error: OSError) -> MeshwardError:
+def _in_use_error(address: str, error: OSError) -> MeshwardError:
     return MeshwardError(
         codes.DEMO_CANNOT_LISTEN,
         f"cannot listen on `{address}`: {os.strerror(error.errno or 0)}",

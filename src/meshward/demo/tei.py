@@ -25,11 +25,11 @@ TokenId = Annotated[int, Field(ge=0, lt=2**32)]
 Input = str | List[TokenId]
 
 
-class _Body(BaseModel):
+class _TeiBody(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
-class _Truncating(_Body):
+class _Truncating(_TeiBody):
     truncate: bool | None = None
     truncation_direction: Literal["Left", "left", "Right", "right"] = "Right"
 
@@ -45,7 +45,7 @@ class EmbedRequest(_Truncating):
     dimensions: Annotated[int, Field(ge=0)] | None = None
 
 
-class OpenAIRequest(_Body):
+class OpenAIRequest(_TeiBody):
     input: Input | List[Input]
     model: str | None = None
     user: str | None = None
@@ -53,7 +53,7 @@ class OpenAIRequest(_Body):
     encoding_format: Literal["float", "base64"] = "float"
 
 
-class SimilarityInput(_Body):
+class SimilarityInput(_TeiBody):
     source_sentence: str
     sentences: List[str]
 
@@ -62,18 +62,18 @@ class SimilarityParameters(_Truncating):
     prompt_name: str | None = None
 
 
-class SimilarityRequest(_Body):
+class SimilarityRequest(_TeiBody):
     inputs: SimilarityInput
     parameters: SimilarityParameters | None = None
 
 
-class TokenizeRequest(_Body):
+class TokenizeRequest(_TeiBody):
     inputs: str | List[str]
     add_special_tokens: bool = True
     prompt_name: str | None = None
 
 
-class DecodeRequest(_Body):
+class DecodeRequest(_TeiBody):
     ids: List[TokenId] | List[List[TokenId]]
     skip_special_tokens: bool = True
 

@@ -11,8 +11,8 @@ import httpx2
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
-from meshward.login.provider import document, useless
-from meshward.login.wire import Reply, Wire, checked
+from meshward.login.provider import document, useless_provider_error
+from meshward.login.wire import Wire, WireReply, check_url
 from meshward.oidc.fetch import is_public
 from meshward.policy.schema import Profile
 
@@ -47,8 +47,8 @@ def recognise(url: str, wire: Wire) -> Recognised:
     reply = document(url, wire)
     exact = str(reply.body["issuer"])
     if exact.rstrip("/") != url.rstrip("/"):
-        raise useless(url, "its discovery document is another issuer's")
-    target = checked(exact)
+        raise useless_provider_error(url, "its discovery document is another issuer's")
+    target = check_url(exact)
     profile = _profile(target, reply)
     if profile == "okta" and target.path == "/":
         raise MeshwardError(
@@ -59,7 +59,7 @@ def recognise(url: str, wire: Wire) -> Recognised:
     return Recognised(exact, profile, _allow(target), reply.text("device_authorization_endpoint") is not None)
 
 
-def _profile(target: httpx2.URL, reply: Reply) -> Profile:
+def _profile(target: httpx2.URL, reply: WireReply) -> Profile:
     keys = reply.text("jwks_uri") or ""
     issuer = str(target).rstrip("/")
     if _OKTA.fullmatch(target.host) or keys in (f"{issuer}/v1/keys", f"{issuer}/oauth2/v1/keys"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from meshward.check.checking import check
 from meshward.draft.issuers import Recognised, recognise
-from meshward.draft.servers import Found, probe
+from meshward.draft.servers import FoundServer, probe
 from meshward.draft.text import Draft, model_name, policy_text
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
@@ -40,7 +40,7 @@ class Given:
     hostname: str
 
 
-def drawn(given: Given, ask: Ask, tell: Callable[[str], None]) -> Draft:
+def ask_for_draft(given: Given, ask: Ask, tell: Callable[[str], None]) -> Draft:
     """Discovers, then asks for the rest. Raises MeshwardError, MW2122 for what nobody answers."""
     issuer = recognise(given.issuer or ask("--issuer", "The issuer's URL", None), Wire())
     tell(f"issuer: {issuer.url}, profile {issuer.profile}")
@@ -62,7 +62,7 @@ def drawn(given: Given, ask: Ask, tell: Callable[[str], None]) -> Draft:
     )
 
 
-def checked(draft: Draft, out: Path) -> tuple[str, list[Problem]]:
+def check_draft(draft: Draft, out: Path) -> tuple[str, list[Problem]]:
     """The policy's text, and what `check` points out in it. Raises PolicyInvalid if it is not good."""
     text = policy_text(draft)
     findings = check(parse([Source(str(out), text.encode())]), int(time.time()))
@@ -74,11 +74,13 @@ def checked(draft: Draft, out: Path) -> tuple[str, list[Problem]]:
 def by_flags(flag: str, question: str, usual: str | None) -> str:
     """Where there is nobody to ask."""
     if usual is None:
-        raise unanswered(f"{question.lower()}: not given", f"Give {flag}; there is no terminal to ask in.")
+        raise unanswered_error(
+            f"{question.lower()}: not given", f"Give {flag}; there is no terminal to ask in."
+        )
     return usual
 
 
-def asking(write: Callable[[str], object], read: Callable[[], str]) -> Ask:
+def ask_by(write: Callable[[str], object], read: Callable[[], str]) -> Ask:
     """Asks until there is an answer. `read` gives a line, empty at the end of all."""
 
     def ask(flag: str, question: str, usual: str | None) -> str:
@@ -86,7 +88,7 @@ def asking(write: Callable[[str], object], read: Callable[[], str]) -> Ask:
             write(f"{question}{f' [{usual}]' if usual else ''}: ")
             line = read()
             if not line:
-                raise unanswered(f"{question.lower()}: no answer", f"Answer, or give {flag}.")
+                raise unanswered_error(f"{question.lower()}: no answer", f"Answer, or give {flag}.")
             if answer := line.strip():
                 return answer
             if usual is not None:
@@ -95,16 +97,16 @@ def asking(write: Callable[[str], object], read: Callable[[], str]) -> Ask:
     return ask
 
 
-def unanswered(message: str, remedy: str) -> MeshwardError:
+def unanswered_error(message: str, remedy: str) -> MeshwardError:
     return MeshwardError(codes.ANSWER_MISSING, message, remedy)
 
 
-def _server(url: str, kind: str | None) -> Found:
+def _server(url: str, kind: str | None) -> FoundServer:
     if kind is None:
         return probe(url)
     if kind not in BUILT_IN:
-        raise unanswered(f"`{kind}` is no kind of server", f"Known: {', '.join(BUILT_IN)}.")
-    return Found(kind, None, None)
+        raise unanswered_error(f"`{kind}` is no kind of server", f"Known: {', '.join(BUILT_IN)}.")
+    return FoundServer(kind, None, None)
 
 
 def _client(issuer: Recognised, client: str | None, ask: Ask) -> str | None:
@@ -135,7 +137,7 @@ def _who(given: Given, ask: Ask) -> dict[str, object]:
     if given.claim is not None:
         key, equals, value = given.claim.partition("=")
         if not (key and equals and value):
-            raise unanswered(
+            raise unanswered_error(
                 f"--claim `{given.claim}` is not NAME=VALUE", "Example: --claim repository_id=701233"
             )
         who["claims"] = {key: value}
@@ -146,8 +148,8 @@ def _who(given: Given, ask: Ask) -> dict[str, object]:
     return who
 
 
-def _name(name: str | None, server: Found, ask: Ask) -> str:
+def _name(name: str | None, server: FoundServer, ask: Ask) -> str:
     chosen = name or ask("--name", "What the policy calls the model", model_name(server.model))
     if not is_name(chosen):
-        raise unanswered(f"`{chosen}` is no name", "Use 1 to 63 of a-z, 0-9, `.`, `_`, `-`.")
+        raise unanswered_error(f"`{chosen}` is no name", "Use 1 to 63 of a-z, 0-9, `.`, `_`, `-`.")
     return chosen

@@ -24,7 +24,7 @@ _PATIENCE = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundServer:
     """What is served: the kind, and the model's own name and task where the server tells."""
 
     kind: str
@@ -36,7 +36,7 @@ Answers = Mapping[str, tuple[int, Any]]
 """By path: the status, and the JSON value or None."""
 
 
-def probe(url: str) -> Found:
+def probe(url: str) -> FoundServer:
     """Ask the server at `url` what it is. Raises MeshwardError (MW2121) if nobody answers, or none we know."""
     answers = _ask(url)
     found = kind_of(answers)
@@ -50,21 +50,21 @@ def probe(url: str) -> Found:
     return found
 
 
-def kind_of(answers: Answers) -> Found | None:
+def kind_of(answers: Answers) -> FoundServer | None:
     """Pure: the kind that answers so."""
-    info, models = _mapping(answers, "/info"), _models(answers)
+    info, models = _object_at(answers, "/info"), _models(answers)
     listed = next((name for name, _ in models), None) if len(models) == 1 else None
     if isinstance(info.get("model_type"), dict):
         task = next((_TASKS[name] for name in info["model_type"] if name in _TASKS), None)
-        return Found("tei", _text(info.get("served_model_name")) or _text(info.get("model_id")), task)
+        return FoundServer("tei", _text(info.get("served_model_name")) or _text(info.get("model_id")), task)
     if "model_id" in info and ("max_total_tokens" in info or "router" in info):
-        return Found(
+        return FoundServer(
             "tgi", _text(info["model_id"]), _text(info.get("model_pipeline_tag")) or "text-generation"
         )
-    if any(owner == "vllm" for _, owner in models) or "version" in _mapping(answers, "/version"):
-        return Found("vllm", listed, "text-generation")
+    if any(owner == "vllm" for _, owner in models) or "version" in _object_at(answers, "/version"):
+        return FoundServer("vllm", listed, "text-generation")
     if models and answers["/health"][0] == 200:
-        return Found("transformers", listed, "text-generation")
+        return FoundServer("transformers", listed, "text-generation")
     return None
 
 
@@ -96,14 +96,14 @@ def _get(http: httpx2.Client, url: str) -> tuple[int, Any]:
             return response.status_code, None
 
 
-def _mapping(answers: Answers, path: str) -> dict[str, Any]:
+def _object_at(answers: Answers, path: str) -> dict[str, Any]:
     value = answers[path][1]
     return value if isinstance(value, dict) else {}
 
 
 def _models(answers: Answers) -> list[tuple[str, Any]]:
     """(id, owner) of /v1/models."""
-    data = _mapping(answers, "/v1/models").get("data")
+    data = _object_at(answers, "/v1/models").get("data")
     entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
     return [(entry["id"], entry.get("owned_by")) for entry in entries if isinstance(entry.get("id"), str)]
 

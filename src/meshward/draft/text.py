@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from meshward.draft.issuers import Recognised
-from meshward.draft.servers import Found
+from meshward.draft.servers import FoundServer
 from meshward.kit.names import is_name
 from meshward.policy.schema import Profile
 
@@ -25,7 +25,7 @@ class Draft:
     client: str | None
     who: dict[str, object]
     url: str
-    server: Found
+    server: FoundServer
     name: str
     listen: str
     hostname: str

@@ -19,7 +19,7 @@ from meshward.edge.replies import Permitted, Refused
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
 from meshward.kit.reasons import Reason
-from meshward.kit.text import plain
+from meshward.kit.text import to_ascii
 from meshward.kit.wellknown import METADATA
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Model
@@ -50,7 +50,7 @@ class Caller:
         return max(int(min(ends)) - 1, 0)
 
 
-def permitted(
+def permit_reply(
     caller: Caller, permit: Permit, minted: Minted, route: str, model: Model, action: str, now: float
 ) -> Permitted:
     """A permit, with the token that was minted for it."""
@@ -76,7 +76,9 @@ def permitted(
     )
 
 
-def denied(caller: Caller, denial: Denial, model: str, action: str, resource: str, now: float) -> Refused:
+def denial_reply(
+    caller: Caller, denial: Denial, model: str, action: str, resource: str, now: float
+) -> Refused:
     """A verified identity may not: who it is to us, what is missing, what to do."""
     facts = caller.facts(roles=shown_roles(denial.roles), model=model, action=action, perm=denial.permission)
     status = reasons.STATUS[denial.reason]
@@ -87,12 +89,14 @@ def denied(caller: Caller, denial: Denial, model: str, action: str, resource: st
     return Refused(status, denial.reason, message, challenge, facts, caller.ttl(now, denial.holds_until))
 
 
-def not_found(caller: Caller, reason: Reason, what: str, remedy: str, now: float, **facts: str) -> Refused:
+def not_found_reply(
+    caller: Caller, reason: Reason, what: str, remedy: str, now: float, **facts: str
+) -> Refused:
     """What a verified identity asked for does not exist."""
     return Refused(404, reason, sentence(what, remedy), "", caller.facts(**facts), caller.ttl(now))
 
 
-def revoked(caller: Caller, resource: str, now: float) -> Refused:
+def revoked_reply(caller: Caller, resource: str, now: float) -> Refused:
     """401 for a verified identity that, or whose token or agent, was revoked."""
     text = sentence(_who_was_revoked(caller.identity), "ask the operators of this edge")
     challenge = _challenge(resource, "invalid_token", text)
@@ -104,27 +108,27 @@ def _who_was_revoked(identity: Identity) -> str:
     return f"{', '.join(who)} or this token was revoked"
 
 
-def unauthenticated(reason: Reason, message: str, resource: str, *, error: bool) -> Refused:
+def unauthenticated_reply(reason: Reason, message: str, resource: str, *, error: bool) -> Refused:
     """401. Without credentials a challenge names no error (RFC 6750, 3.1)."""
     text = sentence(message)
     challenge = _challenge(resource, "invalid_token" if error else None, text)
     return Refused(401, reason, text, challenge)
 
 
-def forbidden(reason: Reason, message: str, resource: str) -> Refused:
+def forbidden_reply(reason: Reason, message: str, resource: str) -> Refused:
     """403 for a verified identity that is none of the operators."""
     text = sentence(message)
     return Refused(403, reason, text, _challenge(resource, "insufficient_scope", text))
 
 
-def plain_refusal(status: int, reason: Reason, message: str) -> Refused:
+def refusal_reply(status: int, reason: Reason, message: str) -> Refused:
     """For which nobody needs to be known, and no credential would help."""
     return Refused(status, reason, sentence(message))
 
 
-def blind() -> Refused:
+def blind_reply() -> Refused:
     """Records cannot be kept. No fault, for nginx passes on no reason of a 5xx; the client's status is 503."""
-    return plain_refusal(
+    return refusal_reply(
         503,
         Reason.AUDIT_BLIND,
         "Records of requests cannot be kept just now, so this one was refused. Operator: see meshward status.",
@@ -160,19 +164,19 @@ def shown_roles(roles: Sequence[str]) -> list[str]:
 
 def sentence(what: str, remedy: str = "") -> str:
     """One line of at most 200 printable ASCII characters; what is too long loses its middle."""
-    text, advice = _plain(what).rstrip("."), _plain(remedy).rstrip(".")
+    text, advice = _header_text(what).rstrip("."), _header_text(remedy).rstrip(".")
     room = _MESSAGE - len(advice) - 3
     if advice and room >= 40:
-        return f"{_cut(text, room)}; {advice}."
-    return f"{_cut(text, _MESSAGE - 1)}."
+        return f"{_cut_to(text, room)}; {advice}."
+    return f"{_cut_to(text, _MESSAGE - 1)}."
 
 
-def _cut(text: str, room: int) -> str:
+def _cut_to(text: str, room: int) -> str:
     return text if len(text) <= room else text[: room - 3] + "..."
 
 
-def _plain(text: str) -> str:
-    return plain(text).replace('"', "").replace("\\", "/")
+def _header_text(text: str) -> str:
+    return to_ascii(text).replace('"', "").replace("\\", "/")
 
 
 def _challenge(resource: str, error: str | None, description: str, scope: str | None = None) -> str:

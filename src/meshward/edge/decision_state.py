@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from meshward.callers.issuers import trusted
+from meshward.callers.issuers import trusted_issuer
 from meshward.callers.revocations import Revoked, load_revoked
 from meshward.callers.workloads import AUTHORITIES, Workloads
 from meshward.decide.decide import Decider
@@ -65,16 +65,16 @@ def load(directory: Path) -> DecisionState:
     try:
         live = VIEW.read(directory)
         if live is None:
-            raise _broken("there is no live.json")
+            raise _broken_error("there is no live.json")
         plan = _plan(directory / "policy.json", live.policy)
         following = Decider(_plan(directory / "next.json", live.until)) if live.until else None
         revoked = load_revoked(directory)
     except ValidationError as error:
-        raise _broken(f"a file is no policy ({error.error_count()} errors)") from None
+        raise _broken_error(f"a file is no policy ({error.error_count()} errors)") from None
     except (OSError, ValueError) as error:
-        raise _broken(f"{type(error).__name__}: {error}") from None
+        raise _broken_error(f"{type(error).__name__}: {error}") from None
     if live.audience != plan.trust_domain:
-        raise _broken("live.json belongs to another trust domain")
+        raise _broken_error("live.json belongs to another trust domain")
     _check_issuers(plan)
     _check_rates(plan)
     minter = TransactionTokenMinter(
@@ -83,8 +83,8 @@ def load(directory: Path) -> DecisionState:
         audience=plan.trust_domain,
         workload=str(SpiffeId(plan.trust_domain, "/edge")),
     )
-    served = {name: dict(_served(model, live)) for name, model in plan.models.items()}
-    issuers = tuple(map(trusted, plan.issuers.values()))
+    served = {name: dict(_served_routes(model, live)) for name, model in plan.models.items()}
+    issuers = tuple(map(trusted_issuer, plan.issuers.values()))
     workloads = Workloads(directory / AUTHORITIES, plan.trust_domain, plan.workloads)
     return DecisionState(Decider(plan), live, issuers, served, minter, workloads, following, revoked)
 
@@ -93,11 +93,11 @@ def _plan(path: Path, digest: str) -> Plan:
     """The plan of the policy in `path`. The files are renamed one by one: only those that belong together count."""
     plan = resolve(Policy.model_validate_json(path.read_bytes()))
     if digest and plan.digest != digest:
-        raise _broken(f"{path.name} belongs to another revision than live.json")
+        raise _broken_error(f"{path.name} belongs to another revision than live.json")
     return plan
 
 
-def _served(model: Model, live: InstanceView) -> Iterator[tuple[tuple[str, str], Served]]:
+def _served_routes(model: Model, live: InstanceView) -> Iterator[tuple[tuple[str, str], Served]]:
     """Each route of the versions that receive traffic, and those for which it means the same action."""
     versions = [version for version in model.versions if version.weight > 0]
     for route in dict.fromkeys(route for version in versions for route in version.routes):
@@ -115,14 +115,14 @@ def _route(model: Model, route: Route, action: Action, live: InstanceView) -> st
 def _choice(model: Model, version: Version, live: InstanceView) -> Choice:
     slot = live.slot(model.name, version.name)
     if slot is None:
-        raise _broken(f"live.json has no slot for {model.name}/{version.name}, which receives traffic")
+        raise _broken_error(f"live.json has no slot for {model.name}/{version.name}, which receives traffic")
     return Choice(version.weight, slot, version.dns_name)
 
 
 def _check_issuers(plan: Plan) -> None:
     urls = [issuer.url for issuer in plan.issuers.values()]
     if len(set(urls)) != len(urls):
-        raise _broken("two issuers have one URL, and a token names only that")
+        raise _broken_error("two issuers have one URL, and a token names only that")
 
 
 def _check_rates(plan: Plan) -> None:
@@ -130,8 +130,8 @@ def _check_rates(plan: Plan) -> None:
         try:
             rate_text(grant.limits.requests if grant.limits else None)
         except ValueError as error:
-            raise _broken(f"the grant {grant.id} has a limit that cannot be kept: {error}") from None
+            raise _broken_error(f"the grant {grant.id} has a limit that cannot be kept: {error}") from None
 
 
-def _broken(why: str) -> MeshwardError:
+def _broken_error(why: str) -> MeshwardError:
     return MeshwardError(codes.DECISION_FILES_UNUSABLE, f"the decision service's files cannot be used: {why}")

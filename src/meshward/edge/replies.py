@@ -70,9 +70,9 @@ def encode(reply: Reply) -> Encoded:
     """
     match reply:
         case Permitted():
-            status, said = 200, _permitted(reply)
+            status, said = 200, _permitted_headers(reply)
         case Refused():
-            status, said = 401 if reply.status == 401 else 403, _refused(reply)
+            status, said = 401 if reply.status == 401 else 403, _refused_headers(reply)
         case Fault():
             status, said = reply.status, iter([(Header.REASON, reply.reason)])
     ttl = 0 if isinstance(reply, Fault) else reply.ttl
@@ -85,7 +85,7 @@ def facts_text(facts: Mapping[str, Any] | None) -> str:
     return "" if facts is None else base64url(canonical_json(facts).encode())
 
 
-def _permitted(reply: Permitted) -> Iterator[tuple[Header, str]]:
+def _permitted_headers(reply: Permitted) -> Iterator[tuple[Header, str]]:
     yield Header.ROUTE, reply.route
     yield Header.LIMIT, rate_text(reply.rate)
     yield Header.BUCKET, reply.bucket
@@ -96,7 +96,7 @@ def _permitted(reply: Permitted) -> Iterator[tuple[Header, str]]:
     yield Header.FACTS, facts_text(reply.facts)
 
 
-def _refused(reply: Refused) -> Iterator[tuple[Header, str]]:
+def _refused_headers(reply: Refused) -> Iterator[tuple[Header, str]]:
     yield Header.STATUS, str(reply.status)
     yield Header.REASON, reply.reason
     yield Header.MESSAGE, reply.message

@@ -39,12 +39,12 @@ def serve(directory: Path, heartbeat: Path | None, gid: int | None) -> None:
     log_to(sys.stderr)
     signal.pthread_sigmask(signal.SIG_BLOCK, _RELOAD)  # kept until there is a handler for it
     state = load(directory)
-    with listening(directory / SOCKET, gid) as listener:
+    with listen_at(directory / SOCKET, gid) as listener:
         uvloop.run(_serve(directory, state, Heartbeat(heartbeat), listener))
 
 
 @contextmanager
-def listening(path: Path, gid: int | None) -> Iterator[socket.socket]:
+def listen_at(path: Path, gid: int | None) -> Iterator[socket.socket]:
     """A socket at `path`, mode 0660: made beside it and renamed, so what is there always answers.
 
     Its group is `gid`, else what the directory's setgid bit says. What was at `path` before is replaced.
@@ -65,9 +65,11 @@ def listening(path: Path, gid: int | None) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _serve(directory: Path, state: DecisionState, sight: Heartbeat, listener: socket.socket) -> None:
+async def _serve(
+    directory: Path, state: DecisionState, heartbeat: Heartbeat, listener: socket.socket
+) -> None:
     trust = Trust(()).succeeded_by(state.issuers)
-    service = DecisionService(state, trust, sight)
+    service = DecisionService(state, trust, heartbeat)
     reloader = Reloader(directory, service)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOAD)

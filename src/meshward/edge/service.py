@@ -27,7 +27,7 @@ from meshward.edge.decision_state import DecisionState, Served
 from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.metadata import document
 from meshward.edge.replies import Encoded, Fault, Headers, Permitted, Refused, Reply, encode
-from meshward.edge.whoami import WhoAmI, refused, told
+from meshward.edge.whoami import WhoAmI, document_response, refusal_response
 from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
@@ -74,12 +74,12 @@ class Question:
 class DecisionService:
     """The application. A request uses the `state` and `trust` that it began with."""
 
-    def __init__(self, state: DecisionState, trust: Trust, sight: Heartbeat) -> None:
+    def __init__(self, state: DecisionState, trust: Trust, heartbeat: Heartbeat) -> None:
         self.state = state
         self.trust = trust
         self.refused: MeshwardError | None = None  # why the last reload was not adopted
         self.reloads = 0  # attempts since the start, adopted or not: tells a new refusal from an old one
-        self._sight = sight
+        self._heartbeat = heartbeat
         self._whoami = WhoAmI()
 
     def adopt(self, state: DecisionState, trust: Trust) -> None:
@@ -122,23 +122,23 @@ class DecisionService:
         try:
             question = read_question(headers)
             bearer = bearer_of(question.authorization)
-            return told(await self._whoami.answer(bearer, question.address, state, trust))
+            return document_response(await self._whoami.answer(bearer, question.address, state, trust))
         except (NoBearer, TokenRefused) as refusal:
-            return refused(_unauthenticated(refusal, trust, state.live.origin), request_id)
+            return refusal_response(_unauthenticated_reply(refusal, trust, state.live.origin), request_id)
         except Exception as error:
-            return refused(_faulty(error), request_id)
+            return refusal_response(_faulty(error), request_id)
 
     async def decide(self, question: Question) -> Reply:
         """1 can it be recorded, 2 who asks, 3 for which model and action, 4 may they, 5 the token."""
         state, trust = self.state, self.trust
-        if state.plan.audit.on_blind == "block" and self._sight.is_blind(state.plan.audit.max_blind):
-            return answers.blind()
+        if state.plan.audit.on_blind == "block" and self._heartbeat.is_blind(state.plan.audit.max_blind):
+            return answers.blind_reply()
         resource = answers.resource_of(state.live.origin, question.front, question.model)
         try:
             caller = await _caller(question, state, trust)
         except (NoBearer, TokenRefused, CertificateRefused) as refusal:
-            return _unauthenticated(refusal, trust, resource)
-        return _decided(caller, question, state, resource)
+            return _unauthenticated_reply(refusal, trust, resource)
+        return _decide_request(caller, question, state, resource)
 
     def _health(self) -> bytes:
         """For the supervisor and `doctor`: which revision decides, and whether issuers' keys are there."""
@@ -222,13 +222,13 @@ async def _caller(question: Question, state: DecisionState, trust: Trust) -> Cal
     return Caller(identity_of(token, state.plan.issuers[token.issuer]), token, state.live.revision)
 
 
-def _unauthenticated(
+def _unauthenticated_reply(
     refusal: NoBearer | TokenRefused | CertificateRefused, trust: Trust, resource: str
 ) -> Refused:
     if not isinstance(refusal, NoBearer):
-        return answers.unauthenticated(refusal.reason, refusal.sentence, resource, error=True)
+        return answers.unauthenticated_reply(refusal.reason, refusal.sentence, resource, error=True)
     hint = f"{refusal.sentence} Send Authorization: Bearer and a token from {trust.expected}"
-    return answers.unauthenticated(refusal.reason, hint, resource, error=False)
+    return answers.unauthenticated_reply(refusal.reason, hint, resource, error=False)
 
 
 def _faulty(error: Exception) -> Fault:
@@ -242,19 +242,19 @@ def _faulty(error: Exception) -> Fault:
     return Fault(500, Reason.DECISION_FAULT)
 
 
-def _decided(caller: Caller, question: Question, state: DecisionState, resource: str) -> Reply:
+def _decide_request(caller: Caller, question: Question, state: DecisionState, resource: str) -> Reply:
     """Steps 3 to 5, for a verified identity: which model and action, may they, the token."""
     now = system_clock()
     if state.revoked.hits(caller.identity, caller.token.token_id, now):
-        return answers.revoked(caller, resource, now)
+        return answers.revoked_reply(caller, resource, now)
     name = _model_name(state, question)
     if name is None:
         unknown = reasons.MODEL_UNKNOWN
-        return answers.not_found(caller, unknown.reason, unknown.sentence, unknown.remedy, now)
+        return answers.not_found_reply(caller, unknown.reason, unknown.sentence, unknown.remedy, now)
     served = state.served[name].get((question.method, question.path))
     if served is None:
         what, remedy = f"the model {name} has no such route", "look at the method and path"
-        return answers.not_found(caller, Reason.ROUTE_UNKNOWN, what, remedy, now, model=name)
+        return answers.not_found_reply(caller, Reason.ROUTE_UNKNOWN, what, remedy, now, model=name)
     request = _request(name, served, question, int(now))
     decision = state.decider.decide(caller.identity, request)
     if isinstance(decision, Permit) and state.next is not None:
@@ -264,7 +264,7 @@ def _decided(caller: Caller, question: Question, state: DecisionState, resource:
         if decision.reason is Reason.FAULT:
             log.error("decision fault", model=name, action=served.action)
             return Fault(500, Reason.DECISION_FAULT)
-        return answers.denied(caller, decision, name, served.action, resource, now)
+        return answers.denial_reply(caller, decision, name, served.action, resource, now)
     return _permit(caller, decision, name, served, state, now)
 
 
@@ -296,7 +296,7 @@ def _permit(
         actors=caller.identity.actors,
     )
     minted = state.minter.mint(transaction, now)
-    return answers.permitted(
+    return answers.permit_reply(
         caller, permit, minted, served.route, state.plan.models[name], served.action, now
     )
 

@@ -43,14 +43,14 @@ class WhoAmI:
         async with self._turn:
             at = int(self._clock())
             permits: list[Permit] = []
-            async for model, action in _breathing(state):
+            async for model, action in _each_action(state):
                 decision = state.decider.decide(identity, Request(model, action, at, source))
                 if isinstance(decision, Permit):
                     permits.append(decision)
-        return canonical_json(_told(identity, token, permits, at, state)).encode()
+        return canonical_json(_describe_caller(identity, token, permits, at, state)).encode()
 
 
-async def _breathing(state: DecisionState) -> AsyncIterator[tuple[str, Action]]:
+async def _each_action(state: DecisionState) -> AsyncIterator[tuple[str, Action]]:
     """Each model with each action that one of its routes means."""
     count = 0
     for model, routes in state.served.items():
@@ -61,7 +61,7 @@ async def _breathing(state: DecisionState) -> AsyncIterator[tuple[str, Action]]:
             yield model, action
 
 
-def _told(
+def _describe_caller(
     identity: Identity, token: VerifiedToken, permits: list[Permit], at: int, state: DecisionState
 ) -> dict[str, Any]:
     revoked = state.revoked.hits(identity, token.token_id, at)
@@ -91,12 +91,12 @@ def _permission(permit: Permit) -> dict[str, Any]:
     }
 
 
-def told(document: bytes) -> tuple[int, Headers, bytes]:
+def document_response(document: bytes) -> tuple[int, Headers, bytes]:
     """`document` as an answer that a client gets."""
     return 200, _PRIVATE, document
 
 
-def refused(reply: Refused | Fault, request_id: str) -> tuple[int, Headers, bytes]:
+def refusal_response(reply: Refused | Fault, request_id: str) -> tuple[int, Headers, bytes]:
     """`reply` as nginx tells it to clients: this answer passes as it is."""
     message = reply.message if isinstance(reply, Refused) else _FAULT
     body = {"error": message, "error_type": reply.reason, "request_id": request_id, "layer": "edge"}

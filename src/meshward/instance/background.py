@@ -60,7 +60,7 @@ async def _go_on(name: str, work: Work, say: Progress) -> None:
     pause = _FIRST_PAUSE
     while True:
         began = time.monotonic()
-        why = await _ended(name, work)
+        why = await _await_end(name, work)
         if time.monotonic() - began >= _FORGIVEN:
             pause = _FIRST_PAUSE
         say(f"{name} ended ({why}); it begins anew in {pause:.0f} s, see STATE/logs")
@@ -68,7 +68,7 @@ async def _go_on(name: str, work: Work, say: Progress) -> None:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-async def _ended(name: str, work: Work) -> str:
+async def _await_end(name: str, work: Work) -> str:
     """How it ended, when it has."""
     try:
         await work()

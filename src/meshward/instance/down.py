@@ -52,14 +52,14 @@ def _wait_until_free(state: State, pid: int, deadline: float, progress: Progress
     while not is_free(state):
         passed = time.monotonic() - began
         if passed > deadline:
-            raise _still_running(state, pid, deadline)
+            raise _still_running_error(state, pid, deadline)
         if passed >= mark:
             progress(f"stopping: {mark:.0f} s")
             mark *= 2
         time.sleep(_POLL)
 
 
-def _still_running(state: State, pid: int, deadline: float) -> MeshwardError:
+def _still_running_error(state: State, pid: int, deadline: float) -> MeshwardError:
     parts = ", ".join(f"`{part.command}` (pid {part.pid})" for part in leftovers(state))
     return MeshwardError(
         codes.DID_NOT_STOP,

@@ -19,7 +19,7 @@ _DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class KeyStatus:
     """`findings` are sentences with their remedies; empty: every key is in its time."""
 
     ages: tuple[Age, ...]
@@ -31,11 +31,11 @@ class Keys:
             ages = list(group)
             first = min(ages, key=lambda age: age.ends or age.alarm)
             name = first.name if len(ages) == 1 else f"{len(ages)}, first {first.name}"
-            yield f"{what} ({name}): {_told(first, now)}"
+            yield f"{what} ({name}): {_describe_age(first, now)}"
         yield from (f"KEYS: {finding}" for finding in self.findings)
 
 
-def keys_of(state: State) -> Keys:
+def keys_of(state: State) -> KeyStatus:
     """Of the instance that runs on `state`: read from what its hops have. What cannot be read is a finding."""
     now, failed = time.time(), tuple[str, ...]()
     try:
@@ -49,11 +49,11 @@ def keys_of(state: State) -> Keys:
             key=lambda age: (age.what, age.name),
         )
     except (OSError, ValueError, KeyError, MeshwardError) as error:
-        return Keys((), (*failed, f"the keys cannot be looked at: {why_unread(error)}"))
-    return Keys(tuple(ages), (*filter(None, (age.finding(now) for age in ages)), *failed))
+        return KeyStatus((), (*failed, f"the keys cannot be looked at: {why_unread(error)}"))
+    return KeyStatus(tuple(ages), (*filter(None, (age.finding(now) for age in ages)), *failed))
 
 
-def _told(age: Age, now: float) -> str:
+def _describe_age(age: Age, now: float) -> str:
     line = f"{_span(now - age.begins)} old"
     if age.ends is not None:
         line += f", ends {datetime.fromtimestamp(age.ends, UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -67,12 +67,12 @@ def revision_to_run(
     return policy, revision
 
 
-def prepared(place: Machine, policy: Policy, plan: Plan, revision: Revision) -> Mesh:
+def prepare_mesh(place: Machine, policy: Policy, plan: Plan, revision: Revision) -> Mesh:
     """Every file written, and judged before anything runs."""
     state, run = place.state, place.run
     counters = load_counters(state.path)
     slots = assign_slots(plan, counters.slots)
-    counters = replace(counters.accepting(plan.digest, slots), revision=revision.number)
+    counters = replace(counters.after_start(plan.digest, slots), revision=revision.number)
     live = LiveRevision(policy, plan, revision.number, slots)
     authority = load_authority(state.path / "ca", plan.trust_domain)
     keys, revoked = load_keys(state.path / "keys"), load_revocations(state.path).standing(time.time())

@@ -52,22 +52,22 @@ def proof(state: State) -> Proof:
         lag = json.loads(beat.read_text())["lag"]
     except (OSError, ValueError, KeyError):
         age, lag = None, None
-    found = Proof(age, lag, _bound(state), "", "")
+    found = Proof(age, lag, _max_blind(state), "", "")
     if found.fresh:
         return found
-    said = _said(state)
+    said = _last_complaint(state)
     remedy = said.get("remedy") or f"See {state.log('collector')}."
     return Proof(age, lag, found.bound, str(said.get("event", "")), str(remedy))
 
 
-def _bound(state: State) -> int:
+def _max_blind(state: State) -> int:
     """`audit.max_blind` of the policy that runs."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return parse_duration(json.loads((state.path / "policy.json").read_text())["audit"]["max_blind"])
     return Audit().max_blind.value
 
 
-def _said(state: State) -> dict[str, Any]:
+def _last_complaint(state: State) -> dict[str, Any]:
     """The collector's last complaint."""
     try:
         lines = state.log("collector").read_bytes()[-_LAST:].splitlines()

@@ -12,7 +12,7 @@ from meshward.apply.credentials.ages import CREDENTIALS
 from meshward.apply.edge_hop import FACTS
 from meshward.apply.keys.inventory import FAILURES
 from meshward.apply.revisions import Revisions
-from meshward.apply.traffic.canary_store import WALKS
+from meshward.apply.traffic.canary_store import CANARIES
 from meshward.apply.traffic.ejected import EJECTED
 from meshward.callers.revocations import REVOCATIONS
 from meshward.kit.errors import MeshwardError
@@ -25,7 +25,7 @@ from meshward.spiffe.ca_store import ENDS, NAMES
 from meshward.tokens.key_store import NAMED
 
 FILES: tuple[StateFile[Any], ...] = (
-    *(COUNTERS, REVOCATIONS, NUMBERS, WALKS, NAMES, ENDS, NAMED),
+    *(COUNTERS, REVOCATIONS, NUMBERS, CANARIES, NAMES, ENDS, NAMED),
     *(INSTANCE, FACTS, REPORT, EJECTED, CREDENTIALS, FAILURES),
 )
 
@@ -35,10 +35,10 @@ def directory_of(file: StateFile[Any], state: Path) -> Path:
     return state / file.place.removeprefix("STATE").lstrip("/")
 
 
-def unusable(state: Path) -> Iterator[MeshwardError]:
+def find_unusable(state: Path) -> Iterator[MeshwardError]:
     """What is wrong with each file that is there and cannot be used."""
     reads: list[Callable[[], object]] = [Revisions(state).current]
-    for read in (*reads, *(_reading(file, state) for file in FILES)):
+    for read in (*reads, *(_reader_of(file, state) for file in FILES)):
         try:
             read()
         except MeshwardError as error:
@@ -49,7 +49,7 @@ def require_usable(state: Path, progress: Progress) -> None:
     """At a start: what it writes anew is said and removed. Raises MeshwardError for what it cannot do without."""
     for file in FILES:
         try:
-            _reading(file, state)()
+            _reader_of(file, state)()
         except StateFileDamaged as error:
             if not file.renewed:
                 raise
@@ -60,5 +60,5 @@ def require_usable(state: Path, progress: Progress) -> None:
             raise
 
 
-def _reading(file: StateFile[Any], state: Path) -> Callable[[], object]:
+def _reader_of(file: StateFile[Any], state: Path) -> Callable[[], object]:
     return lambda: file.read(directory_of(file, state))

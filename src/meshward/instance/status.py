@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from meshward.apply.credentials.ages import CredentialAge, credential_ages
-from meshward.apply.traffic.canary_store import load_walks
+from meshward.apply.traffic.canary_store import load_canaries
 from meshward.apply.traffic.ejected import load_ejected
-from meshward.instance.key_ages import Keys, keys_of
+from meshward.instance.key_ages import KeyStatus, keys_of
 from meshward.instance.records import Proof, proof
-from meshward.instance.state_files import unusable
+from meshward.instance.state_files import find_unusable
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import State
 from meshward.runtime.place.instance_file import INSTANCE, Guarded
@@ -37,8 +37,8 @@ class Status:
     credentials: tuple[CredentialAge, ...]
     left: tuple[Holder, ...]
     records: Proof | None = None  # of an instance that has a collector
-    keys: Keys | None = None  # of an instance that has an edge
-    walks: tuple[str, ...] = ()  # each model's walk, running or the last one
+    keys: KeyStatus | None = None  # of an instance that has an edge
+    canaries: tuple[str, ...] = ()  # each model's canary, running or the last one
     ejected: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> why
     unusable: tuple[str, ...] = ()  # of STATE's files: what is wrong, and what to do
 
@@ -82,7 +82,7 @@ class Status:
         if self.records is not None:
             yield from self.records.lines()
         yield from (f"{key}: EJECTED, {why}" for key, why in sorted(self.ejected.items()))
-        yield from self.walks
+        yield from self.canaries
         yield from (f"STATE: {problem}" for problem in self.unusable)
         yield from self.notes
 
@@ -102,15 +102,15 @@ def status(path: Path) -> Status:
     """
     state = State(path)
     pid = holder(state)
-    problems = tuple(f"{error.message}. {error.remedy}" for error in unusable(state.path))
-    report = _usable(lambda: load_report(state))
+    problems = tuple(f"{error.message}. {error.remedy}" for error in find_unusable(state.path))
+    report = _read_usable(lambda: load_report(state))
     left = () if pid else tuple(leftovers(state))
     parts, notes = (report.parts, report.notes) if report and pid else ((), ())
-    credentials = (_usable(lambda: credential_ages(state.path)) if pid else None) or ()
+    credentials = (_read_usable(lambda: credential_ages(state.path)) if pid else None) or ()
     records = proof(state) if any(part.name == "collector" for part in parts) else None
     has_edge = any(part.name == "edge" for part in parts) and (state.path / "policy.json").is_file()
     keys = keys_of(state) if has_edge else None
-    instance = _usable(lambda: INSTANCE.read(state.path)) if pid else None
+    instance = _read_usable(lambda: INSTANCE.read(state.path)) if pid else None
     guards = instance.guards if instance else ()
     traffic = _traffic(state) if pid else ((), {})
     return Status(
@@ -118,7 +118,7 @@ def status(path: Path) -> Status:
     )
 
 
-def _usable(read: Callable[[], T]) -> T | None:
+def _read_usable(read: Callable[[], T]) -> T | None:
     """None for what cannot be used: `Status.unusable` says so."""
     try:
         return read()
@@ -127,10 +127,10 @@ def _usable(read: Callable[[], T]) -> T | None:
 
 
 def _traffic(state: State) -> tuple[tuple[str, ...], Mapping[str, str]]:
-    """The walks, and who is ejected and why."""
-    walks = _usable(lambda: load_walks(state.path)) or {}
-    ejected = _usable(lambda: load_ejected(state.path)) or {}
-    return tuple(f"{walk.model}: {walk.sentence}" for walk in walks.values()), ejected
+    """The canaries, and who is ejected and why."""
+    canaries = _read_usable(lambda: load_canaries(state.path)) or {}
+    ejected = _read_usable(lambda: load_ejected(state.path)) or {}
+    return tuple(f"{canary.model}: {canary.sentence}" for canary in canaries.values()), ejected
 
 
 def is_up(part: PartReport) -> bool:

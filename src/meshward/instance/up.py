@@ -28,15 +28,15 @@ from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revoke import end_revocations
-from meshward.apply.traffic.canary_runner import resume
+from meshward.apply.traffic.canary_runner import resume_canaries
 from meshward.apply.traffic.health import watch_health
 from meshward.apply.traffic.traffic import Traffic
 from meshward.check.admission import require_enforced
 from meshward.control.https import open_to_operators
-from meshward.control.unix import serving
+from meshward.control.unix import serve_socket
 from meshward.control.verbs.request import Controlled
 from meshward.instance.background import Background, background
-from meshward.instance.prepare import prepared, revision_to_run
+from meshward.instance.prepare import prepare_mesh, revision_to_run
 from meshward.instance.state_files import require_usable
 from meshward.kit.errors import MeshwardError
 from meshward.kit.log import log_to
@@ -97,7 +97,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
             require_free([(plan.edge.host, plan.edge.port), *extra.ports])
             place = machine(state, run, components, extra)
             progress(f"note: {place.sentence}")
-            mesh = prepared(place, policy, plan, revision)
+            mesh = prepare_mesh(place, policy, plan, revision)
             instance = save_instance(place, mesh.live)
             asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
         except MeshwardError as error:
@@ -135,21 +135,21 @@ async def _run(
             mesh.revisions.accept(revision)
         mesh.note(starting.author, "up", revision=str(revision.number), digest=revision.digest)
         mesh.attach(SupervisorHandle(supervisor, loop))
-        resume(traffic)
+        resume_canaries(traffic)
         _begin(beside, traffic, starting, progress)
         on_ready()
 
     try:
         async with (
             background(progress) as beside,
-            serving(place.state, instance),
+            serve_socket(place.state, instance),
             open_to_operators(instance),
         ):
             await supervisor.run(lambda: ready(beside))
     finally:
         await asyncio.to_thread(
             traffic.wait_for_last
-        )  # operators' threads and the walker's are not the loop's
+        )  # operators' threads and the canaries' are not the loop's
 
 
 def _begin(beside: Background, traffic: Traffic, starting: Starting, progress: Progress) -> None:

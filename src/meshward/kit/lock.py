@@ -13,9 +13,9 @@ _POLL = 0.02  # seconds
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold the lock on `path`, for oneself alone; while somebody else does, wait. Raises OSError."""
-    descriptor = _opened(path)
+    descriptor = _open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -25,7 +25,7 @@ def held(path: Path) -> Iterator[None]:
 
 def take(path: Path, patience: float = 0.0) -> int | None:
     """A descriptor that holds the lock until it is closed; None: somebody else still did after `patience` seconds."""
-    descriptor, deadline = _opened(path), time.monotonic() + patience
+    descriptor, deadline = _open_lock(path), time.monotonic() + patience
     while not _try(descriptor, fcntl.LOCK_EX):
         if time.monotonic() >= deadline:
             os.close(descriptor)
@@ -46,7 +46,7 @@ def is_free(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _opened(path: Path) -> int:
+def _open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 

@@ -84,7 +84,7 @@ class StateFile(Generic[T]):
 
     def encode(self, value: T) -> bytes:
         """What is not text in UTF-8 (a lone surrogate from an argument) becomes `?`: what is written can be read."""
-        document = {_FORMAT: self.format, **_plain(value)}
+        document = {_FORMAT: self.format, **_to_json(value)}
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode(errors="replace")
 
     def decode(self, data: bytes, path: Path) -> T:
@@ -97,26 +97,26 @@ class StateFile(Generic[T]):
         try:
             value = json_value(data)  # 1
         except ValueError as error:
-            raise self.damaged(path, _unreadable(data, error)) from None
+            raise self.damage_error(path, _why_unreadable(data, error)) from None
         found = _format_of(value)  # 2
         if found > self.format:
-            raise _newer(path, found, self.format)
+            raise _newer_error(path, found, self.format)
         if found < 0:
-            raise self.damaged(path, "its `format` is none")
+            raise self.damage_error(path, "its `format` is none")
         try:
             for migrate in self.migrations[found:]:
                 value = migrate(value)
             held: T = self._adapter.validate_json(json.dumps(value), strict=True)  # 3
         except ValidationError as error:
-            raise self.damaged(path, self._misfit(error)) from None
+            raise self.damage_error(path, self._misfit(error)) from None
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise self.damaged(path, f"it is nothing of format {found}") from None
-        written = _plain(held)
+            raise self.damage_error(path, f"it is nothing of format {found}") from None
+        written = _to_json(held)
         if not (written == value if found == self.format else _covers(written, value)):
-            raise self.damaged(path, "it holds more, or less, than belongs there")
+            raise self.damage_error(path, "it holds more, or less, than belongs there")
         return held
 
-    def damaged(self, path: Path, why: str) -> StateFileDamaged:
+    def damage_error(self, path: Path, why: str) -> StateFileDamaged:
         """The error for what `read` could not know to be wrong."""
         return StateFileDamaged(self.code, f"`{path}` is damaged: {why}", self.remedy)
 
@@ -132,19 +132,19 @@ class StateFile(Generic[T]):
             return None
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise self.damaged(path, "it is a symbolic link") from None
-            raise cannot_read(path, error) from None
+                raise self.damage_error(path, "it is a symbolic link") from None
+            raise unreadable_error(path, error) from None
         try:
             if fault := self._fault(os.fstat(descriptor)):
-                raise self.damaged(path, fault)
+                raise self.damage_error(path, fault)
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 data = file.read(self.limit + 1)
         except OSError as error:
-            raise cannot_read(path, error) from None
+            raise unreadable_error(path, error) from None
         finally:
             os.close(descriptor)
         if len(data) > self.limit:
-            raise self.damaged(path, f"it is longer than {self.limit} bytes")
+            raise self.damage_error(path, f"it is longer than {self.limit} bytes")
         return data
 
     def _fault(self, found: os.stat_result) -> str:
@@ -169,7 +169,7 @@ def _adapter_of(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _to_json(value: Any) -> dict[str, Any]:
     """As JSON would give it back."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(value), allow_nan=False))
     return plain
@@ -192,7 +192,7 @@ def _format_of(value: Any) -> int:
     return found if found > 0 else -1
 
 
-def _unreadable(data: bytes, error: ValueError) -> str:
+def _why_unreadable(data: bytes, error: ValueError) -> str:
     if not data.strip():
         return "it is empty"
     if isinstance(error, UnicodeError):
@@ -202,14 +202,14 @@ def _unreadable(data: bytes, error: ValueError) -> str:
     return f"it is not JSON that is taken: {error}"
 
 
-def _newer(path: Path, found: int, ours: int) -> MeshwardError:
+def _newer_error(path: Path, found: int, ours: int) -> MeshwardError:
     return MeshwardError(
         codes.STATE_OF_NEWER_RELEASE,
         f"`{path}` was made by a newer meshward (format {found}; this one knows up to {ours})",
     )
 
 
-def cannot_read(path: Path, error: OSError) -> MeshwardError:
+def unreadable_error(path: Path, error: OSError) -> MeshwardError:
     """For what is no damage: a mode, a disk."""
     return MeshwardError(
         codes.STATE_UNREADABLE,

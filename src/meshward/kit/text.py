@@ -17,10 +17,10 @@ def quoted(word: object, most: int = 80) -> str:
     """`word` in backticks, what a terminal would not show as itself escaped; cut after `most` characters."""
     text = word if isinstance(word, str) else repr(word)
     shown = text if len(text) <= most else f"{text[:most]}..."
-    return "`" + "".join(_seen(character) for character in shown) + "`"
+    return "`" + "".join(_show_character(character) for character in shown) + "`"
 
 
-def listed(words: Iterable[str], joint: str = "or") -> str:
+def join_words(words: Iterable[str], joint: str = "or") -> str:
     """`a`, `a or b`, `a, b or c`."""
     words = list(words)
     return f" {joint} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
@@ -31,7 +31,7 @@ def is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def plain(text: str) -> str:
+def to_ascii(text: str) -> str:
     """`text` as printable ASCII: what a header and any terminal takes. All else becomes `?`."""
     return "".join(char if " " <= char <= "~" else "?" for char in text)
 
@@ -81,7 +81,7 @@ def _is_seen(character: str) -> bool:
     return character.isprintable() and not _UNSEEN.match(character)
 
 
-def _seen(character: str) -> str:
+def _show_character(character: str) -> str:
     if character != "`" and _is_seen(character):
         return character
     return f"\\u{ord(character):04x}"

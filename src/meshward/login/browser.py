@@ -23,10 +23,10 @@ import httpx2
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
-from meshward.login.device import refused
+from meshward.login.device import refusal_error
 from meshward.login.provider import Provider
 from meshward.login.terminal import Terminal
-from meshward.login.tokens import Tokens, read_tokens, useless
+from meshward.login.tokens import Tokens, read_tokens, useless_tokens_error
 from meshward.login.wire import Wire, printable
 from meshward.policy.urls import is_loopback
 
@@ -63,9 +63,9 @@ def sign_in(
 ) -> tuple[Tokens, str]:
     """The tokens, and the nonce that their ID token must carry. Raises MeshwardError: MW2107, MW2108."""
     if provider.challenges and "S256" not in provider.challenges:
-        raise useless("it does not know PKCE with S256, without which a code can be stolen")
+        raise useless_tokens_error("it does not know PKCE with S256, without which a code can be stolen")
     attempt, answers = Attempt(), queue.SimpleQueue[dict[str, str]]()
-    with _listening(redirect, attempt.state, answers) as back:
+    with _listen(redirect, attempt.state, answers) as back:
         _show(_question(provider, client, scope, back, attempt), back, terminal)
         with terminal.waiting("waiting for your browser to come back (Ctrl-C stops)"):
             answer = _await(answers)
@@ -80,7 +80,7 @@ def sign_in(
 
 
 @contextmanager
-def _listening(redirect: str | None, state: str, answers: queue.SimpleQueue[dict[str, str]]) -> Iterator[str]:
+def _listen(redirect: str | None, state: str, answers: queue.SimpleQueue[dict[str, str]]) -> Iterator[str]:
     """Step 1: serves this login's redirect, whose URI is yielded. Without `redirect`, on any free port."""
     asked = _loopback(redirect) if redirect is not None else None
     try:
@@ -88,7 +88,7 @@ def _listening(redirect: str | None, state: str, answers: queue.SimpleQueue[dict
             ("127.0.0.1", (asked.port or 80) if asked else 0), BaseHTTPRequestHandler
         )
     except OSError as error:
-        raise _usage(f"nothing can listen for `{redirect}`: {error.strerror}") from None
+        raise _usage_error(f"nothing can listen for `{redirect}`: {error.strerror}") from None
     back = redirect or f"http://127.0.0.1:{server.server_address[1]}{PATH}"
     server.RequestHandlerClass = _handler(back, state, answers)
     server.daemon_threads = True
@@ -105,9 +105,9 @@ def _loopback(redirect: str) -> httpx2.URL:
     try:
         target = httpx2.URL(redirect)
     except httpx2.InvalidURL:
-        raise _usage(f"`{printable(redirect)}` is not a URL") from None
+        raise _usage_error(f"`{printable(redirect)}` is not a URL") from None
     if target.scheme != "http" or not is_loopback(target.host) or target.query or target.fragment:
-        raise _usage(f"`{printable(redirect)}` does not lead to this machine")
+        raise _usage_error(f"`{printable(redirect)}` does not lead to this machine")
     return target
 
 
@@ -187,23 +187,23 @@ def _await(answers: queue.SimpleQueue[dict[str, str]]) -> dict[str, str]:
     try:
         return answers.get(timeout=_WITHIN)
     except queue.Empty:
-        raise refused("the time to sign in is over") from None
+        raise refusal_error("the time to sign in is over") from None
 
 
 def _code(answer: dict[str, str], provider: Provider) -> str:
     """The code, if the answer is of the issuer that was asked (RFC 9207, 2.4)."""
     named = answer.get("iss")
     if named != provider.issuer and (named is not None or provider.names_itself):
-        raise refused("the answer is of another issuer than the one that was asked")
+        raise refusal_error("the answer is of another issuer than the one that was asked")
     if "error" in answer:
         why = printable(": ".join(filter(None, (answer["error"], answer.get("error_description")))))
-        raise refused(f"the issuer refused: {why}")
+        raise refusal_error(f"the issuer refused: {why}")
     if not answer.get("code"):
-        raise useless("it came back without a code")
+        raise useless_tokens_error("it came back without a code")
     return answer["code"]
 
 
-def _usage(message: str) -> MeshwardError:
+def _usage_error(message: str) -> MeshwardError:
     return MeshwardError(
         codes.REDIRECT_UNUSABLE,
         message,

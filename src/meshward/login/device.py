@@ -14,8 +14,8 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.login.provider import Provider
 from meshward.login.terminal import Terminal
-from meshward.login.tokens import Tokens, read_tokens, useless
-from meshward.login.wire import Reply, Wire, checked, printable
+from meshward.login.tokens import Tokens, read_tokens, useless_tokens_error
+from meshward.login.wire import Wire, WireReply, check_url, printable
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _INTERVAL = 5  # seconds, where the issuer names none; also what `slow_down` adds (3.2, 3.5)
@@ -23,7 +23,7 @@ _LONGEST = 1800  # seconds that a code may be waited for
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class DeviceCode:
     device: Secret
     user: str
     page: str
@@ -42,23 +42,23 @@ def sign_in(wire: Wire, provider: Provider, client: str, scope: str, terminal: T
         return _poll(wire, provider, form, code, terminal)
 
 
-def _code(reply: Reply) -> Code:
+def _code(reply: WireReply) -> DeviceCode:
     """Step 1's answer."""
     device, user, page = reply.text("device_code"), reply.text("user_code"), reply.text("verification_uri")
     if reply.status != 200 or device is None or user is None or page is None:
-        raise useless(f"it gives no device code: {reply.said()}")
+        raise useless_tokens_error(f"it gives no device code: {reply.error_text()}")
     whole = reply.text("verification_uri_complete")
-    return Code(
+    return DeviceCode(
         device=Secret(device),
         user=printable(user),
-        page=str(checked(page)),
-        page_with_code=None if whole is None else str(checked(whole)),
+        page=str(check_url(page)),
+        page_with_code=None if whole is None else str(check_url(whole)),
         lasts=min(_seconds(reply, "expires_in", _LONGEST), _LONGEST),
         interval=_seconds(reply, "interval", _INTERVAL),
     )
 
 
-def _show(code: Code, terminal: Terminal) -> None:
+def _show(code: DeviceCode, terminal: Terminal) -> None:
     """Step 2. The code is told even where the page knows it: the person compares them (5.4)."""
     opened = terminal.browse(code.page_with_code or code.page)
     where = "Your browser opens" if opened else "With any browser, on any machine, open"
@@ -66,7 +66,9 @@ def _show(code: Code, terminal: Terminal) -> None:
     terminal.tell(f"and enter the code  {code.user}")
 
 
-def _poll(wire: Wire, provider: Provider, form: dict[str, str], code: Code, terminal: Terminal) -> Tokens:
+def _poll(
+    wire: Wire, provider: Provider, form: dict[str, str], code: DeviceCode, terminal: Terminal
+) -> Tokens:
     """Step 3."""
     end, interval = terminal.clock() + code.lasts, code.interval
     while terminal.clock() + interval <= end:
@@ -76,10 +78,10 @@ def _poll(wire: Wire, provider: Provider, form: dict[str, str], code: Code, term
             interval += _INTERVAL
         elif reply.text("error") != "authorization_pending":
             return _final(reply)
-    raise _over()
+    raise _expired_error()
 
 
-def _patiently(wire: Wire, url: str, form: dict[str, str]) -> Reply | None:
+def _patiently(wire: Wire, url: str, form: dict[str, str]) -> WireReply | None:
     """None for an issuer that is out of reach just now: it is asked again, less often (3.5)."""
     try:
         return wire.post(url, form)
@@ -89,24 +91,24 @@ def _patiently(wire: Wire, url: str, form: dict[str, str]) -> Reply | None:
         return None
 
 
-def _final(reply: Reply) -> Tokens:
+def _final(reply: WireReply) -> Tokens:
     match reply.text("error"):
         case "access_denied":
-            raise refused("the sign-in was refused on the issuer's page")
+            raise refusal_error("the sign-in was refused on the issuer's page")
         case "expired_token":
-            raise _over()
+            raise _expired_error()
         case _:
             return read_tokens(reply)
 
 
-def refused(what: str) -> MeshwardError:
+def refusal_error(what: str) -> MeshwardError:
     return MeshwardError(codes.SIGN_IN_REFUSED, what)
 
 
-def _over() -> MeshwardError:
-    return refused("the time to sign in is over")
+def _expired_error() -> MeshwardError:
+    return refusal_error("the time to sign in is over")
 
 
-def _seconds(reply: Reply, name: str, otherwise: int) -> int:
+def _seconds(reply: WireReply, name: str, otherwise: int) -> int:
     value = reply.body.get(name)
     return value if type(value) is int and value > 0 else otherwise

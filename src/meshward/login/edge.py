@@ -9,7 +9,7 @@ from pathlib import Path
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.wellknown import LOGIN, METADATA
-from meshward.login.wire import Wire, checked, printable
+from meshward.login.wire import Wire, check_url, printable
 from meshward.runtime.place.instance_file import INSTANCE
 
 VARIABLE = "MESHWARD_EDGE"
@@ -25,7 +25,7 @@ class Place:
 
 def origin(url: str) -> str:
     """The edge's one spelling, `https://host[:port]`. Raises MeshwardError (MW2101) if it is none."""
-    target = checked(url)
+    target = check_url(url)
     if target.scheme != "https" or target.path != "/" or target.query:
         raise MeshwardError(
             codes.URL_NOT_TRUSTED,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
-from meshward.login.wire import Reply, Wire, checked, printable
+from meshward.login.wire import Wire, WireReply, check_url, printable
 
 _WANTED = ("openid", "profile", "groups", "offline_access")
 
@@ -35,10 +35,12 @@ def discover(issuer: str, wire: Wire) -> Provider:
     reply = document(issuer, wire)
     if reply.body["issuer"] != issuer:
         named = printable(str(reply.body.get("issuer")))
-        raise useless(issuer, f"its discovery document is of `{named}`; they must be equal, to the last `/`")
+        raise useless_provider_error(
+            issuer, f"its discovery document is of `{named}`; they must be equal, to the last `/`"
+        )
     token = _endpoint(reply, "token_endpoint", issuer)
     if token is None:
-        raise useless(issuer, "it names no token endpoint")
+        raise useless_provider_error(issuer, "it names no token endpoint")
     return Provider(
         issuer=issuer,
         token=token,
@@ -51,32 +53,32 @@ def discover(issuer: str, wire: Wire) -> Provider:
     )
 
 
-def document(issuer: str, wire: Wire) -> Reply:
+def document(issuer: str, wire: Wire) -> WireReply:
     """Its discovery document, which names an issuer; whether that is this one is the caller's to check."""
     reply = wire.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     if reply.status != 200:
-        raise useless(issuer, f"its discovery document answers {reply.status}")
+        raise useless_provider_error(issuer, f"its discovery document answers {reply.status}")
     if reply.text("issuer") is None:
-        raise useless(issuer, "its discovery document names no issuer")
+        raise useless_provider_error(issuer, "its discovery document names no issuer")
     return reply
 
 
-def _endpoint(reply: Reply, name: str, issuer: str) -> str | None:
+def _endpoint(reply: WireReply, name: str, issuer: str) -> str | None:
     """An https issuer cannot send us to plain http, this machine's included."""
     url = reply.text(name)
-    if url is not None and checked(url).scheme != "https" and issuer.startswith("https:"):
-        raise useless(issuer, f"its {name} is not https")
+    if url is not None and check_url(url).scheme != "https" and issuer.startswith("https:"):
+        raise useless_provider_error(issuer, f"its {name} is not https")
     return url
 
 
-def _texts(reply: Reply, name: str) -> frozenset[str]:
+def _texts(reply: WireReply, name: str) -> frozenset[str]:
     value = reply.body.get(name)
     return (
         frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else frozenset()
     )
 
 
-def useless(issuer: str, why: str) -> MeshwardError:
+def useless_provider_error(issuer: str, why: str) -> MeshwardError:
     """An issuer that does not say of itself what is needed."""
     return MeshwardError(
         codes.ISSUER_UNUSABLE,

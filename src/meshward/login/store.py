@@ -23,7 +23,7 @@ from typing import Any
 from meshward.kit import codes
 from meshward.kit.durable import private_directory
 from meshward.kit.errors import MeshwardError
-from meshward.kit.lock import held
+from meshward.kit.lock import hold_lock
 from meshward.kit.secret import Secret
 from meshward.kit.statefile import StateFile
 
@@ -32,7 +32,7 @@ _USABLE = 1  # a backend's priority; what is below keeps texts readable or keeps
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class SavedLogin:
     """One person at one issuer. `name` is the edge it is for, or the issuer where it is for none in particular."""
 
     name: str
@@ -48,14 +48,14 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class KeptTokens:
     token: str = field(repr=False)
     refresh: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptLogin:
-    """As `Login`; without `tokens` where the keyring has them."""
+    """As `SavedLogin`; without `tokens` where the keyring has them."""
 
     name: str
     root: str | None
@@ -66,7 +66,7 @@ class KeptLogin:
     kind: str
     expires_at: int
     keyring: bool
-    tokens: Tokens | None = None
+    tokens: KeptTokens | None = None
 
 
 LOGIN = StateFile(
@@ -92,25 +92,25 @@ class LoginStore:
         found = (self._read(path) for path in sorted(self._directory.glob("*.json")))
         return [kept.name for kept in found if kept is not None]
 
-    def load(self, name: str) -> Login | None:
+    def load(self, name: str) -> SavedLogin | None:
         """None if there is no login. Raises MeshwardError (MW2110) for one that is damaged or not one's own."""
         path = self._path(name)
         kept = self._read(path)
         if kept is None:
             return None
         if kept.name != name:
-            raise LOGIN.damaged(path, "it is another edge's")
+            raise LOGIN.damage_error(path, "it is another edge's")
         tokens = self._from_keyring(name) if kept.keyring else kept.tokens
         if tokens is None:
-            raise LOGIN.damaged(path, "it has no tokens")
+            raise LOGIN.damage_error(path, "it has no tokens")
         return _login(kept, tokens)
 
-    def save(self, login: Login) -> None:
+    def save(self, login: SavedLogin) -> None:
         """Replaces what was kept under the same name."""
-        tokens = Tokens(login.token.reveal(), login.refresh.reveal() if login.refresh else None)
-        facts = {key: getattr(login, key) for key in Login.__slots__ if key not in Tokens.__slots__}
+        tokens = KeptTokens(login.token.reveal(), login.refresh.reveal() if login.refresh else None)
+        facts = {key: getattr(login, key) for key in SavedLogin.__slots__ if key not in KeptTokens.__slots__}
         kept = self._to_keyring(login.name, json.dumps(asdict(tokens)))
-        self._own()
+        self._require_own()
         path = self._path(login.name)
         file = replace(LOGIN, name=path.name)
         file.write(self._directory, KeptLogin(**facts, keyring=kept, tokens=None if kept else tokens))
@@ -125,8 +125,8 @@ class LoginStore:
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Held by one process and thread at a time; others wait. Ends with its holder."""
-        self._own()
-        with held(self._path(name).with_suffix(".lock")):
+        self._require_own()
+        with hold_lock(self._path(name).with_suffix(".lock")):
             yield
 
     def _path(self, name: str) -> Path:
@@ -134,10 +134,10 @@ class LoginStore:
         plain = re.sub(r"[^A-Za-z0-9.-]", "_", name.partition("://")[2])[:60]
         return self._directory / f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}.json"
 
-    def _own(self) -> None:
+    def _require_own(self) -> None:
         private_directory(self._directory)
         if self._directory.stat().st_uid != os.geteuid():
-            raise _unusable(self._directory, "it belongs to somebody else")
+            raise _unusable_error(self._directory, "it belongs to somebody else")
 
     def _read(self, path: Path) -> KeptLogin | None:
         return replace(LOGIN, name=path.name).read(path.parent)
@@ -152,22 +152,26 @@ class LoginStore:
             return False
         return True
 
-    def _from_keyring(self, name: str) -> Tokens:
+    def _from_keyring(self, name: str) -> KeptTokens:
         if self._keyring is None:
-            raise _unusable(self._path(name), "its tokens are in a keyring that is not there now")
+            raise _unusable_error(self._path(name), "its tokens are in a keyring that is not there now")
         try:
             found = self._keyring.get_password(_SERVICE, name)
         except self._keyring.errors.KeyringError as error:
-            raise _unusable(self._path(name), f"the keyring does not open ({type(error).__name__})") from None
+            raise _unusable_error(
+                self._path(name), f"the keyring does not open ({type(error).__name__})"
+            ) from None
         try:
             value = json.loads(str(found))
-            return Tokens(str(value["token"]), None if value["refresh"] is None else str(value["refresh"]))
+            return KeptTokens(
+                str(value["token"]), None if value["refresh"] is None else str(value["refresh"])
+            )
         except (ValueError, KeyError, TypeError):
-            raise _unusable(self._path(name), "what the keyring has for it is no login") from None
+            raise _unusable_error(self._path(name), "what the keyring has for it is no login") from None
 
 
 def own_store(env: Mapping[str, str] = os.environ) -> LoginStore:
-    """The keep of whoever runs this."""
+    """That of whoever runs this."""
     base = Path(env.get("XDG_STATE_HOME") or "")
     if not base.is_absolute():  # relative ones are to be ignored (XDG Base Directory Specification)
         base = Path(env.get("HOME") or Path.home()) / ".local" / "state"
@@ -184,18 +188,20 @@ def usable_keyring() -> Any:
         return None
 
 
-def renewed(login: Login, kind: str, token: Secret, refresh: Secret | None, expires_at: int) -> Login:
+def renew_login(
+    login: SavedLogin, kind: str, token: Secret, refresh: Secret | None, expires_at: int
+) -> SavedLogin:
     """`login` with new tokens. An issuer that sends no new refresh token means the old one (RFC 6749, 6)."""
     return replace(login, kind=kind, token=token, refresh=refresh or login.refresh, expires_at=expires_at)
 
 
-def _login(kept: KeptLogin, tokens: Tokens) -> Login:
-    facts = {key: getattr(kept, key) for key in Login.__slots__ if key not in Tokens.__slots__}
+def _login(kept: KeptLogin, tokens: KeptTokens) -> SavedLogin:
+    facts = {key: getattr(kept, key) for key in SavedLogin.__slots__ if key not in KeptTokens.__slots__}
     refresh = None if tokens.refresh is None else Secret(tokens.refresh)
-    return Login(**facts, token=Secret(tokens.token), refresh=refresh)
+    return SavedLogin(**facts, token=Secret(tokens.token), refresh=refresh)
 
 
-def _unusable(path: Path, why: str) -> MeshwardError:
+def _unusable_error(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
         codes.LOGIN_STORE_UNUSABLE,
         f"`{path}` cannot be used: {why}",

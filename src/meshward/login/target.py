@@ -13,8 +13,8 @@ from meshward.login.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """`name`: of the login in the keep; `root`: the file of root certificates that vouch for the edge."""
+class LoginTarget:
+    """`name`: of the login in the store; `root`: the file of root certificates that vouch for the edge."""
 
     name: str
     root: Path | None
@@ -29,20 +29,20 @@ def target_of(
     cacert: Path | None,
     state: Path,
     env: Mapping[str, str],
-) -> Target:
+) -> LoginTarget:
     """By what was given, else as the edge publishes it. Raises MeshwardError, MW2114 where neither is enough."""
     place = find(edge, state, cacert, env)
     if client is not None:
         if issuer is None:
-            raise _unclear("--client needs --issuer, where it is registered")
-        return Target(place.origin if place else issuer, place.root if place else None, issuer, client)
+            raise _unclear_error("--client needs --issuer, where it is registered")
+        return LoginTarget(place.origin if place else issuer, place.root if place else None, issuer, client)
     if place is None:
-        raise _unclear("which edge?")
+        raise _unclear_error("which edge?")
     issuer, client = choose(login_clients(place, Wire(place.root)), issuer, place.origin)
-    return Target(place.origin, place.root, issuer, client)
+    return LoginTarget(place.origin, place.root, issuer, client)
 
 
-def _unclear(message: str) -> MeshwardError:
+def _unclear_error(message: str) -> MeshwardError:
     return MeshwardError(
         codes.LOGIN_USAGE,
         message,

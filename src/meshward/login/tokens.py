@@ -11,7 +11,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.strict import base64url, json_object
 from meshward.kit.text import is_plain
-from meshward.login.wire import Reply, printable
+from meshward.login.wire import WireReply, printable
 
 _SKEW = 60  # seconds that a clock may be wrong before an ID token seems to be over
 
@@ -35,21 +35,23 @@ class Bearer:
     expires_at: int
 
 
-def read_tokens(reply: Reply) -> Tokens:
+def read_tokens(reply: WireReply) -> Tokens:
     """Raises MeshwardError (MW2107) for an answer that gives none that can be sent as a bearer."""
     access = reply.text("access_token")
     if reply.status != 200 or access is None:
-        raise useless(f"it gives no token: {reply.said()}")
+        raise useless_tokens_error(f"it gives no token: {reply.error_text()}")
     if str(reply.body.get("token_type")).lower() != "bearer":
-        raise useless(f"its tokens are of the type `{printable(str(reply.body.get('token_type')))}`")
+        raise useless_tokens_error(
+            f"its tokens are of the type `{printable(str(reply.body.get('token_type')))}`"
+        )
     identity, refresh, lasts = (
         reply.text("id_token"),
         reply.text("refresh_token"),
         reply.body.get("expires_in"),
     )
     return Tokens(
-        access=_sendable(access),
-        id=None if identity is None else _sendable(identity),
+        access=_require_sendable(access),
+        id=None if identity is None else _require_sendable(identity),
         refresh=None if refresh is None else Secret(refresh),
         expires_in=lasts if type(lasts) is int and lasts > 0 else None,
     )
@@ -61,7 +63,9 @@ def bearer_of(tokens: Tokens, now: float) -> Bearer:
     if claims is not None:
         return Bearer("access", tokens.access, _end(claims, tokens.expires_in, now))
     if tokens.id is None:
-        raise useless("its access token is opaque, which no edge can verify, and there is no ID token")
+        raise useless_tokens_error(
+            "its access token is opaque, which no edge can verify, and there is no ID token"
+        )
     return Bearer("id", tokens.id, _end(claims_of(tokens.id) or {}, None, now))
 
 
@@ -86,14 +90,14 @@ def check_identity(tokens: Tokens, issuer: str, client: str, nonce: str | None, 
     claims = claims_of(tokens.id) or {}
     audience = claims.get("aud")
     if claims.get("iss") != issuer or client not in (audience if isinstance(audience, list) else [audience]):
-        raise useless("its ID token is of another issuer or for another client")
+        raise useless_tokens_error("its ID token is of another issuer or for another client")
     if nonce is not None and claims.get("nonce") != nonce:
-        raise useless("its ID token belongs to another login")
+        raise useless_tokens_error("its ID token belongs to another login")
     if not isinstance(claims.get("exp"), int) or claims["exp"] < now - _SKEW:
-        raise useless("its ID token is already over; is a clock wrong?")
+        raise useless_tokens_error("its ID token is already over; is a clock wrong?")
 
 
-def useless(why: str) -> MeshwardError:
+def useless_tokens_error(why: str) -> MeshwardError:
     """The issuer answered, and nothing can be made of it."""
     return MeshwardError(
         codes.TOKENS_UNUSABLE,
@@ -101,10 +105,10 @@ def useless(why: str) -> MeshwardError:
     )
 
 
-def _sendable(token: str) -> Secret:
+def _require_sendable(token: str) -> Secret:
     """A token goes into a header, so it can hold nothing that ends one."""
     if not is_plain(token) or " " in token:
-        raise useless("its token holds characters that no token has")
+        raise useless_tokens_error("its token holds characters that no token has")
     return Secret(token)
 
 
@@ -113,5 +117,5 @@ def _end(claims: Mapping[str, Any], lasts: int | None, now: float) -> int:
     if lasts is not None:
         ends.append(int(now) + lasts)
     if not ends:
-        raise useless("it does not say when its token ends")
+        raise useless_tokens_error("it does not say when its token ends")
     return min(ends)

@@ -19,7 +19,7 @@ from meshward.kit import codes
 from meshward.kit.bounded import PLAIN, TooLongError, read_bounded
 from meshward.kit.errors import MeshwardError
 from meshward.kit.strict import json_object
-from meshward.kit.text import plain
+from meshward.kit.text import to_ascii
 from meshward.policy.urls import is_loopback
 
 MAX_SILENCE = 5.0  # seconds
@@ -28,7 +28,7 @@ _SHOWN = 200  # characters of what a server said
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class WireReply:
     """An answer: its status and its JSON object, empty where the answer was."""
 
     status: int
@@ -39,7 +39,7 @@ class Reply:
         value = self.body.get(name)
         return value if isinstance(value, str) and value else None
 
-    def said(self) -> str:
+    def error_text(self) -> str:
         """What the server says was wrong (RFC 6749, 5.2; or ours), fit for a terminal."""
         words = [self.text("error"), self.text("error_description")]
         return printable(": ".join(word for word in words if word)) or f"status {self.status}"
@@ -52,20 +52,20 @@ class Wire:
         self._tls = trust(root)
         self._silence = silence
 
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> WireReply:
         """Raises MeshwardError: MW2101 for a URL that may not be asked, MW2102 for no proper answer."""
         return self._ask("GET", url, headers=dict(headers or {}))
 
-    def post(self, url: str, form: Mapping[str, str]) -> Reply:
+    def post(self, url: str, form: Mapping[str, str]) -> WireReply:
         """Sends a form. Raises as `get` does."""
         return self._ask("POST", url, data=dict(form))
 
-    def post_json(self, url: str, value: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+    def post_json(self, url: str, value: Mapping[str, Any], headers: Mapping[str, str]) -> WireReply:
         """Sends a JSON object. Raises as `get` does."""
         return self._ask("POST", url, json=dict(value), headers=dict(headers))
 
-    def _ask(self, method: str, url: str, **request: Any) -> Reply:
-        target = checked(url)
+    def _ask(self, method: str, url: str, **request: Any) -> WireReply:
+        target = check_url(url)
         try:
             with (
                 httpx2.Client(
@@ -77,9 +77,11 @@ class Wire:
                 ) as http,
                 http.stream(method, target, **request) as response,
             ):
-                return Reply(response.status_code, _object(_read(response, url), url, response.status_code))
+                return WireReply(
+                    response.status_code, _object(_read(response, url), url, response.status_code)
+                )
         except httpx2.HTTPError as error:
-            raise _unanswered(url, _why(error)) from None
+            raise _unanswered_error(url, _why(error)) from None
 
 
 def trust(root: Path | None) -> ssl.SSLContext:
@@ -93,24 +95,24 @@ def trust(root: Path | None) -> ssl.SSLContext:
         ) from None
 
 
-def checked(url: str) -> httpx2.URL:
+def check_url(url: str) -> httpx2.URL:
     """`url` if a token may go there: https, or http to this machine. Raises MeshwardError (MW2101)."""
     try:
         target = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError):
-        raise _refused(url, "is not a URL") from None
+        raise _address_error(url, "is not a URL") from None
     if target.scheme not in ("https", "http") or not target.host:
-        raise _refused(url, "is not an https URL")
+        raise _address_error(url, "is not an https URL")
     if target.userinfo or target.fragment:
-        raise _refused(url, "has a user or a fragment")
+        raise _address_error(url, "has a user or a fragment")
     if target.scheme == "http" and not is_loopback(target.host):
-        raise _refused(url, "is plain http to another machine")
+        raise _address_error(url, "is plain http to another machine")
     return target
 
 
 def printable(text: str) -> str:
     """`text` as one line that can do nothing to a terminal."""
-    return plain(text[:_SHOWN])
+    return to_ascii(text[:_SHOWN])
 
 
 def _read(response: httpx2.Response, url: str) -> bytes:
@@ -118,7 +120,7 @@ def _read(response: httpx2.Response, url: str) -> bytes:
     try:
         return read_bounded(response.iter_raw(), in_time=lambda: time.monotonic() <= end)
     except TooLongError:
-        raise _unanswered(url, "its answer is too long or too slow") from None
+        raise _unanswered_error(url, "its answer is too long or too slow") from None
 
 
 def _object(body: bytes, url: str, status: int) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def _object(body: bytes, url: str, status: int) -> dict[str, Any]:
     try:
         return json_object(body)
     except ValueError:
-        raise _unanswered(url, f"status {status}, and not a JSON object") from None
+        raise _unanswered_error(url, f"status {status}, and not a JSON object") from None
 
 
 def _why(error: httpx2.HTTPError) -> str:
@@ -136,14 +138,14 @@ def _why(error: httpx2.HTTPError) -> str:
     return printable(text) if "certificate" in text else type(error).__name__
 
 
-def _refused(url: str, why: str) -> MeshwardError:
+def _address_error(url: str, why: str) -> MeshwardError:
     return MeshwardError(
         codes.URL_NOT_TRUSTED,
         f"`{printable(str(url))}` {why}",
     )
 
 
-def _unanswered(url: str, why: str) -> MeshwardError:
+def _unanswered_error(url: str, why: str) -> MeshwardError:
     remedy = "Look whether it runs and is spelled right. "
     if "certificate" in why:
         remedy += (

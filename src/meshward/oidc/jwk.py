@@ -70,7 +70,7 @@ def parse_key_set(document: bytes) -> dict[str, VerificationKey]:
     members = json_object(document).get("keys")
     if not isinstance(members, list):
         raise ValueError("no list `keys`")
-    keys = [key for key in map(_usable, members) if key is not None]
+    keys = [key for key in map(_parse_or_none, members) if key is not None]
     count = Counter(key.kid for key in keys)
     usable = {key.kid: key for key in keys if count[key.kid] == 1}
     if not usable:
@@ -83,7 +83,7 @@ def is_kid(text: str) -> bool:
     return 0 < len(text) <= 200 and is_plain(text)
 
 
-def _usable(jwk: object) -> VerificationKey | None:
+def _parse_or_none(jwk: object) -> VerificationKey | None:
     try:
         return parse_key(jwk)
     except ValueError:

@@ -55,13 +55,15 @@ class IssuerKeys:
 
     async def find(self, kid: str) -> VerificationKey:
         """See `verify.Keys`. Asks the issuer about a `kid` not seen before, at most once in `MIN_INTERVAL`."""
-        key = self._usable().get(kid)
+        key = self._usable_keys().get(kid)
         if key is None:
             await self._look_again(kid)
-            key = self._usable().get(kid)
+            key = self._usable_keys().get(kid)
         if key is not None:
             return key
-        if not self._usable() or self._running() is not None:  # it may be among those that are on their way
+        if (
+            not self._usable_keys() or self._running_fetch() is not None
+        ):  # it may be among those that are on their way
             raise KeysUnavailable(
                 codes.NO_ISSUER_KEYS,
                 f"there are no usable keys of the issuer `{self.issuer.name}`",
@@ -85,7 +87,7 @@ class IssuerKeys:
             return EAGER
         return MIN_INTERVAL if self._failing else REFRESH
 
-    def _usable(self) -> Mapping[str, VerificationKey]:
+    def _usable_keys(self) -> Mapping[str, VerificationKey]:
         age = self.age
         return {} if age is None or age > self.issuer.keys.max_stale else self._keys
 
@@ -93,9 +95,9 @@ class IssuerKeys:
         """Wait for the fetch that runs, which may have begun too early, and then for one of our own if we may."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                if (running := self._running()) is not None:
+                if (running := self._running_fetch()) is not None:
                     await asyncio.shield(running)
-                if kid not in self._usable() and self._may_ask():
+                if kid not in self._usable_keys() and self._may_ask():
                     await asyncio.shield(self._fetch())
 
     def _may_ask(self) -> bool:
@@ -111,12 +113,12 @@ class IssuerKeys:
 
     def _fetch(self) -> asyncio.Task[None]:
         """The fetch that runs, or a new one: all who wait share it."""
-        running = self._running()
+        running = self._running_fetch()
         if running is None:
             running = self._fetching = asyncio.create_task(self._replace())
         return running
 
-    def _running(self) -> asyncio.Task[None] | None:
+    def _running_fetch(self) -> asyncio.Task[None] | None:
         return None if self._fetching is None or self._fetching.done() else self._fetching
 
     async def _replace(self) -> None:
@@ -157,12 +159,12 @@ def key_document(tls: ssl.SSLContext) -> Document:
         place = issuer.keys
         if place.file is not None:
             return await asyncio.to_thread(_read_file, Path(place.file))
-        return await fetch(place.url or await _discovered(issuer, tls), place.allow, tls)
+        return await fetch(place.url or await _discover_jwks(issuer, tls), place.allow, tls)
 
     return document
 
 
-async def _discovered(issuer: TrustedIssuer, tls: ssl.SSLContext) -> str:
+async def _discover_jwks(issuer: TrustedIssuer, tls: ssl.SSLContext) -> str:
     """`jwks_uri` of the issuer's metadata, which must be about this issuer (OpenID Discovery, 4.3)."""
     url = issuer.url.removesuffix("/") + "/.well-known/openid-configuration"
     metadata = json_object(await fetch(url, issuer.keys.allow, tls))

@@ -103,7 +103,7 @@ class Verifier:
         self._misnamed = {
             name: sentence
             for source in self._keys.values()
-            for name, sentence in misnamed(source.issuer).items()
+            for name, sentence in misnamed_issuers(source.issuer).items()
         }
         self._clock = clock
         self._expected = ", ".join(sorted(self._keys)) or "an issuer that this edge trusts"
@@ -113,7 +113,7 @@ class Verifier:
         text = bearer.reveal()
         refuse_prefix(text, self._expected)
         check_size(text)
-        parts = split(text)
+        parts = split_token(text)
         header, claims = parse(parts.header), parse(parts.payload)
         check_header(header)
         keys = self._issued_by(claims)
@@ -155,15 +155,15 @@ def check_size(text: str) -> None:
         )
 
 
-def split(text: str) -> Parts:
+def split_token(text: str) -> Parts:
     """Step 2."""
     pieces = text.split(".")
     if len(pieces) != 3:
-        raise _malformed("it has not three parts")
+        raise _malformed_error("it has not three parts")
     try:
         header, payload, signature = map(base64url, pieces)
     except ValueError:
-        raise _malformed("a part is not canonical base64url") from None
+        raise _malformed_error("a part is not canonical base64url") from None
     return Parts(header, payload, signature, text[: text.rindex(".")].encode("ascii"))
 
 
@@ -172,7 +172,7 @@ def parse(data: bytes) -> dict[str, Any]:
     try:
         return json_object(data)
     except ValueError:
-        raise _malformed("a part is not one strict JSON object") from None
+        raise _malformed_error("a part is not one strict JSON object") from None
 
 
 def check_header(header: Mapping[str, Any]) -> None:
@@ -189,7 +189,7 @@ def check_header(header: Mapping[str, Any]) -> None:
         )
 
 
-def misnamed(issuer: TrustedIssuer) -> dict[str, str]:
+def misnamed_issuers(issuer: TrustedIssuer) -> dict[str, str]:
     """For step 5: issuers that are easily taken for `issuer`, with what to say of their tokens."""
     url = urlsplit(issuer.url)
     words = {"{host}": url.netloc, "{first}": url.path.split("/")[1] if url.path else ""}
@@ -325,7 +325,7 @@ def scopes_of(claims: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
     return tuple(scope for scope in value if isinstance(scope, str)) if isinstance(value, list) else ()
 
 
-def _malformed(why: str) -> TokenRefused:
+def _malformed_error(why: str) -> TokenRefused:
     return TokenRefused(Reason.TOKEN_MALFORMED, f"The bearer token is not a signed JWT: {why}.")
 
 

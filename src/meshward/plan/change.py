@@ -68,7 +68,7 @@ def compare(old: Plan | None, new: Plan) -> Change:
     gained = tuple(_more(mine, theirs))
     lost = tuple(_more(theirs, mine)) if mine else ()
     edits = tuple(sorted(_edits(old, new))) if old else ()
-    widening = (*_manage(gained), *(_widening(old, new) if old else ()))
+    widening = (*_manage(gained), *(_describe_widening(old, new) if old else ()))
     return Change(old.digest if old else "", new.digest, gained, lost, edits, tuple(dict.fromkeys(widening)))
 
 
@@ -91,7 +91,7 @@ def _manage(gained: Iterable[Holds]) -> Iterator[str]:
             yield f"{each.role} gains {each.permission}"
 
 
-def _widening(old: Plan, new: Plan) -> Iterator[str]:
+def _describe_widening(old: Plan, new: Plan) -> Iterator[str]:
     """Beside `manage` that is plainly gained: what could let it be gained, and whom we believe."""
     if old.trust_domain != new.trust_domain:
         yield f"a new trust domain, {new.trust_domain}"
@@ -105,14 +105,14 @@ def _widening(old: Plan, new: Plan) -> Iterator[str]:
         if (deny.actions is None or "manage" in deny.actions) and denies.get(deny.id) != deny:
             yield f"the rule {deny.id}, which denies `manage`, is changed or gone"
     for model in new.models.values():
-        yield from _rerouted(old.models.get(model.name), model)
+        yield from _describe_rerouted(old.models.get(model.name), model)
     for right in new.operators:
         yield from _rights(right, old, new)
-    before = {(secret, url) for secret, url, _ in _sent(old)}
+    before = {(secret, url) for secret, url, _ in _sent_secrets(old)}
     known = {secret for secret, _ in before}
-    for secret, url, name in _sent(new):
+    for secret, url, name in _sent_secrets(new):
         if (secret, url) not in before and (secret.source != "generated" or secret in known):
-            yield f"the secret {name}, from {_kept(secret)}, is sent to {url}"
+            yield f"the secret {name}, from {_where_kept(secret)}, is sent to {url}"
 
 
 def _rights(right: str, old: Plan, new: Plan) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _rights(right: str, old: Plan, new: Plan) -> Iterator[str]:
                 yield f"{member_text(line)} gains the operators' right `{right}`, by {role}"
 
 
-def _sent(plan: Plan) -> Iterator[tuple[Credential, ServerUrl, str]]:
+def _sent_secrets(plan: Plan) -> Iterator[tuple[Credential, ServerUrl, str]]:
     """Which secret goes to which server, and its name."""
     for model in plan.models.values():
         for version in model.versions:
@@ -133,7 +133,7 @@ def _sent(plan: Plan) -> Iterator[tuple[Credential, ServerUrl, str]]:
                 yield from ((secret, url, str(version.credential)) for url in version.urls)
 
 
-def _kept(secret: Credential) -> str:
+def _where_kept(secret: Credential) -> str:
     """The arguments of a command may be long, and are in the policy."""
     if secret.source == "generated":
         return f"what is kept for {'/'.join(secret.place)}"
@@ -143,11 +143,11 @@ def _kept(secret: Credential) -> str:
 def _trust(old: Issuer | None, new: Issuer) -> Iterator[str]:
     if old is None:
         yield f"a new issuer, {new.name} ({new.url})"
-    elif _believed(old) != _believed(new):
+    elif _trust_fields(old) != _trust_fields(new):
         yield f"the issuer {new.name} is believed on other terms"
 
 
-def _believed(issuer: Issuer) -> Mapping[str, object]:
+def _trust_fields(issuer: Issuer) -> Mapping[str, object]:
     """All of an issuer but how people log in to it."""
     return {
         field.name: getattr(issuer, field.name) for field in fields(issuer) if field.name != "login_client"
@@ -169,7 +169,7 @@ def _as_wide(old: Grant, new: Grant, role: str) -> bool:
     )
 
 
-def _rerouted(old: Model | None, new: Model) -> Iterator[str]:
+def _describe_rerouted(old: Model | None, new: Model) -> Iterator[str]:
     """Routes of `manage` that now ask for less."""
     for version in new.versions if old else ():
         for route, action in version.routes.items():
@@ -178,37 +178,37 @@ def _rerouted(old: Model | None, new: Model) -> Iterator[str]:
 
 
 def _edits(old: Plan, new: Plan) -> Iterator[Edit]:
-    yield from _named("grant", _by_id(old.grants), _by_id(new.grants))
-    yield from _named("deny", _by_id(old.denies), _by_id(new.denies))
-    yield from _named("never", _by_id(old.never), _by_id(new.never))
-    yield from _named("issuer", old.issuers, new.issuers)
-    yield from _named("agent", old.agents, new.agents)
-    yield from _named("workload", old.workloads, new.workloads)
-    yield from _named("alias", old.aliases, new.aliases)
-    yield from _named("credential", old.credentials, new.credentials)
+    yield from _edits_by_name("grant", _by_id(old.grants), _by_id(new.grants))
+    yield from _edits_by_name("deny", _by_id(old.denies), _by_id(new.denies))
+    yield from _edits_by_name("never", _by_id(old.never), _by_id(new.never))
+    yield from _edits_by_name("issuer", old.issuers, new.issuers)
+    yield from _edits_by_name("agent", old.agents, new.agents)
+    yield from _edits_by_name("workload", old.workloads, new.workloads)
+    yield from _edits_by_name("alias", old.aliases, new.aliases)
+    yield from _edits_by_name("credential", old.credentials, new.credentials)
     for role in sorted(old.roles.keys() | new.roles.keys()):
         yield from _members(role, old, new)
     for name in sorted(old.models.keys() | new.models.keys()):
         yield from _model(name, old.models.get(name), new.models.get(name))
     for what in ("trust_domain", "edge", "operators", "audit"):
-        yield from _named("setting", {what: getattr(old, what)}, {what: getattr(new, what)})
+        yield from _edits_by_name("setting", {what: getattr(old, what)}, {what: getattr(new, what)})
 
 
 def _by_id(rules: Iterable[Grant | Deny | object]) -> dict[str, object]:
     return {str(getattr(rule, "id")): rule for rule in rules}  # noqa: B009  three kinds that share only this
 
 
-def _named(what: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[Edit]:
+def _edits_by_name(what: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[Edit]:
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
             yield Edit(what, name, "added")
         elif name not in new:
             yield Edit(what, name, "removed")
         elif old[name] != new[name]:
-            yield Edit(what, name, f"changed: {_differing(old[name], new[name])}")
+            yield Edit(what, name, f"changed: {_name_differences(old[name], new[name])}")
 
 
-def _differing(old: object, new: object) -> str:
+def _name_differences(old: object, new: object) -> str:
     """The fields that differ, without their values: those may be long, and stand in the policy."""
     names = getattr(type(old), "__dataclass_fields__", None)
     if names is None:
@@ -235,7 +235,7 @@ def _model(name: str, old: Model | None, new: Model | None) -> Iterator[Edit]:
         return
     versions = {each.name: each for each in old.versions}
     now = {each.name: each for each in new.versions}
-    for edit in _named("version", versions, now):
+    for edit in _edits_by_name("version", versions, now):
         weights = [f"{each[edit.name].weight}" for each in (versions, now) if edit.name in each]
         moved = f" (weight {' -> '.join(weights)})" if len(set(weights)) > 1 else ""
         servers = _servers(versions.get(edit.name), now.get(edit.name))

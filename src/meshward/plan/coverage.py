@@ -17,7 +17,7 @@ from meshward.plan.features import (
     EVERY_REQUEST,
     Can,
     Feature,
-    Kind,
+    FeatureKind,
     NotYet,
     Requires,
     Support,
@@ -36,8 +36,8 @@ class Way(Enum):
     BESIDE = "to the instance itself"
 
 
-_DOORS = frozenset({Kind.DOOR, Kind.EACH})
-_WHOLE = frozenset(Kind) - {Kind.BESIDE}
+_DOORS = frozenset({FeatureKind.DOOR, FeatureKind.EACH})
+_WHOLE = frozenset(FeatureKind) - {FeatureKind.BESIDE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Gap:
         return f"`{self.path.name}` does not enforce {self.feature.title}: {said}"
 
 
-def unenforced(requires: Requires, paths: Sequence[Path]) -> list[Problem]:
+def find_unenforced(requires: Requires, paths: Sequence[Path]) -> list[Problem]:
     """Why a policy that asks for `requires` may not run on these paths; empty: it is proven that it may.
 
     Raises ValueError where there is nothing to prove it of.
@@ -84,8 +84,8 @@ def unenforced(requires: Requires, paths: Sequence[Path]) -> list[Problem]:
         raise ValueError("no path leads from a client to a server")
     asked = {**ALWAYS, **requires}
     gaps = [gap for path in paths for gap in _gaps(path, asked)]
-    told = [each for feature in asked for each in _told(feature, asked[feature], gaps, paths)]
-    return [*_outermost(told), *(problem for path in paths for problem in _undecided(path, asked))]
+    told = [each for feature in asked for each in _explain_gaps(feature, asked[feature], gaps, paths)]
+    return [*_outermost(told), *(problem for path in paths for problem in _find_undecided(path, asked))]
 
 
 def enforcers(path: Path, feature: Feature) -> tuple[str, ...]:
@@ -93,30 +93,34 @@ def enforcers(path: Path, feature: Feature) -> tuple[str, ...]:
     return tuple(hop.name for hop in path.hops if isinstance(hop.table.get(feature), Can))
 
 
-def demanded(path: Path, asked: Iterable[Feature]) -> tuple[Feature, ...]:
+def demanded_of(path: Path, asked: Iterable[Feature]) -> tuple[Feature, ...]:
     """What of `asked` this path must enforce by itself.
 
     A path round the decider is closed by its doors: only the hop before, and only with its decision. Where a hop lets
     models call one another it is open, and what the hops before would have enforced must be enforced here.
     """
     wanted = tuple(asked)
-    kinds = {Way.WHOLE: _WHOLE, Way.BESIDE: frozenset({Kind.BESIDE}), Way.ROUND: _DOORS}[path.way]
+    kinds = {Way.WHOLE: _WHOLE, Way.BESIDE: frozenset({FeatureKind.BESIDE}), Way.ROUND: _DOORS}[path.way]
     if path.way is Way.ROUND and Feature.CALLS in wanted and enforcers(path, Feature.CALLS):
-        kinds |= {Kind.PASSAGE}
+        kinds |= {FeatureKind.PASSAGE}
     return tuple(feature for feature in wanted if feature.kind in kinds)
 
 
 def _gaps(path: Path, asked: Iterable[Feature]) -> Iterator[Gap]:
-    for feature in demanded(path, asked):
-        enough = len(path.hops) if feature.kind is Kind.EACH else 1
+    for feature in demanded_of(path, asked):
+        enough = len(path.hops) if feature.kind is FeatureKind.EACH else 1
         if len(enforcers(path, feature)) < enough:
             said = ((hop.name, hop.table[feature]) for hop in path.hops)
             yield Gap(feature, path, tuple(each for each in said if not isinstance(each[1], Can)))
 
 
-def _undecided(path: Path, asked: Iterable[Feature]) -> Iterator[Problem]:
+def _find_undecided(path: Path, asked: Iterable[Feature]) -> Iterator[Problem]:
     """The facts of the decision that some hop sees, but none together with all the others."""
-    facts = [each for each in demanded(path, asked) if each.kind is Kind.DECISION and enforcers(path, each)]
+    facts = [
+        each
+        for each in demanded_of(path, asked)
+        if each.kind is FeatureKind.DECISION and enforcers(path, each)
+    ]
     blind = {
         hop.name: [left.feature.title for left in residue(hop.table, facts)]
         for hop in path.hops
@@ -129,14 +133,14 @@ def _undecided(path: Path, asked: Iterable[Feature]) -> Iterator[Problem]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Explanation:
     place: str
     problem: Problem
 
 
-def _told(
+def _explain_gaps(
     feature: Feature, places: tuple[str, ...], gaps: Iterable[Gap], paths: Iterable[Path]
-) -> Iterator[_Told]:
+) -> Iterator[_Explanation]:
     concerned = [gap for gap in gaps if gap.feature is feature]
     if not concerned:
         return
@@ -147,10 +151,10 @@ def _told(
     for place in places:
         where = place if place == EVERY_REQUEST else f"`{place}`"
         for sentence in sentences:
-            yield _Told(place, Problem(feature.code, f"{where}: {sentence}", remedy))
+            yield _Explanation(place, Problem(feature.code, f"{where}: {sentence}", remedy))
 
 
-def _outermost(told: Sequence[_Told]) -> list[Problem]:
+def _outermost(told: Sequence[_Explanation]) -> list[Problem]:
     """Without what is told of a key below one that is refused as a whole."""
     places = {each.place for each in told}
     return [each.problem for each in told if not any(above in places for above in _above(each.place))]

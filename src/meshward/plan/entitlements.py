@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from meshward.plan.ir import Member, Plan
-from meshward.plan.permissions import barred
+from meshward.plan.permissions import barred_models
 from meshward.policy.schema import ACTIONS, Action
 
 _NONE: frozenset[str] = frozenset()
@@ -63,4 +63,4 @@ def _by_role(plan: Plan) -> dict[tuple[str, Action], frozenset[str]]:
         for role in grant.roles if not grant.shadow else ():
             for action in grant.actions:
                 given[role, action].add(grant.models.names)
-    return {key: _NONE.union(*sets) - barred(plan, *key) for key, sets in given.items()}
+    return {key: _NONE.union(*sets) - barred_models(plan, *key) for key, sets in given.items()}

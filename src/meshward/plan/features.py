@@ -14,7 +14,7 @@ from types import MappingProxyType
 from meshward.kit import codes
 
 
-class Kind(Enum):
+class FeatureKind(Enum):
     """How many hops of a path must enforce a feature, so that the path does."""
 
     DOOR = "any hop, also of a path that goes round others"
@@ -31,177 +31,209 @@ class Feature(Enum):
     # Who comes through a door at all. What follows from a decision holds on a path for which all three hold.
     CALLER = (
         codes.LACKS_CALLER,
-        Kind.DOOR,
+        FeatureKind.DOOR,
         "by mTLS a SPIFFE ID that may connect here; nobody else sends a byte",
     )
     TRANSACTION_TOKEN = (
         codes.LACKS_TRANSACTION_TOKEN,
-        Kind.DOOR,
+        FeatureKind.DOOR,
         "a decision was taken: its token's signature, issuer, audience and time are verified",
     )
     PERMISSION = (
         codes.LACKS_PERMISSION,
-        Kind.DOOR,
+        FeatureKind.DOOR,
         "that token holds the permission that this exact method and path of this model takes",
     )
     # The facts of a decision. Split over hops, one grant would pass the first and another the second.
-    ROUTES = codes.LACKS_ROUTES, Kind.DECISION, "only the exact methods and paths that an action names exist"
+    ROUTES = (
+        codes.LACKS_ROUTES,
+        FeatureKind.DECISION,
+        "only the exact methods and paths that an action names exist",
+    )
     IDENTITY = (
         codes.LACKS_IDENTITY,
-        Kind.DECISION,
+        FeatureKind.DECISION,
         "the caller's own token is verified by the rules of its issuer",
     )
     WORKLOADS = (
         codes.LACKS_WORKLOADS,
-        Kind.DECISION,
+        FeatureKind.DECISION,
         "a caller's SVID is verified and is that of a workload in the policy",
     )
     ROLES = (
         codes.LACKS_ROLES,
-        Kind.DECISION,
+        FeatureKind.DECISION,
         "grants to roles, which issuers' groups, claims and workloads map to",
     )
     CONDITIONS = (
         codes.LACKS_CONDITIONS,
-        Kind.DECISION,
+        FeatureKind.DECISION,
         "addresses, hours, a fresh login, a person or an agent in the chain",
     )
-    ATTRIBUTES = codes.LACKS_ATTRIBUTES, Kind.DECISION, "an attribute of the caller equals the model's label"
-    DENIES = codes.LACKS_DENIES, Kind.DECISION, "a deny beats every grant"
-    EXPIRY = codes.LACKS_EXPIRY, Kind.DECISION, "what has a last day ends with it"
-    SHADOW = codes.LACKS_SHADOW, Kind.DECISION, "a rule that is recorded and changes nothing"
-    ON_REQUEST = codes.LACKS_ON_REQUEST, Kind.DECISION, "a grant that holds once somebody asked for it"
-    VIA = codes.LACKS_VIA, Kind.DECISION, "which model calls on the caller's behalf"
-    AGENTS = codes.LACKS_AGENTS, Kind.DECISION, "an agent acts for a person, within what both may do"
+    ATTRIBUTES = (
+        codes.LACKS_ATTRIBUTES,
+        FeatureKind.DECISION,
+        "an attribute of the caller equals the model's label",
+    )
+    DENIES = codes.LACKS_DENIES, FeatureKind.DECISION, "a deny beats every grant"
+    EXPIRY = codes.LACKS_EXPIRY, FeatureKind.DECISION, "what has a last day ends with it"
+    SHADOW = codes.LACKS_SHADOW, FeatureKind.DECISION, "a rule that is recorded and changes nothing"
+    ON_REQUEST = codes.LACKS_ON_REQUEST, FeatureKind.DECISION, "a grant that holds once somebody asked for it"
+    VIA = codes.LACKS_VIA, FeatureKind.DECISION, "which model calls on the caller's behalf"
+    AGENTS = codes.LACKS_AGENTS, FeatureKind.DECISION, "an agent acts for a person, within what both may do"
     # Before the decision.
     CANONICAL_REQUEST = (
         codes.LACKS_CANONICAL_REQUEST,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "one spelling of method, host, path and query; what is not proven canonical is refused",
     )
     BODY_ROUTING = (
         codes.LACKS_BODY_ROUTING,
-        Kind.ENTRY,
+        FeatureKind.ENTRY,
         "a `/v1` request goes to the one model that its body names",
     )
     IDENTITY_HEADERS = (
         codes.LACKS_IDENTITY_HEADERS,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "no header from outside that names a caller reaches a model",
     )
     LISTENER = (
         codes.LACKS_LISTENER,
-        Kind.ENTRY,
+        FeatureKind.ENTRY,
         "clients are served at this address, under this one host name",
     )
     EDGE_CERTIFICATE = (
         codes.LACKS_EDGE_CERTIFICATE,
-        Kind.ENTRY,
+        FeatureKind.ENTRY,
         "the certificate that clients see, replaced while it runs",
     )
     TRUSTED_PROXIES = (
         codes.LACKS_TRUSTED_PROXIES,
-        Kind.ENTRY,
+        FeatureKind.ENTRY,
         "the client's address as a listed proxy tells it",
     )
     # After the decision: what it carries along, and what takes it back.
     NEXT_HOP = (
         codes.LACKS_NEXT_HOP,
-        Kind.ENTRY,
+        FeatureKind.ENTRY,
         "nothing is sent before the guard proved to be that version's",
     )
-    TOKEN_TYPE = codes.LACKS_TOKEN_TYPE, Kind.PASSAGE, "no other token passes for a Transaction Token"
-    TOKEN_AGE = codes.LACKS_TOKEN_AGE, Kind.PASSAGE, "a Transaction Token's whole life is bounded"
-    REVOKED_SUBJECT = codes.LACKS_REVOKED_SUBJECT, Kind.PASSAGE, "a revoked caller's next request is refused"
+    TOKEN_TYPE = codes.LACKS_TOKEN_TYPE, FeatureKind.PASSAGE, "no other token passes for a Transaction Token"
+    TOKEN_AGE = codes.LACKS_TOKEN_AGE, FeatureKind.PASSAGE, "a Transaction Token's whole life is bounded"
+    REVOKED_SUBJECT = (
+        codes.LACKS_REVOKED_SUBJECT,
+        FeatureKind.PASSAGE,
+        "a revoked caller's next request is refused",
+    )
     REVOKED_AGENT = (
         codes.LACKS_REVOKED_AGENT,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "so is one with a revoked agent anywhere in its chain",
     )
     REVOKED_TOKEN = (
         codes.LACKS_REVOKED_TOKEN,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "so is one with a credential whose token id was revoked",
     )
     REVOKED_STREAM = (
         codes.LACKS_REVOKED_STREAM,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "a running answer ends when its caller, agent or token is revoked",
     )
     EXPIRED_STREAM = (
         codes.LACKS_EXPIRED_STREAM,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "a running answer ends when its token does, where the model says so",
     )
     # How much, how large, how long.
     REQUEST_RATE = (
         codes.LACKS_REQUEST_RATE,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "requests per second or minute, over all versions together",
     )
-    REQUEST_LEDGER = codes.LACKS_REQUEST_LEDGER, Kind.PASSAGE, "requests per hour or day"
-    TOKEN_BUDGET = codes.LACKS_TOKEN_BUDGET, Kind.PASSAGE, "prompt and answer tokens per period"
-    CONCURRENCY = codes.LACKS_CONCURRENCY, Kind.PASSAGE, "requests at the same time"
+    REQUEST_LEDGER = codes.LACKS_REQUEST_LEDGER, FeatureKind.PASSAGE, "requests per hour or day"
+    TOKEN_BUDGET = codes.LACKS_TOKEN_BUDGET, FeatureKind.PASSAGE, "prompt and answer tokens per period"
+    CONCURRENCY = codes.LACKS_CONCURRENCY, FeatureKind.PASSAGE, "requests at the same time"
     SHARED_LIMIT = (
         codes.LACKS_SHARED_LIMIT,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "callers with the same attribute are counted together",
     )
-    MAX_BODY = codes.LACKS_MAX_BODY, Kind.PASSAGE, "a model's largest request body"
-    TIMEOUT = codes.LACKS_TIMEOUT, Kind.PASSAGE, "how long a model may say nothing"
+    MAX_BODY = codes.LACKS_MAX_BODY, FeatureKind.PASSAGE, "a model's largest request body"
+    TIMEOUT = codes.LACKS_TIMEOUT, FeatureKind.PASSAGE, "how long a model may say nothing"
     # Which server, and how.
-    WEIGHTS = codes.LACKS_WEIGHTS, Kind.PASSAGE, "requests are split between versions as the policy says"
+    WEIGHTS = (
+        codes.LACKS_WEIGHTS,
+        FeatureKind.PASSAGE,
+        "requests are split between versions as the policy says",
+    )
     REPLICAS = (
         codes.LACKS_REPLICAS,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "several servers of one version; who fails is left out for a while",
     )
-    HEALTH = codes.LACKS_HEALTH, Kind.PASSAGE, "nobody is sent to a server that says it cannot work"
+    HEALTH = codes.LACKS_HEALTH, FeatureKind.PASSAGE, "nobody is sent to a server that says it cannot work"
     SERVER_CREDENTIAL = (
         codes.LACKS_SERVER_CREDENTIAL,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "the key that a server demands, which no caller sees",
     )
-    HTTPS_UPSTREAM = codes.LACKS_HTTPS_UPSTREAM, Kind.PASSAGE, "servers behind https"
-    HOSTED_ENDPOINT = codes.LACKS_HOSTED_ENDPOINT, Kind.PASSAGE, "hosted Inference Endpoints"
-    BODY_MODEL = codes.LACKS_BODY_MODEL, Kind.PASSAGE, "a body's `model` as the server itself calls it"
-    CALLS = codes.LACKS_CALLS, Kind.PASSAGE, "a model calls another for whoever called it"
+    HTTPS_UPSTREAM = codes.LACKS_HTTPS_UPSTREAM, FeatureKind.PASSAGE, "servers behind https"
+    HOSTED_ENDPOINT = codes.LACKS_HOSTED_ENDPOINT, FeatureKind.PASSAGE, "hosted Inference Endpoints"
+    BODY_MODEL = codes.LACKS_BODY_MODEL, FeatureKind.PASSAGE, "a body's `model` as the server itself calls it"
+    CALLS = codes.LACKS_CALLS, FeatureKind.PASSAGE, "a model calls another for whoever called it"
     CACHE = (
         codes.LACKS_CACHE,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "answers are reused, never for another identity than the policy allows",
     )
     # What is recorded.
-    LOG = codes.LACKS_LOG, Kind.PASSAGE, "one line per request, with the verified identity"
-    BODY_DIGESTS = codes.LACKS_BODY_DIGESTS, Kind.PASSAGE, "the SHA-256 of prompt and answer is measured"
-    CAPTURE = codes.LACKS_CAPTURE, Kind.PASSAGE, "texts are kept, sealed or left out altogether"
+    LOG = codes.LACKS_LOG, FeatureKind.PASSAGE, "one line per request, with the verified identity"
+    BODY_DIGESTS = (
+        codes.LACKS_BODY_DIGESTS,
+        FeatureKind.PASSAGE,
+        "the SHA-256 of prompt and answer is measured",
+    )
+    CAPTURE = codes.LACKS_CAPTURE, FeatureKind.PASSAGE, "texts are kept, sealed or left out altogether"
     BLOCK_WHEN_BLIND = (
         codes.LACKS_BLOCK_WHEN_BLIND,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "requests are refused once they could not be recorded",
     )
-    MAX_BLIND = codes.LACKS_MAX_BLIND, Kind.PASSAGE, "how long that may take, by the policy's word"
+    MAX_BLIND = codes.LACKS_MAX_BLIND, FeatureKind.PASSAGE, "how long that may take, by the policy's word"
     ALERT_WHEN_BLIND = (
         codes.LACKS_ALERT_WHEN_BLIND,
-        Kind.PASSAGE,
+        FeatureKind.PASSAGE,
         "requests pass unrecorded, with an alarm and a record of the gap",
     )
     # Of every hop by itself.
-    ROTATION = codes.LACKS_ROTATION, Kind.EACH, "its certificate, trust and keys are replaced while it runs"
+    ROTATION = (
+        codes.LACKS_ROTATION,
+        FeatureKind.EACH,
+        "its certificate, trust and keys are replaced while it runs",
+    )
     # Of the instance.
-    OPERATORS = codes.LACKS_OPERATORS, Kind.BESIDE, "who may apply, revoke, rotate and move traffic"
-    OPERATORS_AUDIT = codes.LACKS_OPERATORS_AUDIT, Kind.BESIDE, "who may read others' records"
-    OPERATORS_OPEN = codes.LACKS_OPERATORS_OPEN, Kind.BESIDE, "who may open sealed texts"
-    OPERATORS_ERASE = codes.LACKS_OPERATORS_ERASE, Kind.BESIDE, "who may erase what a record says of a person"
-    SEALING = codes.LACKS_SEALING, Kind.BESIDE, "texts are sealed to a key that the machine does not hold"
-    RETENTION = codes.LACKS_RETENTION, Kind.BESIDE, "records are erased by age"
+    OPERATORS = codes.LACKS_OPERATORS, FeatureKind.BESIDE, "who may apply, revoke, rotate and move traffic"
+    OPERATORS_AUDIT = codes.LACKS_OPERATORS_AUDIT, FeatureKind.BESIDE, "who may read others' records"
+    OPERATORS_OPEN = codes.LACKS_OPERATORS_OPEN, FeatureKind.BESIDE, "who may open sealed texts"
+    OPERATORS_ERASE = (
+        codes.LACKS_OPERATORS_ERASE,
+        FeatureKind.BESIDE,
+        "who may erase what a record says of a person",
+    )
+    SEALING = (
+        codes.LACKS_SEALING,
+        FeatureKind.BESIDE,
+        "texts are sealed to a key that the machine does not hold",
+    )
+    RETENTION = codes.LACKS_RETENTION, FeatureKind.BESIDE, "records are erased by age"
     UNKNOWN_KEY = (
         codes.LACKS_UNKNOWN_KEY,
-        Kind.BESIDE,
+        FeatureKind.BESIDE,
         "a key of the format that `plan.requirements` does not know",
     )
 
-    def __init__(self, code: codes.Code, kind: Kind, meaning: str) -> None:
+    def __init__(self, code: codes.Code, kind: FeatureKind, meaning: str) -> None:
         self.code = code
         self.kind = kind
         self.meaning = meaning
@@ -249,7 +281,7 @@ Table = Mapping[Feature, Support]
 Requires = Mapping[Feature, tuple[str, ...]]
 """Each feature that is asked for, and where: keys of the policy, or `every request`."""
 
-ON_PATHS: tuple[Feature, ...] = tuple(each for each in Feature if each.kind is not Kind.BESIDE)
+ON_PATHS: tuple[Feature, ...] = tuple(each for each in Feature if each.kind is not FeatureKind.BESIDE)
 """What a hop's table speaks of: all of these."""
 
 EVERY_REQUEST = "every request"

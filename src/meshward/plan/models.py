@@ -15,19 +15,19 @@ _WHOLE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ServerKind:
     """A kind of server, resolved once for all versions that are of it."""
 
     routes: Mapping[Route, schema.Action]
     health: Route | None
 
 
-Kinds = Mapping[str, Kind]
+Kinds = Mapping[str, ServerKind]
 
 
 def kinds(policy: schema.Policy) -> Kinds:
     """Every server kind that a version may name. Raises ValueError for a route with two meanings."""
-    return {name: Kind(_routes(server), server.health) for name, server in server_kinds(policy).items()}
+    return {name: ServerKind(_routes(server), server.health) for name, server in server_kinds(policy).items()}
 
 
 def model(name: str, given: schema.Model, policy: schema.Policy, known: Kinds) -> ir.Model:

@@ -42,11 +42,11 @@ def holdings_of(plan: Plan, grant: Grant) -> Iterator[Holding]:
     """What `grant` gives, by model, action and role."""
     for action in ACTIONS if not grant.shadow else ():
         for role in grant.roles if action in grant.actions else ():
-            for model in sorted(grant.models.names - barred(plan, role, action)):
+            for model in sorted(grant.models.names - barred_models(plan, role, action)):
                 yield Holding(model, action, role, grant)
 
 
-def barred(plan: Plan, role: str, action: Action) -> frozenset[str]:
+def barred_models(plan: Plan, role: str, action: Action) -> frozenset[str]:
     """The models that denies without subjects, conditions and expiry refuse to every holder of `role`."""
     barring = [deny for deny in plan.denies if _always_bars(deny, role)]
     models = plan.models if barring else ()

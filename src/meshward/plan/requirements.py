@@ -40,7 +40,7 @@ def _is(accepted: object) -> Callable[[object], bool]:
     return lambda value: value == accepted
 
 
-def _given(value: object) -> bool:
+def _is_given(value: object) -> bool:
     return value is not None
 
 
@@ -49,7 +49,7 @@ def _slow(rate: object) -> bool:
 
 
 def _fast(rate: object) -> bool:
-    return _given(rate) and not _slow(rate)
+    return _is_given(rate) and not _slow(rate)
 
 
 def _behind_https(value: object) -> bool:
@@ -66,7 +66,7 @@ _CHECKED: Row = Checked()
 
 
 def _always(*features: Feature) -> Row:
-    return tuple(Need(feature, _given) for feature in features)
+    return tuple(Need(feature, _is_given) for feature in features)
 
 
 def _where(feature: Feature, asked: Callable[[object], bool] = bool) -> Row:
@@ -146,13 +146,13 @@ KEYS: dict[str, Row] = {
     "Version.url": _HTTPS,
     "Version.replicas": (Need(Feature.REPLICAS), Need(Feature.HTTPS_UPSTREAM, _behind_https)),
     "Version.credential": _where(Feature.SERVER_CREDENTIAL),
-    "Version.model": _where(Feature.BODY_MODEL, _given),
+    "Version.model": _where(Feature.BODY_MODEL, _is_given),
     "Model.task": _CHECKED,
     "Model.labels": _PART,
     "Model.aliases": _where(Feature.BODY_ROUTING),
     "Model.versions": _always(Feature.WEIGHTS),
     "Model.traffic": _where(Feature.WEIGHTS),
-    "Model.cache": _where(Feature.CACHE, _given),
+    "Model.cache": _where(Feature.CACHE, _is_given),
     "Model.timeout": _always(Feature.TIMEOUT),
     "Model.max_body": _always(Feature.MAX_BODY),
     "Model.on_expiry": _where(Feature.EXPIRED_STREAM, _is("cut")),
@@ -166,12 +166,12 @@ KEYS: dict[str, Row] = {
     "When.from": _where(Feature.CONDITIONS),
     "When.hours": _where(Feature.CONDITIONS),
     "When.fresh": _where(Feature.CONDITIONS),
-    "When.via": _where(Feature.VIA, _given),
+    "When.via": _where(Feature.VIA, _is_given),
     "When.person": _where(Feature.CONDITIONS),
     "When.actor": _where(Feature.CONDITIONS),
     "Limits.requests": (Need(Feature.REQUEST_RATE, _fast), Need(Feature.REQUEST_LEDGER, _slow)),
-    "Limits.tokens": _where(Feature.TOKEN_BUDGET, _given),
-    "Limits.concurrent": _where(Feature.CONCURRENCY, _given),
+    "Limits.tokens": _where(Feature.TOKEN_BUDGET, _is_given),
+    "Limits.concurrent": _where(Feature.CONCURRENCY, _is_given),
     "Limits.per": _where(Feature.SHARED_LIMIT, _other_than("identity", "grant")),
     "OnRequest.for": _PART,
     "OnRequest.approve": _PART,
@@ -185,7 +185,7 @@ KEYS: dict[str, Row] = {
     "Grant.when": _PART,
     "Grant.limits": _PART,
     "Grant.expires": _where(Feature.EXPIRY),
-    "Grant.on_request": _where(Feature.ON_REQUEST, _given),
+    "Grant.on_request": _where(Feature.ON_REQUEST, _is_given),
     "Grant.mode": _SHADOW,
     "Deny.id": _PART,
     "Deny.subjects": _PART,
@@ -213,30 +213,30 @@ KEYS: dict[str, Row] = {
         Need(Feature.ALERT_WHEN_BLIND, _other_than("block")),
     ),
 }
-_UNKNOWN: Row = _where(Feature.UNKNOWN_KEY, _given)
+_UNKNOWN: Row = _where(Feature.UNKNOWN_KEY, _is_given)
 
 
 def requirements(policy: Policy) -> Requires:
     """What a path must enforce for `policy`, and which keys ask for it, in the format's order."""
     found: dict[Feature, list[str]] = {feature: list(places) for feature, places in ALWAYS.items()}
-    for feature, place in _asked(policy, ""):
+    for feature, place in _features_asked(policy, ""):
         found.setdefault(feature, []).append(place)
     return MappingProxyType({feature: tuple(places) for feature, places in found.items()})
 
 
-def _asked(node: BaseModel, path: str) -> Iterator[tuple[Feature, str]]:
+def _features_asked(node: BaseModel, path: str) -> Iterator[tuple[Feature, str]]:
     for name, field in type(node).model_fields.items():
-        key, value = spelling(name, field), getattr(node, name)
+        key, value = key_in_file(name, field), getattr(node, name)
         row = KEYS.get(f"{type(node).__name__}.{key}", _UNKNOWN)
         if isinstance(row, Checked):
             continue
         place = f"{path}.{key}" if path else key
         yield from ((need.feature, place) for need in row if need.asked(value))
         for step, child in _children(value):
-            yield from _asked(child, f"{place}{step}")
+            yield from _features_asked(child, f"{place}{step}")
 
 
-def spelling(name: str, field: FieldInfo) -> str:
+def key_in_file(name: str, field: FieldInfo) -> str:
     """A field as the file spells it: `from`, not `source`."""
     return field.alias or name
 

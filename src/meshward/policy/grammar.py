@@ -46,7 +46,7 @@ class Unreadable(ValueError):
         self.remedy = remedy
 
 
-def written(parse: Callable[[str], Value], text: str) -> Written[Value]:
+def parse_written(parse: Callable[[str], Value], text: str) -> Written[Value]:
     """`text` as `parse` reads it, with its spelling kept."""
     return Written(text, parse(text))
 

@@ -43,17 +43,17 @@ def parse(sources: Sequence[Source]) -> Document:
     problems: list[Problem] = []
     roots = _trees(sources, problems)
     if len(roots) < len(sources) or not roots:
-        raise _invalid(
+        raise _invalid_error(
             problems or [Problem(codes.POLICY_EMPTY, "there is no policy file", "Give one.")], sources
         )
     root = merge(roots, problems)
     positions = Positions(root)
-    policy = _typed(root, positions, problems)
+    policy = _validate_types(root, positions, problems)
     if policy is not None:
         problems += check(policy, positions)
     if policy is None or any(problem.severity == "error" for problem in problems):
-        raise _invalid(problems, sources)
-    return Document(policy, positions, tuple(_sorted(problems, sources)))
+        raise _invalid_error(problems, sources)
+    return Document(policy, positions, tuple(_sort_problems(problems, sources)))
 
 
 def to_json(policy: Policy) -> str:
@@ -109,7 +109,7 @@ def _trees(sources: Sequence[Source], problems: list[Problem]) -> list[MappingNo
     return roots
 
 
-def _typed(root: MappingNode, positions: Positions, problems: list[Problem]) -> Policy | None:
+def _validate_types(root: MappingNode, positions: Positions, problems: list[Problem]) -> Policy | None:
     try:
         return Policy.model_validate(root.value, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -119,8 +119,8 @@ def _typed(root: MappingNode, positions: Positions, problems: list[Problem]) -> 
         return None
 
 
-def _invalid(problems: list[Problem], sources: Sequence[Source]) -> PolicyInvalid:
-    ordered = _sorted(problems, sources)
+def _invalid_error(problems: list[Problem], sources: Sequence[Source]) -> PolicyInvalid:
+    ordered = _sort_problems(problems, sources)
     kept = ordered[:MOST_PROBLEMS]
     if len(ordered) > len(kept):
         message = f"there are more than these {MOST_PROBLEMS} problems"
@@ -128,7 +128,7 @@ def _invalid(problems: list[Problem], sources: Sequence[Source]) -> PolicyInvali
     return PolicyInvalid(kept)
 
 
-def _sorted(problems: list[Problem], sources: Sequence[Source]) -> list[Problem]:
+def _sort_problems(problems: list[Problem], sources: Sequence[Source]) -> list[Problem]:
     order = {source.name: index for index, source in enumerate(sources)}
 
     def place(problem: Problem) -> tuple[int, int, int]:

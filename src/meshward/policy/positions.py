@@ -58,7 +58,7 @@ class Positions:
         return found
 
 
-def spelled(path: Path) -> str:
+def spell_path(path: Path) -> str:
     """`grants[0].models`, for a sentence."""
     text = ""
     for step in path:

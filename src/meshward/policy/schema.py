@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypeAliasType
 
-from meshward.policy.grammar import parse_duration, parse_listen, parse_size, written
+from meshward.policy.grammar import parse_duration, parse_listen, parse_size, parse_written
 from meshward.policy.texts import (
     Date,
     Duration,
@@ -82,7 +82,7 @@ class Certificate(_Node):
 class Edge(_Node):
     """The listener that clients meet."""
 
-    listen: Listen = written(parse_listen, "127.0.0.1:8443")
+    listen: Listen = parse_written(parse_listen, "127.0.0.1:8443")
     """The address and port of the TLS listener."""
     hostname: Hostname = "localhost"
     """The one host name that is answered, and the name in the certificate."""
@@ -106,7 +106,7 @@ class Jwks(_Node):
     """The key set's URL, in place of discovery."""
     file: Text | None = None
     """A file with the key set, in place of discovery."""
-    max_stale: Duration = written(parse_duration, "24h")
+    max_stale: Duration = parse_written(parse_duration, "24h")
     """How long the last keys are trusted while the issuer cannot be reached."""
     allow: list[Literal["http", "private"]] = []
     """`http`: no TLS, on this machine only. `private`: an address that is not public. Else refused."""
@@ -254,9 +254,9 @@ class Model(_Node):
     """Weights of the versions; one that is not named receives nothing."""
     cache: Cache | None = None
     """Reuse of answers. Left out: none."""
-    timeout: Duration = written(parse_duration, "60s")
+    timeout: Duration = parse_written(parse_duration, "60s")
     """How long the server may take for an answer."""
-    max_body: Size = written(parse_size, "2m")
+    max_body: Size = parse_written(parse_size, "2m")
     """The largest request body; a larger one is refused with 413. The digest needs the body in memory."""
     on_expiry: Literal["finish", "cut"] = "finish"
     """What happens to a stream whose token ends."""
@@ -439,9 +439,9 @@ class Audit(_Node):
     alone. `capture`: the texts. `off`: sizes only."""
     seal_to: list[Text] = []
     """Files with the public keys to which texts are sealed."""
-    retention: Duration = written(parse_duration, "183d")
+    retention: Duration = parse_written(parse_duration, "183d")
     """How long records are kept."""
-    max_blind: Duration = written(parse_duration, "10s")
+    max_blind: Duration = parse_written(parse_duration, "10s")
     """How long requests may pass although no record of them could be kept."""
     on_blind: Literal["block", "alert"] = "block"
     """What happens then: refuse, or raise an alarm and record the gap."""

@@ -16,7 +16,7 @@ from meshward.kit.names import NAME
 from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.policy.grammar import Unreadable
 from meshward.policy.jsonschema import keys_at, kind_at, schema_at
-from meshward.policy.positions import Positions, spelled
+from meshward.policy.positions import Positions, spell_path
 from meshward.policy.texts import NAME_RULE
 from meshward.policy.tree import Node
 
@@ -48,7 +48,7 @@ class _Finding:
         return self.detail["ctx"]
 
     def problem(self, code: codes.Code, what: str, remedy: str) -> Problem:
-        message = f"{quoted(spelled(self.path))}: {quoted(self.node.value)} {what}"
+        message = f"{quoted(spell_path(self.path))}: {quoted(self.node.value)} {what}"
         return Problem(code, message, remedy, self.where)
 
 
@@ -68,7 +68,7 @@ def shape_problems(error: ValidationError, positions: Positions) -> Iterator[Pro
 def _problem(detail: ErrorDetails, path: tuple[str | int, ...], positions: Positions) -> Problem:
     kind = detail["type"]
     if kind == "missing":
-        return _missing(str(detail["loc"][-1]), path, positions)
+        return _missing_key(str(detail["loc"][-1]), path, positions)
     if kind == "extra_forbidden":
         return _unknown(path, positions)
     if detail["loc"][-1] == _KEY:
@@ -79,8 +79,8 @@ def _problem(detail: ErrorDetails, path: tuple[str | int, ...], positions: Posit
     return _MAKERS.get(kind, _other)(_Finding(detail, node, path, positions.at(path)))
 
 
-def _missing(key: str, path: tuple[str | int, ...], positions: Positions) -> Problem:
-    owner = quoted(spelled(path)) if path else "the policy"
+def _missing_key(key: str, path: tuple[str | int, ...], positions: Positions) -> Problem:
+    owner = quoted(spell_path(path)) if path else "the policy"
     description = schema_at((*path, key)).get("description", "")
     return Problem(
         codes.MISSING_KEY,
@@ -94,7 +94,7 @@ def _unknown(path: tuple[str | int, ...], positions: Positions) -> Problem:
     *owner, key = path
     known = keys_at(owner)
     meant = nearest(key, known)
-    place = f" in {quoted(spelled(owner))}" if owner else ""
+    place = f" in {quoted(spell_path(owner))}" if owner else ""
     remedy = f"Did you mean {quoted(meant)}?" if meant else f"Known here: {quoted_list(known, 20)}."
     return Problem(codes.UNKNOWN_KEY, f"unknown key {quoted(key)}{place}", remedy, positions.key(path))
 
@@ -106,13 +106,15 @@ def _wrong_type(kind: str, node: Node, path: tuple[str | int, ...], where: Where
         remedy = f'Put it in quotes: `"{node.value}"`.'
     elif kind == "list_type":
         remedy = "Write a list, like `[a, b]`."
-    return Problem(codes.WRONG_TYPE, f"{quoted(spelled(path))} must be {wanted}, not {found}", remedy, where)
+    return Problem(
+        codes.WRONG_TYPE, f"{quoted(spell_path(path))} must be {wanted}, not {found}", remedy, where
+    )
 
 
 def _name(word: object, path: tuple[str | int, ...], where: Where) -> Problem:
     return Problem(
         codes.NOT_A_NAME,
-        f"{quoted(spelled(path))}: {quoted(word)} is not a name",
+        f"{quoted(spell_path(path))}: {quoted(word)} is not a name",
         f"Write {NAME_RULE}",
         where,
     )
@@ -129,7 +131,7 @@ def _value(finding: _Finding) -> Problem:
     error: Unreadable = finding.context["error"]
     remedy = error.remedy[0].upper() + error.remedy[1:] + "."
     return Problem(
-        codes.MALFORMED_VALUE, f"{quoted(spelled(finding.path))}: {error.cause}", remedy, finding.where
+        codes.MALFORMED_VALUE, f"{quoted(spell_path(finding.path))}: {error.cause}", remedy, finding.where
     )
 
 
@@ -147,7 +149,7 @@ def _literal(finding: _Finding) -> Problem:
 
 
 def _empty(finding: _Finding) -> Problem:
-    message = f"{quoted(spelled(finding.path))} is empty"
+    message = f"{quoted(spell_path(finding.path))} is empty"
     return Problem(codes.OUT_OF_BOUNDS, message, "Give at least one, or take the key out.", finding.where)
 
 

@@ -32,12 +32,12 @@ class _Read:
         )
 
 
-def _kept(parse: Callable[[str], object]) -> _Read:
+def _keep_spelling(parse: Callable[[str], object]) -> _Read:
     """Of a grammar with several spellings of one value: the author's is kept beside it."""
-    return _Read(partial(grammar.written, parse))
+    return _Read(partial(grammar.parse_written, parse))
 
 
-def _shown(description: str, *examples: str, pattern: str | None = None) -> Any:
+def _describe(description: str, *examples: str, pattern: str | None = None) -> Any:
     """How a kind of text is described to people and editors."""
     extra: dict[str, Any] = {"pattern": pattern} if pattern else {}
     return Field(description=description, examples=list(examples), json_schema_extra=extra)
@@ -72,16 +72,16 @@ Pointer = TypeAliasType(
     "Pointer",
     Annotated[
         Written[tuple[str, ...]],
-        _kept(grammar.parse_pointer),
-        _shown("A JSON pointer (RFC 6901) into a token's claims.", "/realm_access/roles"),
+        _keep_spelling(grammar.parse_pointer),
+        _describe("A JSON pointer (RFC 6901) into a token's claims.", "/realm_access/roles"),
     ],
 )
 Duration = TypeAliasType(
     "Duration",
     Annotated[
         Written[int],
-        _kept(grammar.parse_duration),
-        _shown(
+        _keep_spelling(grammar.parse_duration),
+        _describe(
             "A number and `s`, `m`, `h` or `d`; at most 100 years.", "90s", "24h", pattern=grammar.DURATION
         ),
     ],
@@ -90,8 +90,8 @@ Size = TypeAliasType(
     "Size",
     Annotated[
         Written[int],
-        _kept(grammar.parse_size),
-        _shown(
+        _keep_spelling(grammar.parse_size),
+        _describe(
             "Bytes, or with `k` or `m` (1024, 1024 squared); at most `256m`.",
             "512k",
             "2m",
@@ -104,7 +104,7 @@ Rate = TypeAliasType(
     Annotated[
         values.Rate,
         _Read(grammar.parse_rate),
-        _shown(
+        _describe(
             "A number per `s`, `min`, `hour` or `day`.", "10/s", "600/min", "200000/day", pattern=grammar.RATE
         ),
     ],
@@ -113,8 +113,8 @@ Hours = TypeAliasType(
     "Hours",
     Annotated[
         Written[values.Hours],
-        _kept(grammar.parse_hours),
-        _shown(
+        _keep_spelling(grammar.parse_hours),
+        _describe(
             "Days, hours and an IANA time zone. An end before the start runs past midnight.",
             "Mon-Fri 08:00-18:00 Europe/Berlin",
             "Sat,Sun 22:00-06:00 UTC",
@@ -126,8 +126,8 @@ Date = TypeAliasType(
     "Date",
     Annotated[
         Written[int],
-        _kept(grammar.parse_date),
-        _shown(
+        _keep_spelling(grammar.parse_date),
+        _describe(
             "A day, which means its end in UTC, or an RFC 3339 instant.",
             "2027-03-31",
             "2027-03-31T12:00:00Z",
@@ -139,8 +139,8 @@ Instant = TypeAliasType(
     "Instant",
     Annotated[
         Written[int],
-        _kept(grammar.parse_instant),
-        _shown(
+        _keep_spelling(grammar.parse_instant),
+        _describe(
             "A minute in UTC, or an RFC 3339 instant.",
             "2026-11-23 10:00",
             "2026-11-23T10:00:00+01:00",
@@ -152,32 +152,32 @@ IpAddress = TypeAliasType(
     "IpAddress",
     Annotated[
         Written[values.Address],
-        _kept(grammar.parse_address),
-        _shown("An IPv4 or IPv6 address.", "203.0.113.9", "2001:db8::1"),
+        _keep_spelling(grammar.parse_address),
+        _describe("An IPv4 or IPv6 address.", "203.0.113.9", "2001:db8::1"),
     ],
 )
 Network = TypeAliasType(
     "Network",
     Annotated[
         Written[values.Network],
-        _kept(grammar.parse_network),
-        _shown("A network in CIDR form, or one address.", "203.0.113.0/24", "2001:db8::/32"),
+        _keep_spelling(grammar.parse_network),
+        _describe("A network in CIDR form, or one address.", "203.0.113.0/24", "2001:db8::/32"),
     ],
 )
 ProxyNetwork = TypeAliasType(
     "ProxyNetwork",
     Annotated[
         Written[values.Network],
-        _kept(grammar.parse_proxy_network),
-        _shown("A network in CIDR form, or one address; not the whole internet.", "10.0.0.0/24"),
+        _keep_spelling(grammar.parse_proxy_network),
+        _describe("A network in CIDR form, or one address; not the whole internet.", "10.0.0.0/24"),
     ],
 )
 Listen = TypeAliasType(
     "Listen",
     Annotated[
         Written[values.Listen],
-        _kept(grammar.parse_listen),
-        _shown("An IP address and a port.", "127.0.0.1:8443", "[::1]:8443"),
+        _keep_spelling(grammar.parse_listen),
+        _describe("An IP address and a port.", "127.0.0.1:8443", "[::1]:8443"),
     ],
 )
 Url = TypeAliasType(
@@ -185,7 +185,7 @@ Url = TypeAliasType(
     Annotated[
         urls.Url,
         _Read(grammar.parse_url),
-        _shown(
+        _describe(
             "An `https` URL (`http` only where it says so) without user, query or fragment.",
             "https://sso.example.com/realms/staff",
         ),
@@ -196,7 +196,7 @@ ServerUrl = TypeAliasType(
     Annotated[
         urls.ServerUrl,
         _Read(grammar.parse_server_url),
-        _shown(
+        _describe(
             "`unix:` and an absolute path, or `http(s)://host[:port]`; no link-local or metadata address.",
             "unix:/run/models/minilm-v1.sock",
             "http://127.0.0.1:8000",
@@ -208,7 +208,7 @@ Route = TypeAliasType(
     Annotated[
         values.Route,
         _Read(grammar.parse_route),
-        _shown(
+        _describe(
             "A method and one exact path in its plain form.", "POST /ask", "GET /info", pattern=grammar.ROUTE
         ),
     ],

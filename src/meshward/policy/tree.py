@@ -92,9 +92,9 @@ def read_tree(source: Source, problems: list[Problem]) -> MappingNode:
     text = _text(source)
     root = _Builder(source.name, problems).build(text)
     if root is None or root.value is None:
-        raise _unusable(codes.POLICY_EMPTY, source, "the policy is empty", "Begin with `version: 1`.")
+        raise _unusable_error(codes.POLICY_EMPTY, source, "the policy is empty", "Begin with `version: 1`.")
     if not isinstance(root, MappingNode):
-        raise _unusable(
+        raise _unusable_error(
             codes.WRONG_TYPE,
             source,
             "the policy is not a mapping",
@@ -109,7 +109,7 @@ def _text(source: Source) -> str:
     """The file as text in which every character can be seen; raises Unusable."""
     if len(source.data) > MOST_BYTES:
         limit = MOST_BYTES // 1024 // 1024
-        raise _unusable(
+        raise _unusable_error(
             codes.POLICY_TOO_LARGE,
             source,
             f"the policy is larger than {limit} MiB",
@@ -119,14 +119,14 @@ def _text(source: Source) -> str:
         text = source.data.decode("utf-8")
     except UnicodeDecodeError as error:
         line, column = _place(source.data[: error.start].decode("utf-8"))
-        raise _unusable(
+        raise _unusable_error(
             codes.NOT_PLAIN_TEXT, source, "this is not UTF-8 text", "Save the file as UTF-8.", line, column
         ) from None
     if (index := _first_unseen(text)) is not None:
         line, column = _place(text[:index])
         message = f"{_near(text, index)}an invisible character, {character_name(text[index])}"
         remedy = "Take it out: what is not seen as itself is not taken."
-        raise _unusable(codes.NOT_PLAIN_TEXT, source, message, remedy, line, column)
+        raise _unusable_error(codes.NOT_PLAIN_TEXT, source, message, remedy, line, column)
     return text
 
 
@@ -152,7 +152,7 @@ def _place(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
-def _unusable(
+def _unusable_error(
     code: codes.Code, source: Source, message: str, remedy: str, line: int = 1, column: int = 1
 ) -> Unusable:
     return Unusable(Problem(code, message, remedy, Where(source.name, line, column)))
@@ -174,11 +174,13 @@ class _Builder:
             if isinstance(event, y.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise self._refusal(
+                    raise self._refusal_error(
                         event, "a second document begins here", "Keep one document in a file."
                     )
                 if event.version or event.tags:
-                    raise self._refusal(event, "directives are not taken", "Take the line with `%` out.")
+                    raise self._refusal_error(
+                        event, "directives are not taken", "Take the line with `%` out."
+                    )
                 root = self._content(next(events), events)
         return root
 
@@ -202,7 +204,7 @@ class _Builder:
                 stack.pop()
                 continue
             count += 1
-            self._bound(event, len(stack), count)
+            self._require_bounds(event, len(stack), count)
             child = self._child(stack[-1], event, events)
             if isinstance(child, (MappingNode, ListNode)):
                 stack.append(child)
@@ -226,8 +228,8 @@ class _Builder:
     def _key(self, event: Any, parent: Node) -> str:
         if not isinstance(event, y.ScalarEvent):
             if isinstance(event, y.AliasEvent):
-                raise self._refusal(event, "aliases are not taken", "Write the value out.")
-            raise self._refusal(
+                raise self._refusal_error(event, "aliases are not taken", "Write the value out.")
+            raise self._refusal_error(
                 event, "a list or mapping stands as a key", "Use text as the key.", codes.KEY_NOT_TEXT
             )
         key = self._scalar(event, parent.name)
@@ -247,19 +249,19 @@ class _Builder:
         if isinstance(event, y.ScalarEvent):
             return Node(self._scalar(event, name), *place)
         if isinstance(event, y.AliasEvent):
-            raise self._refusal(
+            raise self._refusal_error(
                 event, f"the alias {quoted('*' + event.anchor)} is not taken", "Write the value out."
             )
-        self._plain(event)
+        self._require_plain(event)
         if isinstance(event, y.MappingStartEvent):
             return MappingNode({}, *place, {}, {})
         return ListNode([], *place, [])
 
     def _scalar(self, event: Any, name: str) -> str | int | bool | None:
-        self._plain(event)
+        self._require_plain(event)
         text: str = event.value
         if event.style:
-            return self._seen(event, name, text)
+            return self._require_visible(event, name, text)
         if text in _NULLS and name:
             remedy = "Give it one, or take the key out."
             self._report(codes.WRONG_TYPE, self._where(event), f"{quoted(name)} has no value", remedy)
@@ -273,9 +275,9 @@ class _Builder:
             remedy = "Put it in quotes if it is text; numbers are whole and decimal here."
             message = f"{quoted(name)}: the number {quoted(text)} is not taken"
             self._report(codes.NUMBER_NOT_TAKEN, self._where(event), message, remedy)
-        return self._seen(event, name, text)
+        return self._require_visible(event, name, text)
 
-    def _seen(self, event: Any, name: str, text: str) -> str:
+    def _require_visible(self, event: Any, name: str, text: str) -> str:
         index = first_unseen(text)
         if index is not None:
             what = (
@@ -292,18 +294,18 @@ class _Builder:
             )
         return text
 
-    def _plain(self, event: Any) -> None:
+    def _require_plain(self, event: Any) -> None:
         if event.anchor is not None:
-            raise self._refusal(
+            raise self._refusal_error(
                 event, f"the anchor {quoted('&' + event.anchor)} is not taken", "Take it out."
             )
         if event.tag is not None:
             remedy = "Take it out; put text in quotes if it looks like a number."
-            raise self._refusal(event, f"the tag {quoted(event.tag)} is not taken", remedy)
+            raise self._refusal_error(event, f"the tag {quoted(event.tag)} is not taken", remedy)
 
-    def _bound(self, event: Any, depth: int, count: int) -> None:
+    def _require_bounds(self, event: Any, depth: int, count: int) -> None:
         if depth >= MOST_DEPTH:
-            raise self._refusal(
+            raise self._refusal_error(
                 event,
                 f"values are nested deeper than {MOST_DEPTH}",
                 "No key is that deep.",
@@ -311,7 +313,7 @@ class _Builder:
             )
         if count > MOST_NODES:
             remedy = "Take out what is not policy."
-            raise self._refusal(
+            raise self._refusal_error(
                 event, f"the policy has more than {MOST_NODES} values", remedy, codes.POLICY_TOO_LARGE
             )
 
@@ -321,7 +323,7 @@ class _Builder:
     def _report(self, code: codes.Code, where: Where, message: str, remedy: str) -> None:
         self._problems.append(Problem(code, message, remedy, where))
 
-    def _refusal(
+    def _refusal_error(
         self, event: Any, message: str, remedy: str, code: codes.Code = codes.YAML_NOT_TAKEN
     ) -> Unusable:
         return Unusable(Problem(code, message, remedy, self._where(event)))

@@ -70,7 +70,7 @@ def is_forbidden_host(host: str) -> bool:
     address = address_of(host)
     if address is None:
         return host.lower().rstrip(".") in _METADATA_NAMES
-    inner = _embedded(address)
+    inner = _embedded_ipv4(address)
     if inner is not None:
         return is_forbidden_host(str(inner))
     return (
@@ -92,7 +92,7 @@ def address_of(text: str) -> Address | None:
         return None
 
 
-def _embedded(address: Address) -> IPv4Address | None:
+def _embedded_ipv4(address: Address) -> IPv4Address | None:
     """The IPv4 address that an IPv6 one carries: mapped, 6to4 or NAT64."""
     if isinstance(address, IPv4Address):
         return None

@@ -15,7 +15,7 @@ from meshward.runtime.place.directories import Run, State, own_directory
 from meshward.runtime.place.identities import (
     FIRST,
     LAST,
-    Identity,
+    ProcessIdentity,
     assign_identities,
     can_execute_as,
     starter,
@@ -46,31 +46,31 @@ class Machine:
     components: Components
     extra: Extras
     sentence: str
-    python: Identity | None  # the starter, where no other user can reach this Python
-    known: MutableMapping[str, Identity] = field(default_factory=dict)
+    python: ProcessIdentity | None  # the starter, where no other user can reach this Python
+    known: MutableMapping[str, ProcessIdentity] = field(default_factory=dict)
 
     @property
     def layout(self) -> Layout:
         return Layout(self.state, self.run, self.components, self.known)
 
     @property
-    def edge(self) -> Identity:
+    def edge(self) -> ProcessIdentity:
         return self._of("edge")
 
     @property
-    def decide(self) -> Identity:
+    def decide(self) -> ProcessIdentity:
         return self._of_python("decide")
 
-    def of_program(self, program: Program) -> Identity:
+    def of_program(self, program: Program) -> ProcessIdentity:
         return self._of_python(program.name)
 
-    def guard(self, plan: Plan, key: str, slot: int) -> Identity:
+    def guard(self, plan: Plan, key: str, slot: int) -> ProcessIdentity:
         """Who the guard of `key` in `slot` runs as. Raises MeshwardError (MW3013) if it may not reach its server."""
         program = self.extra.servers.get(key)
         upstreams.require_strangers(plan, key, self.run.path / "models", self.state.path, self.run.path)
         name = guard_name(key, slot)
         identity = self._of_python(name) if program and program.sealed else self._of(name)
-        self.known[name] = upstreams.admitted(plan, key, identity, program is not None)
+        self.known[name] = upstreams.admit_guard(plan, key, identity, program is not None)
         return self.known[name]
 
     def guard_spec(self, key: str, slot: int) -> ProcessSpec:
@@ -80,7 +80,7 @@ class Machine:
         before = [program.name] if program and not program.sealed else []
         return guard_part(self.layout, guard_name(key, slot), slot, sealed, before)
 
-    def guarded(self, plan: Plan, key: str, slot: int) -> Guarded:
+    def describe_guard(self, plan: Plan, key: str, slot: int) -> Guarded:
         """What `status` says of it."""
         model, version = key.split("/")
         deployed = plan.version(model, version)
@@ -102,12 +102,12 @@ class Machine:
         directory = self.run.model_dir(*key.split("/"))
         own_directory(directory, uid=owner.uid, gid=guard.gid, mode=_SOCKET_DIRECTORY)
 
-    def _of(self, name: str) -> Identity:
+    def _of(self, name: str) -> ProcessIdentity:
         if name not in self.known:
             self.known[name] = assign_identities(self.state, [name]).of(name)
         return self.known[name]
 
-    def _of_python(self, name: str) -> Identity:
+    def _of_python(self, name: str) -> ProcessIdentity:
         if self.python is not None:
             self.known[name] = self.python
         return self._of(name)
@@ -135,7 +135,7 @@ def guard_name(key: str, slot: int) -> str:
     return f"guard-{slot:02d}-{key.replace('/', '-')}"
 
 
-def reclaim(directory: Path, owner: Identity) -> None:
+def reclaim(directory: Path, owner: ProcessIdentity) -> None:
     """Take a slot's directory over from the guard that had it before: only we can make entries beside it."""
     if not directory.is_dir() or directory.is_symlink() or not FIRST <= directory.stat().st_uid <= LAST:
         return

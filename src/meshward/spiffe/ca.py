@@ -19,7 +19,7 @@ from meshward.spiffe.certificates import (
     ISSUING_TTL,
     ROOT_TTL,
     SERVER,
-    Credential,
+    LeafCredential,
     Signer,
     make_issuing,
     make_leaf,
@@ -31,7 +31,7 @@ from meshward.spiffe.ids import SpiffeId
 
 __all__ = [
     "BACKDATE", "ISSUING_TTL", "RENEW", "ROOT_TTL", "SVID_TTL", "WEB_TTL", "WORKLOAD_MOST",
-    "Authority", "Credential", "Signer", "load", "load_or_create", "make_issuing", "make_root",
+    "Authority", "LeafCredential", "Signer", "load", "load_or_create", "make_issuing", "make_root",
 ]  # fmt: skip
 SVID_TTL = timedelta(hours=1)
 WEB_TTL = timedelta(days=7)
@@ -67,7 +67,7 @@ class Authority:
 
     def issue(
         self, spiffe_id: SpiffeId, dns_name: str | None, now: datetime, ttl: timedelta = SVID_TTL
-    ) -> Credential:
+    ) -> LeafCredential:
         """An X.509-SVID: exactly one URI, at most one DNS name (for proxies that cannot check a URI)."""
         if not spiffe_id.is_workload or spiffe_id.trust_domain != self.trust_domain:
             raise ValueError(f"{spiffe_id} names no workload of {self.trust_domain}")
@@ -76,7 +76,7 @@ class Authority:
             names.append(x509.DNSName(dns_name))
         return make_leaf(self.issuing, names, [SERVER, CLIENT], now, ttl)
 
-    def issue_web(self, hostname: str, now: datetime, ttl: timedelta = WEB_TTL) -> Credential:
+    def issue_web(self, hostname: str, now: datetime, ttl: timedelta = WEB_TTL) -> LeafCredential:
         """The edge's server certificate. It has no URI, so it is no identity inside the mesh."""
         return make_leaf(self.web or self.issuing, web_names(hostname), [SERVER], now, ttl)
 
@@ -86,12 +86,12 @@ def load_or_create(directory: Path, trust_domain: str, now: datetime | None = No
 
     Raises MeshwardError (MW2021) if it is damaged or is another trust domain's.
     """
-    return _authority(trust_domain, CaStore(directory, trust_domain).opened(now))
+    return _authority(trust_domain, CaStore(directory, trust_domain).open(now))
 
 
 def load(directory: Path, trust_domain: str) -> Authority:
     """The authority kept in `directory`; nothing is made. Raises MeshwardError (MW2021) if it cannot issue."""
-    return _authority(trust_domain, CaStore(directory, trust_domain).found())
+    return _authority(trust_domain, CaStore(directory, trust_domain).load())
 
 
 def _authority(trust_domain: str, kept: Kept) -> Authority:

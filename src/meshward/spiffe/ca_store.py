@@ -33,10 +33,10 @@ from pydantic import StringConstraints
 from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
-from meshward.kit.lock import held
+from meshward.kit.lock import hold_lock
 from meshward.kit.statefile import StateFile, put_under
 from meshward.spiffe.certificates import (
-    Credential,
+    LeafCredential,
     Signer,
     domain_of,
     is_below,
@@ -128,7 +128,7 @@ class CaStore:
         self._directory = directory
         self._trust_domain = trust_domain
 
-    def opened(self, now: datetime | None = None) -> Kept:
+    def open(self, now: datetime | None = None) -> Kept:
         """What is kept; what is missing or near its end is made. Raises MeshwardError (MW2021)."""
         now = now or datetime.now(UTC)
         private_directory(self._directory)
@@ -139,7 +139,7 @@ class CaStore:
         self._demand_domain(root)
         if root and (issuing is None or not _is_good(issuing, root, now)):
             self._reissue(names, now)
-        return self.found()
+        return self.load()
 
     def _begin(self, now: datetime) -> None:
         """The first root, and the first intermediate."""
@@ -149,17 +149,17 @@ class CaStore:
         if root is not None and not self._file("issuing").exists():
             self._store("issuing", make_issuing(self._trust_domain, root, now))
 
-    def found(self) -> Kept:
+    def load(self) -> Kept:
         """What is kept; nothing is made. Raises MeshwardError (MW2021) if it cannot issue."""
         names = self.names()
         try:
-            return self._found(names)
+            return self._load(names)
         except MeshwardError:
             if (again := self.names()) == names:
                 raise
-        return self._found(again)  # they were replaced while they were read
+        return self._load(again)  # they were replaced while they were read
 
-    def _found(self, names: Names) -> Kept:
+    def _load(self, names: Names) -> Kept:
         standing, successor = self._pair(names.root, names.issuing), None
         if names.overlap is not None:
             successor = self._pair(names.overlap.root, names.overlap.issuing)
@@ -201,9 +201,9 @@ class CaStore:
             below = tuple(each for each in names.earlier if self._is_of(each[0], names.overlap.root))
             self._save(Names(names.overlap.root, names.overlap.issuing, names.number, None, below))
 
-    def note_workload(self, root: x509.Certificate, credential: Credential) -> None:
+    def note_workload(self, root: x509.Certificate, credential: LeafCredential) -> None:
         """Remember until when a workload's SVID below `root` lives. Raises OSError."""
-        with held(self._directory / f".{WORKLOADS}.lock"):
+        with hold_lock(self._directory / f".{WORKLOADS}.lock"):
             ends = self._workloads()
             name, end = _fingerprint(root), int(credential.not_after.timestamp())
             ENDS.write(self._directory, Ends({**ends, name: max(end, ends.get(name, 0))}))
@@ -217,7 +217,7 @@ class CaStore:
         overlap = self.names().overlap
         if overlap is None or not overlap.used:
             return float("inf")
-        return max(overlap.until, self.workloads_end(self.found().standing.root.certificate))
+        return max(overlap.until, self.workloads_end(self.load().standing.root.certificate))
 
     def _workloads(self) -> Mapping[str, int]:
         return (ENDS.read(self._directory) or Ends()).ends
@@ -232,7 +232,7 @@ class CaStore:
             following = replace(names, number=number, issuing=new)
         by = self._signer(root)
         if by is None:
-            raise self._damaged(f"{root}.pem is missing")
+            raise self._damage_error(f"{root}.pem is missing")
         self._store(new, make_issuing(self._trust_domain, by, now))
         oldest = (now - EARLIER_FOR).timestamp()
         kept = tuple(each for each in names.earlier if each[1] > oldest)
@@ -254,15 +254,15 @@ class CaStore:
     def _pair(self, root_name: str, issuing_name: str) -> Pair:
         root, issuing = self._signer(root_name), self._signer(issuing_name)
         if root is None or issuing is None:
-            raise self._damaged("there is none yet: `meshward up` makes it")
+            raise self._damage_error("there is none yet: `meshward up` makes it")
         self._demand_domain(root)
         if not is_below(issuing.certificate, root.certificate):
-            raise self._damaged(f"{issuing_name}.pem is not below {root_name}.pem")
+            raise self._damage_error(f"{issuing_name}.pem is not below {root_name}.pem")
         return Pair(root, issuing)
 
     def _demand_domain(self, root: Signer | None) -> None:
         if root is not None and (domain := domain_of(root.certificate)) != self._trust_domain:
-            raise self._damaged(f"it is the authority of another trust domain, {domain}")
+            raise self._damage_error(f"it is the authority of another trust domain, {domain}")
 
     def _is_of(self, name: str, root: str) -> bool:
         file = self._file(name)
@@ -279,7 +279,7 @@ class CaStore:
         try:
             return _load(self._directory, name)
         except (OSError, ValueError, TypeError) as error:
-            raise self._damaged(type(error).__name__) from None
+            raise self._damage_error(type(error).__name__) from None
 
     def _file(self, name: str) -> Path:
         return self._path(f"{name}.pem")
@@ -287,7 +287,7 @@ class CaStore:
     def _path(self, name: str) -> Path:
         return self._directory / name
 
-    def _damaged(self, why: str) -> MeshwardError:
+    def _damage_error(self, why: str) -> MeshwardError:
         return MeshwardError(
             codes.AUTHORITY_DAMAGED,
             f"the certificate authority in `{self._directory}` cannot be used ({why})",

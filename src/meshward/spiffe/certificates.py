@@ -24,7 +24,7 @@ SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUT
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
+class LeafCredential:
     """A leaf certificate with its chain (without the root) and its private key, both PEM."""
 
     chain: str
@@ -51,7 +51,7 @@ def make_leaf(
     usages: list[x509.ObjectIdentifier],
     now: datetime,
     ttl: timedelta,
-) -> Credential:
+) -> LeafCredential:
     """A leaf that `by` signs; it ends no later than its issuer."""
     key = ec.generate_private_key(ec.SECP256R1())
     end = min(now + ttl, by.certificate.not_valid_after_utc)
@@ -65,7 +65,7 @@ def make_leaf(
     certificate = builder.sign(by.key, hashes.SHA256())
     chain = pem_of(certificate) + pem_of(by.certificate)
     serial = f"{certificate.serial_number:x}"
-    return Credential(chain, Secret(key_pem(key).decode()), serial, certificate.not_valid_after_utc)
+    return LeafCredential(chain, Secret(key_pem(key).decode()), serial, certificate.not_valid_after_utc)
 
 
 def make_root(trust_domain: str, now: datetime) -> Signer:

@@ -33,11 +33,11 @@ def verify_chain(chain_pem: str, bundle_pem: str, trust_domain: str, at: datetim
         _check_leaf(leaf)
         spiffe_id = parse(_only_uri(leaf))
     except (ValueError, VerificationError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
-        raise _refused(str(error)) from None
+        raise _chain_error(str(error)) from None
     except SpiffeIdInvalid as error:
-        raise _refused(error.message) from None
+        raise _chain_error(error.message) from None
     if spiffe_id.trust_domain != trust_domain or not spiffe_id.is_workload:
-        raise _refused(f"{spiffe_id} names no workload of {trust_domain}")
+        raise _chain_error(f"{spiffe_id} names no workload of {trust_domain}")
     return spiffe_id
 
 
@@ -71,5 +71,5 @@ def _only_uri(leaf: x509.Certificate) -> str:
     return uris[0]
 
 
-def _refused(why: str) -> ChainRefused:
+def _chain_error(why: str) -> ChainRefused:
     return ChainRefused(codes.CHAIN_PROVES_NOTHING, f"the certificate chain proves no workload: {why}")

@@ -76,10 +76,10 @@ def load(directory: Path) -> SigningKeys:
         if named is None or named.next is None:
             raise FileNotFoundError
         current, following = _read(directory, named.current), _read(directory, named.next)
-        previous = _retired(directory, named.previous, written)
+        previous = _load_retired(directory, named.previous, written)
         return SigningKeys(current, following, previous, named.since or written)
     except (OSError, ValueError, TypeError, JoseError) as error:
-        raise _unreadable(directory, error) from None
+        raise _unreadable_error(directory, error) from None
 
 
 def load_current(directory: Path) -> SigningKey:
@@ -90,7 +90,7 @@ def load_current(directory: Path) -> SigningKey:
             raise FileNotFoundError
         return _read(directory, signing.current)
     except (OSError, ValueError, TypeError, JoseError) as error:
-        raise _unreadable(directory, error) from None
+        raise _unreadable_error(directory, error) from None
 
 
 def save(directory: Path, keys: SigningKeys) -> None:
@@ -124,7 +124,7 @@ def _sweep(directory: Path, keys: Iterable[SigningKey]) -> None:
         stray.unlink()
 
 
-def _retired(
+def _load_retired(
     directory: Path, previous: tuple[RetiredKey, ...] | str | None, written: float
 ) -> tuple[Retired, ...]:
     if isinstance(previous, str):
@@ -144,7 +144,7 @@ def _read(directory: Path, kid: str) -> SigningKey:
     return SigningKey(key)
 
 
-def _unreadable(directory: Path, error: Exception) -> MeshwardError:
+def _unreadable_error(directory: Path, error: Exception) -> MeshwardError:
     return MeshwardError(
         codes.SIGNING_KEYS_DAMAGED,
         f"the signing keys in `{directory}` cannot be read ({type(error).__name__})",

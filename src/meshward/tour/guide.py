@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from meshward.runtime.place.instance_file import Instance
-from meshward.tour.steps import STEPS, Seen, Step, visit
+from meshward.tour.steps import STEPS, Step, StepResult, visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Told:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def walk(instance: Instance, state: Path, tell: Callable[[Told], None]) -> bool:
+def walk_tour(instance: Instance, state: Path, tell: Callable[[Told], None]) -> bool:
     """Try every step, even after one that broke. True if all promises were kept."""
     shared = visit(instance, state)
     kept = True
@@ -36,7 +36,7 @@ def walk(instance: Instance, state: Path, tell: Callable[[Told], None]) -> bool:
 
 def _take(title: str, step: Step, shared: Any) -> Told:
     try:
-        seen: Seen = step(shared)
+        seen: StepResult = step(shared)
     except Exception as error:  # a step that fails in any way is a broken promise, told as such
         return Told(title, False, step.__name__, f"{type(error).__name__}: {error}", "this was not promised")
     return Told(title, True, seen.asked, seen.answered, seen.why)

@@ -43,7 +43,7 @@ def keeps(condition: object, found: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StepResult:
     """What a step asked, what came back, and why that is right."""
 
     asked: str
@@ -72,35 +72,35 @@ def _bearer(tour: Visit, account: str) -> str:
     return tour.tokens[account].reveal()
 
 
-def huggingface_client(tour: Visit) -> Seen:
+def huggingface_client(tour: Visit) -> StepResult:
     result = run_client(HUGGINGFACE, tour.instance, tour.tokens["alice"])
     keeps(result["dimensions"] == 384, result)
-    return Seen(
+    return StepResult(
         f"alice: InferenceClient(model={tour.instance.edge_url}/m/minilm).feature_extraction(...)",
         f"an embedding of {result['dimensions']} numbers",
         "alice's group data-science is the role data-scientist, which the grant `science` gives minilm.infer",
     )
 
 
-def openai_client(tour: Visit) -> Seen:
+def openai_client(tour: Visit) -> StepResult:
     result = run_client(OPENAI, tour.instance, tour.tokens["alice"])
     keeps(result["dimensions"] == 384, result)
-    return Seen(
+    return StepResult(
         f"alice: OpenAI(base_url={tour.instance.edge_url}/m/minilm/v1).embeddings.create(...)",
         f"an embedding of {result['dimensions']} numbers, request {result['request_id']}",
         "the same permission by the other family of clients",
     )
 
 
-def model_in_the_body(tour: Visit) -> Seen:
+def model_in_the_body(tour: Visit) -> StepResult:
     answer = call(tour.instance, "/v1/embeddings", {"model": "minilm", "input": "hi"}, _bearer(tour, "alice"))
     keeps(answer.status == 200, answer)
-    return Seen(
+    return StepResult(
         "alice: POST /v1/embeddings with the model in the body", "200", "the edge routes by the body's model"
     )
 
 
-def both_versions(tour: Visit) -> Seen:
+def both_versions(tour: Visit) -> StepResult:
     """Weights are chance: ask in rounds until both versions have answered."""
     store, seen = Store.read_only(tour.state), set[str]()
     for _ in range(ROUNDS):
@@ -111,31 +111,33 @@ def both_versions(tour: Visit) -> Seen:
         if seen == {"v1", "v2"}:
             break
     keeps(seen == {"v1", "v2"}, f"only {seen} answered")
-    return Seen(
+    return StepResult(
         "alice: the same request again and again", "v1 and v2 answered", "90 % and 10 % of the traffic"
     )
 
 
-def bob_is_refused(tour: Visit) -> Seen:
+def bob_is_refused(tour: Visit) -> StepResult:
     answer = call(tour.instance, "/m/minilm/embed", PROMPT, _bearer(tour, "bob"))
     keeps(answer.status == 403, answer)
     keeps(answer.body["error"] == answer.sentence, answer)
     keeps("data-scientist" in answer.sentence, answer)
     keeps('error="insufficient_scope"' in answer.headers["www-authenticate"], answer)
-    return Seen(
+    return StepResult(
         "bob (group sales): POST /m/minilm/embed", f"403 {answer.sentence}", "no grant covers his groups"
     )
 
 
-def no_token(tour: Visit) -> Seen:
+def no_token(tour: Visit) -> StepResult:
     answer = call(tour.instance, "/m/minilm/embed", PROMPT)
     challenge = answer.headers.get("www-authenticate", "")
     keeps(answer.status == 401, answer)
     keeps("resource_metadata=" in challenge and "error=" not in challenge, challenge)
-    return Seen("nobody: POST /m/minilm/embed without a token", f"401, {challenge}", "RFC 6750 and RFC 9728")
+    return StepResult(
+        "nobody: POST /m/minilm/embed without a token", f"401, {challenge}", "RFC 6750 and RFC 9728"
+    )
 
 
-def forged_token(tour: Visit) -> Seen:
+def forged_token(tour: Visit) -> StepResult:
     key = ECKey.import_key(ec.generate_private_key(ec.SECP256R1()))
     now = int(time.time())
     claims = {
@@ -149,38 +151,38 @@ def forged_token(tour: Visit) -> Seen:
     )
     answer = call(tour.instance, "/m/minilm/embed", PROMPT, token)
     keeps(answer.status == 401 and 'error="invalid_token"' in answer.headers["www-authenticate"], answer)
-    return Seen(
+    return StepResult(
         "somebody: alice's claims, signed by a key of one's own", f"401 {answer.sentence}", "unknown key"
     )
 
 
-def huggingface_token(tour: Visit) -> Seen:
+def huggingface_token(tour: Visit) -> StepResult:
     planted = "hf_" + "x" * 34
     answer = call(tour.instance, "/m/minilm/embed", PROMPT, planted)
     keeps(answer.status == 401 and "Hugging Face" in answer.sentence, answer)
     keeps(planted not in json.dumps(answer.body) + answer.sentence, "the token came back in the answer")
-    return Seen(
+    return StepResult(
         "somebody: a Hugging Face token sent by mistake", f"401 {answer.sentence}", "recognised, never logged"
     )
 
 
-def forged_transaction_token(tour: Visit) -> Seen:
+def forged_transaction_token(tour: Visit) -> StepResult:
     forged = {"Txn-Token": "eyJhbGciOiJub25lIn0.e30.", Header.FACTS: "e30", Header.ROUTE: "1|1 00 x"}
     bob = call(tour.instance, "/m/minilm/embed", PROMPT, _bearer(tour, "bob"), forged)
     alice = call(tour.instance, "/m/minilm/embed", PROMPT, _bearer(tour, "alice"), forged)
     keeps(bob.status == 403, bob)
     keeps(alice.status == 200, alice)
-    return Seen(
+    return StepResult(
         "bob and alice: with a forged Txn-Token", "403 and 200, as without it", "client headers do not pass"
     )
 
 
-def _sealed(instance: Instance) -> Guarded:
+def _sealed_guard(instance: Instance) -> Guarded:
     return next(guard for guard in instance.guards if guard.reach == "sealed")
 
 
-def sealed_port(tour: Visit) -> Seen:
-    port = urlsplit(_sealed(tour.instance).url).port
+def sealed_port(tour: Visit) -> StepResult:
+    port = urlsplit(_sealed_guard(tour.instance).url).port
     with socket.socket() as plain:
         plain.settimeout(2)
         outcome = plain.connect_ex(("127.0.0.1", port))
@@ -190,14 +192,14 @@ def sealed_port(tour: Visit) -> Seen:
     lines = [line for table in tables if table.exists() for line in table.read_text().splitlines()]
     listeners = [line for line in lines if listening in line.split(" st")[0][:30] and " 0A " in line]
     keeps(not listeners, listeners)
-    return Seen(
+    return StepResult(
         f"anybody: connect to the sealed model's port {port}",
         os.strerror(outcome),
         "it exists only in its namespace",
     )
 
 
-def guard_without_svid(tour: Visit) -> Seen:
+def guard_without_svid(tour: Visit) -> StepResult:
     guard = tour.instance.guards[0]
     context = ssl.create_default_context(cafile=tour.instance.root_certificate)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -215,7 +217,7 @@ def guard_without_svid(tour: Visit) -> Seen:
         else:
             refusal = "connection closed"
     keeps(answer == b"", answer)
-    return Seen(
+    return StepResult(
         "somebody on this machine: straight to the guard, no certificate", str(refusal), "mTLS is demanded"
     )
 
@@ -223,12 +225,12 @@ def guard_without_svid(tour: Visit) -> Seen:
 _CONNECT = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.stdin.readline().strip())"
 
 
-def model_socket_of_another(tour: Visit) -> Seen:
+def model_socket_of_another(tour: Visit) -> StepResult:
     guard = next(guard for guard in tour.instance.guards if guard.url.startswith("unix:"))
     path = guard.url.removeprefix("unix:")
     asked = f"another user (uid {OTHER_UID}): open the model's socket"
     if os.geteuid() != 0:
-        return Seen(asked, "not tried: the tour may not change its uid", "started as a normal user")
+        return StepResult(asked, "not tried: the tour may not change its uid", "started as a normal user")
     python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
     tried = subprocess.run(
         [python, "-c", _CONNECT],
@@ -245,10 +247,10 @@ def model_socket_of_another(tour: Visit) -> Seen:
     keeps(tried.returncode != 0, "it opened")
     last = tried.stderr.strip().splitlines()[-1:] or ["refused"]
     keeps("PermissionError" in last[0], last)
-    return Seen(asked, last[0], "only its own guard's group may")
+    return StepResult(asked, last[0], "only its own guard's group may")
 
 
-def trace_agrees(tour: Visit) -> Seen:
+def trace_agrees(tour: Visit) -> StepResult:
     answer = call(tour.instance, "/m/minilm/embed", PROMPT, _bearer(tour, "alice"))
     keeps(answer.status == 200, answer)
     story = wait_for(Store.read_only(tour.state), answer.request_id, TRACE_WITHIN)
@@ -260,14 +262,14 @@ def trace_agrees(tour: Visit) -> Seen:
     keeps(edge["sub"] == guard["sub"] and guard["sub"].startswith("demo:"), record)
     keeps(edge["perm"] == guard["scope"] == "minilm.infer", record)
     keeps(edge["reqd"] and edge["reqd"] in guard["told_reqd"], record)
-    return Seen(
+    return StepResult(
         f"an auditor: meshward trace {answer.request_id}",
         f"edge and guard agree: {guard['sub']}, {guard['scope']}, sha-256 {edge['reqd'][:12]}...",
         "two hops logged the same subject, permission and prompt digest",
     )
 
 
-Step = Callable[[Visit], Seen]
+Step = Callable[[Visit], StepResult]
 STEPS: tuple[tuple[str, Step], ...] = (
     ("a permitted person, huggingface_hub", huggingface_client),
     ("a permitted person, openai", openai_client),

@@ -68,7 +68,7 @@ def wait_for(store: Records, rid: str, patience: float = 2.0) -> Story | None:
         time.sleep(_POLL)
 
 
-def missing(store: Records, rid: str, heartbeat: Path | None = None) -> list[str]:
+def explain_missing(store: Records, rid: str, heartbeat: Path | None = None) -> list[str]:
     """Why there may be no record of `rid`, in sentences. `heartbeat`: the collector's file."""
     now = system_clock()
     reasons = [] if is_rid(rid) else ["An id has 32 lower-case hex digits: copy it from X-Request-Id."]
@@ -141,7 +141,11 @@ def _record_lines(record: Record) -> Iterator[str]:
         yield f"  what to do: {remedy(reason)}"
     for disagreement in record.disagreements:
         yield f"  DISAGREE {disagreement.what}: edge `{disagreement.edge}`, guard `{disagreement.guard}`"
-    sections = (("asked", _asked(record)), ("edge", _edge(record.edge)), ("guard", _guard(record.guard)))
+    sections = (
+        ("asked", _request_facts(record)),
+        ("edge", _edge(record.edge)),
+        ("guard", _guard(record.guard)),
+    )
     for title, facts in (*sections, ("digests, SHA-256", _digests(record))):
         present = {name: value for name, value in facts.items() if value}
         if present:
@@ -158,7 +162,7 @@ def _without_edge(record: Record) -> str:
     return "seen by the guard only: it still goes to a slow client, or the edge's line was lost"
 
 
-def _asked(record: Record) -> Mapping[str, str]:
+def _request_facts(record: Record) -> Mapping[str, str]:
     facts = record.facts
     return {
         "who": facts.sub,

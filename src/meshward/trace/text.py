@@ -17,7 +17,7 @@ _STYLES = (
 )
 
 
-def styled(story: Story) -> Text:
+def style_story(story: Story) -> Text:
     """`story` for `Console.print(…, soft_wrap=True)`. What callers wrote is text here, never markup."""
     text = Text("\n".join(story.lines()))
     for pattern, style in _STYLES:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meshward.apply.credentials.ages import CredentialAge, save_ages
-from meshward.apply.credentials.secrets import Found, Sight, given, read_secret, sight_of
+from meshward.apply.credentials.secrets import FileStamp, FoundSecret, read_secret, stamp_of, take_given
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Credential, Plan
 from meshward.policy.servers import GENERATED
@@ -23,13 +23,13 @@ RETRY = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A key in memory. `looked` is when its source was last asked, `sight` what was seen of its file then."""
+class HeldKey:
+    """A key in memory. `looked` is when its source was last asked, `stamp` what was seen of its file then."""
 
     secret: Secret
     since: float
     looked: float
-    sight: Sight
+    stamp: FileStamp
     problem: str = ""
 
 
@@ -38,49 +38,51 @@ class Keyring:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._held: dict[Credential, tuple[str, Held]] = {}
+        self._held: dict[Credential, tuple[str, HeldKey]] = {}
         self._blind = secrets.token_bytes(32)  # editions tell nothing to whoever tries keys
 
-    def sent(self, plan: Plan, key: str) -> SentKey | None:
+    def sent_key(self, plan: Plan, key: str) -> SentKey | None:
         """What the guard of `key` (`<model>/<version>`) sends under `plan`. Raises MeshwardError (MW3060)."""
         kept = plan.secret_of(*key.split("/"))
         if kept is None:
             return None
-        secret = self.held(named(plan, key), kept).secret
+        secret = self.hold(sent_key_name(plan, key), kept).secret
         edition = hmac.new(self._blind, secret.reveal().encode(), hashlib.sha256).hexdigest()
         return SentKey(secret, edition)
 
-    def held(self, name: str, kept: Credential) -> Held:
+    def hold(self, name: str, kept: Credential) -> HeldKey:
         """Read now, if it was not yet. Raises MeshwardError (MW3060)."""
         if kept not in self._held:
-            self.keep(name, kept, _held(read_secret(name, kept, self._state)))
+            self.keep(name, kept, _hold_key(read_secret(name, kept, self._state)))
         return self._held[kept][1]
 
-    def read(self, name: str, kept: Credential, value: Secret | None = None) -> Held:
+    def read(self, name: str, kept: Credential, value: Secret | None = None) -> HeldKey:
         """Its source asked anew, or `value`; nothing is kept yet. Raises MeshwardError (MW3060)."""
-        found = given(name, value) if value is not None else read_secret(name, kept, self._state, make=False)
-        now = _held(found)
+        found = (
+            take_given(name, value) if value is not None else read_secret(name, kept, self._state, make=False)
+        )
+        now = _hold_key(found)
         _, before = self._held.get(kept, ("", now))
         return replace(now, since=before.since) if before.secret == now.secret else now
 
-    def keep(self, name: str, kept: Credential, held: Held) -> None:
+    def keep(self, name: str, kept: Credential, held: HeldKey) -> None:
         """From now on guards are given this."""
         self._held[kept] = (name, held)
         self.save()
 
-    def failed(self, kept: Credential, problem: str) -> None:
+    def note_failure(self, kept: Credential, problem: str) -> None:
         """The one there is stays; the source is asked again when it changes, and after a while."""
         name, held = self._held[kept]
-        sight = sight_of(kept, self._state)
-        self.keep(name, kept, replace(held, looked=time.time(), sight=sight, problem=problem))
+        stamp = stamp_of(kept, self._state)
+        self.keep(name, kept, replace(held, looked=time.time(), stamp=stamp, problem=problem))
 
-    def beside(self, wanted: Iterable[Credential]) -> set[Credential]:
+    def all_but(self, wanted: Iterable[Credential]) -> set[Credential]:
         """What is held and not `wanted`."""
         return self._held.keys() - set(wanted)
 
     def forget_all_but(self, wanted: Iterable[Credential]) -> None:
         """What no guard sends any more need not be in memory."""
-        if unwanted := self.beside(wanted):
+        if unwanted := self.all_but(wanted):
             for kept in unwanted:
                 del self._held[kept]
             self.save()
@@ -92,7 +94,7 @@ class Keyring:
         _, held = self._held[kept]
         following = _next(kept, held)
         in_time = following is not None and time.time() >= following
-        return in_time or sight_of(kept, self._state) != held.sight
+        return in_time or stamp_of(kept, self._state) != held.stamp
 
     def save(self) -> None:
         with suppress(OSError):  # for people to read; a full disk must not stop a key
@@ -103,17 +105,17 @@ class Keyring:
             yield CredentialAge(name, kept.source, held.since, _next(kept, held), held.problem)
 
 
-def named(plan: Plan, key: str) -> str:
+def sent_key_name(plan: Plan, key: str) -> str:
     """What people call the key that the guard of `key` sends."""
     name = plan.version(*key.split("/")).credential
     return key if name == GENERATED else str(name)
 
 
-def _held(found: Found) -> Held:
-    return Held(found.secret, found.since, time.time(), found.sight)
+def _hold_key(found: FoundSecret) -> HeldKey:
+    return HeldKey(found.secret, found.since, time.time(), found.stamp)
 
 
-def _next(kept: Credential, held: Held) -> float | None:
+def _next(kept: Credential, held: HeldKey) -> float | None:
     """When its source is asked again although nothing is seen to have changed."""
     if held.problem:
         return held.looked + RETRY

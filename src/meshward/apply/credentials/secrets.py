@@ -30,20 +30,20 @@ _FIT = re.compile(rf"[!-~]([ -~]{{0,{_MOST - 2}}}[!-~])?", re.ASCII)
 _BY_HAND = "Try the command by hand, as the same user and in an empty environment."
 _OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
-Sight = tuple[int, ...]
+FileStamp = tuple[int, ...]
 """What tells one state of a file from another; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSecret:
     """A secret; `since` is when its file was written, else now, in seconds since the epoch."""
 
     secret: Secret
     since: float
-    sight: Sight = ()
+    stamp: FileStamp = ()
 
 
-def read_secret(name: str, kept: Credential, state: Path, *, make: bool = True) -> Found:
+def read_secret(name: str, kept: Credential, state: Path, *, make: bool = True) -> FoundSecret:
     """The secret called `name`; `make`: one of ours that is not there yet is made.
 
     Raises MeshwardError (MW3060, exit 4): why it cannot be had, and what to do.
@@ -51,24 +51,24 @@ def read_secret(name: str, kept: Credential, state: Path, *, make: bool = True) 
     try:
         match kept.source:
             case "env":
-                return Found(_of_environment(kept.place[0]), time.time())
+                return FoundSecret(_of_environment(kept.place[0]), time.time())
             case "file":
                 return _of_file(Path(kept.place[0]))
             case "command":
-                return Found(fit(_printed(kept.place)), time.time())
+                return FoundSecret(parse_secret(_run_for_secret(kept.place)), time.time())
             case "generated":
-                return _of_file((generated if make else key_file)(state, *kept.place))
+                return _of_file((ensure_key_file if make else key_file)(state, *kept.place))
     except _UnfitError as error:
-        raise cannot_be_had(name, error.why, error.remedy) from None
+        raise unavailable_error(name, error.why, error.remedy) from None
 
 
-def sight_of(kept: Credential, state: Path) -> Sight:
+def stamp_of(kept: Credential, state: Path) -> FileStamp:
     """Of the file that holds the secret; empty where no file does, or where it cannot be seen."""
     if kept.source not in ("file", "generated"):
         return ()
     path = Path(kept.place[0]) if kept.source == "file" else key_file(state, *kept.place)
     try:
-        return _sight(path.stat())
+        return _stamp(path.stat())
     except OSError:
         return ()
 
@@ -78,7 +78,7 @@ def key_file(state: Path, model: str, version: str) -> Path:
     return state / DIRECTORY / model / version
 
 
-def generated(state: Path, model: str, version: str) -> Path:
+def ensure_key_file(state: Path, model: str, version: str) -> Path:
     """That file, made now if there is none: 256 random bits."""
     path = key_file(state, model, version)
     if not path.exists():
@@ -88,7 +88,7 @@ def generated(state: Path, model: str, version: str) -> Path:
     return path
 
 
-def fit(text: str) -> Secret:
+def parse_secret(text: str) -> Secret:
     """`text` as a secret that a header can carry. Raises _UnfitError for any other (Envoy would take it)."""
     if not text:
         raise _UnfitError("it is empty", "Put the secret there.")
@@ -102,15 +102,15 @@ def fit(text: str) -> Secret:
     return Secret(text)
 
 
-def given(name: str, value: Secret) -> Found:
+def take_given(name: str, value: Secret) -> FoundSecret:
     """A value that a person gave. Raises MeshwardError (MW3060)."""
     try:
-        return Found(fit(value.reveal()), time.time())
+        return FoundSecret(parse_secret(value.reveal()), time.time())
     except _UnfitError as error:
-        raise cannot_be_had(name, error.why, error.remedy) from None
+        raise unavailable_error(name, error.why, error.remedy) from None
 
 
-def cannot_be_had(name: str, why: str, remedy: str) -> MeshwardError:
+def unavailable_error(name: str, why: str, remedy: str) -> MeshwardError:
     return MeshwardError(codes.CREDENTIAL_NOT_HAD, f"the credential `{name}` cannot be had: {why}", remedy)
 
 
@@ -129,10 +129,10 @@ def _of_environment(variable: str) -> Secret:
         raise _UnfitError(
             f"the environment of `meshward up` has no `{variable}`", f"Start it with {variable} set."
         )
-    return fit(text)
+    return parse_secret(text)
 
 
-def _of_file(path: Path) -> Found:
+def _of_file(path: Path) -> FoundSecret:
     """Whoever else may read it, or owns it, would share the secret or could change it."""
     if not path.is_absolute():
         raise _UnfitError(f"`{path}` is no absolute path", "Name the file from the root on.")
@@ -140,7 +140,7 @@ def _of_file(path: Path) -> Found:
         data, seen = _content(path)
     except OSError as error:
         raise _UnfitError(f"`{path}`: {error.strerror}", "Put the secret there, mode 0600.") from None
-    return Found(fit(_stripped(data.decode("latin-1"))), seen.st_mtime, _sight(seen))
+    return FoundSecret(parse_secret(_strip_newline(data.decode("latin-1"))), seen.st_mtime, _stamp(seen))
 
 
 def _content(path: Path) -> tuple[bytes, os.stat_result]:
@@ -167,15 +167,15 @@ def _require_private(path: Path, seen: os.stat_result) -> None:
         )
 
 
-def _sight(seen: os.stat_result) -> Sight:
+def _stamp(seen: os.stat_result) -> FileStamp:
     return (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
-def _printed(argv: tuple[str, ...]) -> str:
+def _run_for_secret(argv: tuple[str, ...]) -> str:
     """What the command writes to its output. Nothing of ours reaches it: no input, no variables, no descriptors."""
     reader, writer = os.pipe()
     try:
-        return _stripped(_run(argv, reader, writer).decode("latin-1"))
+        return _strip_newline(_run(argv, reader, writer).decode("latin-1"))
     finally:
         os.close(reader)
 
@@ -226,6 +226,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _stripped(text: str) -> str:
+def _strip_newline(text: str) -> str:
     """Without the line break that editors and `echo` put at the end."""
     return text.removesuffix("\n").removesuffix("\r")

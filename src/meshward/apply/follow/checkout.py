@@ -82,7 +82,7 @@ class Checkout:
         found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", "HEAD^{commit}", most=100)
         commit = found.decode("ascii", "replace").strip()
         if not _ID.fullmatch(commit):
-            raise _unusable(self.path, "HEAD leads to no commit")
+            raise _checkout_error(self.path, "HEAD leads to no commit")
         return commit
 
     def commit(self, commit: str) -> Commit:
@@ -90,18 +90,20 @@ class Checkout:
         data = self._git("cat-file", "commit", commit, most=_MOST_COMMIT, cut=True)
         head, _, message = data.decode("utf-8", "replace").partition("\n\n")
         author = next((m["name"] for line in head.split("\n") if (m := _AUTHOR.fullmatch(line))), "")
-        return Commit(commit, _plain(author, 60) or "nobody", _plain(message.lstrip().split("\n")[0], 100))
+        return Commit(
+            commit, _one_line(author, 60) or "nobody", _one_line(message.lstrip().split("\n")[0], 100)
+        )
 
     def sources(self, commit: str) -> list[Source]:
         """The policy's files as `commit` has them, as `sources.read_policy` would take them. Raises MeshwardError."""
         entries = self._entries(commit)
         for entry in entries:
             if entry.mode == _LINK:
-                raise _unusable(self.path, f"{quoted(entry.name)} is a symbolic link in the commit")
+                raise _checkout_error(self.path, f"{quoted(entry.name)} is a symbolic link in the commit")
         if not entries:
-            raise _unusable(self.path, f"commit {commit[:8]} has no policy there")
+            raise _checkout_error(self.path, f"commit {commit[:8]} has no policy there")
         if len(entries) > MOST_FILES or sum(entry.size for entry in entries) > MOST_BYTES:
-            raise _unusable(self.path, f"it is too large: {len(entries)} files")
+            raise _checkout_error(self.path, f"it is too large: {len(entries)} files")
         return [Source(f"{entry.name}@{commit[:8]}", self._blob(entry)) for entry in entries]
 
     def holds(self, commit: str) -> bool:
@@ -125,14 +127,14 @@ class Checkout:
     def _entries(self, commit: str) -> list[_Entry]:
         """Of a file, itself; of a directory, its policy files. Both as the tree of `commit` has them."""
         if self.inside:
-            listed = self._listed(commit, self.inside)
+            listed = self._list_entries(commit, self.inside)
             if [entry.kind for entry in listed] != ["tree"]:
                 return [entry for entry in listed if entry.kind == "blob" and entry.name == self.inside]
-        below = self._listed(commit, f"{self.inside}/" if self.inside else "")
+        below = self._list_entries(commit, f"{self.inside}/" if self.inside else "")
         files = [entry for entry in below if entry.kind == "blob" and _is_policy(entry.name)]
         return sorted(files, key=lambda entry: entry.name)
 
-    def _listed(self, commit: str, place: str) -> list[_Entry]:
+    def _list_entries(self, commit: str, place: str) -> list[_Entry]:
         paths = ["--", place] if place else []
         return _entries(self._git("ls-tree", "-z", "-l", "--full-tree", commit, *paths, most=_MOST_LISTED))
 
@@ -192,7 +194,7 @@ def _git(top: Path, *arguments: str, most: int, cut: bool = False) -> bytes:
             cwd="/",
         )
     except OSError as error:
-        raise _unusable(top, f"git cannot be run: {error.strerror}") from None
+        raise _checkout_error(top, f"git cannot be run: {error.strerror}") from None
     timer = threading.Timer(_TIMEOUT, process.kill)
     timer.start()
     try:
@@ -205,9 +207,9 @@ def _git(top: Path, *arguments: str, most: int, cut: bool = False) -> bytes:
     if len(data) > most and cut:
         return data[:most]
     if len(data) > most:
-        raise _unusable(top, f"git says more than {most} bytes about it")
+        raise _checkout_error(top, f"git says more than {most} bytes about it")
     if process.returncode != 0:
-        raise _unusable(top, f"`git {arguments[0]}` failed ({process.returncode})")
+        raise _checkout_error(top, f"`git {arguments[0]}` failed ({process.returncode})")
     return data
 
 
@@ -232,7 +234,7 @@ def _content(path: Path, size: int) -> bytes | None:
         return file.read(size + 1)
 
 
-def _plain(text: str, most: int) -> str:
+def _one_line(text: str, most: int) -> str:
     """One line for people: what a terminal would not show as itself becomes `?`."""
     line = "".join(
         character if quoted(character) == f"`{character}`" else "?" for character in text[: most + 1]
@@ -240,7 +242,7 @@ def _plain(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[:most]}..."
 
 
-def _unusable(path: Path, why: str) -> MeshwardError:
+def _checkout_error(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
         codes.CHECKOUT_UNUSABLE,
         f"the checkout of {quoted(str(path), 4096)} cannot be followed: {why}",

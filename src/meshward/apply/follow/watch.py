@@ -25,7 +25,7 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPolicy:
     """A policy that is to be applied, and why."""
 
     document: Document
@@ -38,10 +38,10 @@ class Watched(Protocol):
     @property
     def path(self) -> Path: ...
 
-    def sight(self) -> Fingerprint:
+    def fingerprint(self) -> Fingerprint:
         """What tells one state of it from another; empty where there is nothing to see. Never raises."""
 
-    def read(self, say: Say) -> Found | None:
+    def read(self, say: Say) -> FoundPolicy | None:
         """The policy; None where it is the one that was read last. Raises MeshwardError, PolicyInvalid."""
 
 
@@ -51,7 +51,7 @@ class Plain:
 
     path: Path
 
-    def sight(self) -> Fingerprint:
+    def fingerprint(self) -> Fingerprint:
         try:
             files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
             found = [(file, file.stat()) for file in files]
@@ -59,8 +59,8 @@ class Plain:
             return ()
         return tuple((str(file), each.st_mtime_ns, each.st_size, each.st_ino) for file, each in found)
 
-    def read(self, _: Say) -> Found:
-        return Found(read_policy(self.path), f"{self.path} changed")
+    def read(self, _: Say) -> FoundPolicy:
+        return FoundPolicy(read_policy(self.path), f"{self.path} changed")
 
 
 @dataclass(slots=True)
@@ -74,13 +74,13 @@ class Committed:
     def path(self) -> Path:
         return self.checkout.path
 
-    def sight(self) -> Fingerprint:
+    def fingerprint(self) -> Fingerprint:
         try:
-            return ((self.checkout.head(), 0, 0, 0), *Plain(self.path).sight())
+            return ((self.checkout.head(), 0, 0, 0), *Plain(self.path).fingerprint())
         except MeshwardError:  # in the middle of a checkout, or broken: what was seen last goes on
             return ()
 
-    def read(self, say: Say) -> Found | None:
+    def read(self, say: Say) -> FoundPolicy | None:
         commit = self.checkout.head()
         if self.checkout.differs(commit):
             say(
@@ -89,10 +89,10 @@ class Committed:
         if commit == self.known:
             return None
         self.known = commit
-        return Found(parse(self.checkout.sources(commit)), self.checkout.commit(commit).sentence)
+        return FoundPolicy(parse(self.checkout.sources(commit)), self.checkout.commit(commit).sentence)
 
 
-def watching(path: Path, say: Say) -> Watched:
+def watch_path(path: Path, say: Say) -> Watched:
     """How `path` is followed; `say` hears of it. Raises MeshwardError for a checkout of somebody else."""
     if not has_git():
         say(f"{path} is followed as a file: there is no git that could say what is committed")
@@ -107,25 +107,25 @@ def watching(path: Path, say: Say) -> Watched:
 
 async def follow(watched: Watched, mesh: Mesh, author: str, say: Say) -> None:
     """Apply the policy whenever it has changed and then stood still. Widening takes a person: it is refused."""
-    known = await asyncio.to_thread(watched.sight)
+    known = await asyncio.to_thread(watched.fingerprint)
     await asyncio.to_thread(
         _apply, watched, mesh, author, say
     )  # it may have moved on while the instance started
     while True:
         await asyncio.sleep(_EVERY)
-        seen = await asyncio.to_thread(watched.sight)
+        seen = await asyncio.to_thread(watched.fingerprint)
         if seen == known or not seen:
             continue
-        known = await _settled(watched, seen)
+        known = await _wait_until_settled(watched, seen)
         if known:
             await asyncio.to_thread(_apply, watched, mesh, author, say)
 
 
-async def _settled(watched: Watched, seen: Fingerprint) -> Fingerprint:
+async def _wait_until_settled(watched: Watched, seen: Fingerprint) -> Fingerprint:
     """An editor may write several times: what stands still for a moment is what was meant."""
     while True:
         await asyncio.sleep(_EVERY / 2)
-        now = await asyncio.to_thread(watched.sight)
+        now = await asyncio.to_thread(watched.fingerprint)
         if now == seen:
             return now
         seen = now

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from meshward.apply.changes import INSTANCE
-from meshward.apply.credentials.keyring import Held, named
+from meshward.apply.credentials.keyring import HeldKey, sent_key_name
 from meshward.apply.credentials.secrets import DIRECTORY
 from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh
@@ -49,7 +49,7 @@ def rotate_credential(mesh: Mesh, name: str, value: Secret | None, author: str) 
     cannot be changed this way, or exit 5 for a guard that did not take it: then all send the older one.
     """
     with mesh.turn():
-        kept = _rotatable(mesh.live.plan, name, value)
+        kept = _require_rotatable(mesh.live.plan, name, value)
         return _exchange(mesh, name, kept, mesh.guards.keyring.read(name, kept, value), author)
 
 
@@ -70,11 +70,11 @@ async def watch_credentials(mesh: Mesh) -> None:
 
 def look_after(mesh: Mesh) -> None:
     """One look at every source whose time has come. Raises MeshwardError where another change takes too long."""
-    keyring, wanted = mesh.guards.keyring, _wanted(mesh.live.plan)
-    if not any(keyring.is_due(kept) for kept in wanted) and not keyring.beside(wanted):
+    keyring, wanted = mesh.guards.keyring, _secrets_in_use(mesh.live.plan)
+    if not any(keyring.is_due(kept) for kept in wanted) and not keyring.all_but(wanted):
         return
     with mesh.turn():
-        wanted = _wanted(mesh.live.plan)
+        wanted = _secrets_in_use(mesh.live.plan)
         keyring.forget_all_but(wanted)
         for kept, name in wanted.items():
             if keyring.is_due(kept):
@@ -83,7 +83,7 @@ def look_after(mesh: Mesh) -> None:
 
 def judge_reach(mesh: Mesh) -> None:
     """A server that is to demand its generated key may have been started, or changed, since. Raises OSError."""
-    if any(kept.source == GENERATED for kept in _wanted(mesh.live.plan)):
+    if any(kept.source == GENERATED for kept in _secrets_in_use(mesh.live.plan)):
         with mesh.turn():
             save_instance(mesh.machine, mesh.live)
 
@@ -92,12 +92,12 @@ def _renew(mesh: Mesh, name: str, kept: Credential) -> None:
     try:
         _exchange(mesh, name, kept, mesh.guards.keyring.read(name, kept), INSTANCE)
     except MeshwardError as error:  # it cannot be had, or a guard did not take it
-        mesh.guards.keyring.failed(kept, error.message)
+        mesh.guards.keyring.note_failure(kept, error.message)
         log.error("credential_not_renewed", name=name, why=error.message)
 
 
-def _exchange(mesh: Mesh, name: str, kept: Credential, after: Held, author: str) -> Exchanged:
-    before = mesh.guards.keyring.held(name, kept)
+def _exchange(mesh: Mesh, name: str, kept: Credential, after: HeldKey, author: str) -> Exchanged:
+    before = mesh.guards.keyring.hold(name, kept)
     guards = _hand_out(mesh, name, kept, before, after)
     changed = before.secret != after.secret
     if changed:
@@ -105,22 +105,22 @@ def _exchange(mesh: Mesh, name: str, kept: Credential, after: Held, author: str)
     return Exchanged(name, changed, tuple(guards))
 
 
-def _hand_out(mesh: Mesh, name: str, kept: Credential, before: Held, after: Held) -> list[str]:
+def _hand_out(mesh: Mesh, name: str, kept: Credential, before: HeldKey, after: HeldKey) -> list[str]:
     """To each guard that sends it, by rename, until it is seen to have it; or back, everywhere."""
     plan = mesh.live.plan
     guards = [guard for guard in mesh.live.guards() if plan.secret_of(*guard[0].split("/")) == kept]
     mesh.guards.keyring.keep(name, kept, after)
     try:
-        _bring(mesh, guards)
+        _bring_key(mesh, guards)
     except (MeshwardError, OSError):
         mesh.guards.keyring.keep(name, kept, before)
         with suppress(MeshwardError, OSError):
-            _bring(mesh, guards)
+            _bring_key(mesh, guards)
         raise
     return [key for key, _ in guards]
 
 
-def _bring(mesh: Mesh, guards: list[Guard]) -> None:
+def _bring_key(mesh: Mesh, guards: list[Guard]) -> None:
     """To each of `guards`, the key that is kept for it now."""
     issue = mesh.issue()
     for guard in guards:
@@ -129,43 +129,45 @@ def _bring(mesh: Mesh, guards: list[Guard]) -> None:
             mesh.guards.hand(guard, files, (CREDENTIAL,), mesh.supervisor)
 
 
-def _wanted(plan: Plan) -> dict[Credential, str]:
+def _secrets_in_use(plan: Plan) -> dict[Credential, str]:
     """Every key that a guard sends, by where it is kept, and what people call it."""
     keys = [f"{model.name}/{version.name}" for model in plan.models.values() for version in model.versions]
     found = {key: kept for key in keys if (kept := plan.secret_of(*key.split("/"))) is not None}
-    return {kept: named(plan, key) for key, kept in found.items()}
+    return {kept: sent_key_name(plan, key) for key, kept in found.items()}
 
 
-def _rotatable(plan: Plan, name: str, value: Secret | None) -> Credential:
+def _require_rotatable(plan: Plan, name: str, value: Secret | None) -> Credential:
     if name == GENERATED:
-        raise _refused(
+        raise _credential_error(
             "a generated key is its server's as well",
             f"Write a new one to the file under STATE/{DIRECTORY}, and restart the server with it: "
             "the guard takes it within seconds.",
         )
     if name not in plan.credentials:
         known = ", ".join(sorted(plan.credentials)) or "none"
-        raise _refused(f"there is no credential {quoted(name)}", f"The policy that runs has: {known}.")
+        raise _credential_error(
+            f"there is no credential {quoted(name)}", f"The policy that runs has: {known}."
+        )
     kept = plan.credentials[name]
-    if kept not in _wanted(plan):
-        raise _refused(f"no version sends the credential `{name}`", "There is nothing to do.")
+    if kept not in _secrets_in_use(plan):
+        raise _credential_error(f"no version sends the credential `{name}`", "There is nothing to do.")
     if (kept.source == "env") == (value is None):
-        raise _misplaced(name, kept)
+        raise _misplaced_error(name, kept)
     return kept
 
 
-def _misplaced(name: str, kept: Credential) -> MeshwardError:
+def _misplaced_error(name: str, kept: Credential) -> MeshwardError:
     """A value where the source has its own, or none where only a person has one."""
     if kept.source == "env":
-        return _refused(
+        return _credential_error(
             f"`{name}` comes from the environment of `meshward up`, which cannot change while it runs",
             f"Give the new value; and start with it in `{kept.place[0]}` the next time.",
         )
-    return _refused(
+    return _credential_error(
         f"`{name}` comes from a {kept.source}, so no value can be given",
         f"Change what `{kept.place[0]}` holds.",
     )
 
 
-def _refused(message: str, remedy: str) -> MeshwardError:
+def _credential_error(message: str, remedy: str) -> MeshwardError:
     return MeshwardError(codes.CREDENTIAL_NOT_ROTATED, message, remedy)

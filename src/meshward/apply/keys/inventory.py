@@ -1,7 +1,7 @@
 """How old every key and certificate is, read from what the hops have now; and which of them it is time to replace.
 
-`read_ages` reads, `due` decides. What cannot be replaced is written to STATE/rotation.json, without any secret, and
-`status` shows both.
+`read_ages` reads, `list_due` decides. What cannot be replaced is written to STATE/rotation.json, without any secret,
+and `status` shows both.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ FAILURES = StateFile(
 
 @dataclass(frozen=True, slots=True)
 class KeyInventory:
-    """Everything that `due` looks at. `unfinished`: a new root is announced, and does not issue yet; `retired`: the
-    earliest time at which a signing key stopped signing, of those that guards still accept."""
+    """Everything that `list_due` looks at. `unfinished`: a new root is announced, and does not issue yet; `retired`:
+    the earliest time at which a signing key stopped signing, of those that guards still accept."""
 
     ages: tuple[Age, ...]
     failures: Mapping[str, Failure]
@@ -104,19 +104,19 @@ class KeyInventory:
     retired: float | None = None
 
 
-def due(sight: KeyInventory, now: float) -> tuple[str, ...]:
+def list_due(inventory: KeyInventory, now: float) -> tuple[str, ...]:
     """What is to be replaced at `now`, in the order in which to do it.
 
     A certificate that begins in the future (the clock was set back) is of no use either. What failed is tried again.
     """
-    wanted = {age.what for age in sight.ages if age.rotates is not None and now >= age.rotates}
-    wanted |= {age.what for age in sight.ages if now < age.begins and age.what in _LEAVES}
-    wanted |= set(sight.failures)
-    if sight.unfinished:
+    wanted = {age.what for age in inventory.ages if age.rotates is not None and now >= age.rotates}
+    wanted |= {age.what for age in inventory.ages if now < age.begins and age.what in _LEAVES}
+    wanted |= set(inventory.failures)
+    if inventory.unfinished:
         wanted.add(ROOT)
-    if sight.retired is not None and not 0 <= now - sight.retired < RETIRED_FOR:
+    if inventory.retired is not None and not 0 <= now - inventory.retired < RETIRED_FOR:
         wanted.add(RETIRED_KEYS)
-    if any(age.what == EDGE_CERTIFICATE and age.rotates is None for age in sight.ages):
+    if any(age.what == EDGE_CERTIFICATE and age.rotates is None for age in inventory.ages):
         wanted -= {EDGE_CERTIFICATE}  # from files: whoever keeps those replaces it
     if wanted & {CA, ROOT}:
         wanted -= {SVIDS}  # a new authority means new leaves
@@ -124,7 +124,7 @@ def due(sight: KeyInventory, now: float) -> tuple[str, ...]:
     return tuple(what for what in order if what in wanted)
 
 
-def look(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> KeyInventory:
+def take_inventory(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> KeyInventory:
     """The facts of now. Raises OSError, ValueError, MeshwardError where a file cannot be read."""
     keys = load_keys(state / "keys")
     overlap = CaStore(state / "ca", plan.trust_domain).names().overlap
@@ -160,13 +160,13 @@ def _svid_age(name: str, file: Path) -> Age:
         return Age(SVIDS, name, 0, 0, 0, 0)
 
 
-def _authority_ages(keep: CaStore, directory: Path) -> Iterator[Age]:
-    names = keep.names()
+def _authority_ages(store: CaStore, directory: Path) -> Iterator[Age]:
+    names = store.names()
     overlap = names.overlap
     root, issuing = names.root, names.issuing
     if overlap is not None and overlap.used:
         old = _certificate_age(OLD_ROOT, "until its successor is everywhere", _text(directory, root), None)
-        end = keep.old_root_may_go()
+        end = store.old_root_may_go()
         yield Age(old.what, old.name, old.begins, old.ends, end, end + 86400)
         root, issuing = overlap.root, overlap.issuing
     yield _certificate_age(ROOT, "the trust domain's", _text(directory, root), AUTHORITY_SHARE)
@@ -218,5 +218,5 @@ def forget_failures(state: Path) -> None:
 
 
 def why_unread(error: Exception) -> str:
-    """Of what `look` raises, in a sentence."""
+    """Of what `take_inventory` raises, in a sentence."""
     return error.message if isinstance(error, MeshwardError) else f"{type(error).__name__}: {error}"

@@ -18,7 +18,7 @@ from typing import TypeVar
 import httpx2
 
 from meshward.apply.edge_certificate import server_certificate
-from meshward.apply.edge_hop import Program
+from meshward.apply.edge_hop import EdgeHop
 from meshward.apply.guards import Issue
 from meshward.apply.hop_files import Owner
 from meshward.apply.live_revision import Guard
@@ -156,7 +156,7 @@ def _reload_edge(mesh: Mesh, root_pem: str) -> None:
         return
     owner.write(file, root_pem)
     try:
-        Program(mesh.machine).switch(mesh.running.settings, mesh.supervisor)
+        EdgeHop(mesh.machine).switch(mesh.running.settings, mesh.supervisor)
     except MeshwardError:
         owner.write(file, before)
         raise

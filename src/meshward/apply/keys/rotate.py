@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from meshward.apply.decision_hop import Deciding
+from meshward.apply.decision_hop import DecisionHop
 from meshward.apply.guards import Issue
 from meshward.apply.keys.inventory import (
     CA,
@@ -26,7 +26,7 @@ from meshward.apply.keys.inventory import (
 )
 from meshward.apply.keys.renew import CLIENT, WEB, renew_edge, renew_guards, share_bundle
 from meshward.apply.live_revision import Guard
-from meshward.apply.mesh import Mesh, conflict
+from meshward.apply.mesh import Mesh, conflict_error
 from meshward.apply.switching import Say
 from meshward.kit import codes
 from meshward.kit.clock import system_clock
@@ -67,14 +67,14 @@ def rotate(mesh: Mesh, wanted: Rotation, say: Say) -> float:
         try:
             _STEPS[wanted.what](mesh, wanted, say)
         except (MeshwardError, OSError) as error:
-            _failed(mesh, wanted.what, error)
+            _note_failure(mesh, wanted.what, error)
             raise
         save_failure(mesh.machine.state.path, wanted.what, None)
         mesh.note(wanted.author, "rotate", what=wanted.what, reason=wanted.reason)
     return time.monotonic() - began
 
 
-def _failed(mesh: Mesh, what: str, error: MeshwardError | OSError) -> None:
+def _note_failure(mesh: Mesh, what: str, error: MeshwardError | OSError) -> None:
     """What must not be yet is no failure; what could not be is tried again."""
     why = (
         error.message
@@ -107,48 +107,48 @@ def _ca(mesh: Mesh, _: Rotation, say: Say) -> None:
     The decision service, which sees leaves alone, is given the new one (`mesh.issue`) before a leaf of it exists.
     """
     say("a new intermediate below the same root")
-    _keep(mesh).reissue(datetime.now(UTC))
-    _leaves(mesh, mesh.issue(), say, CLIENT, *_generated(mesh))
+    _ca_store(mesh).reissue(datetime.now(UTC))
+    _leaves(mesh, mesh.issue(), say, CLIENT, *_generated_stems(mesh))
 
 
 def _root(mesh: Mesh, wanted: Rotation, say: Say) -> None:
     """Bundle first, then leaves. The edge's server certificate stays below the old root until that is dropped."""
-    keep = _keep(mesh)
-    overlap = keep.names().overlap
+    store = _ca_store(mesh)
+    overlap = store.names().overlap
     if overlap is not None and overlap.used:
-        raise conflict(
-            f"the root is being replaced: the old one goes at {_time(keep.old_root_may_go())}",
+        raise conflict_error(
+            f"the root is being replaced: the old one goes at {_time(store.old_root_may_go())}",
             "`meshward rotate ca --root --finish` drops it at once, where no workload needs it any more.",
         )
     say("a new root, beside the old one in every bundle; nginx reloads")
-    keep.announce(datetime.now(UTC), wanted.overlap)
+    store.announce(datetime.now(UTC), wanted.overlap)
     share_bundle(mesh, mesh.issue())
-    keep.use(datetime.now(UTC))
+    store.use(datetime.now(UTC))
     _leaves(mesh, mesh.issue(), say, CLIENT)
 
 
 def _old_root(mesh: Mesh, wanted: Rotation, say: Say) -> None:
     """Certificates first, then the bundle; after a failure, what is left of that."""
-    keep = _keep(mesh)
-    _require_unneeded(keep, wanted)
+    store = _ca_store(mesh)
+    _require_unneeded(store, wanted)
     say("the server certificate below the new root")
-    keep.finish()
+    store.finish()
     issue = mesh.issue()
-    renew_edge(mesh, issue, *_generated(mesh), CLIENT)
+    renew_edge(mesh, issue, *_generated_stems(mesh), CLIENT)
     say("the old root leaves every bundle; nginx reloads")
     share_bundle(mesh, issue)
 
 
-def _require_unneeded(keep: CaStore, wanted: Rotation) -> None:
-    overlap = keep.names().overlap
+def _require_unneeded(store: CaStore, wanted: Rotation) -> None:
+    overlap = store.names().overlap
     if overlap is None:
         return
     if not overlap.used:
-        raise conflict(
+        raise conflict_error(
             "not every hop was seen to trust the new root yet",
             "`meshward rotate ca --root` goes on with it, and names the hop.",
         )
-    end = keep.workloads_end(keep.found().standing.root.certificate)
+    end = store.workloads_end(store.load().standing.root.certificate)
     if end > system_clock() and not wanted.force:
         raise MeshwardError(
             codes.OLD_ROOT_NEEDED,
@@ -162,10 +162,10 @@ def _signing_key(mesh: Mesh, _: Rotation, say: Say) -> None:
     Where the last rotation did not come to its end, this one is that end. A service that does not answer tells nothing
     of that: it is waited for.
     """
-    directory, deciding = mesh.machine.state.path / "keys", Deciding(mesh.machine)
-    keys, signs = load_keys(directory), deciding.signs()
+    directory, hop = mesh.machine.state.path / "keys", DecisionHop(mesh.machine)
+    keys, signs = load_keys(directory), hop.signs()
     if signs != keys.current.kid:
-        deciding.rekey(keys, mesh.supervisor)
+        hop.rekey(keys, mesh.supervisor)
     if signs not in (None, keys.current.kid):
         return
     following = keys.advanced(system_clock())
@@ -173,7 +173,7 @@ def _signing_key(mesh: Mesh, _: Rotation, say: Say) -> None:
     _give_keys(mesh, keys, following)  # 1
     save_keys(directory, following)  # 2
     say("the decision service signs with it")
-    deciding.rekey(following, mesh.supervisor)  # 3
+    hop.rekey(following, mesh.supervisor)  # 3
 
 
 def drop_retired(mesh: Mesh) -> None:
@@ -182,10 +182,10 @@ def drop_retired(mesh: Mesh) -> None:
     Raises MeshwardError, OSError.
     """
     with mesh.turn():
-        directory, deciding = mesh.machine.state.path / "keys", Deciding(mesh.machine)
+        directory, hop = mesh.machine.state.path / "keys", DecisionHop(mesh.machine)
         keys = load_keys(directory)
         left = keys.pruned(system_clock())
-        if left.previous != keys.previous and deciding.signs() == keys.current.kid:
+        if left.previous != keys.previous and hop.signs() == keys.current.kid:
             _give_keys(mesh, keys, left)
             save_keys(directory, left)
 
@@ -216,12 +216,12 @@ def _leaves(mesh: Mesh, issue: Issue, say: Say, *stems: str) -> None:
     run_all([lambda: renew_guards(mesh, issue), lambda: renew_edge(mesh, issue, *stems)])
 
 
-def _generated(mesh: Mesh) -> tuple[str, ...]:
+def _generated_stems(mesh: Mesh) -> tuple[str, ...]:
     """The server certificate, where it is ours to issue."""
     return (WEB,) if mesh.live.plan.edge.certificate_path is None else ()
 
 
-def _keep(mesh: Mesh) -> CaStore:
+def _ca_store(mesh: Mesh) -> CaStore:
     return CaStore(mesh.machine.state.path / "ca", mesh.live.plan.trust_domain)
 
 

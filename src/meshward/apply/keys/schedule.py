@@ -19,11 +19,11 @@ from meshward.apply.edge_certificate import from_files
 from meshward.apply.keys.inventory import (
     EDGE_CERTIFICATE,
     RETIRED_KEYS,
-    due,
     forget_failures,
     known_failures,
-    look,
+    list_due,
     save_failure,
+    take_inventory,
 )
 from meshward.apply.keys.renew import WEB, certificates
 from meshward.apply.keys.rotate import Rotation, drop_retired, rotate
@@ -43,11 +43,11 @@ async def keep_current(mesh: Mesh) -> None:
     forget_failures(mesh.machine.state.path)
     checked, clock = float("-inf"), _clock()
     while True:
-        await asyncio.to_thread(_tried, take_files, mesh)
+        await asyncio.to_thread(_try_step, take_files, mesh)
         jumped = abs(_clock() - clock) > JUMP
         if jumped or time.monotonic() - checked >= CHECK:
             checked, clock = time.monotonic(), _clock()
-            await asyncio.to_thread(_tried, replace_due, mesh)
+            await asyncio.to_thread(_try_step, replace_due, mesh)
         await asyncio.sleep(POLL)
 
 
@@ -56,7 +56,7 @@ def _clock() -> float:
     return time.time() - time.monotonic()
 
 
-def _tried(step: Callable[[Mesh], None], mesh: Mesh) -> None:
+def _try_step(step: Callable[[Mesh], None], mesh: Mesh) -> None:
     """A fault in one step must end neither the others nor the renewal of certificates."""
     try:
         step(mesh)
@@ -67,8 +67,8 @@ def _tried(step: Callable[[Mesh], None], mesh: Mesh) -> None:
 def replace_due(mesh: Mesh) -> None:
     """Everything that is due now, one after the other; a failure of one is none of the others."""
     machine, live = mesh.machine, mesh.live
-    sight = look(machine.state.path, machine.run, live.plan, live.slots)
-    for what in due(sight, time.time()):
+    inventory = take_inventory(machine.state.path, machine.run, live.plan, live.slots)
+    for what in list_due(inventory, time.time()):
         _replace(mesh, what)
 
 

@@ -1,6 +1,7 @@
-"""A canary's walk: a version's share grows step by step, and goes back by itself when it fails. Pure.
+"""A canary: a version's share grows step by step, and goes back by itself when it fails. Pure.
 
-`next_action` says from a walk, from what its step has seen, and from the time, what is to be done; `walking` does it.
+`next_action` says from a canary, from what its step has seen, and from the time, what is to be done;
+`canary_runner` does it. People read of it as a walk.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ _MOST = 100_000  # of one weight, as the policy's format has it
 _FINE = 10_000  # the sum of weights that cannot be exact
 
 
-class State(StrEnum):
-    """Of a walk. The first two are not over."""
+class CanaryState(StrEnum):
+    """The first two are not over."""
 
     RUNNING = "running"
     BACKING = "walking back"
@@ -28,7 +29,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class Canary:
     """What must be remembered over a restart. `every` in seconds, `bound` in percent, `began` since the epoch."""
 
     model: str
@@ -42,12 +43,12 @@ class Walk:
     began: float
     step: int = 0
     applied: bool = False  # whether the weights of `step` are known to be live
-    state: State = State.RUNNING
+    state: CanaryState = CanaryState.RUNNING
     why: str = ""
 
     @property
     def is_over(self) -> bool:
-        return self.state not in (State.RUNNING, State.BACKING)
+        return self.state not in (CanaryState.RUNNING, CanaryState.BACKING)
 
     @property
     def share(self) -> int:
@@ -62,7 +63,7 @@ class Walk:
         """For people: where it is, or what became of it."""
         if self.is_over:
             return f"last walk, of {self.version}: {self.why}"
-        return self.title if self.state is State.RUNNING else f"walk of {self.version}: {self.why}"
+        return self.title if self.state is CanaryState.RUNNING else f"walk of {self.version}: {self.why}"
 
     def weights(self) -> dict[str, int]:
         """Of this step."""
@@ -76,7 +77,7 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """What a step has seen since it `began` (monotonic seconds). `last` is the guard's latest answer."""
 
     began: float
@@ -100,7 +101,7 @@ class Onward:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """To the weights from before the walk."""
+    """To the weights from before the canary."""
 
     why: str
 
@@ -108,7 +109,7 @@ class Back:
 Action = Wait | Onward | Back
 
 
-def observed(seen: Seen, reading: Counts | None, illness: str | None, now: float) -> Seen:
+def add_reading(seen: Observation, reading: Counts | None, illness: str | None, now: float) -> Observation:
     """After another look: the guard's counters (None: it does not answer), and what ails it, if anything does."""
     if reading is not None:
         more = reading.since(seen.last) if seen.last is not None else Counts()
@@ -118,22 +119,22 @@ def observed(seen: Seen, reading: Counts | None, illness: str | None, now: float
     return replace(seen, gone_since=now if seen.gone_since is None else seen.gone_since, illness=illness)
 
 
-def next_action(walk: Walk, seen: Seen, now: float) -> Action:
+def next_action(canary: Canary, seen: Observation, now: float) -> Action:
     """What follows from what the step has seen by `now` (monotonic seconds)."""
     requests, failed = seen.counts.requests, seen.counts.failed
-    at = f"walked back at {walk.share}%"
+    at = f"walked back at {canary.share}%"
     if seen.gone_since is not None and now - seen.gone_since >= GONE:
         return Back(f"{at}: {seen.illness}, for {now - seen.gone_since:.0f} s")
-    if requests >= walk.least and failed * 100 > walk.bound * requests:
+    if requests >= canary.least and failed * 100 > canary.bound * requests:
         rate = f"{failed * 100 / requests:.1f}%"
-        return Back(f"{at}: {failed} of {requests} requests failed ({rate}), bound {walk.bound:g}%")
+        return Back(f"{at}: {failed} of {requests} requests failed ({rate}), bound {canary.bound:g}%")
     if seen.gone_since is not None:
         return Wait(seen.illness)
-    left = walk.every - (now - seen.began)
+    left = canary.every - (now - seen.began)
     if left > 0:
         return Wait(f"{_span(left)} left")
-    if requests < walk.least:
-        return Wait(f"its time is over, but it has seen {requests} of {walk.least} requests")
+    if requests < canary.least:
+        return Wait(f"its time is over, but it has seen {requests} of {canary.least} requests")
     return Onward()
 
 

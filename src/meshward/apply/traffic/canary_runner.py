@@ -1,8 +1,8 @@
-"""Walks, carried out: each step is a change of weights like any other, by whoever began the walk, unless they are
-revoked meanwhile.
+"""Canaries, carried out: each step is a change of weights like any other, by whoever began the canary, unless they
+are revoked meanwhile.
 
-What is about to be done is written down first (`walks`), so a restart goes on with the same step, anew, or goes on
-walking back. One thread looks once a second while any walk runs; without one there is no thread.
+What is about to be done is written down first (`canary_store`), so a restart goes on with the same step, anew, or
+goes on walking back. One thread looks once a second while any canary runs; without one there is no thread.
 """
 
 from __future__ import annotations
@@ -15,11 +15,21 @@ import structlog
 
 from meshward.apply.changes import INSTANCE
 from meshward.apply.live_revision import LiveRevision
-from meshward.apply.mesh import conflict
-from meshward.apply.revoke import revoked
-from meshward.apply.traffic.canary import Back, Onward, Seen, State, Wait, Walk, next_action, observed, shares
+from meshward.apply.mesh import conflict_error
+from meshward.apply.revoke import current_revocations
+from meshward.apply.traffic.canary import (
+    Back,
+    Canary,
+    CanaryState,
+    Observation,
+    Onward,
+    Wait,
+    add_reading,
+    next_action,
+    shares,
+)
 from meshward.apply.traffic.traffic import Traffic
-from meshward.apply.traffic.weights import receiving, shift, weights_of
+from meshward.apply.traffic.weights import drop_zeros, shift, weights_of
 from meshward.kit.errors import MeshwardError
 
 _LOOK = 1.0  # seconds
@@ -28,69 +38,71 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after a change that was refu
 log = structlog.get_logger(__name__)
 
 
-def begin(traffic: Traffic, walk: Walk) -> None:
-    """Returns at once. Raises MeshwardError (exit 3) where the model's last walk is not over, and OSError.
+def begin_canary(traffic: Traffic, canary: Canary) -> None:
+    """Returns at once. Raises MeshwardError (exit 3) where the model's last one is not over, and OSError.
 
     Nor is one begun while the instance starts or stops.
     """
-    with traffic.walks.lock:
+    with traffic.canaries.lock:
         traffic.mesh.require_running()
-        running = traffic.walks.of(walk.model)
+        running = traffic.canaries.of(canary.model)
         if running is not None and not running.is_over:
-            raise conflict(
+            raise conflict_error(
                 f"a walk of {running.model}/{running.version} is not over",
                 f"`meshward traffic {running.model} --stop` ends it.",
             )
-        _keep(traffic, walk)
-        traffic.walks.seen.pop(walk.model, None)
-        traffic.mesh.note(walk.author, "walk", model=walk.model, version=walk.version, came="began")
-    _walk_on(traffic)
+        _store(traffic, canary)
+        traffic.canaries.seen.pop(canary.model, None)
+        traffic.mesh.note(canary.author, "walk", model=canary.model, version=canary.version, came="began")
+    _ensure_runner(traffic)
 
 
-def stop(traffic: Traffic, model: str, author: str, *, back: bool) -> Walk:
-    """End the model's walk where it is, or with the weights from before it. Raises MeshwardError, OSError."""
-    with traffic.walks.lock:
-        walk = traffic.walks.of(model)
-        if walk is None or walk.is_over:
-            raise conflict(f"no walk of {model} runs", f"`meshward traffic {model}` shows its weights.")
+def stop_canary(traffic: Traffic, model: str, author: str, *, back: bool) -> Canary:
+    """End the model's canary where it is, or with the weights from before it. Raises MeshwardError, OSError."""
+    with traffic.canaries.lock:
+        canary = traffic.canaries.of(model)
+        if canary is None or canary.is_over:
+            raise conflict_error(f"no walk of {model} runs", f"`meshward traffic {model}` shows its weights.")
         if not back:
-            return _over(traffic, walk, State.ENDED, f"stopped at {walk.share}% by {author}", author)
-        why = f"walked back at {walk.share}%: {author} stopped it"
-        walk = _keep(traffic, replace(walk, state=State.BACKING, why=why))
-        return _put_back(traffic, walk, author)
+            return _conclude(
+                traffic, canary, CanaryState.ENDED, f"stopped at {canary.share}% by {author}", author
+            )
+        why = f"walked back at {canary.share}%: {author} stopped it"
+        canary = _store(traffic, replace(canary, state=CanaryState.BACKING, why=why))
+        return _put_back(traffic, canary, author)
 
 
-def resume(traffic: Traffic) -> None:
-    """At a start: what was walking goes on. What cannot be read walks no more, and says so when it is asked for."""
+def resume_canaries(traffic: Traffic) -> None:
+    """At a start: what was under way goes on. What cannot be read does so no more, and says so when it is asked for."""
     try:
-        running = traffic.walks.running()
+        running = traffic.canaries.running()
     except MeshwardError as error:
         log.error("walks_unreadable", why=error.message)
         return
     if running:
-        _walk_on(traffic)
+        _ensure_runner(traffic)
 
 
-def _walk_on(traffic: Traffic) -> None:
-    with traffic.walks.lock:
-        if traffic.walks.walker is None:
-            traffic.walks.walker = threading.Thread(target=_walk, args=(traffic,), daemon=True)
-            traffic.walks.walker.start()
+def _ensure_runner(traffic: Traffic) -> None:
+    with traffic.canaries.lock:
+        if traffic.canaries.runner is None:
+            traffic.canaries.runner = threading.Thread(target=_run_canaries, args=(traffic,), daemon=True)
+            traffic.canaries.runner.start()
 
 
-def _walk(traffic: Traffic) -> None:
+def _run_canaries(traffic: Traffic) -> None:
     pauses: dict[str, tuple[float, float]] = {}  # by model: until when, and how long the last one was
     while not traffic.mesh.supervisor.stopping:
-        with traffic.walks.lock:
-            running = [walk.model for walk in traffic.walks.running()]
+        with traffic.canaries.lock:
+            running = [canary.model for canary in traffic.canaries.running()]
             if not running:
-                traffic.walks.walker = None
+                traffic.canaries.runner = None
                 return
         for model in running:
             until, pause = pauses.get(model, (0.0, 0.0))
             if time.monotonic() < until:
                 continue
-            if _tried(traffic, model):
+            if _try_look(traffic, model):
                 pauses.pop(model, None)
             else:
                 pause = min(max(_FIRST_PAUSE, 2 * pause), _LONGEST_PAUSE)
@@ -98,50 +110,52 @@ def _walk(traffic: Traffic) -> None:
         time.sleep(_LOOK)
 
 
-def _tried(traffic: Traffic, model: str) -> bool:
-    """Look at one walk, and do what follows. False, and it says why, where that was refused.
+def _try_look(traffic: Traffic, model: str) -> bool:
+    """Look at one canary, and do what follows. False, and it says why, where that was refused.
 
-    No fault of one look, or of one walk, ends the others.
+    No fault of one look, or of one canary, ends the others.
     """
-    with traffic.walks.lock:
-        walk = traffic.walks.of(model)  # anew: it may have been stopped
+    with traffic.canaries.lock:
+        canary = traffic.canaries.of(model)  # anew: it may have been stopped
         try:
-            if walk is not None and not walk.is_over:
-                _look(traffic, walk)
+            if canary is not None and not canary.is_over:
+                _look(traffic, canary)
         except (MeshwardError, OSError) as error:
-            traffic.walks.says[model] = f"a change of weights was refused: {error}"
+            traffic.canaries.says[model] = f"a change of weights was refused: {error}"
             log.warning("walk_waits", model=model, why=str(error))
             return False
         except Exception as error:
-            traffic.walks.says[model] = f"a fault, {type(error).__name__}; see STATE/logs"
+            traffic.canaries.says[model] = f"a fault, {type(error).__name__}; see STATE/logs"
             log.exception("walk_fault", model=model)
             return False
     return True
 
 
-def _look(traffic: Traffic, walk: Walk) -> None:
-    if walk.state is State.BACKING:
-        _put_back(traffic, walk, walk.author)
+def _look(traffic: Traffic, canary: Canary) -> None:
+    if canary.state is CanaryState.BACKING:
+        _put_back(traffic, canary, canary.author)
         return
-    if walk.author in revoked(traffic.mesh).subjects:
-        _over(traffic, walk, State.ENDED, f"ended at {walk.share}%: its author was revoked", INSTANCE)
+    if canary.author in current_revocations(traffic.mesh).subjects:
+        _conclude(
+            traffic, canary, CanaryState.ENDED, f"ended at {canary.share}%: its author was revoked", INSTANCE
+        )
         return
     live = traffic.mesh.live
-    now = _weights(live, walk)
-    if now == receiving(walk.weights()):
-        _observe(traffic, live, walk if walk.applied else _keep(traffic, replace(walk, applied=True)))
-    elif not walk.applied and now == receiving(walk.weights_before()):
-        shift(traffic.mesh, walk.model, walk.weights(), walk.author, walk.title, lambda _: None, live)
-        traffic.walks.seen.pop(walk.model, None)
-        _observe(traffic, traffic.mesh.live, _keep(traffic, replace(walk, applied=True)))
+    now = _weights(live, canary)
+    if now == drop_zeros(canary.weights()):
+        _observe(traffic, live, canary if canary.applied else _store(traffic, replace(canary, applied=True)))
+    elif not canary.applied and now == drop_zeros(canary.weights_before()):
+        shift(traffic.mesh, canary.model, canary.weights(), canary.author, canary.title, lambda _: None, live)
+        traffic.canaries.seen.pop(canary.model, None)
+        _observe(traffic, traffic.mesh.live, _store(traffic, replace(canary, applied=True)))
     else:
-        _over(traffic, walk, State.ENDED, _elsewhere(traffic, walk, now), walk.author)
+        _conclude(traffic, canary, CanaryState.ENDED, _who_ended_it(traffic, canary, now), canary.author)
 
 
-def _observe(traffic: Traffic, live: LiveRevision, walk: Walk) -> None:
+def _observe(traffic: Traffic, live: LiveRevision, canary: Canary) -> None:
     """The guard itself is asked how it is: `health` does not look at a version without a rival."""
-    key, now = f"{walk.model}/{walk.version}", time.monotonic()
-    seen = traffic.walks.seen.get(walk.model) or Seen(now)
+    key, now = f"{canary.model}/{canary.version}", time.monotonic()
+    seen = traffic.canaries.seen.get(canary.model) or Observation(now)
     guard = (key, live.slots[key])
     reading, illness = (
         traffic.mesh.guards.counts(guard),
@@ -149,64 +163,70 @@ def _observe(traffic: Traffic, live: LiveRevision, walk: Walk) -> None:
     )
     if reading is None:
         illness = "its guard does not answer"
-    seen = traffic.walks.seen[walk.model] = observed(seen, reading, illness, now)
-    match next_action(walk, seen, now):
+    seen = traffic.canaries.seen[canary.model] = add_reading(seen, reading, illness, now)
+    match next_action(canary, seen, now):
         case Wait(why):
-            traffic.walks.says[walk.model] = why
+            traffic.canaries.says[canary.model] = why
         case Back(why):
-            _put_back(traffic, _keep(traffic, replace(walk, state=State.BACKING, why=why)), walk.author)
-        case Onward() if walk.step + 1 < len(walk.steps):
-            traffic.walks.seen.pop(walk.model)
-            _look(traffic, _keep(traffic, replace(walk, step=walk.step + 1, applied=False)))
+            _put_back(
+                traffic, _store(traffic, replace(canary, state=CanaryState.BACKING, why=why)), canary.author
+            )
+        case Onward() if canary.step + 1 < len(canary.steps):
+            traffic.canaries.seen.pop(canary.model)
+            _look(traffic, _store(traffic, replace(canary, step=canary.step + 1, applied=False)))
         case Onward():
-            _over(traffic, walk, State.DONE, f"arrived at {walk.share}%", walk.author)
+            _conclude(traffic, canary, CanaryState.DONE, f"arrived at {canary.share}%", canary.author)
 
 
-def _put_back(traffic: Traffic, walk: Walk, author: str) -> Walk:
-    """The weights from before the walk; not where somebody else changed them meanwhile."""
+def _put_back(traffic: Traffic, canary: Canary, author: str) -> Canary:
+    """The weights from before the canary; not where somebody else changed them meanwhile."""
     live = traffic.mesh.live
-    now = _weights(live, walk)
-    if now not in [receiving(each) for each in (walk.before, walk.weights(), walk.weights_before())]:
-        return _over(
-            traffic, walk, State.ENDED, f"{_elsewhere(traffic, walk, now)}; before, {walk.why}", author
+    now = _weights(live, canary)
+    if now not in [drop_zeros(each) for each in (canary.before, canary.weights(), canary.weights_before())]:
+        return _conclude(
+            traffic,
+            canary,
+            CanaryState.ENDED,
+            f"{_who_ended_it(traffic, canary, now)}; before, {canary.why}",
+            author,
         )
-    if now != receiving(walk.before):
+    if now != drop_zeros(canary.before):
         shift(
             traffic.mesh,
-            walk.model,
-            walk.before,
+            canary.model,
+            canary.before,
             author,
-            f"walk of {walk.version}: {walk.why}",
+            f"walk of {canary.version}: {canary.why}",
             lambda _: None,
             live,
         )
-    return _over(traffic, walk, State.BACK, walk.why, author)
+    return _conclude(traffic, canary, CanaryState.BACK, canary.why, author)
 
 
-def _over(traffic: Traffic, walk: Walk, state: State, why: str, author: str) -> Walk:
-    walk = _keep(traffic, replace(walk, state=state, why=why))
-    traffic.walks.says.pop(walk.model, None)
-    traffic.mesh.note(author, "walk", model=walk.model, version=walk.version, came=str(state), why=why)
-    return walk
+def _conclude(traffic: Traffic, canary: Canary, state: CanaryState, why: str, author: str) -> Canary:
+    canary = _store(traffic, replace(canary, state=state, why=why))
+    traffic.canaries.says.pop(canary.model, None)
+    traffic.mesh.note(author, "walk", model=canary.model, version=canary.version, came=str(state), why=why)
+    return canary
 
 
-def _keep(traffic: Traffic, walk: Walk) -> Walk:
-    return traffic.walks.put(walk)
+def _store(traffic: Traffic, canary: Canary) -> Canary:
+    return traffic.canaries.put(canary)
 
 
-def _weights(live: LiveRevision, walk: Walk) -> dict[str, int] | None:
+def _weights(live: LiveRevision, canary: Canary) -> dict[str, int] | None:
     """What receives traffic; None where the model is gone."""
     try:
-        return receiving(weights_of(live.plan, walk.model))
+        return drop_zeros(weights_of(live.plan, canary.model))
     except MeshwardError:
         return None
 
 
-def _elsewhere(traffic: Traffic, walk: Walk, now: dict[str, int] | None) -> str:
-    """Who ended the walk, as far as the last revision tells."""
+def _who_ended_it(traffic: Traffic, canary: Canary, now: dict[str, int] | None) -> str:
+    """Who ended it, as far as the last revision tells."""
     record = traffic.mesh.revisions.current()
     by = f" (revision {record.number}, by {record.author})" if record else ""
-    if now is None or f"{walk.model}/{walk.version}" not in traffic.mesh.live.slots:
-        return f"{walk.model}/{walk.version} is in the policy no more{by}"
+    if now is None or f"{canary.model}/{canary.version}" not in traffic.mesh.live.slots:
+        return f"{canary.model}/{canary.version} is in the policy no more{by}"
     found = ", ".join(f"{version} {share:g}%" for version, share in shares(now).items())
     return f"somebody else changed the weights, to {found}{by}"

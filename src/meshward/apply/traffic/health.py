@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from meshward.apply.changes import INSTANCE
-from meshward.apply.decision_hop import Deciding
+from meshward.apply.decision_hop import DecisionHop
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.traffic.traffic import Traffic
@@ -47,13 +47,13 @@ class Health:
         return self.out_since is not None
 
 
-def judged(known: Mapping[str, Health], looks: Mapping[str, bool], now: float) -> dict[str, Health]:
+def judge_health(known: Mapping[str, Health], looks: Mapping[str, bool], now: float) -> dict[str, Health]:
     """The versions of one model after another look at each. Pure.
 
     Out after two bad looks, but only while another one is in that has none; in after three good ones, and not
     before 3, 6, 12, ... 60 s, the longer the more often it went out.
     """
-    after = {key: _looked(known.get(key, Health()), well, now) for key, well in looks.items()}
+    after = {key: _after_look(known.get(key, Health()), well, now) for key, well in looks.items()}
     for key, health in after.items():
         rest = [other for name, other in after.items() if name != key and not other.is_out]
         if not health.is_out and health.bad >= BAD and any(other.bad == 0 for other in rest):
@@ -61,7 +61,7 @@ def judged(known: Mapping[str, Health], looks: Mapping[str, bool], now: float) -
     return after
 
 
-def _looked(health: Health, well: bool, now: float) -> Health:
+def _after_look(health: Health, well: bool, now: float) -> Health:
     if not well:
         return replace(health, bad=health.bad + 1, good=0)
     health = replace(health, bad=0, good=health.good + 1)
@@ -103,7 +103,7 @@ def _look(traffic: Traffic, known: dict[str, Health]) -> dict[str, Health]:
     ill = _illnesses(traffic.mesh, live, (key for keys in models.values() for key in keys))
     after: dict[str, Health] = {}
     for keys in models.values():
-        after |= judged(known, {key: ill[key] is None for key in keys}, time.monotonic())
+        after |= judge_health(known, {key: ill[key] is None for key in keys}, time.monotonic())
     out = {key: ill[key] or traffic.ill.get(key, "it is getting well") for key in after if after[key].is_out}
     if out.keys() != live.ejected:
         _enforce(traffic, live, {key: traffic.ill.get(key, why) for key, why in out.items()})
@@ -126,7 +126,7 @@ def _enforce(traffic: Traffic, seen: LiveRevision, out: Mapping[str, str]) -> No
         before = running.live
         if before.revision != seen.revision or before.slots != seen.slots:
             return
-        Deciding(mesh.machine).eject(frozenset(out), mesh.supervisor)
+        DecisionHop(mesh.machine).eject(frozenset(out), mesh.supervisor)
         mesh.swap(replace(running, live=replace(before, ejected=frozenset(out))))
         for key in sorted(out.keys() - before.ejected):
             mesh.note(INSTANCE, "eject", version=key, why=out[key])

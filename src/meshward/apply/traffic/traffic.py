@@ -1,4 +1,4 @@
-"""Traffic as the instance itself moves it between versions: the canaries that it walks, who is ejected and why."""
+"""Traffic as the instance itself moves it between versions: its canaries, who is ejected and why."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from meshward.apply.mesh import Mesh
-from meshward.apply.traffic.canary_store import Walks
+from meshward.apply.traffic.canary_store import CanaryStore
 from meshward.apply.traffic.ejected import save_ejected
 
 
@@ -16,7 +16,7 @@ class Traffic:
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh: Final = mesh
-        self.walks: Final = Walks(mesh.machine.state.path)
+        self.canaries: Final = CanaryStore(mesh.machine.state.path)
         self._ill: Mapping[str, str] = {}
 
     @property
@@ -31,6 +31,6 @@ class Traffic:
             save_ejected(self.mesh.machine.state.path, self._ill)
 
     def wait_for_last(self) -> None:
-        """During a stop: until the change under way has ended, a walk's too, so that STATE is nobody's any more."""
-        with self.walks.lock:
+        """During a stop: until the change under way has ended, a canary's too, so that STATE is nobody's any more."""
+        with self.canaries.lock:
             self.mesh.wait_for_last()

@@ -24,25 +24,27 @@ def weights_of(plan: Plan, model: str) -> dict[str, int]:
     if model not in plan.models:
         meant = nearest(model, plan.models)
         hint = f"Did you mean {quoted(meant)}?" if meant else f"There are {quoted_list(plan.models)}."
-        raise wrong(f"there is no model {quoted(model)}", hint)
+        raise weights_error(f"there is no model {quoted(model)}", hint)
     return {version.name: version.weight for version in plan.models[model].versions}
 
 
-def receiving(weights: Weights) -> dict[str, int]:
+def drop_zeros(weights: Weights) -> dict[str, int]:
     """Those that receive anything: what two spellings of the same weights have in common."""
     return {version: weight for version, weight in weights.items() if weight > 0}
 
 
-def checked(weights: Weights, plan: Plan, model: str) -> dict[str, int]:
+def check_weights(weights: Weights, plan: Plan, model: str) -> dict[str, int]:
     """`weights` of every version, 0 where none was named. Raises MeshwardError (MW3050)."""
     known = weights_of(plan, model)
     for version, weight in weights.items():
         if version not in known:
-            raise wrong(f"{model} has no version {quoted(version)}", f"It has {quoted_list(known)}.")
+            raise weights_error(f"{model} has no version {quoted(version)}", f"It has {quoted_list(known)}.")
         if not 0 <= weight <= MOST:
-            raise wrong(f"{version}={weight} is no weight", f"Give a number from 0 to {MOST}.")
-    if not receiving(weights):
-        raise wrong("these weights send nothing anywhere", f"Give one of {quoted_list(known)} more than 0.")
+            raise weights_error(f"{version}={weight} is no weight", f"Give a number from 0 to {MOST}.")
+    if not drop_zeros(weights):
+        raise weights_error(
+            "these weights send nothing anywhere", f"Give one of {quoted_list(known)} more than 0."
+        )
     return {version: weights.get(version, 0) for version in known}
 
 
@@ -66,15 +68,15 @@ def shift(
     Raises MeshwardError as `transaction.apply` does; exit 3 where somebody else was first in between.
     """
     live = seen or mesh.live
-    policy = with_traffic(live.policy, model, checked(weights, live.plan, model))
+    policy = with_traffic(live.policy, model, check_weights(weights, live.plan, model))
     document = parse([Source(f"revision {live.revision}", to_json(policy).encode())])
     return apply(mesh, document, ApplyRequest(author, reason, base=live.revision), say)
 
 
-def spelled(weights: Weights) -> str:
+def spell_weights(weights: Weights) -> str:
     """`v1=90 v2=10`."""
     return " ".join(f"{version}={weight}" for version, weight in weights.items())
 
 
-def wrong(message: str, remedy: str) -> MeshwardError:
+def weights_error(message: str, remedy: str) -> MeshwardError:
     return MeshwardError(codes.WEIGHTS_WRONG, message, remedy)

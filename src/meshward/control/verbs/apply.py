@@ -38,22 +38,22 @@ class Applied(Reply):
 
 
 def _apply(given: Apply, asker: Asker, instance: Controlled) -> Applied:
-    wish = ApplyRequest(
+    wanted = ApplyRequest(
         asker.author, given.reason, given.base, frozenset(given.allow), given.plan, not asker.here
     )
     document = parse([Source("policy", given.policy.encode())])
-    return applied(make_live(instance.mesh, document, wish, asker.say))
+    return outcome_reply(make_live(instance.mesh, document, wanted, asker.say))
 
 
 def _rollback(given: Rollback, asker: Asker, instance: Controlled) -> Applied:
     policy = instance.mesh.revisions.policy(given.revision)
     reason = given.reason or f"rollback to revision {given.revision}"
-    wish = ApplyRequest(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
+    wanted = ApplyRequest(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
     document = parse([Source(f"revision {given.revision}", to_json(policy).encode())])
-    return applied(make_live(instance.mesh, document, wish, asker.say))
+    return outcome_reply(make_live(instance.mesh, document, wanted, asker.say))
 
 
-def applied(outcome: Outcome) -> Applied:
+def outcome_reply(outcome: Outcome) -> Applied:
     """What an apply came to, as it is told."""
     change = outcome.change
     return Applied(

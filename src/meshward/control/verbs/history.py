@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from meshward.apply.revisions import Revision, Revisions
-from meshward.audit.changes import Change, changes_of
+from meshward.audit.changes import ChangeEntry, changes_of
 from meshward.audit.store import Records
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reply, Text, Verb
 from meshward.kit.canonical import canonical_json
@@ -46,7 +46,7 @@ class ToldRevision(Reply):
 
 
 class ToldChange(Reply):
-    """`audit.changes.Change`, as it is told."""
+    """`audit.changes.ChangeEntry`, as it is told."""
 
     id: Text
     at: float
@@ -56,7 +56,7 @@ class ToldChange(Reply):
     facts: dict[Text, Text]
 
     @classmethod
-    def of(cls, change: Change) -> ToldChange:
+    def of(cls, change: ChangeEntry) -> ToldChange:
         facts = dict(change.facts)
         return cls(
             id=change.id,
@@ -100,18 +100,18 @@ def _history(given: History, asker: Asker, instance: Controlled) -> ToldRevision
 
 def _changes(_: History, __: Asker, instance: Controlled) -> ToldChanges:
     changes = told_changes(Records(instance.mesh.machine.state.path), _LINES)
-    newest = _fitting(changes)
+    newest = _cut_to_room(changes)
     return ToldChanges(changes=newest, more=len(newest) < len(changes))
 
 
 def _revisions(_: History, __: Asker, instance: Controlled) -> ToldRevisions:
     mesh = instance.mesh
     revisions = told_revisions(mesh.revisions)
-    kept = _fitting(revisions)
+    kept = _cut_to_room(revisions)
     return ToldRevisions(current=mesh.live.revision, revisions=kept, more=len(kept) < len(revisions))
 
 
-def _fitting(found: Iterable[_Told]) -> tuple[_Told, ...]:
+def _cut_to_room(found: Iterable[_Told]) -> tuple[_Told, ...]:
     """As many of the first as one answer holds."""
     kept, room = list[_Told](), _ROOM
     for each in found:

@@ -50,7 +50,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _anything(_: str | None) -> None:
+def _allow_anyone(_: str | None) -> None:
     """On this machine, as the instance's own user."""
 
 
@@ -65,7 +65,7 @@ class Asker:
     author: str
     say: Callable[[str], None]
     here: bool = True
-    may: Callable[[str | None], None] = _anything
+    may: Callable[[str | None], None] = _allow_anyone
     facts: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from meshward.apply.revoke import revoke, revoked
+from meshward.apply.revoke import current_revocations, revoke
 from meshward.callers.revocations import Revoked
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reply, Text, Verb
 from meshward.kit.names import NAME
@@ -39,7 +39,7 @@ def _revoke(given: Revoke, asker: Asker, instance: Controlled) -> ToldRevoked:
         tables = ((now.subjects, given.subject), (now.tokens, given.token_id), (now.agents, given.agent))
         return Revoked(*(table if name is None else {**table, name: given.until} for table, name in tables))
 
-    now = revoked(mesh) if _reads(given) else revoke(mesh, more, asker.author)
+    now = current_revocations(mesh) if _reads(given) else revoke(mesh, more, asker.author)
     return ToldRevoked(subjects=dict(now.subjects), tokens=dict(now.tokens), agents=dict(now.agents))
 
 

@@ -18,8 +18,8 @@ from meshward.apply.keys.inventory import (
     known_failures,
 )
 from meshward.apply.keys.rotate import OVERLAP, SHORTEST_OVERLAP, Rotation, rotate
-from meshward.apply.mesh import Mesh, conflict
-from meshward.apply.remote_guardrails import value_from_afar
+from meshward.apply.mesh import Mesh, conflict_error
+from meshward.apply.remote_guardrails import remote_value_error
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Reply, Verb
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -69,7 +69,7 @@ def _rotate(given: Rotate, asker: Asker, instance: Controlled) -> Rotated | Cred
     overlap = OVERLAP if given.overlap is None else timedelta(seconds=given.overlap)
     if overlap < SHORTEST_OVERLAP:
         minutes = SHORTEST_OVERLAP.total_seconds() / 60
-        raise _usage(f"an overlap is {minutes:.0f} min at least: SVIDs live that long")
+        raise _usage_error(f"an overlap is {minutes:.0f} min at least: SVIDs live that long")
     if what == OLD_ROOT:
         _require_old_root(mesh)
     wanted = Rotation(what, asker.author, given.reason, overlap, given.force)
@@ -81,15 +81,15 @@ def _require_old_root(mesh: Mesh) -> None:
     state = mesh.machine.state.path
     overlap = CaStore(state / "ca", mesh.live.plan.trust_domain).names().overlap
     if overlap is None and OLD_ROOT not in known_failures(state):
-        raise conflict("no root is being replaced", "`meshward rotate ca --root` begins with it.")
+        raise conflict_error("no root is being replaced", "`meshward rotate ca --root` begins with it.")
 
 
 def _credential(given: Rotate, asker: Asker, mesh: Mesh) -> CredentialRotated:
     if given.name is None:
-        raise _usage("which credential?")
+        raise _usage_error("which credential?")
     kept = mesh.live.policy.credentials.get(given.name)
     if not asker.here and (given.value is not None or (kept is not None and kept.source == "env")):
-        raise value_from_afar(given.name)
+        raise remote_value_error(given.name)
     value = None if given.value is None else Secret(given.value)
     done = rotate_credential(mesh, given.name, value, asker.author)
     return CredentialRotated(
@@ -97,7 +97,7 @@ def _credential(given: Rotate, asker: Asker, mesh: Mesh) -> CredentialRotated:
     )
 
 
-def _usage(message: str) -> MeshwardError:
+def _usage_error(message: str) -> MeshwardError:
     return MeshwardError(codes.ROTATION_UNKNOWN, message)
 
 

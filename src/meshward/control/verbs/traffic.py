@@ -9,24 +9,31 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from meshward.apply.mesh import Mesh
-from meshward.apply.traffic.canary import Seen, State, Walk, shares, weights_at
-from meshward.apply.traffic.canary_runner import begin, stop
+from meshward.apply.traffic.canary import Canary, CanaryState, Observation, shares, weights_at
+from meshward.apply.traffic.canary_runner import begin_canary, stop_canary
 from meshward.apply.traffic.traffic import Traffic
-from meshward.apply.traffic.weights import Weights, checked, receiving, shift, spelled, weights_of
-from meshward.control.verbs.apply import Applied, applied
+from meshward.apply.traffic.weights import (
+    Weights,
+    check_weights,
+    drop_zeros,
+    shift,
+    spell_weights,
+    weights_of,
+)
+from meshward.control.verbs.apply import Applied, outcome_reply
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Reply, Text, Verb
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.text import quoted, quoted_list
 
 _CENTURY = 100 * 366 * 86400
-EVERY, BOUND, LEAST = 600, 1.0, 20  # of a walk, where nothing else is said
+EVERY, BOUND, LEAST = 600, 1.0, 20  # of a canary, where nothing else is said
 
 
 class Asked(Fields):
     """Without `weights`, `version`, `steps`, `stop`: what the weights are. `steps` go with `weights` or `version`.
 
-    A walk's terms: steps in percent, `every` in seconds, `bound` in percent of failed requests, `least` requests.
+    A canary's terms: steps in percent, `every` in seconds, `bound` in percent of failed requests, `least` requests.
     """
 
     model: str
@@ -56,7 +63,7 @@ class ToldWalk(Reply):
     least: int
     began: float
     step: int
-    state: State
+    state: CanaryState
     why: Text
     share: int
     over: bool
@@ -66,30 +73,30 @@ class ToldWalk(Reply):
     failed: int | None = None
 
     @classmethod
-    def of(cls, walk: Walk, seen: Seen | None, says: str) -> ToldWalk:
+    def of(cls, canary: Canary, seen: Observation | None, says: str) -> ToldWalk:
         counts = {"requests": seen.counts.requests, "failed": seen.counts.failed} if seen else {}
         return cls(
-            version=walk.version,
-            author=walk.author,
-            before=dict(walk.before),
-            steps=walk.steps,
-            every=walk.every,
-            bound=walk.bound,
-            least=walk.least,
-            began=walk.began,
-            step=walk.step + 1,
-            state=walk.state,
-            why=walk.why,
-            share=walk.share,
-            over=walk.is_over,
-            sentence=walk.sentence,
+            version=canary.version,
+            author=canary.author,
+            before=dict(canary.before),
+            steps=canary.steps,
+            every=canary.every,
+            bound=canary.bound,
+            least=canary.least,
+            began=canary.began,
+            step=canary.step + 1,
+            state=canary.state,
+            why=canary.why,
+            share=canary.share,
+            over=canary.is_over,
+            sentence=canary.sentence,
             says=says,
             **counts,
         )
 
 
 class ToldTraffic(Reply):
-    """Weights, shares in percent, who is ejected and why, and the walk that runs, or the last one."""
+    """Weights, shares in percent, who is ejected and why, and the canary that runs, or the last one."""
 
     model: str
     revision: int
@@ -106,46 +113,48 @@ class Shifted(ToldTraffic, Applied):
 def _traffic(given: Asked, asker: Asker, instance: Controlled) -> Shifted | ToldTraffic:
     mesh, traffic = instance.mesh, instance.traffic
     if given.stop:
-        stop(traffic, given.model, asker.author, back=given.back)
+        stop_canary(traffic, given.model, asker.author, back=given.back)
     elif given.steps is not None:
-        begin(traffic, _walk(given, given.steps, asker, mesh))
+        begin_canary(traffic, _make_canary(given, given.steps, asker, mesh))
     elif given.weights is not None:
-        weights = checked(given.weights, mesh.live.plan, given.model)
-        reason = given.reason or f"traffic of {given.model}: {spelled(weights)}"
+        weights = check_weights(given.weights, mesh.live.plan, given.model)
+        reason = given.reason or f"traffic of {given.model}: {spell_weights(weights)}"
         outcome = shift(mesh, given.model, weights, asker.author, reason, asker.say)
-        return Shifted(**{**dict(applied(outcome)), **dict(shown(traffic, given.model))})
-    return shown(traffic, given.model)
+        return Shifted(**{**dict(outcome_reply(outcome)), **dict(describe_traffic(traffic, given.model))})
+    return describe_traffic(traffic, given.model)
 
 
-def shown(traffic: Traffic, model: str) -> ToldTraffic:
+def describe_traffic(traffic: Traffic, model: str) -> ToldTraffic:
     """As of now."""
-    live, walks = traffic.mesh.live, traffic.walks
+    live, canaries = traffic.mesh.live, traffic.canaries
     weights = weights_of(live.plan, model)
     names = {f"{model}/{version}": version for version in weights}
-    walk = walks.of(model)
+    canary = canaries.of(model)
     return ToldTraffic(
         model=model,
         revision=live.revision,
         weights=weights,
         shares={version: round(share, 2) for version, share in shares(weights).items()},
         ejected={names[key]: why for key, why in traffic.ill.items() if key in names},
-        walk=ToldWalk.of(walk, walks.seen.get(model), walks.says.get(model, "")) if walk else None,
+        walk=ToldWalk.of(canary, canaries.seen.get(model), canaries.says.get(model, "")) if canary else None,
     )
 
 
-def _walk(given: Asked, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
+def _make_canary(given: Asked, steps: list[int], asker: Asker, mesh: Mesh) -> Canary:
     before = weights_of(mesh.live.plan, given.model)
     version = given.version or _canary(given, before, mesh)
     if version not in before:
-        raise _unclear(f"{given.model} has no version {quoted(version)}", f"It has {quoted_list(before)}.")
+        raise _unclear_error(
+            f"{given.model} has no version {quoted(version)}", f"It has {quoted_list(before)}."
+        )
     _require_way(version, before, steps)
     if given.weights is not None:
         _require_end(given.weights, weights_at(before, version, steps[-1]))
-    return Walk(
+    return Canary(
         given.model,
         version,
         asker.author,
-        receiving(before),
+        drop_zeros(before),
         tuple(steps),
         EVERY if given.every is None else given.every,
         BOUND if given.bound is None else given.bound,
@@ -156,11 +165,11 @@ def _walk(given: Asked, steps: list[int], asker: Asker, mesh: Mesh) -> Walk:
 
 def _canary(given: Asked, before: Weights, mesh: Mesh) -> str:
     """The one version whose share the wanted weights let grow."""
-    wanted = shares(checked(given.weights or {}, mesh.live.plan, given.model))
+    wanted = shares(check_weights(given.weights or {}, mesh.live.plan, given.model))
     growing = [version for version, share in shares(before).items() if wanted[version] > share]
     if len(growing) != 1:
         grows = f"{quoted_list(growing)} do" if growing else "none does"
-        raise _unclear(
+        raise _unclear_error(
             f"a walk is of one version whose share grows, and here {grows}",
             "Name the version alone: `meshward traffic MODEL v2 --step ...`.",
         )
@@ -170,25 +179,27 @@ def _canary(given: Asked, before: Weights, mesh: Mesh) -> str:
 def _require_way(version: str, before: Weights, steps: list[int]) -> None:
     share = shares(before)[version]
     if not all(0 < step <= 100 for step in steps) or sorted(set(steps)) != steps:
-        raise _unclear("steps are whole percent, from 1 to 100, each larger than the last", "Like 5,25,100.")
+        raise _unclear_error(
+            "steps are whole percent, from 1 to 100, each larger than the last", "Like 5,25,100."
+        )
     if share >= steps[0]:
-        raise _unclear(f"{version} has {share:g}% already", f"Begin with a step above {share:g}.")
+        raise _unclear_error(f"{version} has {share:g}% already", f"Begin with a step above {share:g}.")
 
 
 def _require_end(wanted: Weights, last: Weights) -> None:
     """The last step leads to the weights that were asked for, or one of them is not meant."""
     ends, asked = (
-        {version: round(share, 3) for version, share in shares(receiving(each)).items()}
+        {version: round(share, 3) for version, share in shares(drop_zeros(each)).items()}
         for each in (last, wanted)
     )
     if ends != asked:
-        raise _unclear(
-            f"the last step leads to {spelled(receiving(last))}, which is not {spelled(wanted)}",
+        raise _unclear_error(
+            f"the last step leads to {spell_weights(drop_zeros(last))}, which is not {spell_weights(wanted)}",
             "The other versions keep their proportion: end the steps at the share that is wanted.",
         )
 
 
-def _unclear(message: str, remedy: str) -> MeshwardError:
+def _unclear_error(message: str, remedy: str) -> MeshwardError:
     return MeshwardError(codes.WALK_UNCLEAR, message, remedy)
 
 

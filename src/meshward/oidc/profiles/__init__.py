@@ -12,7 +12,7 @@ client_required   whether a token without a client is of another kind
 require           claims that must have one of these values
 present           claims that must be there, whatever they say
 forbid            claims of tokens that are of another kind (a logout token's `events`)
-subject           the stable id, as a text with claims in braces; see `Subject`
+subject           the stable id, as a text with claims in braces; see `SubjectForm`
 scopes            the claim with the scopes, and whether it is a list or one text
 groups            JSON pointer to the groups, unless the policy gives another; null: it has none
 overage           claims that say that the groups were left out
@@ -44,7 +44,7 @@ class _Data(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Subject(_Data):
+class SubjectForm(_Data):
     """`text` with each `{claim}` filled in; its whole must have the `form`, a regular expression.
 
     `client` takes its place in a token of the client credentials grant, where `sub` is the client and what `text`
@@ -76,7 +76,7 @@ class Profile(_Data):
     require: dict[ClaimName, tuple[str | int | bool, ...]] = {}
     present: tuple[ClaimName, ...] = ()
     forbid: tuple[ClaimName, ...] = ()
-    subject: Subject
+    subject: SubjectForm
     scopes: Scopes | None
     groups: ClaimName | None
     overage: tuple[ClaimName, ...] = ()

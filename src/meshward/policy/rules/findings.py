@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshward.kit import codes
 from meshward.kit.errors import Problem
 from meshward.kit.text import quoted
-from meshward.policy.positions import Path, Positions, spelled
+from meshward.policy.positions import Path, Positions, spell_path
 
 MOST_PROBLEMS = 200
 """How many problems one reading of a policy shows; beyond them nobody reads, and finding more takes time."""
@@ -35,5 +35,5 @@ class Findings:
     def _add(self, code: codes.Code, path: Path, message: str, remedy: str, severity: str) -> None:
         if self.are_enough:
             return
-        sentence = f"{quoted(spelled(path))} {message}" if path else message
+        sentence = f"{quoted(spell_path(path))} {message}" if path else message
         self.problems.append(Problem(code, sentence, remedy, self._positions.at(path), severity))

@@ -27,7 +27,7 @@ class Reference:
 
 
 def check_references(policy: Policy, findings: Findings) -> None:
-    known = _known(policy)
+    known = _known_names(policy)
     for reference in references(policy):
         if findings.are_enough:
             return
@@ -61,7 +61,7 @@ def attributes(policy: Policy) -> set[str]:
     return {name for issuer in policy.issuers.values() for name in issuer.attributes}
 
 
-def _known(policy: Policy) -> dict[str, Collection[str]]:
+def _known_names(policy: Policy) -> dict[str, Collection[str]]:
     named = attributes(policy)
     return {
         "issuer": policy.issuers,

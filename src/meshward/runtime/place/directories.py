@@ -109,7 +109,9 @@ def open_state(path: Path) -> State:
     """STATE at `path`, created or tightened to 0700. Raises MeshwardError if it is no directory of ours."""
     state = State(path)
     if state.path.is_dir() and any(state.path.iterdir()) and not state.lock_file.exists():
-        raise _refused(state.path, "is not empty and no state of meshward's: it would be closed to others")
+        raise _directory_error(
+            state.path, "is not empty and no state of meshward's: it would be closed to others"
+        )
     own_directory(state.path, parents=True)
     state.lock_file.touch(0o600)  # what tells a state from any other directory
     own_directory(state.logs)
@@ -160,11 +162,11 @@ def own_directory(
         path.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise _refused(path, f"cannot be used as a directory ({error.strerror})") from error
+        raise _directory_error(path, f"cannot be used as a directory ({error.strerror})") from error
     try:
         owner = os.fstat(descriptor).st_uid
         if owner not in (os.geteuid(), uid):
-            raise _refused(path, f"belongs to uid {owner}, not to you (uid {os.geteuid()})")
+            raise _directory_error(path, f"belongs to uid {owner}, not to you (uid {os.geteuid()})")
         os.fchown(descriptor, uid, gid)
         os.fchmod(descriptor, mode)
     finally:
@@ -202,15 +204,15 @@ def clean(state: State) -> None:
 
 def _remove_tree(path: Path) -> None:
     if path.is_symlink():
-        raise _refused(path, "is a symbolic link")
+        raise _directory_error(path, "is a symbolic link")
     if path.exists():
         try:
             shutil.rmtree(path)
         except OSError as error:
-            raise _refused(path, f"cannot be removed ({error.strerror})") from error
+            raise _directory_error(path, f"cannot be removed ({error.strerror})") from error
 
 
-def _refused(path: Path, why: str) -> MeshwardError:
+def _directory_error(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
         codes.PATH_NOT_TRUSTED,
         f"`{path}` {why}",

@@ -30,14 +30,14 @@ _CAPABILITIES = 1 << 0 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_SETGID, CAP_SETUID (l
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     """What a part runs as; `groups` are further groups (a guard's: the edge's gid)."""
 
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
 
-    def joining(self, *groups: int) -> Identity:
+    def joining(self, *groups: int) -> ProcessIdentity:
         return replace(self, groups=(*self.groups, *groups))
 
 
@@ -63,9 +63,9 @@ class Identities:
     """Each part's identity. `separate` says whether uids really keep the parts from one another."""
 
     separate: bool
-    _parts: dict[str, Identity]
+    _parts: dict[str, ProcessIdentity]
 
-    def of(self, part: str) -> Identity:
+    def of(self, part: str) -> ProcessIdentity:
         return self._parts[part]
 
     @property
@@ -90,11 +90,11 @@ def assign_identities(state: State, parts: Sequence[str]) -> Identities:
             numbers[part] = _free_number(state, part, set(numbers.values()))
     if numbers != known:
         NUMBERS.write(state.path, Numbers(dict(sorted(numbers.items()))))
-    return Identities(True, {part: Identity(numbers[part], numbers[part]) for part in parts})
+    return Identities(True, {part: ProcessIdentity(numbers[part], numbers[part]) for part in parts})
 
 
-def starter() -> Identity:
-    return Identity(os.geteuid(), os.getegid())
+def starter() -> ProcessIdentity:
+    return ProcessIdentity(os.geteuid(), os.getegid())
 
 
 def can_change_uid() -> bool:
@@ -104,7 +104,7 @@ def can_change_uid() -> bool:
     return os.geteuid() == 0 and capable and _is_mapped("uid_map") and _is_mapped("gid_map")
 
 
-def popen_user(identity: Identity) -> dict[str, Any]:
+def popen_user(identity: ProcessIdentity) -> dict[str, Any]:
     """Popen's arguments that make a child run as `identity`; none where that is what we are already."""
     groups = {identity.gid, *identity.groups}
     if identity.uid == os.geteuid() and groups == {os.getegid()}:
@@ -113,7 +113,7 @@ def popen_user(identity: Identity) -> dict[str, Any]:
     return {"user": identity.uid, "group": identity.gid, "extra_groups": sorted(groups)}
 
 
-def can_execute_as(identity: Identity, argv: Sequence[str]) -> bool:
+def can_execute_as(identity: ProcessIdentity, argv: Sequence[str]) -> bool:
     """Whether `argv`, run as `identity`, exits 0. Tried, not computed: ACLs and mount options count.
 
     For a Python part: (sys.executable, "-c", "import meshward"). Where it says no, let it be `starter()`.

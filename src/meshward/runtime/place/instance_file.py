@@ -55,11 +55,11 @@ def load_instance(state: Path) -> Instance:
     """The instance that `state` belongs to. Raises MeshwardError where nothing was ever started, or it is damaged."""
     instance = INSTANCE.read(state)
     if instance is None:
-        raise nothing_runs(state)
+        raise nothing_runs_error(state)
     return instance
 
 
-def nothing_runs(state: Path) -> MeshwardError:
+def nothing_runs_error(state: Path) -> MeshwardError:
     return MeshwardError(
         codes.NOTHING_RUNS,
         f"nothing runs in `{state}`",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from meshward.kit import codes, lock
 from meshward.kit.errors import MeshwardError
-from meshward.kit.statefile import cannot_read
+from meshward.kit.statefile import unreadable_error
 from meshward.runtime.place.directories import State
 
 _PATIENCE = 0.5  # seconds; `status` and `down` take the lock for an instant to see whether it is free
@@ -22,7 +22,7 @@ def hold_lock(state: State) -> Iterator[None]:
     """Hold STATE/lock. Raises MeshwardError (CONFLICT) naming the pid of an instance that runs already."""
     descriptor = lock.take(state.lock_file, _PATIENCE)
     if descriptor is None:
-        raise _running_already(state)
+        raise _running_already_error(state)
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -37,7 +37,7 @@ def is_free(state: State) -> bool:
     try:
         return lock.is_free(state.lock_file)
     except OSError as error:
-        raise cannot_read(state.lock_file, error) from None
+        raise unreadable_error(state.lock_file, error) from None
 
 
 def holder(state: State) -> int | None:
@@ -60,7 +60,7 @@ def holder(state: State) -> int | None:
     return None
 
 
-def _running_already(state: State) -> MeshwardError:
+def _running_already_error(state: State) -> MeshwardError:
     pid = _written_pid(state.lock_file)
     return MeshwardError(
         codes.RUNS_ALREADY,

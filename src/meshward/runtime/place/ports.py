@@ -31,7 +31,7 @@ def require_free(addresses: Iterable[tuple[str, int]]) -> None:
         try:
             _try_bind(host, port)
         except OSError as error:
-            raise _unusable(host, port, error) from error
+            raise _port_error(host, port, error) from error
 
 
 def holders(port: int) -> list[Holder]:
@@ -47,7 +47,7 @@ def _try_bind(host: str, port: int) -> None:
         probe.bind((host, port))
 
 
-def _unusable(host: str, port: int, error: OSError) -> MeshwardError:
+def _port_error(host: str, port: int, error: OSError) -> MeshwardError:
     if error.errno == errno.EADDRINUSE:
         names = ", ".join(f"`{holder.command}` (pid {holder.pid})" for holder in holders(port))
         return MeshwardError(

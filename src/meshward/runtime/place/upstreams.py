@@ -15,7 +15,7 @@ from meshward.plan.ir import Plan, Version
 from meshward.policy.servers import GENERATED
 from meshward.policy.urls import ServerUrl, UnixSocket, crosses_in_clear
 from meshward.policy.values import Route
-from meshward.runtime.place.identities import Identity, can_execute_as
+from meshward.runtime.place.identities import ProcessIdentity, can_execute_as
 
 _WRITE_ALL = stat.S_IWOTH
 _WRITE_GROUP = stat.S_IWGRP
@@ -33,14 +33,14 @@ class Door:
     mode: int
 
 
-def admitted(plan: Plan, key: str, guard: Identity, ours: bool) -> Identity:
+def admit_guard(plan: Plan, key: str, guard: ProcessIdentity, ours: bool) -> ProcessIdentity:
     """The guard's identity, with the groups that open its servers' sockets. `ours`: we start the first of them.
 
     Raises MeshwardError (MW3013) where no group could open one: a guard never borrows a server's uid.
     """
     version = plan.version(*key.split("/"))
     for url in version.replicas if ours else version.urls:
-        guard = _admitted(url, key, guard)
+        guard = _admit_to(url, key, guard)
     return guard
 
 
@@ -61,7 +61,7 @@ def require_strangers(plan: Plan, key: str, servers: Path, *ours: Path) -> None:
             )
 
 
-def _admitted(url: ServerUrl, key: str, guard: Identity) -> Identity:
+def _admit_to(url: ServerUrl, key: str, guard: ProcessIdentity) -> ProcessIdentity:
     if not isinstance(url, UnixSocket) or guard.uid == os.geteuid():
         return guard
     path = Path(url.path)

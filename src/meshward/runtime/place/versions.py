@@ -46,7 +46,7 @@ def judge_nginx(build: Build) -> Finding | None:
         remedy = f"Update to {patched} or later: apt-get update && apt-get install --only-upgrade nginx."
         return Finding(True, old, remedy)
     if build.upstream and numbers(build.upstream)[:2] == NGINX_MAINLINE:
-        return _unjudged("nginx", build, NGINX_FIXED)
+        return _unjudged_finding("nginx", build, NGINX_FIXED)
     if _NGINX_ORG.fullmatch(build.package_version):
         build = replace(build, distributed=False)
     return _judge("nginx", build, NGINX_FIXED)
@@ -75,12 +75,12 @@ def _judge(name: str, build: Build, fixed: tuple[int, ...]) -> Finding | None:
     if version >= fixed:
         return None
     if not version or build.distributed:
-        return _unjudged(name, build, fixed)
+        return _unjudged_finding(name, build, fixed)
     remedy = f"Install {name} {_text(fixed)} or later."
     return Finding(True, f"{name} {build.upstream} ({build.path}) has known holes.", remedy)
 
 
-def _unjudged(name: str, build: Build, fixed: tuple[int, ...]) -> Finding:
+def _unjudged_finding(name: str, build: Build, fixed: tuple[int, ...]) -> Finding:
     version = build.package_version or build.upstream or "of unknown version"
     message = f"{name} {version} ({build.path}) could not be judged."
     return Finding(False, message, f"Make sure that it has the fixes of {name} {_text(fixed)}.")

@@ -50,9 +50,9 @@ class SupervisorHandle:
         deadline = time.monotonic() + within
         while lack := missing():
             if self._supervisor.stopping:
-                raise refused(hop, "the instance is being stopped")
+                raise hop_error(hop, "the instance is being stopped")
             if time.monotonic() > deadline:
-                raise refused(hop, f"not there after {within:.0f} s: {'; '.join(lack)}")
+                raise hop_error(hop, f"not there after {within:.0f} s: {'; '.join(lack)}")
             time.sleep(_POLL)
 
     @property
@@ -70,10 +70,10 @@ class SupervisorHandle:
         try:
             return asyncio.run_coroutine_threadsafe(asked, self._loop).result(_FIRST_START)
         except (CancelledError, RuntimeError, TimeoutError):
-            raise refused("the supervisor", "it is being stopped, or stuck") from None
+            raise hop_error("the supervisor", "it is being stopped, or stuck") from None
 
 
-def refused(hop: str, why: str) -> MeshwardError:
+def hop_error(hop: str, why: str) -> MeshwardError:
     """A hop did not take what it was given."""
     return MeshwardError(
         codes.HOP_REFUSED,

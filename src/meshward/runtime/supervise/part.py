@@ -68,7 +68,7 @@ class Part:
             why = await self._live()
             lived = time.monotonic() - began
             if not self.ready.is_set():
-                raise self._failure(why, lived)
+                raise self._part_error(why, lived)
             deaths = 1 if lived >= STABLE_AFTER else deaths + 1
             pause = pause_after(deaths)
             log.warning("part_died", part=self.spec.name, why=why, restart_in=pause)
@@ -111,7 +111,7 @@ class Part:
             return f"could not be started: {error}"
         self._enter(Phase.STARTING)
         in_time = await self._starts(process)
-        why = _ending(await process.exit())
+        why = _describe_exit(await process.exit())
         if not await process.group_gone():
             log.error("part_stuck", part=self.spec.name, group=process.pid)
         self._process = None
@@ -143,7 +143,7 @@ class Part:
         if not exiting.done():
             log.warning("part_killed", part=self.spec.name, grace=self._timing.grace)
             process.signal(signal.SIGKILL, group=True)
-        why = _ending(await exiting)
+        why = _describe_exit(await exiting)
         await process.group_gone()
         return why
 
@@ -164,7 +164,7 @@ class Part:
         self._phase, self._since = phase, time.time()
         self._changed()
 
-    def _failure(self, why: str, seconds: float) -> MeshwardError:
+    def _part_error(self, why: str, seconds: float) -> MeshwardError:
         last = "".join(f"\n    {line}" for line in tail(self.spec.log)) or " (empty)"
         return MeshwardError(
             codes.PART_FAILED,
@@ -178,5 +178,5 @@ async def _ask(ready: Ready) -> None:
         await asyncio.sleep(_READY_POLL)
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from meshward.runtime.place.components import Components
 from meshward.runtime.place.directories import Run, State
-from meshward.runtime.place.identities import Identity
+from meshward.runtime.place.identities import ProcessIdentity
 from meshward.runtime.place.seal import sealed_command
 from meshward.runtime.supervise.process import ProcessSpec, Ready
 from meshward.runtime.supervise.ready import http_ok, socket_accepts, tls_accepts
@@ -41,7 +41,7 @@ class Layout:
     state: State
     run: Run
     components: Components
-    identities: Mapping[str, Identity]
+    identities: Mapping[str, ProcessIdentity]
 
 
 def python_part(layout: Layout, program: Program, depends_on: Sequence[str] = ()) -> ProcessSpec:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshward.kit.text import one_line
-from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, Identity, popen_user
+from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, popen_user
 
 Ready = Callable[[], Awaitable[bool]]
 """Asked again and again until it says True."""
@@ -47,7 +47,7 @@ class ProcessSpec:
 
     name: str
     argv: tuple[str, ...]
-    identity: Identity
+    identity: ProcessIdentity
     log: Path
     ready: Ready
     cwd: Path = Path("/")
@@ -72,7 +72,7 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[int] = self._loop.create_future()
         self._pidfd = os.pidfd_open(popen.pid)
-        self._loop.add_reader(self._pidfd, self._exited)
+        self._loop.add_reader(self._pidfd, self._on_exit)
 
     async def exit(self) -> int:
         """Wait for the end. A negative number is the signal that killed it, as in `subprocess`."""
@@ -98,7 +98,7 @@ class Process:
             await asyncio.sleep(_GROUP_POLL)
         return True
 
-    def _exited(self) -> None:
+    def _on_exit(self) -> None:
         self._loop.remove_reader(self._pidfd)
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # step 4: the dead leader still holds the number

@@ -33,7 +33,7 @@ def tls_accepts(host: str, port: int, certificates: Path) -> Ready:
     """Whoever listens there shows a certificate of the directory's `web.*.pem`: it is ours, not another's listener."""
 
     async def ask() -> bool:
-        context = _unverified()
+        context = _unverified_context()
         try:
             async with asyncio.timeout(_TIMEOUT):
                 _, writer = await asyncio.open_connection(host, port, ssl=context)
@@ -50,7 +50,7 @@ def shown_leaf(host: str, port: int) -> bytes | None:
     """The certificate (DER) that the listener shows. Raises OSError."""
     with (
         socket.create_connection((host, port), _TIMEOUT) as plain,
-        _unverified().wrap_socket(plain) as tls,
+        _unverified_context().wrap_socket(plain) as tls,
     ):
         return tls.getpeercert(binary_form=True)
 
@@ -61,7 +61,7 @@ def leaf_of(pem: str) -> bytes:
     return ssl.PEM_cert_to_DER_cert(pem[begin : pem.index(_END, begin) + len(_END)])
 
 
-def _unverified() -> ssl.SSLContext:
+def _unverified_context() -> ssl.SSLContext:
     """The certificate itself is compared: it may be of any authority, or have ended."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

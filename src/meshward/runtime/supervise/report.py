@@ -34,7 +34,7 @@ class PartReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SupervisorReport:
     began: float
     notes: tuple[str, ...]
     parts: tuple[PartReport, ...]
@@ -46,7 +46,7 @@ class Report:
 
 REPORT = StateFile(
     "status.json",
-    Report,
+    SupervisorReport,
     place="STATE",
     what="what the supervisor last wrote about its parts",
     remedy="Remove it: the supervisor writes it anew whenever a part changes.",
@@ -54,6 +54,6 @@ REPORT = StateFile(
 )
 
 
-def load_report(state: State) -> Report | None:
+def load_report(state: State) -> SupervisorReport | None:
     """The last report, or None where there never was one. Raises MeshwardError for one that cannot be used."""
     return REPORT.read(state.path)

@@ -26,7 +26,7 @@ from meshward.runtime.place.directories import State
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.part import Part, Progress, Timing, silent
 from meshward.runtime.supervise.process import ProcessSpec, Ready, bound_log
-from meshward.runtime.supervise.report import Report
+from meshward.runtime.supervise.report import SupervisorReport
 
 _LOG_POLL = 1.0  # seconds
 
@@ -70,10 +70,10 @@ class Supervisor:
         self._tasks = {name: asyncio.create_task(self._keep(part)) for name, part in self._parts.items()}
         tasks = [*self._tasks.values(), asyncio.create_task(self._bound_logs())]
         try:
-            if await self._reached(self._all_ready(), tasks):
+            if await self._await_goal(self._all_ready(), tasks):
                 if on_ready:
                     on_ready()
-                await self._reached(asyncio.Event().wait(), tasks)
+                await self._await_goal(asyncio.Event().wait(), tasks)
         finally:
             await self._stop_all([*tasks, *self._tasks.values()])
 
@@ -147,7 +147,7 @@ class Supervisor:
         for part in self._parts.values():
             await part.ready.wait()
 
-    async def _reached(self, goal: Coroutine[Any, Any, Any], tasks: Sequence[asyncio.Task[None]]) -> bool:
+    async def _await_goal(self, goal: Coroutine[Any, Any, Any], tasks: Sequence[asyncio.Task[None]]) -> bool:
         """Whether `goal` came before a stop was asked for. Raises what ended one of `tasks`."""
         reaching = asyncio.create_task(goal)
         stopping = asyncio.create_task(self._stop.wait())
@@ -196,7 +196,9 @@ class Supervisor:
                     bound_log(part.spec.log, part.spec.log_limit)
 
     def _write_report(self) -> None:
-        report = Report(self._began, self._notes, tuple(part.report() for part in self._parts.values()))
+        report = SupervisorReport(
+            self._began, self._notes, tuple(part.report() for part in self._parts.values())
+        )
         try:
             report.save(self._state)
         except OSError as error:  # a full disk must not end what still serves

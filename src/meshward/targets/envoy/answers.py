@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from meshward.kit.reasons import Reason
 from meshward.targets.envoy.projection import GuardView
-from meshward.targets.envoy.wire import JWT, PAYLOAD, Json, typed
+from meshward.targets.envoy.wire import JWT, PAYLOAD, Json, typed_extension
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class _LocalReply:
     """`status` and above, up to the next; `message` is one line of plain ASCII without `%`."""
 
     status: int
@@ -22,27 +22,31 @@ class _Refusal:
 
 
 _REFUSALS = (
-    _Refusal(
+    _LocalReply(
         401, Reason.GUARD_NO_TOKEN, "The guard got no valid Transaction Token: only the edge can bring one."
     ),
-    _Refusal(
+    _LocalReply(
         403, Reason.GUARD_FORBIDDEN, "The guard refused: this token does not permit this route of this model."
     ),
-    _Refusal(413, Reason.BODY_TOO_LARGE, "The request body is larger than this model accepts: send less."),
-    _Refusal(
+    _LocalReply(413, Reason.BODY_TOO_LARGE, "The request body is larger than this model accepts: send less."),
+    _LocalReply(
         429,
         Reason.GUARD_RATE_LIMITED,
         "More than twice the request limit reached the guard: slow down.",
         retry_after=1,
     ),
     # A filter whose configuration has not arrived answers 500: nothing that a client did.
-    _Refusal(500, Reason.GUARD_UNAVAILABLE, "The guard is not ready: try again shortly.", answer_with=503),
-    _Refusal(
+    _LocalReply(500, Reason.GUARD_UNAVAILABLE, "The guard is not ready: try again shortly.", answer_with=503),
+    _LocalReply(
         502, Reason.MODEL_ANSWER_INVALID, "The model server's answer is no valid HTTP and was not passed on."
     ),
-    _Refusal(503, Reason.GUARD_UNAVAILABLE, "The model server does not answer: try again shortly."),
-    _Refusal(504, Reason.GUARD_TIMEOUT, "The model server was silent for longer than this model's timeout."),
-    _Refusal(400, Reason.GUARD_REFUSED, "The guard refused a request that it cannot accept.", exactly=False),
+    _LocalReply(503, Reason.GUARD_UNAVAILABLE, "The model server does not answer: try again shortly."),
+    _LocalReply(
+        504, Reason.GUARD_TIMEOUT, "The model server was silent for longer than this model's timeout."
+    ),
+    _LocalReply(
+        400, Reason.GUARD_REFUSED, "The guard refused a request that it cannot accept.", exactly=False
+    ),
 )
 
 
@@ -52,7 +56,7 @@ def local_replies() -> Json:
     return {"mappers": mappers, "body_format": _body(_REFUSALS[-1], openai=False)}
 
 
-def _mapper(refusal: _Refusal, openai: bool) -> Json:
+def _mapper(refusal: _LocalReply, openai: bool) -> Json:
     comparison = {
         "op": "EQ" if refusal.exactly else "GE",
         "value": {"default_value": refusal.status, "runtime_key": "meshward.unset"},
@@ -69,7 +73,7 @@ def _mapper(refusal: _Refusal, openai: bool) -> Json:
     return mapper
 
 
-def _headers(refusal: _Refusal) -> list[Json]:
+def _headers(refusal: _LocalReply) -> list[Json]:
     values = {
         "x-mw-layer": "guard",
         "x-mw-reason": refusal.reason,
@@ -84,7 +88,7 @@ def _headers(refusal: _Refusal) -> list[Json]:
     ]
 
 
-def _body(refusal: _Refusal, openai: bool) -> Json:
+def _body(refusal: _LocalReply, openai: bool) -> Json:
     body: Json = {"request_id": "%REQ(X-REQUEST-ID):64%", "layer": "guard"}
     if openai:
         body["error"] = {
@@ -131,7 +135,7 @@ def access_log(view: GuardView, path: str) -> Json:
     }
     return {
         "name": "envoy.access_loggers.file",
-        "typed_config": typed(
+        "typed_config": typed_extension(
             "extensions.access_loggers.file.v3.FileAccessLog",
             path=path,
             log_format={"json_format": fields, "omit_empty_values": True},

@@ -9,10 +9,10 @@ from typing import Any
 from meshward.kit.canonical import canonical_json
 from meshward.kit.secret import Secret
 from meshward.targets.envoy import resources
-from meshward.targets.envoy.listener import GuardSettings, Source, callers_only, listener
+from meshward.targets.envoy.listener import GuardSettings, PartSource, callers_only, listener
 from meshward.targets.envoy.projection import GuardView
 from meshward.targets.envoy.resources import BUNDLE, RULES, SERVER, SVID, TOKEN_KEYS, SentKey
-from meshward.targets.envoy.wire import CREDENTIAL, Json, typed
+from meshward.targets.envoy.wire import CREDENTIAL, Json, typed_extension
 
 _JWT_TYPE = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 
@@ -47,7 +47,7 @@ class GuardFiles:
 def render(view: GuardView, settings: GuardSettings, identity: GuardIdentity) -> GuardFiles:
     """Every file of one guard. Raises MeshwardError for an upstream or a key that a guard cannot use."""
     content = {
-        **_changing(view, settings, identity.token_keys),
+        **_changing_content(view, settings, identity.token_keys),
         SVID: resources.svid(identity.chain, identity.key),
         BUNDLE: resources.bundle(identity.bundle),
     }
@@ -69,14 +69,14 @@ def render(view: GuardView, settings: GuardSettings, identity: GuardIdentity) ->
     )
 
 
-def changing(
+def changing_digests(
     view: GuardView, settings: GuardSettings, token_keys: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, str]:
     """The digests of the files by which a new policy changes a running guard, by file stem.
 
     Raises MeshwardError for an upstream or a key that a guard cannot use.
     """
-    content = _changing(view, settings, token_keys)
+    content = _changing_content(view, settings, token_keys)
     return {name: resources.version_of(each) for name, each in content.items()}
 
 
@@ -113,7 +113,7 @@ def validate_command(binary: str, twin: str) -> list[str]:
     ]
 
 
-def _changing(
+def _changing_content(
     view: GuardView, settings: GuardSettings, token_keys: Sequence[Mapping[str, Any]]
 ) -> dict[str, Json]:
     """In the order in which they are to be written: a route must not name a server before it is there."""
@@ -137,7 +137,7 @@ def _bootstrap(view: GuardView, settings: GuardSettings) -> Json:
         "default_validation_context": callers_only(view),
         "validation_context_sds_secret_config": {"name": BUNDLE, "sds_config": watched(BUNDLE)},
     }
-    source = Source(
+    source = PartSource(
         routes={"rds": {"route_config_name": "guard", "config_source": watched(RULES)}},
         token={"config_discovery": {"config_source": watched(TOKEN_KEYS), "type_urls": [_JWT_TYPE]}},
         tls={
@@ -156,8 +156,8 @@ def _bootstrap(view: GuardView, settings: GuardSettings) -> Json:
 def _twin(view: GuardView, settings: GuardSettings, content: Mapping[str, Json]) -> Json:
     """The same guard with everything inline, for the vendor's judgement: nothing runs from it."""
     trust = {**content[BUNDLE]["validation_context"], **callers_only(view)}
-    source = Source(
-        routes={"route_config": _untyped(content[RULES])},
+    source = PartSource(
+        routes={"route_config": _without_type(content[RULES])},
         token={"typed_config": content[TOKEN_KEYS]["typed_config"]},
         tls={"tls_certificates": [content[SVID]["tls_certificate"]], "validation_context": trust},
         credential={"name": CREDENTIAL},
@@ -165,21 +165,21 @@ def _twin(view: GuardView, settings: GuardSettings, content: Mapping[str, Json])
     static: Json = {
         # Judging opens the log, and would leave it to the guard as the judge's own file.
         "listeners": [listener(view, settings, source, log="/dev/null")],
-        "clusters": [_untyped(content[SERVER])],
+        "clusters": [_without_type(content[SERVER])],
     }
     if (
         view.credential
     ):  # its place is judged, not its value: the real one is nowhere but in the guard's own file
-        static["secrets"] = [_untyped(resources.credential(Secret("any")))]
+        static["secrets"] = [_without_type(resources.credential(Secret("any")))]
     return {**_frame(view, settings), "static_resources": static}
 
 
-def _untyped(resource: Json) -> Json:
+def _without_type(resource: Json) -> Json:
     return {name: value for name, value in resource.items() if name != "@type"}
 
 
 def _frame(view: GuardView, settings: GuardSettings) -> Json:
-    monitor = typed(
+    monitor = typed_extension(
         "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
         max_active_downstream_connections=settings.max_connections,
     )

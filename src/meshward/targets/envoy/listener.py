@@ -1,7 +1,7 @@
 """A guard's only door: mTLS on a unix socket, then token, rules, net, body size, model server.
 
 The listener never changes while it runs (a changed one cuts open streams); what changes comes by file.
-`Source` says where from, so that the same listener can be judged with everything inline: `--mode validate`
+`PartSource` says where from, so that the same listener can be judged with everything inline: `--mode validate`
 reads no watched file.
 """
 
@@ -23,7 +23,7 @@ from meshward.targets.envoy.wire import (
     RBAC,
     SOCKET_BYTES,
     Json,
-    typed,
+    typed_extension,
 )
 
 
@@ -62,7 +62,7 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PartSource:
     """Where the listener's changing parts come from: files, or (for the twin) inline. Parts of messages."""
 
     routes: Json  # of HttpConnectionManager
@@ -71,7 +71,7 @@ class Source:
     credential: Json  # an SdsSecretConfig; used only by a guard that sends a key
 
 
-def listener(view: GuardView, settings: GuardSettings, source: Source, log: str) -> Json:
+def listener(view: GuardView, settings: GuardSettings, source: PartSource, log: str) -> Json:
     """The listener, whole; `log` is the access log's path."""
     manager = {
         "name": "envoy.filters.network.http_connection_manager",
@@ -91,8 +91,8 @@ def callers_only(view: GuardView) -> Json:
     return {"match_typed_subject_alt_names": names}
 
 
-def _tls(source: Source) -> Json:
-    context = typed(
+def _tls(source: PartSource) -> Json:
+    context = typed_extension(
         "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         require_client_certificate=True,
         disable_stateless_session_resumption=True,  # a ticket would outlive the certificate behind it
@@ -108,8 +108,8 @@ def _tls(source: Source) -> Json:
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
-def _connection_manager(view: GuardView, settings: GuardSettings, source: Source, log: str) -> Json:
-    return typed(
+def _connection_manager(view: GuardView, settings: GuardSettings, source: PartSource, log: str) -> Json:
+    return typed_extension(
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="guard",
         codec_type="HTTP1",
@@ -118,7 +118,7 @@ def _connection_manager(view: GuardView, settings: GuardSettings, source: Source
         access_log=[access_log(view, log)],
         local_reply_config=local_replies(),
         **_STRICT,
-        **_plain(view),
+        **_header_options(view),
         common_http_protocol_options={
             "headers_with_underscores_action": "REJECT_REQUEST",
             "max_headers_count": 64,
@@ -147,7 +147,7 @@ _TAKEN_OFF = [
 _PEER = {"key": PEER_HEADER, "value": "%DOWNSTREAM_PEER_URI_SAN%"}
 
 
-def _plain(view: GuardView) -> dict[str, Any]:
+def _header_options(view: GuardView) -> dict[str, Any]:
     """The model gets what the edge sent, less what names a caller; nothing of Envoy's own."""
     return {
         "use_remote_address": False,
@@ -159,7 +159,7 @@ def _plain(view: GuardView) -> dict[str, Any]:
         "early_header_mutation_extensions": [
             {
                 "name": "envoy.http.early_header_mutation.header_mutation",
-                "typed_config": typed(
+                "typed_config": typed_extension(
                     "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
                     mutations=[
                         *_TAKEN_OFF,
@@ -173,7 +173,7 @@ def _plain(view: GuardView) -> dict[str, Any]:
     }
 
 
-def _filters(view: GuardView, source: Source) -> list[Json]:
+def _filters(view: GuardView, source: PartSource) -> list[Json]:
     """In the order that a request meets them: no claims before the token; what is refused is not counted."""
     return [
         {"name": JWT_RESOURCE, **source.token},
@@ -181,20 +181,24 @@ def _filters(view: GuardView, source: Source) -> list[Json]:
         {"name": LIMIT, "typed_config": limit_filter((), 0)},
         {
             "name": "envoy.filters.http.buffer",
-            "typed_config": typed("extensions.filters.http.buffer.v3.Buffer", max_request_bytes=1),
+            "typed_config": typed_extension("extensions.filters.http.buffer.v3.Buffer", max_request_bytes=1),
         },
         *([_send_key(source)] if view.credential else ()),
         {
             "name": "envoy.filters.http.router",
-            "typed_config": typed("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
+            "typed_config": typed_extension(
+                "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
+            ),
         },
     ]
 
 
-def _send_key(source: Source) -> Json:
+def _send_key(source: PartSource) -> Json:
     """What has passed everything gets the server's key. Without one at hand it is refused, never sent as it is."""
-    generic = typed("extensions.http.injected_credentials.generic.v3.Generic", credential=source.credential)
-    injector = typed(
+    generic = typed_extension(
+        "extensions.http.injected_credentials.generic.v3.Generic", credential=source.credential
+    )
+    injector = typed_extension(
         "extensions.filters.http.credential_injector.v3.CredentialInjector",
         overwrite=True,
         allow_request_without_credential=False,
@@ -204,4 +208,4 @@ def _send_key(source: Source) -> Json:
 
 
 def _refuse_all() -> Json:
-    return typed("extensions.filters.http.rbac.v3.RBAC", rules={"action": "ALLOW", "policies": {}})
+    return typed_extension("extensions.filters.http.rbac.v3.RBAC", rules={"action": "ALLOW", "policies": {}})

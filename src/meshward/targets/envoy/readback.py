@@ -35,7 +35,7 @@ _LINE = re.compile(r'(?P<scope>[^:\s]+)\.(?P<name>\w+): "?(?P<value>[^"]*)"?')
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class GuardReport:
     """Digests by file stem, announced (`version_text`) and loaded (`config_dump`); refusals since start."""
 
     announced: Mapping[str, str]
@@ -43,7 +43,7 @@ class Report:
     refused: Mapping[str, int]
 
 
-def read_report(stats: str, dumps: Mapping[str, str]) -> Report:
+def read_report(stats: str, dumps: Mapping[str, str]) -> GuardReport:
     """`stats` answers STATS_PATH, `dumps` DUMP_PATHS by kind. Raises ValueError where a dump is not JSON."""
     announced: dict[str, str] = {}
     refused: dict[str, int] = {}
@@ -55,18 +55,20 @@ def read_report(stats: str, dumps: Mapping[str, str]) -> Report:
             refused[f"{scope}.{name}"] = int(value)
         elif scope in _STATS:
             announced[_STATS[scope]] = value
-    loaded = {stem: version for kind, text in dumps.items() for stem, version in _loaded(kind, text)}
-    return Report(announced, loaded, refused)
+    loaded = {stem: version for kind, text in dumps.items() for stem, version in _loaded_versions(kind, text)}
+    return GuardReport(announced, loaded, refused)
 
 
-def _loaded(kind: str, text: str) -> list[tuple[str, str]]:
+def _loaded_versions(kind: str, text: str) -> list[tuple[str, str]]:
     entries = json.loads(text).get("configs", [])
     return [
         (_DUMPED.get(kind) or str(entry.get("name")), str(entry.get("version_info", ""))) for entry in entries
     ]
 
 
-def differences(expected: Mapping[str, str], now: Report, before: Report | None = None) -> tuple[str, ...]:
+def differences(
+    expected: Mapping[str, str], now: GuardReport, before: GuardReport | None = None
+) -> tuple[str, ...]:
     """What keeps the guard from running `expected`, one sentence each; empty: it runs it.
 
     `before` is the report from before the files were written; None: nothing may ever have been refused.

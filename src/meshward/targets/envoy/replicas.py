@@ -11,7 +11,7 @@ _FAILURES = 3  # in a row
 _NEVER_ALL = 99  # percent: of n servers at most n - 1, for every n that a policy can have
 
 
-def balanced() -> Json:
+def load_balancing() -> Json:
     """The part of a cluster that has a choice of servers.
 
     Panic (every server is tried, whatever is known of it) begins only when not one is well. Envoy's own 50 % would send
@@ -47,7 +47,7 @@ _OUTLIERS: Json = {
 }
 
 
-def checked(view: GuardView) -> Json:
+def health_checks(view: GuardView) -> Json:
     """The part of a cluster whose servers have a health route. The request names nobody, and carries no key.
 
     It goes out by the cluster: no listener, no access log. With one server a failing check cuts nobody off (panic); it

@@ -16,7 +16,7 @@ from meshward.kit.canonical import canonical_json, digest
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.targets.envoy.projection import GuardView
-from meshward.targets.envoy.replicas import balanced, checked
+from meshward.targets.envoy.replicas import health_checks, load_balancing
 from meshward.targets.envoy.rules import route_configuration
 from meshward.targets.envoy.wire import (
     CREDENTIAL,
@@ -25,7 +25,7 @@ from meshward.targets.envoy.wire import (
     SOCKET_BYTES,
     UPSTREAM,
     Json,
-    typed,
+    typed_extension,
 )
 
 RULES = "rds"
@@ -42,13 +42,13 @@ _PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "kid", "alg", "use")
 
 def rules(view: GuardView, max_identities: int) -> Json:
     """The rules as a resource."""
-    return typed("config.route.v3.RouteConfiguration", **route_configuration(view, max_identities))
+    return typed_extension("config.route.v3.RouteConfiguration", **route_configuration(view, max_identities))
 
 
 def server(view: GuardView) -> Json:
     """The model servers, one endpoint each. Raises MeshwardError for a URL that no guard can reach."""
     endpoints = [{"endpoint": {"address": _address(url)}} for url in view.upstreams]
-    return typed(
+    return typed_extension(
         "config.cluster.v3.Cluster",
         name=UPSTREAM,
         type="STATIC",
@@ -56,13 +56,13 @@ def server(view: GuardView) -> Json:
         per_connection_buffer_limit_bytes=65536,
         load_assignment={"cluster_name": UPSTREAM, "endpoints": [{"lb_endpoints": endpoints}]},
         typed_extension_protocol_options={_UPSTREAM_HTTP: _UPSTREAM_OPTIONS},
-        **(balanced() if view.replicas else {}),
-        **(checked(view) if view.health is not None else {}),
+        **(load_balancing() if view.replicas else {}),
+        **(health_checks(view) if view.health is not None else {}),
     )
 
 
 _UPSTREAM_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_UPSTREAM_OPTIONS = typed(
+_UPSTREAM_OPTIONS = typed_extension(
     "extensions.upstreams.http.v3.HttpProtocolOptions",
     # uvicorn closes an idle connection after 5 s, and a POST that meets that close is lost: be first.
     common_http_protocol_options={"idle_timeout": "4s"},
@@ -75,7 +75,7 @@ def _address(url: str) -> Json:
         return {"pipe": {"path": url.removeprefix("unix:")}}
     if (match := _IP_URL.fullmatch(url)) and 0 < int(match["port"]) < 65536:
         return {"socket_address": {"address": _ip(match["host"], url), "port_value": int(match["port"])}}
-    raise _unreachable(url)
+    raise _unreachable_error(url)
 
 
 _IP_URL = re.compile(
@@ -87,10 +87,10 @@ def _ip(host: str, url: str) -> str:
     try:
         return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]")))
     except ValueError:
-        raise _unreachable(url) from None
+        raise _unreachable_error(url) from None
 
 
-def _unreachable(url: str) -> MeshwardError:
+def _unreachable_error(url: str) -> MeshwardError:
     return MeshwardError(
         codes.SERVER_NOT_PLAIN_HTTP,
         f"the guard cannot reach `{url}`: it speaks plain HTTP to a unix socket or to an IP address and port",
@@ -113,13 +113,13 @@ def token_keys(view: GuardView, keys: Sequence[Mapping[str, Any]], cache: int) -
         "clock_skew_seconds": CLOCK_SKEW,
         "jwt_cache_config": {"jwt_cache_size": cache, "jwt_max_token_size": 8192},
     }
-    filter_ = typed(
+    filter_ = typed_extension(
         "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
         providers={"txn": provider},
         rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "txn"}}],
         strip_failure_response=True,
     )
-    return typed("config.core.v3.TypedExtensionConfig", name=JWT_RESOURCE, typed_config=filter_)
+    return typed_extension("config.core.v3.TypedExtensionConfig", name=JWT_RESOURCE, typed_config=filter_)
 
 
 def _public(key: Mapping[str, Any]) -> Json:
@@ -161,7 +161,7 @@ def credential(key: Secret) -> Json:
 
 
 def _secret(name: str, **content: Json) -> Json:
-    return typed("extensions.transport_sockets.tls.v3.Secret", name=name, **content)
+    return typed_extension("extensions.transport_sockets.tls.v3.Secret", name=name, **content)
 
 
 def version_of(resource: Json) -> str:

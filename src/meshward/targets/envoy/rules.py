@@ -17,7 +17,7 @@ from meshward.targets.envoy.wire import (
     RBAC,
     UPSTREAM,
     Json,
-    typed,
+    typed_extension,
 )
 
 LONGEST_CHAIN = 8  # agents; the policy's bound of `max_depth`
@@ -36,7 +36,7 @@ _RETRY: Json = {
     "retry_host_predicate": [
         {
             "name": "envoy.retry_host_predicates.previous_hosts",
-            "typed_config": typed("extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+            "typed_config": typed_extension("extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
         }
     ],
     "host_selection_retry_max_attempts": 5,
@@ -56,12 +56,12 @@ def route_configuration(view: GuardView, max_identities: int) -> Json:
     return {
         "name": "guard",
         "virtual_hosts": [host],
-        "request_headers_to_remove": _removed(view),
+        "request_headers_to_remove": _removed_headers(view),
         "response_headers_to_remove": list(_OWN_ANSWER_HEADERS),
     }
 
 
-def _removed(view: GuardView) -> list[str]:
+def _removed_headers(view: GuardView) -> list[str]:
     """The router takes these off last, so not the key that the guard itself has put there: see `listener`."""
     names = [*_IDENTITY_HEADERS, PEER_HEADER]
     return [name for name in names if not (view.credential and name == AUTHORIZATION)]
@@ -81,8 +81,10 @@ def _route(view: GuardView, route: GuardedRoute) -> Json:
         },
         "request_body_buffer_limit": view.max_body,
         "typed_per_filter_config": {
-            RBAC: typed("extensions.filters.http.rbac.v3.RBACPerRoute", rbac=_allow(view, route.permission)),
-            "envoy.filters.http.buffer": typed(
+            RBAC: typed_extension(
+                "extensions.filters.http.rbac.v3.RBACPerRoute", rbac=_allow(view, route.permission)
+            ),
+            "envoy.filters.http.buffer": typed_extension(
                 "extensions.filters.http.buffer.v3.BufferPerRoute",
                 buffer={"max_request_bytes": view.max_body},
             ),
@@ -147,7 +149,7 @@ def limit_filter(nets: tuple[Net, ...], max_identities: int) -> Json:
             ],
             "descriptors": [_bucket(net) for net in nets],
         }
-    return typed("extensions.filters.http.local_ratelimit.v3.LocalRateLimit", **fields)
+    return typed_extension("extensions.filters.http.local_ratelimit.v3.LocalRateLimit", **fields)
 
 
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}

@@ -22,10 +22,10 @@ def together(twins: Sequence[bytes]) -> bytes:
     for number, other in enumerate(rest, 2):
         for kind in ("listeners", "clusters"):
             first["static_resources"][kind] += [
-                _numbered(each, number) for each in other["static_resources"][kind]
+                _add_number(each, number) for each in other["static_resources"][kind]
             ]
     return canonical_json(first).encode()
 
 
-def _numbered(resource: Json, number: int) -> Json:
+def _add_number(resource: Json, number: int) -> Json:
     return {**resource, "name": f"{resource['name']}-{number}"}

@@ -19,6 +19,6 @@ AUTHORIZATION = "authorization"
 PEER_HEADER = "x-mw-peer"  # between our own filters only: set on arrival, taken off before the model
 
 
-def typed(kind: str, **fields: Any) -> Json:
+def typed_extension(kind: str, **fields: Any) -> Json:
     """A typed extension: `kind` is the message's name below `envoy.`."""
     return {"@type": f"type.googleapis.com/envoy.{kind}", **fields}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshward.kit.reasons import Reason
 from meshward.kit.wellknown import METADATA, WHOAMI
-from meshward.targets.nginx.emit import Directive, Joined, Variable, block, joined, refuse_if, simple
+from meshward.targets.nginx.emit import Directive, Joined, Variable, block, join_values, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.targets.nginx.wire import ANSWER, KEPT_FOR, QUESTION, Header
 
@@ -58,7 +58,7 @@ def location() -> Directive:
             simple("proxy_hide_header", "WWW-Authenticate"),
             simple("proxy_next_upstream", "off"),
             simple("proxy_read_timeout", "3s"),
-            *_cached(Variable("mw_key"), *_IGNORED, "X-Accel-Redirect", "X-Accel-Limit-Rate"),
+            *_cache_directives(Variable("mw_key"), *_IGNORED, "X-Accel-Redirect", "X-Accel-Limit-Rate"),
         ],
     )
 
@@ -78,7 +78,7 @@ def _plain_request() -> list[Directive]:
     ]
 
 
-def _cached(key: Variable | Joined, *ignored: str) -> list[Directive]:
+def _cache_directives(key: Variable | Joined, *ignored: str) -> list[Directive]:
     return [
         simple("proxy_cache", "mw_decisions"),
         simple("proxy_cache_key", key),
@@ -138,12 +138,12 @@ def metadata(gate: list[Directive]) -> list[Directive]:
         *gate,
         refuse_if("mw_method", "!=", "GET", 405),
         simple("limit_req", "zone=mw_metadata", "burst=40", "nodelay"),
-        simple("proxy_pass", joined("http://mw_decide", Variable("uri"))),
+        simple("proxy_pass", join_values("http://mw_decide", Variable("uri"))),
         *_plain_request(),
         simple("proxy_next_upstream", "error"),
         simple("proxy_read_timeout", "2s"),
         simple("proxy_intercept_errors", "on"),
-        *_cached(joined("metadata ", Variable("uri")), *_IGNORED, *_ACCEL),
+        *_cache_directives(join_values("metadata ", Variable("uri")), *_IGNORED, *_ACCEL),
         simple("proxy_cache_valid", "200", "5s"),
     ]
     return [
@@ -169,7 +169,7 @@ def whoami(gate: list[Directive]) -> Directive:
         *gate,
         refuse_if("mw_method", "!=", "GET", 405),
         simple("limit_req", "zone=mw_whoami", "burst=10", "nodelay"),
-        simple("proxy_pass", joined("http://mw_decide", Variable("uri"))),
+        simple("proxy_pass", join_values("http://mw_decide", Variable("uri"))),
         *_plain_request(),
         *(simple("proxy_set_header", name, value) for name, value in question.items()),
         simple("proxy_next_upstream", "error"),

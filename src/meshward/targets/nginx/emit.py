@@ -1,7 +1,7 @@
 """nginx.conf as a small tree, and the one place where text becomes its syntax.
 
 Every argument is data unless its type says otherwise, and data can hold no variable: nginx has no escape for
-`$`, so it is only ever written by `Variable`, and by `Joined` and `When`, which hold one.
+`$`, so it is only ever written by `Variable`, and by `Joined` and `IfCondition`, which hold one.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ def quote(text: str) -> str:
     Raises MeshwardError (MW1201) for what cannot be: control and invisible characters, `$`, over-long text.
     """
     if "$" in text:
-        raise _refusal(text, "holds `$`, which nginx always reads as a variable")
+        raise _emit_error(text, "holds `$`, which nginx always reads as a variable")
     if not text.isprintable():
-        raise _refusal(text, "holds a control or invisible character")
+        raise _emit_error(text, "holds a control or invisible character")
     if len(text.encode()) > _LONGEST:
-        raise _refusal(text[:40] + "…", f"is longer than {_LONGEST} bytes")
+        raise _emit_error(text[:40] + "…", f"is longer than {_LONGEST} bytes")
     if _BARE.fullmatch(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-def _refusal(text: str, why: str) -> MeshwardError:
+def _emit_error(text: str, why: str) -> MeshwardError:
     return MeshwardError(codes.NOT_FOR_NGINX, f"`{text!r}` {why}")
 
 
@@ -48,7 +48,7 @@ class Variable:
 
     def __post_init__(self) -> None:
         if not _VARIABLE.fullmatch(self.name):
-            raise _refusal(self.name, "is no name of a variable")
+            raise _emit_error(self.name, "is no name of a variable")
 
     def __str__(self) -> str:
         return f"${self.name}"
@@ -70,7 +70,7 @@ def _inside(text: str) -> str:
     return quoted[1:-1] if quoted.startswith('"') else quoted
 
 
-def joined(*parts: str | Variable) -> Joined:
+def join_values(*parts: str | Variable) -> Joined:
     return Joined(parts)
 
 
@@ -82,7 +82,7 @@ class Regex:
 
     def __post_init__(self) -> None:
         if re.search(r"(?<!\\)\((?!\?[:!=])", self.pattern):
-            raise _refusal(self.pattern, "captures")
+            raise _emit_error(self.pattern, "captures")
 
     def __str__(self) -> str:
         return quote(f"~{self.pattern}")
@@ -99,7 +99,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class IfCondition:
     """The condition of an `if`: a variable that equals, or differs from, a literal."""
 
     variable: Variable
@@ -108,11 +108,11 @@ class When:
 
     def __str__(self) -> str:
         if self.operator not in ("=", "!="):
-            raise _refusal(self.operator, "is no comparison")
+            raise _emit_error(self.operator, "is no comparison")
         return f'({self.variable} {self.operator} "{_inside(self.literal)}")'
 
 
-Argument = str | Variable | Joined | Regex | Key | When
+Argument = str | Variable | Joined | Regex | Key | IfCondition
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Directive:
 
     def _head(self) -> str:
         if isinstance(self.name, str) and not _NAME.fullmatch(self.name):
-            raise _refusal(self.name, "is no name of a directive")
+            raise _emit_error(self.name, "is no name of a directive")
         return str(self.name)
 
 
@@ -166,4 +166,4 @@ def exact(source: str, name: str, pattern: str) -> Directive:
 def refuse_if(variable: str, operator: str, literal: str, status: int, *more: Variable) -> Directive:
     """`if (…) { return status; }`: the only thing that an `if` of ours does."""
     answer = simple("return", str(status), *more)
-    return block("if", When(Variable(variable), operator, literal), inside=[answer])
+    return block("if", IfCondition(Variable(variable), operator, literal), inside=[answer])

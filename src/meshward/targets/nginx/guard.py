@@ -10,7 +10,7 @@ from meshward.targets.nginx.emit import (
     Variable,
     block,
     exact,
-    joined,
+    join_values,
     mapping,
     refuse_if,
     simple,
@@ -96,11 +96,11 @@ def _limit(rate: str) -> Directive:
 
 def judges() -> list[Directive]:
     """Maps that prove what njs chose and what the client sent, before any of it goes upstream."""
-    chosen = joined(
+    chosen = join_values(
         Variable("mw_slot"), " ", Variable("mw_sni"), " ", Variable("mw_reqd"), " ", Variable("mw_target")
     )
     return [
-        mapping(chosen, "mw_upstream", "", (Regex(_CHOICE), joined("slot", Variable("mw_slot")))),
+        mapping(chosen, "mw_upstream", "", (Regex(_CHOICE), join_values("slot", Variable("mw_slot")))),
         *(exact(source, f"mw_{source}", pattern) for source, pattern in _PASSED.values()),
     ]
 
@@ -113,7 +113,7 @@ def location(s: EdgeSettings) -> Directive:
         inside=[
             refuse_if("mw_upstream", "=", "", 503),
             *(_limit(rate) for rate in sorted(set(s.rates))),
-            simple("proxy_pass", joined("https://", Variable("mw_upstream"), Variable("mw_target"))),
+            simple("proxy_pass", join_values("https://", Variable("mw_upstream"), Variable("mw_target"))),
             simple("proxy_http_version", "1.1"),
             *_headers(),
             *_mutual_tls(s),
@@ -138,7 +138,7 @@ def _headers() -> list[Directive]:
         "Connection": "",
         "Txn-Token": Variable("mw_d_txn"),
         "X-Request-Id": Variable("request_id"),
-        "Content-Digest": joined("sha-256=:", Variable("mw_reqd"), ":"),
+        "Content-Digest": join_values("sha-256=:", Variable("mw_reqd"), ":"),
         "Accept-Encoding": "identity",
     }
     return [
@@ -152,7 +152,7 @@ def _headers() -> list[Directive]:
 
 
 def _mutual_tls(s: EdgeSettings) -> list[Directive]:
-    file = joined(f"{s.run_dir}/certs/edge.", Variable("mw_generation"), ".pem")
+    file = join_values(f"{s.run_dir}/certs/edge.", Variable("mw_generation"), ".pem")
     return [
         simple("proxy_ssl_protocols", "TLSv1.3"),  # nginx' default has none
         simple("proxy_ssl_session_reuse", "off"),  # a resumed session presents the old certificate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshward.targets.nginx.emit import Directive, Variable, joined, simple
+from meshward.targets.nginx.emit import Directive, Variable, join_values, simple
 from meshward.targets.nginx.settings import EdgeSettings
 
 # Never a query, a header of the client's, or a token: `path` is set only where it was proved canonical.
@@ -38,6 +38,6 @@ def access_log(s: EdgeSettings) -> list[Directive]:
     start: list[str | Variable] = ['{"v":"1","hop":"edge"']
     pieces = [part for key, name in FIELDS.items() for part in (f',"{key}":"', Variable(name), '"')]
     return [
-        simple("log_format", "mw", "escape=json", joined(*start, *pieces, "}")),
+        simple("log_format", "mw", "escape=json", join_values(*start, *pieces, "}")),
         simple("access_log", f"{s.run_dir}/access.log", "mw"),
     ]

@@ -19,7 +19,7 @@ from meshward.targets.nginx.emit import (
     Variable,
     block,
     exact,
-    joined,
+    join_values,
     mapping,
     refuse_if,
     simple,
@@ -100,7 +100,7 @@ def _http(s: EdgeSettings) -> list[Directive]:
         *decision.cache(s),
         *control.upstream(s),
         *guard.limits(s),
-        *_crowding(),
+        *_connection_limits(),
         *guard.slots(s),
         _server(s),
         decision.cold_server(s),
@@ -188,7 +188,7 @@ def _server(s: EdgeSettings) -> Directive:
     )
 
 
-def _crowding() -> list[Directive]:
+def _connection_limits() -> list[Directive]:
     """How many requests of one address may be under way: below /v1 a body lies in memory before anybody is known."""
     return [
         simple("limit_conn_zone", Variable("binary_remote_addr"), "zone=mw_open:4m"),
@@ -199,7 +199,7 @@ def _crowding() -> list[Directive]:
 
 def _tls(s: EdgeSettings) -> list[Directive]:
     # Key and certificates in one file, complete before the pointer to its generation is renamed.
-    file = joined(f"{s.run_dir}/certs/web.", Variable("mw_generation"), ".pem")
+    file = join_values(f"{s.run_dir}/certs/web.", Variable("mw_generation"), ".pem")
     return [
         simple("ssl_certificate", file),
         simple("ssl_certificate_key", file),
