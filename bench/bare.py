@@ -17,12 +17,13 @@ from typing import Any
 from tests.stack.running import eventually
 
 from bench.nginx import conf, nginx
-from bench.processes import accepts, free_port, running
+from bench.processes import accepts, running
 from bench.requests import HOSTNAME
 from meshward.runtime.place.components import find_components
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import command
+from meshward.testing.stand_ins import free_port
 
 _API = "type.googleapis.com/envoy"
 _MANAGER = f"{_API}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"

@@ -15,14 +15,15 @@ from typing import Any
 
 from tests.stack import policies
 from tests.stack.asking import ask
-from tests.stack.running import SERVERS_GID
 
 from bench import requests
 from bench.load import once
 from bench.mixed import Job
-from bench.processes import BenchError, free_port, running
+from bench.processes import BenchError, running
 from meshward.policy.parse import Source, parse, to_json
 from meshward.testing.issuer import Issuer
+from meshward.testing.recorder import SERVERS_GID
+from meshward.testing.stand_ins import free_port
 
 CALLERS = 5
 SPLIT = "m00"  # the model with two versions

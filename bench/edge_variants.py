@@ -11,13 +11,14 @@ from pathlib import Path
 
 from bench.load import Target
 from bench.nginx import nginx
-from bench.processes import BenchError, Meter, accepts, free_port
+from bench.processes import BenchError, Meter, accepts
 from bench.sides import Sides
 from meshward.apply.hop_files import Owner, edge_settings, write_edge
 from meshward.callers.revocations import Revoked
 from meshward.runtime.place.components import find_components
 from meshward.runtime.place.identities import starter
 from meshward.targets.nginx.settings import EdgeSettings
+from meshward.testing.stand_ins import free_port
 
 EDGE = {
     "bare": "TLS in, mTLS out",

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.stack.running import SERVERS_GID
-
 from bench import floods, requests
 from bench.figures import Verdict, middle, ratio, shown, spread
 from bench.load import Target, unverified
 from bench.machine import served_first
 from bench.mock import Mock
 from bench.nginx import conf, nginx
-from bench.processes import BenchError, Meter, accepts, descendants, free_port, memory
+from bench.processes import BenchError, Meter, accepts, descendants, memory
 from bench.report import Section, prose, say, table
 from bench.whole import Whole, whole_instance
+from meshward.testing.recorder import SERVERS_GID
+from meshward.testing.stand_ins import free_port
 
 RATE, SECONDS = 200, 1.5  # of the well-behaved clients, in a round
 MOST, MEMORY = 2.0, 512  # times the p99 without a flood; megabytes

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from bench import requests
 from bench.figures import Verdict, shown
 from bench.load import once
-from bench.processes import BenchError, Memory, descendants, free_port, memory, running
+from bench.processes import BenchError, Memory, descendants, memory, running
 from bench.report import Section, prose, table
 from meshward.demo.accounts import token_for
 from meshward.runtime.place.instance_file import load_instance
+from meshward.testing.stand_ins import free_port
 
 REQUESTS = 20
 

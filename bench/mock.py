@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.stack.running import SERVERS_GID
-
 from bench import requests
 from bench.nginx import conf, nginx
-from bench.processes import accepts, free_port
+from bench.processes import accepts
+from meshward.testing.recorder import SERVERS_GID
+from meshward.testing.stand_ins import free_port
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from bench.figures import Sample, middle, shown, spread
 from bench.load import CONNECTIONS, Target
 from bench.machine import served_first
 from bench.mock import Mock, mock_model
-from bench.processes import BenchError, Memory, Meter, accepts, descendants, free_port, memory, running
+from bench.processes import BenchError, Memory, Meter, accepts, descendants, memory, running
 from bench.report import Section, prose, say, table
 from bench.whole import whole_instance
+from meshward.testing.stand_ins import free_port
 
 BUSY, PACED, PACE = 3, 4.0, 20  # seconds of a round, requests per second
 ROUTE = "/v1/chat/completions"

@@ -89,12 +89,6 @@ def _rollup(pid: int) -> dict[str, float]:
     return {line.split(":")[0]: int(line.split()[1]) * 1024 / 1e6 for line in lines}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def accepts(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)

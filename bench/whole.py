@@ -17,7 +17,7 @@ from tests.stack import policies
 from bench import requests
 from bench.load import Target
 from bench.mock import Mock
-from bench.processes import BenchError, Meter, free_port, running, wait_for, widen
+from bench.processes import BenchError, Meter, running, wait_for, widen
 from meshward.audit.store import Records, Store
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
@@ -27,6 +27,7 @@ from meshward.runtime.place.instance_file import Instance, load_instance
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ca import load_or_create as load_authority
 from meshward.testing.issuer import Issuer
+from meshward.testing.stand_ins import free_port
 
 PARTS = ("edge", "guard", "decide", "collector")
 RATE = 100_000  # requests per second and identity: counted at both hops, never reached

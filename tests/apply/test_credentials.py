@@ -120,7 +120,7 @@ def keys_at(stack: Stack, model: str) -> list[str]:
 
 
 def status(stack: Stack) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(meshward("status", "--json", "--state", str(stack.state)).stdout)
+    told: dict[str, Any] = json.loads(stack.command("status", "--json").stdout)
     return told
 
 
@@ -209,7 +209,7 @@ def test_a_source_that_breaks_later_leaves_the_older_key_and_is_named(stack: Sta
     ):
         spoil()
         eventually(lambda s=sentence: s in age(stack, "from-file")["problem"], what=sentence)
-        shown = meshward("status", "--state", str(stack.state))
+        shown = stack.command("status")
         assert shown.returncode == Exit.FINDINGS and "It stays, because" in shown.stdout
         assert stack.call("POST", ASK.format("file"), alice, {}).status == 200
         assert keys_at(stack, "file") == [f"Bearer {FIRST['file']}"]
@@ -221,7 +221,7 @@ def test_a_source_that_breaks_later_leaves_the_older_key_and_is_named(stack: Sta
     write_atomic(file, FIRST["file"])
     write_atomic(command, FIRST["command"])
     eventually(lambda: not age(stack, "from-file")["problem"], what="it is mended")
-    assert meshward("status", "--state", str(stack.state)).returncode == 0
+    assert stack.command("status").returncode == 0
 
 
 def test_a_guard_that_does_not_take_a_key_is_named_and_the_older_one_stays(stack: Stack, alice: str) -> None:
@@ -282,7 +282,7 @@ def test_another_place_is_another_file_and_sending_a_secret_elsewhere_is_widenin
     other = stack.policy.parent / "other.key"
     write_atomic(other, "key-of-the-other-file")
     text["credentials"]["from-file"]["path"] = str(other)
-    planned = json.loads(meshward("plan", write(stack, text), "--json", "--state", str(stack.state)).stdout)
+    planned = json.loads(stack.command("plan", write(stack, text), "--json").stdout)
     assert [(h["hop"], h["files"]) for h in planned["hops"]["hops"]] == [
         ("decision service", ["policy.json", "live.json"]), ("guard of file/v1", ["xds/credential.json"])
     ]  # fmt: skip
@@ -311,7 +311,7 @@ def test_a_generated_key_closes_a_port_only_where_its_server_demands_it(
     assert stack.call("POST", ASK.format("ours"), alice, {}).status == 200
     apply(stack, policy_of(touched(stack)))
     assert reach(stack, "ours")[0] == "key"
-    assert "by a key that only its guard sends" in meshward("status", "--state", str(stack.state)).stdout
+    assert "by a key that only its guard sends" in stack.command("status").stdout
     keyed.key = "another-key-that-nobody-has"
     assert stack.call("POST", ASK.format("ours"), alice, {}).status == 401
     write_atomic(file, keyed.key)  # as an operator who gives the server a new one
@@ -329,7 +329,7 @@ def test_a_replica_joins_without_a_new_guard_and_the_worst_reach_counts(stack: S
     text, processes = json.loads(stack.policy.read_text()), stack.processes()
     spare = stack.models["spare/v1"].path
     text["models"]["plain"]["versions"]["v1"]["replicas"] = [f"unix:{spare}"]
-    planned = meshward("plan", write(stack, text), "--state", str(stack.state)).stdout
+    planned = stack.command("plan", write(stack, text)).stdout
     assert f"+unix:{spare}" in planned and "guard of plain/v1: xds/cds.json" in planned
     assert "a guard starts" not in planned and "no proxy is reloaded" in planned
     apply(stack, policy_of(text))
@@ -344,10 +344,7 @@ def test_a_replica_joins_without_a_new_guard_and_the_worst_reach_counts(stack: S
     text["models"]["plain"]["labels"] = {"again": "yes"}
     apply(stack, policy_of(text))
     assert reach(stack, "plain") == ("open", f"unix:{spare}")
-    assert (
-        f"OPEN: others can reach it past its guard (as unix:{spare})"
-        in meshward("status", "--state", str(stack.state)).stdout
-    )
+    assert f"OPEN: others can reach it past its guard (as unix:{spare})" in stack.command("status").stdout
     spare.chmod(0o660)
     apply(stack, policy_of(json.loads(stack.policy.read_text())))
 

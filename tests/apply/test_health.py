@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from meshward.apply.traffic.ejected import load_ejected
 from meshward.apply.traffic.health import BAD, GOOD, LONGEST, Health, judge_health
 from meshward.testing.recorder import plain_answer
-from tests.apply.versions import PATH, meshward, shown, spread, write_two
+from tests.apply.versions import PATH, shown, spread, write_two
 from tests.stack import policies
 from tests.stack.asking import ask
 from tests.stack.live import apply, policy_of
@@ -103,7 +103,7 @@ def out(stack: Stack) -> list[str]:
 
 def test_an_ejected_version_gets_nothing_over_applies_too_and_comes_back(stack: Stack) -> None:
     alice = stack.issuer.token("alice", ["users"])
-    assert meshward(stack, "traffic", "m1", "v1=1", "v2=1").returncode == 0
+    assert stack.command("traffic", "m1", "v1=1", "v2=1").returncode == 0
     assert min(spread(stack, alice, 40).values()) > 5
     revision = stack.instance.revision
     guard = next(pid for name, pid in stack.processes().items() if name.endswith("m1-v2"))
@@ -117,8 +117,8 @@ def test_an_ejected_version_gets_nothing_over_applies_too_and_comes_back(stack: 
             "v1": 1,
             "v2": 1,
         }
-        assert "m1/v2: EJECTED, its guard does not answer" in meshward(stack, "status").stdout
-        assert "EJECTED" in meshward(stack, "traffic", "m1").stdout
+        assert "m1/v2: EJECTED, its guard does not answer" in stack.command("status").stdout
+        assert "EJECTED" in stack.command("traffic", "m1").stdout
         text = json.loads(stack.policy.read_text())
         text["models"]["m1"]["traffic"] = {"v1": 1, "v2": 1}
         text["grants"].pop()
@@ -129,13 +129,13 @@ def test_an_ejected_version_gets_nothing_over_applies_too_and_comes_back(stack: 
     eventually(lambda: out(stack) == [], 60, "the return")
     assert min(spread(stack, alice, 40).values()) > 5
     assert shown(stack)["ejected"] == {}
-    assert "EJECTED" not in meshward(stack, "status").stdout
+    assert "EJECTED" not in stack.command("status").stdout
 
 
 def test_a_version_whose_server_is_gone_costs_no_more_requests_once_it_is_ejected(stack: Stack) -> None:
     """The guard itself finds out, by the server's health route."""
     alice = stack.issuer.token("alice", ["users"])
-    assert meshward(stack, "traffic", "m1", "v1=1", "v2=1").returncode == 0
+    assert stack.command("traffic", "m1", "v1=1", "v2=1").returncode == 0
     server = stack.models["m1/v2"]
     server.answer = lambda _, connection: connection.shutdown(socket.SHUT_RDWR)
 
@@ -154,7 +154,7 @@ def test_a_version_whose_server_is_gone_costs_no_more_requests_once_it_is_ejecte
 
 def test_a_walk_watches_the_health_of_a_version_that_has_all_the_traffic(stack: Stack) -> None:
     """Nobody calls, so no request can tell; and there is no rival for whose sake it would be ejected."""
-    assert meshward(stack, "traffic", "m1", "v1=1", "v2=0").returncode == 0
+    assert stack.command("traffic", "m1", "v1=1", "v2=0").returncode == 0
     walk = {"version": "v2", "steps": [100], "every": 600, "bound": 1.0, "least": 20}
     ask(stack.state, {"do": "traffic", "model": "m1", **walk}, lambda _: None)
     eventually(lambda: shown(stack)["weights"] == {"v1": 0, "v2": 100}, what="the step")

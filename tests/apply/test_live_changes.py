@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from meshward.testing.recorder import Recorder
 from tests.hostile.conftest import write_hostile
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
-from tests.stack.running import SERVERS_GID, Stack, eventually, running
+from tests.stack.running import Stack, eventually, running
 
 CHANGES = 50
 
@@ -41,13 +40,6 @@ def text(stack: Stack) -> dict[str, Any]:
     apply(stack, policy_of(first), allow=["widening"])
     stack.taken()
     return first
-
-
-def meshward(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "meshward", *arguments, "--state", str(stack.state)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
 
 
 def with_grant(text: dict[str, Any], group: str, actions: list[str], model: str = "m1") -> dict[str, Any]:
@@ -92,20 +84,20 @@ def test_a_grant_opens_and_a_rollback_closes_with_the_next_request(
     assert statuses(stack, bob, "/m/m1/v1/public") == [403]
     policy = file(stack, with_grant(text, "sales", ["infer"]))
 
-    planned = json.loads(meshward(stack, "plan", policy, "--json").stdout)
+    planned = json.loads(stack.command("plan", policy, "--json").stdout)
     gained = planned["change"]["gained"]
     assert [(each["role"], each["permission"]) for each in gained] == [("sales-role", "m1.infer")]
     assert planned["change"]["lost"] == [] and planned["hops"]["reload"] == []
     assert [each["hop"] for each in planned["hops"]["hops"]] == ["decision service"]
 
-    done = meshward(stack, "apply", policy, "--reason", "sales may infer", "--plan", planned["plan"])
+    done = stack.command("apply", policy, "--reason", "sales may infer", "--plan", planned["plan"])
     assert done.returncode == 0 and "live at every hop" in done.stdout, done
     assert statuses(stack, bob, "/m/m1/v1/public", "/m/m2/v1/public") == [200, 403]
-    back = meshward(stack, "rollback", str(before), "--reason", "a mistake")
+    back = stack.command("rollback", str(before), "--reason", "a mistake")
     assert back.returncode == 0, back
     assert statuses(stack, bob, "/m/m1/v1/public") == [403]
 
-    history = json.loads(meshward(stack, "history", "--json").stdout)
+    history = json.loads(stack.command("history", "--json").stdout)
     second, first = history["revisions"][:2]
     assert (first["reason"], second["reason"]) == ("sales may infer", "a mistake")
     assert {first["author"], second["author"]} == {user_name(os.getuid())}
@@ -130,7 +122,7 @@ def test_a_new_model_serves_the_next_request_and_leaves_without_a_trace(
     stack: Stack, text: dict[str, Any]
 ) -> None:
     alice = stack.issuer.token("alice", ["users"])
-    server = Recorder(stack.policy.parent / "3.sock", SERVERS_GID if os.geteuid() == 0 else None)
+    server = Recorder(stack.policy.parent / "3.sock")
     wider = copy.deepcopy(text)
     wider["models"]["m3"] = {"versions": {"v1": {"server": "twofaced", "url": f"unix:{server.path}"}}}
     with load(stack, ("/m/m1/v1/public", alice)) as seen:
@@ -163,8 +155,7 @@ def test_a_route_that_asks_for_more_closes_at_both_hops(stack: Stack, text: dict
 
 def test_another_server_behind_a_version_costs_no_request(stack: Stack, text: dict[str, Any]) -> None:
     alice = stack.issuer.token("alice", ["users"])
-    gid = SERVERS_GID if os.geteuid() == 0 else None
-    server = Recorder(stack.policy.parent / "4.sock", gid)
+    server = Recorder(stack.policy.parent / "4.sock")
     moved = copy.deepcopy(text)
     moved["models"]["m1"]["versions"]["v1"]["url"] = f"unix:{server.path}"
     with load(stack, ("/m/m1/v1/public", alice), ("/m/m2/v1/public", alice)) as seen:
@@ -181,14 +172,14 @@ def test_a_new_rate_reloads_nginx_and_plan_says_so(stack: Stack, text: dict[str,
     alice = stack.issuer.token("alice", ["users"])
     limited = copy.deepcopy(text)
     limited["grants"][0]["limits"] = {"requests": "2/min"}
-    planned = meshward(stack, "plan", file(stack, limited))
+    planned = stack.command("plan", file(stack, limited))
     assert "nginx reloads (rates: none -> 2r/m)" in planned.stdout and "idle HTTP" in planned.stdout, planned
     before = stack.processes()["edge"]
     apply(stack, policy_of(limited))
     assert stack.processes()["edge"] == before, "reloaded, not restarted"
     assert statuses(stack, alice, *["/m/m1/v1/public"] * 3) == [200, 200, 429]
     apply(stack, policy_of(text))
-    again = json.loads(meshward(stack, "plan", file(stack, limited), "--json").stdout)
+    again = json.loads(stack.command("plan", file(stack, limited), "--json").stdout)
     assert again["hops"]["reload"] == [], "the program keeps what it has"
 
 
@@ -197,11 +188,11 @@ def test_a_broken_policy_changes_nothing(stack: Stack, text: dict[str, Any]) -> 
     alice = stack.issuer.token("alice", ["users"])
     broken = with_grant(text, "sales", ["infer"])
     broken["grants"][-1]["models"] = ["nowhere"]
-    done = meshward(stack, "apply", file(stack, broken))
+    done = stack.command("apply", file(stack, broken))
     assert done.returncode == Exit.USAGE and "nowhere" in done.stderr, done
     promised = {**text, "tests": [{"as": {"issuer": "test", "groups": ["users"]}, "model": "m1",
                                    "action": "infer", "expect": "denial"}]}  # fmt: skip
-    done = meshward(stack, "apply", file(stack, promised))
+    done = stack.command("apply", file(stack, promised))
     assert done.returncode == Exit.USAGE, done
     with pytest.raises(MeshwardError) as told:
         apply(stack, policy_of(promised))  # past the command's own check: the instance has one too
@@ -212,18 +203,18 @@ def test_a_broken_policy_changes_nothing(stack: Stack, text: dict[str, Any]) -> 
 def test_widening_needs_leave(stack: Stack, text: dict[str, Any]) -> None:
     sam = stack.issuer.token("sam", ["sales"])
     policy = file(stack, with_grant(text, "sales", ["manage"]))
-    refused = meshward(stack, "apply", policy)
+    refused = stack.command("apply", policy)
     assert refused.returncode == Exit.UNSAFE and "sales-role gains m1.manage" in refused.stderr, refused
     assert statuses(stack, sam, "/m/m1/v1/secret") == [403]
-    assert meshward(stack, "apply", policy, "--allow", "widening").returncode == 0
+    assert stack.command("apply", policy, "--allow", "widening").returncode == 0
     assert statuses(stack, sam, "/m/m1/v1/secret") == [200]
 
 
 def test_another_change_than_the_reviewed_one_is_refused(stack: Stack, text: dict[str, Any]) -> None:
     policy = file(stack, with_grant(text, "sales", ["infer"]))
-    reviewed = json.loads(meshward(stack, "plan", policy, "--json").stdout)["plan"]
+    reviewed = json.loads(stack.command("plan", policy, "--json").stdout)["plan"]
     apply(stack, policy_of(with_grant(text, "others", ["infer"])))
-    done = meshward(stack, "apply", policy, "--plan", reviewed)
+    done = stack.command("apply", policy, "--plan", reviewed)
     assert done.returncode == Exit.CONFLICT, done
 
 
@@ -251,7 +242,7 @@ def test_of_two_operators_one_wins_whole(stack: Stack, text: dict[str, Any]) -> 
 
 def test_the_same_policy_is_nothing_to_change(stack: Stack, text: dict[str, Any]) -> None:
     revision = stack.instance.revision
-    done = meshward(stack, "apply", file(stack, text))
+    done = stack.command("apply", file(stack, text))
     assert done.returncode == 0 and "Nothing to change" in done.stdout, done
     assert stack.instance.revision == revision
 
@@ -291,14 +282,14 @@ def test_a_revoked_subject_is_refused_at_once_and_a_revoked_token_alone(
     alice, other = (stack.issuer.token("alice", ["users"], jti=name) for name in ("one", "two"))
     carol = stack.issuer.token("carol", ["users"])
     assert statuses(stack, alice, "/m/m1/v1/public") == [200]
-    assert meshward(stack, "revoke", "--token-id", "one").returncode == 0
+    assert stack.command("revoke", "--token-id", "one").returncode == 0
     assert [statuses(stack, each, "/m/m1/v1/public")[0] for each in (alice, other)] == [401, 200]
-    assert meshward(stack, "revoke", "--subject", "test:alice").returncode == 0
+    assert stack.command("revoke", "--subject", "test:alice").returncode == 0
     assert [statuses(stack, each, "/m/m1/v1/public")[0] for each in (other, carol)] == [401, 200]
     apply(stack, policy_of(with_grant(text, "sales", ["infer"])))
     assert statuses(stack, other, "/m/m1/v1/public") == [401], "an apply forgot a revocation"
-    listed = json.loads(meshward(stack, "revoke", "--json").stdout)
+    listed = json.loads(stack.command("revoke", "--json").stdout)
     assert listed["subjects"] == {"test:alice": None} and listed["tokens"] == {"one": None}
     for what, name in (("--subject", "test:alice"), ("--token-id", "one")):
-        assert meshward(stack, "revoke", what, name, "--until", "2020-01-01 00:00").returncode == 0
+        assert stack.command("revoke", what, name, "--until", "2020-01-01 00:00").returncode == 0
     assert [statuses(stack, each, "/m/m1/v1/public")[0] for each in (alice, other)] == [200, 200]

@@ -31,7 +31,6 @@ from meshward.runtime.place.instance_file import Guarded
 from meshward.testing.recorder import Stream, openai_event, tgi_event
 from tests.stack import policies
 from tests.stack.asking import ask
-from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock
 from tests.stack.running import Stack, eventually, running
 
@@ -133,7 +132,7 @@ def trace(stack: Stack, request_id: str) -> dict[str, Any]:
     """The record, once both hops have told."""
 
     def told() -> dict[str, Any] | None:
-        done = meshward("trace", request_id, "--state", str(stack.state), "--json")
+        done = stack.command("trace", request_id, "--json")
         found: dict[str, Any] = json.loads(done.stdout)
         return None if found.get("waiting", True) else found
 
@@ -151,7 +150,7 @@ def test_only_the_revoked_ones_stream_ends_and_its_record_says_why(stack: Stack)
     with streaming(stack, (alice, CHAT), (alice, "/m/tgi/generate_stream"), *others) as answers:
         stack.models["tgi/v1"].answer = Stream(tgi_event, COUNT)
         eventually(lambda: all(len(answer.body) > 500 for answer in answers), what="every stream")
-        assert meshward("revoke", "--subject", "test:alice", "--state", str(stack.state)).returncode == 0
+        assert stack.command("revoke", "--subject", "test:alice").returncode == 0
     for answer in answers[:2]:
         assert answer.whole and len(answer.events) < COUNT
         assert answer.ended < min(other.ended for other in answers[2:]), "it ran to its own end"
@@ -286,11 +285,11 @@ def test_a_revoked_agent_is_refused_by_the_guard_until_it_ends_by_itself(stack: 
 
     try:
         assert at_the_guard("helper") == 200
-        done = meshward("revoke", "--agent", "helper", "--state", str(stack.state), "--json")
+        done = stack.command("revoke", "--agent", "helper", "--json")
         assert json.loads(done.stdout)["agents"] == {"helper": None}
         chains = (["helper"], ["planner", "helper"], ["helper", "planner"], ["planner"], [])
         assert [at_the_guard(*chain) for chain in chains] == [403, 403, 403, 200, 200]
-        listed = meshward("revoke", "--state", str(stack.state)).stdout
+        listed = stack.command("revoke").stdout
         assert listed == "agent helper: revoked\n"
         until = int(time.time()) + 3
         revoke(stack, agent="helper", until=until)
@@ -365,7 +364,7 @@ def test_a_guard_that_hangs_keeps_no_other_hop_from_refusing(stack: Stack) -> No
     ],
 )
 def test_what_makes_no_sense_is_refused(stack: Stack, arguments: list[str]) -> None:
-    assert meshward("revoke", *arguments, "--state", str(stack.state)).returncode == 2
+    assert stack.command("revoke", *arguments).returncode == 2
 
 
 def test_the_edge_cannot_write_its_own_list(stack: Stack) -> None:

@@ -87,13 +87,6 @@ def rotate(stack: Stack, **request: Any) -> dict[str, Any]:
     return ask(stack.state, {"do": "rotate", **request}, lambda _: None)
 
 
-def meshward(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "meshward", *arguments, "--state", str(stack.state)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-
-
 @contextmanager
 def load_of(stack: Stack, token: str, *, reloads: bool = False) -> Iterator[list[Any]]:
     """Callers without pause: a connection for each request, and some that stay; what they were answered.
@@ -226,18 +219,18 @@ def test_a_decision_service_that_is_just_dead_is_no_reason_to_rotate_nothing(sta
 
 def test_each_verb_and_what_status_says(stack: Stack) -> None:
     old = shown_leaf("127.0.0.1", stack.port)
-    done = meshward(stack, "rotate", "edge-certificate", "--reason", "a drill", "--json")
+    done = stack.command("rotate", "edge-certificate", "--reason", "a drill", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["rotated"] == "edge-certificate", done
     assert shown_leaf("127.0.0.1", stack.port) != old
-    assert "every hop runs the new one" in meshward(stack, "rotate", "svids").stdout
-    told = json.loads(meshward(stack, "status", "--json").stdout)["keys"]
+    assert "every hop runs the new one" in stack.command("rotate", "svids").stdout
+    told = json.loads(stack.command("status", "--json").stdout)["keys"]
     kinds = {age["what"] for age in told["ages"]}
     assert kinds == {"root", "ca", "svids", "edge-certificate", "signing-key"} and told["findings"] == []
     svids = [age for age in told["ages"] if age["what"] == "svids"]
     assert len(svids) == 3 and all(
         age["begins"] < age["rotates"] < age["alarm"] < age["ends"] for age in svids
     )
-    shown = meshward(stack, "status").stdout
+    shown = stack.command("status").stdout
     assert "svids (3, first " in shown and "replaced in" in shown and "PRIVATE" not in shown
 
 
@@ -260,7 +253,7 @@ def test_wrong_usage_changes_nothing(
 
 
 def workload(stack: Stack, out: str, *more: str) -> Path:
-    done = meshward(stack, "svid", "job", "--out", str(stack.policy.parent / out), *more)
+    done = stack.command("svid", "job", "--out", str(stack.policy.parent / out), *more)
     assert done.returncode == 0, done
     return stack.policy.parent / out
 
@@ -291,7 +284,7 @@ def test_a_root_is_replaced_with_overlap(stack: Stack, alice: str) -> None:
     root_before.write_text(first)
     job = workload(stack, "before-root")
     with Stream(stack, alice) as stream, load_of(stack, alice, reloads=True) as seen:
-        done = meshward(stack, "rotate", "ca", "--root", "--json")
+        done = stack.command("rotate", "ca", "--root", "--json")
         assert done.returncode == 0, done
         overlap = (stack.state / "root.pem").read_text()
         assert overlap.startswith(first.splitlines()[0]) and overlap.count("BEGIN") == 2 and first in overlap
@@ -306,14 +299,14 @@ def test_a_root_is_replaced_with_overlap(stack: Stack, alice: str) -> None:
             assert as_job(stack, job, root_before).status == 200
         with pytest.raises(MeshwardError, match="the old one goes at") as again:
             rotate(stack, what="ca", root=True)
-        early = meshward(stack, "rotate", "ca", "--root", "--finish")
+        early = stack.command("rotate", "ca", "--root", "--finish")
         assert again.value.exit_code is Exit.CONFLICT
         assert early.returncode == Exit.UNSAFE and "until" in early.stderr, early
         assert not load_failures(stack.state), "what must not be is no failure"
-        ages = json.loads(meshward(stack, "status", "--json").stdout)["keys"]
+        ages = json.loads(stack.command("status", "--json").stdout)["keys"]
         assert "old root" in {age["what"] for age in ages["ages"]} and not ages["findings"]
         forget_workloads(stack)
-        assert meshward(stack, "rotate", "ca", "--root", "--finish").returncode == 0
+        assert stack.command("rotate", "ca", "--root", "--finish").returncode == 0
     steady(seen)
     assert stream.whole
     after = (stack.state / "root.pem").read_text()
@@ -371,7 +364,7 @@ def stopped(stack: Stack, alice: str, part: str, kind: str) -> None:
         assert ("the edge" if part == "edge" else "m2/v1") in told.value.message, told.value.message
         if part != "edge":
             assert stack.call("GET", PATH, alice).status == 200
-        done = meshward(stack, "status")
+        done = stack.command("status")
         assert done.returncode == Exit.FINDINGS and "could not be replaced" in done.stdout, done
     finally:
         for pid in pids:
@@ -434,12 +427,12 @@ def test_an_expired_svid_fails_closed_and_status_says_so(stack: Stack, alice: st
         _hang_up_pool(stack)
         eventually(lambda: stack.call("GET", "/m/m2/v1/public", alice).status == 502, what="a closed door")
         assert stack.call("GET", PATH, alice).status == 200, "the other guard is not concerned"
-        done = meshward(stack, "status")
+        done = stack.command("status")
         assert done.returncode == Exit.FINDINGS
         assert "workload certificate expired: the guard of m2/v1; `meshward rotate svids`" in done.stdout, (
             done
         )
-        assert meshward(stack, "rotate", "svids").returncode != 0
+        assert stack.command("rotate", "svids").returncode != 0
     finally:
         issuing.write_bytes(key)
     rotate(stack, what="svids")
@@ -545,7 +538,7 @@ def test_a_certificate_from_files_is_followed_as_it_changes(stack: Stack, alice:
             before = leaf_in(live)
             put(live, private, root.certificate, half=True)
             eventually(lambda: load_failures(stack.state), what="a failure that is known")
-            assert "could not be replaced" in meshward(stack, "status").stdout
+            assert "could not be replaced" in stack.command("status").stdout
             assert shown_leaf("127.0.0.1", stack.port) == before, "what was served is served on"
             put(live, private, root.certificate)
             eventually(lambda: leaf_in(live) == shown_leaf("127.0.0.1", stack.port), what="the new one")
@@ -560,7 +553,7 @@ def test_a_certificate_from_files_is_followed_as_it_changes(stack: Stack, alice:
     assert leaf_in(live) == shown_leaf("127.0.0.1", stack.port)
     (live / "privkey.pem").unlink()
     down(stack)
-    done = meshward(stack, "up")
+    done = stack.command("up")
     assert done.returncode == Exit.UNSAFE and "MW3041" in done.stderr, done
     put(live, private, root.certificate)
     start_again(stack)

@@ -24,7 +24,7 @@ from meshward.kit.exits import Exit
 from meshward.plan.change import compare
 from meshward.plan.resolve import resolve
 from meshward.testing.recorder import Received, plain_answer
-from tests.apply.versions import PATH, meshward, shown, spread, write_two
+from tests.apply.versions import PATH, shown, spread, write_two
 from tests.hostile.conftest import hostile_policy
 from tests.stack.asking import ask
 from tests.stack.live import apply, policy_of
@@ -46,13 +46,13 @@ def alice(stack: Stack) -> str:
     stack.models["m1/v2"].answer = plain_answer
     with_out_walk = shown(stack)["walk"]
     if with_out_walk and not with_out_walk["over"]:
-        assert meshward(stack, "traffic", "m1", "--stop").returncode == 0
+        assert stack.command("traffic", "m1", "--stop").returncode == 0
     apply(stack, policy_of(json.loads(stack.policy.read_text())), allow=["widening"])
     return stack.issuer.token("alice", ["users"])
 
 
 def history(stack: Stack) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(meshward(stack, "history", "--json").stdout)["revisions"]
+    found: list[dict[str, Any]] = json.loads(stack.command("history", "--json").stdout)["revisions"]
     return found
 
 
@@ -119,7 +119,7 @@ def test_weights_that_cannot_be_name_what_there_is(
 def test_weights_are_live_with_the_next_request_and_in_history(stack: Stack, alice: str) -> None:
     assert spread(stack, alice, 20) == {"v1": 20, "v2": 0}
     processes, epoch = stack.processes(), int((stack.run / "edge" / "epoch").read_text())
-    done = meshward(stack, "traffic", "m1", "v1=50", "v2=50", "--reason", "try v2")
+    done = stack.command("traffic", "m1", "v1=50", "v2=50", "--reason", "try v2")
     assert done.returncode == 0 and "weight 0 -> 50" in done.stdout and "live at every hop" in done.stdout, (
         done
     )
@@ -128,15 +128,15 @@ def test_weights_are_live_with_the_next_request_and_in_history(stack: Stack, ali
     assert stack.processes() == processes and int((stack.run / "edge" / "epoch").read_text()) > epoch
     last = history(stack)[0]
     assert (last["reason"], last["author"]) == ("try v2", user_name(os.getuid()))
-    assert meshward(stack, "traffic", "m1", "v2=1").returncode == 0, "one that is not named gets nothing"
+    assert stack.command("traffic", "m1", "v2=1").returncode == 0, "one that is not named gets nothing"
     assert spread(stack, alice, 20) == {"v1": 0, "v2": 20}
     assert history(stack)[0]["reason"] == "traffic of m1: v1=0 v2=1"
     told = shown(stack)
     assert told["weights"] == {"v1": 0, "v2": 1} and told["shares"] == {"v1": 0, "v2": 100}
-    assert "m1/v2  weight 1  100%" in meshward(stack, "traffic", "m1").stdout
-    planned = meshward(stack, "plan", str(stack.policy)).stdout
+    assert "m1/v2  weight 1  100%" in stack.command("traffic", "m1").stdout
+    planned = stack.command("plan", str(stack.policy)).stdout
     assert "m1/v1" in planned and "weight 0 -> 100" in planned, "the file says otherwise, and plan says so"
-    assert meshward(stack, "apply", str(stack.policy)).returncode == 0
+    assert stack.command("apply", str(stack.policy)).returncode == 0
     assert spread(stack, alice, 20) == {"v1": 20, "v2": 0}
 
 
@@ -203,14 +203,14 @@ def test_what_cannot_be_meant_is_refused_and_changes_nothing(
 
 def test_a_walk_arrives_step_by_step(stack: Stack, alice: str) -> None:
     with load(stack, alice) as seen:
-        done = meshward(stack, "traffic", "m1", "v2", "--step", "20,60,100", "--every", "2s", "--least", "5")
+        done = stack.command("traffic", "m1", "v2", "--step", "20,60,100", "--every", "2s", "--least", "5")
     assert done.returncode == 0, done
     assert "walk of v2, step 2 of 3: 60%" in done.stderr and "arrived at 100%" in done.stdout, done
     assert set(seen) == {200}
     reasons = [each["reason"] for each in history(stack)[:3]]
     assert reasons == [f"walk of v2, step {n} of 3: {share}%" for n, share in ((3, 100), (2, 60), (1, 20))]
     assert shown(stack)["weights"] == {"v1": 0, "v2": 100}
-    assert "m1: last walk, of v2: arrived at 100%" in meshward(stack, "status").stdout
+    assert "m1: last walk, of v2: arrived at 100%" in stack.command("status").stdout
 
 
 def test_a_canary_that_begins_to_fail_walks_back_by_itself(stack: Stack, alice: str) -> None:
@@ -218,7 +218,7 @@ def test_a_canary_that_begins_to_fail_walks_back_by_itself(stack: Stack, alice: 
     with load(stack, alice) as seen, _watching(stack, *walk) as command:
         eventually(lambda: _answered(stack) > 30, 60, "requests of the canary")
         assert set(seen) == {200} and shown(stack)["weights"] == {"v1": 60, "v2": 40}
-        assert "m1: walk of v2, step 1 of 2: 40%" in meshward(stack, "status").stdout
+        assert "m1: walk of v2, step 1 of 2: 40%" in stack.command("status").stdout
         stack.models["m1/v2"].answer = fails
         _, said = command.communicate(timeout=60)
     assert command.returncode == Exit.HOP_REFUSED, said
@@ -226,7 +226,7 @@ def test_a_canary_that_begins_to_fail_walks_back_by_itself(stack: Stack, alice: 
     reason = history(stack)[0]["reason"]
     assert reason.startswith("walk of v2: walked back at 40%: ") and "requests failed (" in reason, reason
     assert spread(stack, alice, 20) == {"v1": 20, "v2": 0}
-    assert "walked back at 40%" in meshward(stack, "status").stdout
+    assert "walked back at 40%" in stack.command("status").stdout
 
 
 def test_a_canary_whose_guard_is_gone_walks_back(stack: Stack, alice: str) -> None:
@@ -249,10 +249,10 @@ def test_somebody_elses_weights_end_a_walk_and_other_changes_do_not(stack: Stack
     apply(stack, policy_of(text))
     _look_twice(stack)
     assert not shown(stack)["walk"]["over"], "a grant is no weight"
-    assert meshward(stack, "traffic", "m2", "v1=3").returncode == 0
+    assert stack.command("traffic", "m2", "v1=3").returncode == 0
     _look_twice(stack)
     assert not shown(stack)["walk"]["over"], "another model's weights are none of this walk's"
-    assert meshward(stack, "traffic", "m1", "v1=1", "v2=1").returncode == 0
+    assert stack.command("traffic", "m1", "v1=1", "v2=1").returncode == 0
     eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
     told = shown(stack)
     assert told["walk"]["state"] == "ended" and "somebody else changed the weights" in told["walk"]["why"]
@@ -270,13 +270,13 @@ def test_a_version_that_is_removed_ends_its_walk(stack: Stack, alice: str) -> No
 
 def test_stop_ends_it_where_it_is_and_stop_back_where_it_was(stack: Stack, alice: str) -> None:
     _begin(stack, 30)
-    second = meshward(stack, "traffic", "m1", "v2", "--step", "50")
+    second = stack.command("traffic", "m1", "v2", "--step", "50")
     assert second.returncode == Exit.CONFLICT and "is not over" in second.stderr, second
-    assert meshward(stack, "traffic", "m1", "--stop").returncode == 0
+    assert stack.command("traffic", "m1", "--stop").returncode == 0
     assert shown(stack)["weights"] == {"v1": 70, "v2": 30} and shown(stack)["walk"]["state"] == "ended"
-    assert meshward(stack, "traffic", "m1", "--stop").returncode == Exit.CONFLICT
+    assert stack.command("traffic", "m1", "--stop").returncode == Exit.CONFLICT
     _begin(stack, 50)
-    assert meshward(stack, "traffic", "m1", "--stop", "--back").returncode == 0
+    assert stack.command("traffic", "m1", "--stop", "--back").returncode == 0
     assert shown(stack)["weights"] == {"v1": 70, "v2": 30} and shown(stack)["walk"]["state"] == "walked back"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,13 +22,6 @@ def write_two(jwks: Path, port: int, directory: Path) -> dict[str, Path]:
     policy["models"]["m1"]["traffic"] = {"v1": 100, "v2": 0}
     policies.write(directory, policy)
     return sockets
-
-
-def meshward(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "meshward", *arguments, "--state", str(stack.state)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
 
 
 def shown(stack: Stack, model: str = "m1") -> dict[str, Any]:

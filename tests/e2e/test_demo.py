@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from meshward.testing.stand_ins import free_port
+from meshward.testing.waiting import eventually
 from tests.stack.command import meshward
-from tests.stack.running import eventually, free_port
 
 READY_WITHIN = 10.0  # seconds, promised on an idle machine; the tests allow for a busy one
 BUSY = 4

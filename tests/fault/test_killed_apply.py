@@ -26,7 +26,7 @@ from meshward.testing.recorder import Recorder
 from tests.hostile.conftest import write_hostile
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
-from tests.stack.running import SERVERS_GID, Stack, eventually, running
+from tests.stack.running import Stack, eventually, running
 
 SWITCH = 0.3  # seconds; a guard starts in them
 LATE = 1.6  # of an apply's own time: some kills come when it is done
@@ -89,7 +89,7 @@ def start_again(stack: Stack) -> None:
 
 
 def test_it_comes_back_on_one_whole_revision(stack: Stack, request: pytest.FixtureRequest) -> None:
-    server = Recorder(stack.policy.parent / "3.sock", SERVERS_GID if os.geteuid() == 0 else None)
+    server = Recorder(stack.policy.parent / "3.sock")
     first = json.loads(stack.policy.read_text())
     policies = {name: policy_of(text) for name, text in (("old", first), ("new", other(first, server.path)))}
     digests = {resolve(policy).digest: name for name, policy in policies.items()}

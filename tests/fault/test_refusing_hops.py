@@ -17,7 +17,7 @@ import pytest
 from meshward.apply.revisions import REFUSED, Revisions
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
-from tests.apply.test_live_changes import load, meshward, statuses, with_grant
+from tests.apply.test_live_changes import load, statuses, with_grant
 from tests.hostile.conftest import write_hostile
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
@@ -157,7 +157,7 @@ def test_nginx_that_refuses_its_program(stack: Stack, text: dict[str, Any]) -> N
 def test_a_half_written_policy(stack: Stack, text: dict[str, Any], cut: int, tmp_path: Path) -> None:
     half = tmp_path / "half.json"
     half.write_text(json.dumps(moved(text))[:cut])
-    done = meshward(stack, "apply", str(half))
+    done = stack.command("apply", str(half))
     assert done.returncode == Exit.USAGE and "half.json" in done.stderr, done
     runs_the_old(stack)
 

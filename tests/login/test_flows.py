@@ -22,9 +22,9 @@ from meshward.oidc.issuer import KeyPlace, TrustedIssuer
 from meshward.oidc.keys import IssuerKeys, key_document
 from meshward.oidc.profiles import load_profile
 from meshward.oidc.verify import VerifiedToken, Verifier
+from meshward.testing.stand_ins import free_port
 from tests.login.conftest import Screen
 from tests.oidc_provider.running import AUDIENCE, BATCH, CLIENT, OidcProvider, Person
-from tests.stack.running import free_port
 
 EDGE = "https://models.test"
 

@@ -31,6 +31,7 @@ import nginx_pki
 from meshward.apply.hop_files import edge_files
 from meshward.kit.durable import write_atomic
 from meshward.targets.nginx.settings import EdgeSettings
+from meshward.testing.stand_ins import free_port
 
 HOST = "models.test"
 DOMAIN = "td.test"
@@ -371,9 +372,7 @@ class Edge:
         self.reset()
 
     def _settings(self, changes: dict[str, Any]) -> EdgeSettings:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         return EdgeSettings(
             **{
                 "listen_host": "127.0.0.1",

@@ -28,6 +28,7 @@ from meshward.targets.nginx.emit import (
     simple,
     text,
 )
+from meshward.testing.stand_ins import free_port
 
 _ALPHABET = [
     *"ab/ \"'\\;{}#$\n\r\t\0\x0b\x0c%?&=,.-_~^|()[]*+!@:<>`",
@@ -73,9 +74,7 @@ def directory() -> Iterator[Path]:
 
 
 def _serve(directory: Path, inside: str) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     conf = directory / "c.conf"
     main = f"daemon off; master_process off; pid {directory}/p; error_log {directory}/e; events {{}}\n"
     http = f"http {{ access_log off; server {{ listen 127.0.0.1:{port};\n{inside} }} }}"

@@ -3,12 +3,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from meshward.testing.stand_ins import free_port
 from tests.runtime.conftest import Start, alive, wait_for
 
 CONFIGURATION = """
@@ -27,12 +27,6 @@ def nginx() -> str:
     found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     assert found, "nginx is missing: apt-get install nginx"
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> int:

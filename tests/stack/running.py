@@ -14,10 +14,10 @@ from meshward.runtime.place.instance_file import Guarded
 from meshward.testing.instance import Reply, RunningInstance
 from meshward.testing.issuer import Issuer
 from meshward.testing.recorder import Recorder
-from meshward.testing.stand_ins import SERVERS_GID, StandIns, free_port, servers_gid
+from meshward.testing.stand_ins import StandIns, free_port
 from meshward.testing.waiting import DEADLINE, eventually
 
-__all__ = ["SERVERS_GID", "Reply", "Stack", "eventually", "free_port", "running"]
+__all__ = ["Reply", "Stack", "eventually", "running"]
 
 
 class Stack(RunningInstance):
@@ -73,7 +73,7 @@ def running(
         jwks = directory / "jwks.json"
         outside.issuers["test"].write_jwks(jwks)
         for key, path in write_policy(jwks, outside.port, directory).items():
-            outside.models[key] = Recorder(path, servers_gid())
+            outside.models[key] = Recorder(path)
         with Stack(outside, "models.test", program) as started:
             yield started
 

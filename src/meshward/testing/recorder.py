@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+SERVERS_GID = 61001  # a group of the model servers' own, as an operator would give them
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -39,12 +41,9 @@ Answer = Callable[[Received, socket.socket], None]
 
 
 class Recorder:
-    """Serves on a unix socket until closed. `answer` writes the response to a request; by default one JSON object.
+    """Serves on a unix socket until closed. `answer` writes the response to a request; by default one JSON object."""
 
-    `gid`: the group that may connect, besides us. An instance that was started as root runs its guards in it.
-    """
-
-    def __init__(self, path: Path, gid: int | None = None, answer: Answer | None = None) -> None:
+    def __init__(self, path: Path, answer: Answer | None = None) -> None:
         self.path = path
         self.answer: Answer = answer or plain_answer
         self._received: list[Received] = []
@@ -56,8 +55,10 @@ class Recorder:
             self._listener.bind(str(path))
         finally:
             os.umask(old)
-        if gid is not None:
-            os.chown(path, -1, gid)
+        if (
+            os.geteuid() == 0
+        ):  # then each guard is a user of its own, and joins the group of its server's socket
+            os.chown(path, -1, SERVERS_GID)
         self._listener.listen(512)
         threading.Thread(target=self._accept, daemon=True).start()
 

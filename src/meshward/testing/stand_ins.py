@@ -6,7 +6,6 @@ The rules stay as they are written, to the letter: only where keys, servers and 
 from __future__ import annotations
 
 import json
-import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,6 @@ from meshward.policy.schema import Policy
 from meshward.testing.given import policy_of
 from meshward.testing.issuer import Issuer
 from meshward.testing.recorder import Recorder
-
-SERVERS_GID = 61001  # a group of the model servers' own, as an operator would give them
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +69,8 @@ class StandIns:
     def _server(self, key: str) -> Recorder:
         if key not in self.models:
             path = self.directory / f"{len(self.models)}.sock"
-            self.models[key] = Recorder(path, servers_gid())
+            self.models[key] = Recorder(path)
         return self.models[key]
-
-
-def servers_gid() -> int | None:
-    """The group of a server's socket: guards run as users of their own where we may give them any."""
-    return SERVERS_GID if os.geteuid() == 0 else None
 
 
 def free_port() -> int:
