@@ -9,7 +9,6 @@ import ssl
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from cryptography import x509
 
 from meshward.spiffe.ca import load_or_create
 from meshward.spiffe.chain import verify_chain
+from meshward.testing.waiting import eventually
 
 POLICY = {
     "version": 1,
@@ -174,22 +174,15 @@ def renewing(state: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=60)
 
 
-def until(seconds: float, condition: object) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_renew_replaces_the_files_before_the_end_and_ends_with_the_workload(
     state: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     with renewing(state, out) as process:
-        until(60, (out / "chain.pem").exists)
+        eventually((out / "chain.pem").exists)
         first = leaf(out)
-        until(60, lambda: leaf(out).serial_number != first.serial_number)
+        eventually(lambda: leaf(out).serial_number != first.serial_number)
         assert set(Path(f"{out}.pauses").read_text().split()) == {"30.0"}, "at half of its life"
         (state / "policy.json").write_text(json.dumps(POLICY | {"workloads": {}, "roles": {"batch": []}}))
-        until(60, lambda: process.poll() is not None)
+        eventually(lambda: process.poll() is not None)
         assert process.returncode == 2

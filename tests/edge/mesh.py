@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from meshward.edge.instance_view import InstanceView, save_text
 from meshward.kit.canonical import canonical_json
 from meshward.policy.schema import Policy
 from meshward.testing.issuer import Issuer
+from meshward.testing.waiting import eventually
 from meshward.tokens.key_store import load_or_create
 
 ISSUER = "https://idp.test/realm"
@@ -127,13 +127,6 @@ def facts(response: httpx2.Response) -> dict[str, Any]:
     return found
 
 
-def wait_until(condition: Any, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
 @contextmanager
 def running(directory: Path, *arguments: str) -> Any:
     """The service as its supervisor runs it; its stderr goes to `directory`/stderr."""
@@ -147,7 +140,7 @@ def running(directory: Path, *arguments: str) -> Any:
                 **{k: v for k, v in os.environ.items() if k.startswith("PYTHON")},
             },
         )
-    wait_until(lambda: place.exists() or process.poll() is not None, 20)
+    eventually(lambda: place.exists() or process.poll() is not None)
     assert process.poll() is None, (directory / "stderr").read_text()
     try:
         yield process, Asker(place)

@@ -19,8 +19,9 @@ from meshward.kit.strict import json_object, token_hash
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.jwk import parse_key_set
 from meshward.oidc.verify import split_token
+from meshward.testing.waiting import eventually
 from meshward.tokens.key_store import load
-from tests.edge.mesh import AUDIENCE, ISSUER, LIVE, POLICY, Asker, Mesh, facts, running, wait_until
+from tests.edge.mesh import AUDIENCE, ISSUER, LIVE, POLICY, Asker, Mesh, facts, running
 
 
 class Service:
@@ -343,7 +344,7 @@ def test_a_socket_that_was_left_behind_is_replaced_and_the_group_can_be_given(tm
     mesh.write()
     (tmp_path / "decide.sock").touch()
     with running(tmp_path, "--socket-gid", str(os.getegid())) as (_, asker):
-        wait_until(lambda: stat.S_ISSOCK(asker.socket.stat().st_mode))
+        eventually(lambda: stat.S_ISSOCK(asker.socket.stat().st_mode))
         assert asker.socket.stat().st_gid == os.getegid()
         assert asker.ask(mesh.issuer.token("alice", ["science"])).status_code == 200
 
@@ -360,12 +361,12 @@ def test_a_reload_takes_all_or_nothing(own_service: Service) -> None:
     assert own_service.ask(alice).status_code == 200
     (mesh.directory / "policy.json").write_text("{")
     own_service.reload()
-    wait_until(lambda: own_service.health()["reload"] is not None)
+    eventually(lambda: own_service.health()["reload"] is not None)
     assert own_service.ask(alice).status_code == 200 and own_service.health()["revision"] == 7
 
     mesh.write(POLICY | {"grants": POLICY["grants"][1:]}, replace(LIVE, revision=8))
     own_service.reload()
-    wait_until(lambda: own_service.health()["revision"] == 8)
+    eventually(lambda: own_service.health()["revision"] == 8)
     assert own_service.health()["reload"] is None
     assert own_service.ask(alice).status_code == 403
     assert '"reload refused"' in own_service.stderr()
@@ -381,7 +382,7 @@ def test_a_reload_takes_all_or_nothing(own_service: Service) -> None:
 def test_a_live_file_that_does_not_fit_the_policy_changes_nothing(own_service: Service, live: Any) -> None:
     own_service.mesh.write(live=live)
     own_service.reload()
-    wait_until(lambda: own_service.health()["reload"] is not None)
+    eventually(lambda: own_service.health()["reload"] is not None)
     assert own_service.health()["revision"] == 7
     assert own_service.ask(own_service.token("science")).status_code == 200
 
@@ -390,7 +391,7 @@ def test_a_limit_that_nginx_cannot_count_changes_nothing(own_service: Service) -
     grant = POLICY["grants"][0] | {"limits": {"requests": "1000/day"}}
     own_service.mesh.write(POLICY | {"grants": [grant]}, replace(LIVE, revision=9))
     own_service.reload()
-    wait_until(lambda: own_service.health()["reload"] is not None)
+    eventually(lambda: own_service.health()["reload"] is not None)
     assert own_service.health()["revision"] == 7
 
 
@@ -400,7 +401,7 @@ def test_an_issuer_that_is_no_longer_trusted_is_forgotten(own_service: Service) 
     other = {"profile": "oidc", "issuer": "https://new.test", "audience": AUDIENCE}
     own_service.mesh.write(POLICY | {"issuers": {"corp": other}}, replace(LIVE, revision=8))
     own_service.reload()
-    wait_until(lambda: own_service.health()["revision"] == 8)
+    eventually(lambda: own_service.health()["revision"] == 8)
     assert refusal(own_service.ask(alice)) == (401, "401", "issuer_unknown")
     assert own_service.ask(own_service.token("science", iss="https://new.test")).status_code == 200
 
@@ -411,7 +412,7 @@ def test_a_reload_asked_for_before_the_service_is_up_is_kept(tmp_path: Path) -> 
     with running(tmp_path) as (process, asker):
         mesh.write(live=replace(LIVE, revision=8))
         process.send_signal(signal.SIGHUP)
-        wait_until(lambda: asker.get("/healthz").json()["revision"] == 8)
+        eventually(lambda: asker.get("/healthz").json()["revision"] == 8)
 
 
 def test_a_reload_under_requests_answers_them_all(own_service: Service) -> None:
@@ -420,7 +421,7 @@ def test_a_reload_under_requests_answers_them_all(own_service: Service) -> None:
         own_service.mesh.write(live=replace(LIVE, revision=revision))
         own_service.reload()
         assert own_service.ask(alice).status_code == 200
-    wait_until(lambda: own_service.health()["revision"] == 27)
+    eventually(lambda: own_service.health()["revision"] == 27)
 
 
 def test_it_does_not_start_on_broken_files(tmp_path: Path) -> None:
@@ -437,7 +438,7 @@ def test_keys_that_cannot_be_had_are_a_fault_and_not_the_callers(tmp_path: Path)
         assert (response.status_code, response.headers["x-mw-reason"]) == (503, "issuer_keys_unavailable")
         assert response.headers["x-accel-expires"] == "0"
         mesh.write()
-        wait_until(lambda: asker.ask(mesh.issuer.token("alice", ["science"])).status_code == 200)
+        eventually(lambda: asker.ask(mesh.issuer.token("alice", ["science"])).status_code == 200)
 
 
 def test_without_records_there_are_no_decisions(tmp_path: Path) -> None:
@@ -579,7 +580,7 @@ def test_metadata_publishes_the_clients_for_logins(own_service: Service) -> None
     policy["issuers"]["other"] = {"profile": "oidc", "issuer": "https://other.test", "audience": "m"}
     own_service.mesh.write(policy, replace(LIVE, revision=8))
     own_service.reload()
-    wait_until(lambda: own_service.health()["revision"] == 8)
+    eventually(lambda: own_service.health()["revision"] == 8)
     for rest in ("", "/m/minilm", "/m/nowhere"):
         metadata = own_service.asker.get("/.well-known/oauth-protected-resource" + rest).json()
         assert metadata["meshward_login"] == {ISSUER: "cli-7"}

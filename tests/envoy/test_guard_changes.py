@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from guard_harness import EDGE, Guard, binary, running, until, view
+from guard_harness import EDGE, Guard, binary, running, view
 from guard_pki import Authority, Signer, claims
 
 from meshward.apply.guards import GuardAdmin
@@ -21,6 +21,7 @@ from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute
 from meshward.targets.envoy.resources import SentKey
 from meshward.targets.envoy.twins import together
+from meshward.testing.waiting import eventually
 
 
 def test_rules_are_enforced_on_an_open_connection() -> None:
@@ -146,14 +147,14 @@ def test_a_broken_file_keeps_the_last_good_one_and_is_never_called_live(victim: 
     before = admin.report()
     attempts = _attempts(victim, name)
     victim.put(name, text if spoil is not None else text[: len(text) // 2])
-    until(lambda: _attempts(victim, name) > attempts, "the guard has read the file")
+    eventually(lambda: _attempts(victim, name) > attempts, what="the guard has read the file")
     assert admin.missing(victim.files.versions | {name: case}, before)
     assert victim.ask().status == 200
     assert victim.ask(token=None).status == 401
     assert victim.ask(token=victim.token("manage")).status == 403
     before = admin.report()
     victim.put(name, good)
-    until(lambda: admin.is_live(victim.files.versions, before), "the good file is live again")
+    eventually(lambda: admin.is_live(victim.files.versions, before), what="the good file is live again")
 
 
 @pytest.mark.parametrize("name", ["rds", "cds", "ecds-jwt", "svid", "bundle"])
@@ -170,14 +171,14 @@ def test_a_guard_that_starts_on_a_broken_file_is_closed_and_heals(name: str) -> 
         assert guard.model.seen == []
         before = admin.report()
         guard.put(name, guard.files.xds[name])
-        until(lambda: admin.is_live(guard.files.versions, before), "it has healed")
+        eventually(lambda: admin.is_live(guard.files.versions, before), what="it has healed")
         assert guard.ask().status == 200
 
 
 def test_an_empty_server_file_closes() -> None:
     with running() as guard:
         guard.put("cds", b'{"version_info":"none","resources":[]}')
-        until(lambda: guard.ask().status == 503, "the server is gone")
+        eventually(lambda: guard.ask().status == 503, what="the server is gone")
         assert not GuardAdmin(guard.settings.admin_socket).is_live(guard.files.versions)
 
 

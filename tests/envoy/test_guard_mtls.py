@@ -8,8 +8,10 @@ import ssl
 import time
 
 import pytest
-from guard_harness import EDGE, Guard, running, until
+from guard_harness import EDGE, Guard, running
 from guard_pki import Authority, Svid
+
+from meshward.testing.waiting import eventually
 
 
 def refused(guard: Guard, svid: Svid | None, **limits: ssl.TLSVersion) -> bool:
@@ -102,7 +104,7 @@ def test_an_open_connection_ends_soon_after_its_time() -> None:
         connection = guard.connect()
         assert "connection" not in guard.ask(connection=connection).headers
         end = time.monotonic() + 1.2
-        until(lambda: time.monotonic() > end, "the connection is old")
+        eventually(lambda: time.monotonic() > end, what="the connection is old")
         assert guard.ask(connection=connection).headers["connection"] == "close"
 
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guard_harness import EDGE, Guard, Model, binary, place, until, view
+from guard_harness import EDGE, Guard, Model, binary, place, view
 from guard_pki import Authority, Signer
 
 from meshward.kit.secret import Secret
 from meshward.runtime.place import seal
 from meshward.targets.envoy.files import GuardIdentity, command, render
 from meshward.targets.envoy.listener import GuardSettings
+from meshward.testing.waiting import eventually
 
 PORT = 18080  # of the sealed network, where nothing else can be
 SERVER = """
@@ -48,9 +49,9 @@ class Sealed:
 
     def pids(self) -> list[int]:
         """Every process inside, as seen from outside: first process 1, then what it started."""
-        init = until(lambda: seal.inner_pid(self.process.pid), "process 1 is there")
+        init = eventually(lambda: seal.inner_pid(self.process.pid), what="process 1 is there")
         assert init is not None
-        children = until(lambda: len(c := _children(init)) == 2 and c, "server and guard are there")
+        children = eventually(lambda: len(c := _children(init)) == 2 and c, what="server and guard are there")
         return [init, *(children or [])]
 
 
@@ -100,7 +101,7 @@ def sealed(uid: int | None) -> Iterator[Sealed]:
         identity=identity,
     )
     try:
-        until(lambda: process.poll() is not None or _answers(guard), "the sealed pair answers")
+        eventually(lambda: process.poll() is not None or _answers(guard), what="the sealed pair answers")
         assert process.poll() is None
         yield Sealed(process, guard)
     finally:
@@ -140,7 +141,7 @@ def test_the_end_of_unshare_is_the_end_of_all(uid: int | None) -> None:
     with sealed(uid) as pair:
         pids = pair.pids()
         pair.process.kill()
-        until(lambda: all(map(_gone, pids)), "nothing is left")
+        eventually(lambda: all(map(_gone, pids)), what="nothing is left")
 
 
 @pytest.mark.parametrize("victim", [1, 2], ids=["server", "guard"])
@@ -149,7 +150,7 @@ def test_the_pair_dies_together(victim: int) -> None:
         pids = pair.pids()
         os.kill(pids[victim], signal.SIGKILL)
         assert pair.process.wait(10) == 1
-        until(lambda: all(map(_gone, pids)), "nothing is left")
+        eventually(lambda: all(map(_gone, pids)), what="nothing is left")
 
 
 def test_term_inside_ends_both_in_peace() -> None:
@@ -157,7 +158,7 @@ def test_term_inside_ends_both_in_peace() -> None:
         pids = pair.pids()
         os.kill(pids[0], signal.SIGTERM)
         assert pair.process.wait(10) == 0
-        until(lambda: all(map(_gone, pids)), "nothing is left")
+        eventually(lambda: all(map(_gone, pids)), what="nothing is left")
 
 
 def test_orphans_are_buried_and_do_not_end_the_pair() -> None:
@@ -177,7 +178,7 @@ def test_orphans_are_buried_and_do_not_end_the_pair() -> None:
             "sleep 0.05 & exit 0",
         ]
         assert subprocess.run(argv, check=False).returncode == 0
-        until(lambda: len(_children(init)) == 2, "the orphan is buried")
+        eventually(lambda: len(_children(init)) == 2, what="the orphan is buried")
         assert pair.guard.ask().status == 200
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from guard_harness import Guard, Model, Seen, running, until
+from guard_harness import Guard, Model, Seen, running
 
 from meshward.apply.local import local_client
 from meshward.kit.secret import Secret
 from meshward.targets.envoy.projection import GuardedRoute
 from meshward.targets.envoy.resources import SentKey
+from meshward.testing.waiting import eventually
 
 HEALTH = "/health"
 
@@ -71,13 +72,15 @@ def test_servers_come_and_go_by_one_file_and_no_stream_is_cut(tmp_path: Path) ->
         stream, connection = guard.connect(), guard.connect()
         head = f"POST /embed HTTP/1.1\r\nHost: {guard.view.dns_name}\r\nTxn-Token: {guard.token()}\r\n"
         stream.sendall(f"{head}X-Request-Id: s\r\nContent-Length: 0\r\n\r\n".encode())
-        until(lambda: first.seen, "the stream has begun")
+        eventually(lambda: first.seen, what="the stream has begun")
         more = guard.render(replicas=(second.url,))
         assert {name for name in more.xds if more.xds[name] != guard.files.xds[name]} == {"cds"} | _SIGNED
         assert more.bootstrap == guard.files.bootstrap
         guard.apply(more)
         first.streaming.clear()
-        until(lambda: {guard.ask(connection=connection).status} == {200} and second.seen, "a new one")
+        eventually(
+            lambda: {guard.ask(connection=connection).status} == {200} and second.seen, what="a new one"
+        )
         guard.apply(guard.render(upstream=second.url))
         before = len(first.seen)
         assert {guard.ask(connection=connection).status for _ in range(10)} == {200}
@@ -136,12 +139,14 @@ def test_a_models_own_answers_do_not_put_it_aside(tmp_path: Path, status: int) -
 def test_one_that_says_nobody_is_there_is_left_out_for_a_while(tmp_path: Path, status: int) -> None:
     with models(tmp_path, 2) as (gone, well), guarding([gone, well], health=HEALTH) as guard:
         gone.statuses["/embed"] = status
-        until(lambda: guard.ask().status and "failed_outlier_check" in state_of(guard, gone), "ejected")
+        eventually(
+            lambda: guard.ask().status and "failed_outlier_check" in state_of(guard, gone), what="ejected"
+        )
         before, ejected_at = len(asked(gone)), time.monotonic()
         assert {guard.ask().status for _ in range(20)} == {200}
         assert len(asked(gone)) == before
         gone.statuses.clear()
-        until(lambda: "failed_outlier_check" not in state_of(guard, gone), "it is asked again")
+        eventually(lambda: "failed_outlier_check" not in state_of(guard, gone), what="it is asked again")
         assert time.monotonic() - ejected_at > 3, "its health route is no reason to take it back at once"
 
 
@@ -160,13 +165,17 @@ def test_one_that_is_ill_gets_nothing_while_another_is_well(tmp_path: Path) -> N
     with models(tmp_path, 3) as (ill, slow, well), guarding([ill, slow, well], health=HEALTH) as guard:
         ill.statuses[HEALTH] = 503
         slow.mute.set()
-        until(lambda: all(_is_ill(guard, model) for model in (ill, slow)), "both are known to be ill")
+        eventually(
+            lambda: all(_is_ill(guard, model) for model in (ill, slow)), what="both are known to be ill"
+        )
         before = len(asked(ill)), len(asked(slow))
         assert {guard.ask().status for _ in range(20)} == {200}
         assert (len(asked(ill)), len(asked(slow))) == before
         ill.statuses.clear()
-        until(lambda: not _is_ill(guard, ill), "it is well again")
-        until(lambda: guard.ask().status == 200 and len(asked(ill)) > before[0], "it gets requests again")
+        eventually(lambda: not _is_ill(guard, ill), what="it is well again")
+        eventually(
+            lambda: guard.ask().status == 200 and len(asked(ill)) > before[0], what="it gets requests again"
+        )
 
 
 def test_when_all_are_ill_all_are_tried(tmp_path: Path) -> None:
@@ -174,7 +183,7 @@ def test_when_all_are_ill_all_are_tried(tmp_path: Path) -> None:
     with models(tmp_path, 2) as several, guarding(several, health=HEALTH) as guard:
         for model in several:
             model.statuses[HEALTH] = 500
-        until(lambda: all(_is_ill(guard, model) for model in several), "all are known to be ill")
+        eventually(lambda: all(_is_ill(guard, model) for model in several), what="all are known to be ill")
         assert {guard.ask().status for _ in range(20)} == {200}
         with local_client(guard.settings.admin_socket) as client:
             panics = client.get("/stats?filter=^cluster.model.lb_healthy_panic$").text
@@ -184,7 +193,7 @@ def test_when_all_are_ill_all_are_tried(tmp_path: Path) -> None:
 def test_a_single_server_is_not_cut_off_by_its_health_route(tmp_path: Path) -> None:
     with models(tmp_path, 1) as (only,), running(model=only, health=HEALTH) as guard:
         only.statuses[HEALTH] = 503
-        until(lambda: _is_ill(guard, only), "the edge can see it")
+        eventually(lambda: _is_ill(guard, only), what="the edge can see it")
         assert guard.ask().status == 200
 
 
@@ -192,7 +201,7 @@ def test_asking_for_health_tells_nothing_and_leaves_no_line(tmp_path: Path) -> N
     sent = SentKey(Secret("k-1"), "e")
     with models(tmp_path, 2) as several, guarding(several, sent=sent, health=HEALTH) as guard:
         several[0].statuses[HEALTH] = 401  # a server that wants its key for everything is there all the same
-        until(lambda: all(len(model.seen) >= 3 for model in several), "each was asked, unasked")
+        eventually(lambda: all(len(model.seen) >= 3 for model in several), what="each was asked, unasked")
         assert not any(_is_ill(guard, model) for model in several)
         for seen in (request for model in several for request in model.seen):
             assert (seen.method, seen.target, seen.body) == ("GET", HEALTH, b"")

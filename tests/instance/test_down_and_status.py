@@ -17,8 +17,9 @@ from meshward.runtime.place import directories
 from meshward.runtime.place.directories import open_state, run_directory, shm_directory, shm_path
 from meshward.runtime.place.instance_file import Guarded, Instance
 from meshward.runtime.supervise.leftovers import end_leftovers
+from meshward.testing.waiting import eventually
 from tests.runtime.children import shell, sleeper
-from tests.runtime.conftest import Start, alive, numbers, wait_for
+from tests.runtime.conftest import Start, alive, numbers
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +116,7 @@ def test_status_tells_a_part_that_is_down_and_one_that_came_back(start: Start, t
     os.kill(run.report("once").pid, signal.SIGKILL)
     os.kill(run.report("back").pid, signal.SIGKILL)
     run.until_restarted("back")
-    wait_for(lambda: run.report("once").restarts >= 3, "it keeps failing")
+    eventually(lambda: run.report("once").restarts >= 3, what="it keeps failing")
 
     seen = status(run.state.path)
 

@@ -19,7 +19,6 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -32,6 +31,7 @@ from meshward.apply.hop_files import edge_files
 from meshward.kit.durable import write_atomic
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.testing.stand_ins import free_port
+from meshward.testing.waiting import eventually
 
 HOST = "models.test"
 DOMAIN = "td.test"
@@ -44,17 +44,6 @@ def nginx_binary() -> str:
     found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     assert found, "nginx is needed for these tests"
     return found
-
-
-def eventually(what: Callable[[], Any], seconds: float = 5.0) -> Any:
-    """The first true value of `what`, asked until the deadline."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = what()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"did not become true within {seconds} s: {what}"
-        time.sleep(0.01)
 
 
 # --- servers --------------------------------------------------------------------------------------

@@ -7,8 +7,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from edge_harness import DOMAIN, GUARDS, HOST, Client, Edge, Server, eventually, permit
+from edge_harness import DOMAIN, GUARDS, HOST, Client, Edge, Server, permit
 from nginx_pki import Pki
+
+from meshward.testing.waiting import eventually
 
 
 def _ask(edge: Edge, slot: int, name: str) -> int:

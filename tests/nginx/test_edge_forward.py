@@ -12,9 +12,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from edge_harness import DOMAIN, GUARDS, Answer, Edge, eventually, message, permit, running
+from edge_harness import DOMAIN, GUARDS, Answer, Edge, message, permit, running
 
 from meshward.apply.hop_files import edge_files
+from meshward.testing.waiting import eventually
 
 
 def _digest(data: bytes) -> str:

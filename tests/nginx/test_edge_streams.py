@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from edge_harness import TIE, Answer, Client, Edge, Received, eventually, message, permit, running
+from edge_harness import TIE, Answer, Client, Edge, Received, message, permit, running
+
+from meshward.testing.waiting import eventually
 
 OTHER = "cd" * 16
 EVERY = 0.02  # seconds between two chunks

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from edge_harness import eventually, nginx_binary
+from edge_harness import nginx_binary
 
 from meshward.kit.errors import MeshwardError
 from meshward.targets.nginx.emit import (
@@ -29,6 +29,7 @@ from meshward.targets.nginx.emit import (
     text,
 )
 from meshward.testing.stand_ins import free_port
+from meshward.testing.waiting import eventually
 
 _ALPHABET = [
     *"ab/ \"'\\;{}#$\n\r\t\0\x0b\x0c%?&=,.-_~^|()[]*+!@:<>`",

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,18 +17,10 @@ import pytest
 from meshward.runtime.place.directories import State, shm_path
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.report import Phase, load_report
+from meshward.testing.waiting import eventually
 
 DEADLINE = 60.0  # seconds
 T = TypeVar("T")
-
-
-def wait_for(ask: Callable[[], T], what: str = "", seconds: float = DEADLINE) -> T:
-    """The first true answer of `ask`."""
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, f"not within {seconds} s: {what or ask}"
-        time.sleep(0.01)
-    return answer
 
 
 def alive(pid: int) -> bool:
@@ -75,7 +66,7 @@ class Supervised:
             self.lines.append(line.strip())
 
     def until_ready(self) -> Supervised:
-        wait_for(lambda: "READY" in self.lines or self.process.poll() is not None, "READY")
+        eventually(lambda: "READY" in self.lines or self.process.poll() is not None, what="READY")
         assert "READY" in self.lines, self.lines
         return self
 
@@ -89,7 +80,7 @@ class Supervised:
             part = self.report(name)
             return part if part.restarts >= times and part.phase is Phase.RUNNING else None
 
-        return wait_for(restarted, f"{name} restarted")
+        return eventually(restarted, what=f"{name} restarted")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)

@@ -7,8 +7,9 @@ import signal
 from pathlib import Path
 
 from meshward.runtime.supervise.report import load_report
+from meshward.testing.waiting import eventually
 from tests.runtime.children import shell, sleeper, teller
-from tests.runtime.conftest import Start, alive, numbers, wait_for
+from tests.runtime.conftest import Start, alive, numbers
 
 
 def test_an_added_part_is_kept_running_and_stops_after_those_that_need_it(
@@ -16,7 +17,7 @@ def test_an_added_part_is_kept_running_and_stops_after_those_that_need_it(
 ) -> None:
     added = {"add": teller("guard", tmp_path, 0), "needed_by": ["edge"]}
     run = start(teller("edge", tmp_path, 0.5), later=[added]).until_ready()
-    wait_for(lambda: "ADDED guard" in run.lines, "the part")
+    eventually(lambda: "ADDED guard" in run.lines, what="the part")
     os.kill(run.report("guard").pid, signal.SIGKILL)
     run.until_restarted("guard")
 
@@ -31,7 +32,7 @@ def test_a_removed_part_is_gone_and_the_others_never_notice(start: Start, tmp_pa
     run = start(
         first, sleeper("second", tmp_path, depends_on=["first"]), later=[{"remove": "first"}]
     ).until_ready()
-    wait_for(lambda: "REMOVED first" in run.lines, "the removal")
+    eventually(lambda: "REMOVED first" in run.lines, what="the removal")
     (gone,), (stays,) = numbers(tmp_path / "first.pids"), numbers(tmp_path / "second.pids")
     assert not alive(gone) and alive(stays)
     report = load_report(run.state)
@@ -45,7 +46,7 @@ def test_a_part_that_cannot_be_added_leaves_no_trace(start: Start, tmp_path: Pat
     broken = shell("guard", "echo $$ >> guard.pids; exit 7", tmp_path)
     later = [{"add": broken}, {"add": sleeper("guard", tmp_path)}, {"remove": "nobody"}]
     run = start(sleeper("edge", tmp_path), later=later).until_ready()
-    wait_for(lambda: "REMOVED nobody" in run.lines, "all steps")
+    eventually(lambda: "REMOVED nobody" in run.lines, what="all steps")
 
     assert [line for line in run.lines if line.startswith(("FAILED", "ADDED"))] == [
         "FAILED guard MW3007",
@@ -59,7 +60,7 @@ def test_a_part_that_cannot_be_added_leaves_no_trace(start: Start, tmp_path: Pat
 def test_a_stop_while_a_part_is_being_added_stops_it_too(start: Start, tmp_path: Path) -> None:
     slow = shell("slow", "echo $$ >> slow.pids; exec sleep 1000", tmp_path)
     run = start(sleeper("edge", tmp_path), later=[{"add": slow}]).until_ready()
-    (pid,) = wait_for(lambda: numbers(tmp_path / "slow.pids"), "its process")
+    (pid,) = eventually(lambda: numbers(tmp_path / "slow.pids"), what="its process")
 
     assert run.stop() == 0
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from meshward.testing.stand_ins import free_port
-from tests.runtime.conftest import Start, alive, wait_for
+from meshward.testing.waiting import eventually
+from tests.runtime.conftest import Start, alive
 
 CONFIGURATION = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log stderr;
@@ -55,11 +56,11 @@ def part(nginx: str, folder: Path, port: int) -> dict[str, object]:
 def test_nginx_is_back_within_two_seconds_of_kill_9_of_its_master(start: Start, tmp_path: Path, nginx: str):
     port = free_port()
     run = start(part(nginx, tmp_path / "edge", port)).until_ready()
-    old = wait_for(lambda: answers(port), "first answer")
+    old = eventually(lambda: answers(port), what="first answer")
 
     os.kill(run.report("edge").pid, signal.SIGKILL)
 
-    wait_for(lambda: answers(port) not in (0, old), "an answer of a new worker", seconds=60)
+    eventually(lambda: answers(port) not in (0, old), what="an answer of a new worker")
     assert not alive(old)
     assert run.until_restarted("edge").restarts == 1
     assert run.stop() == 0
@@ -69,9 +70,9 @@ def test_nginx_is_back_within_two_seconds_of_kill_9_of_its_master(start: Start, 
 def test_nginx_and_its_workers_end_with_kill_9_of_the_supervisor(start: Start, tmp_path: Path, nginx: str):
     port = free_port()
     run = start(part(nginx, tmp_path / "edge", port)).until_ready()
-    worker = wait_for(lambda: answers(port), "first answer")
+    worker = eventually(lambda: answers(port), what="first answer")
 
     run.stop(signal.SIGKILL)
 
-    wait_for(lambda: not alive(worker), "worker dead")
+    eventually(lambda: not alive(worker), what="worker dead")
     assert answers(port) == 0

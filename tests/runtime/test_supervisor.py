@@ -14,8 +14,9 @@ from meshward.runtime.place.directories import open_state
 from meshward.runtime.supervise.leftovers import leftovers
 from meshward.runtime.supervise.part import LONGEST_PAUSE, pause_after
 from meshward.runtime.supervise.report import Phase
+from meshward.testing.waiting import eventually
 from tests.runtime.children import master, shell, sleeper, teller
-from tests.runtime.conftest import Start, alive, numbers, wait_for
+from tests.runtime.conftest import Start, alive, numbers
 
 
 def test_pauses_grow_from_a_tenth_to_ten_seconds():
@@ -61,7 +62,7 @@ def test_nothing_is_left_after_kill_9_of_the_supervisor(start: Start, tmp_path: 
         {"name": "sealed", "argv": [*sealed, "sh", "-c", "sleep 1000 & sleep 1000"]},
     ).until_ready()
     group = run.report("sealed").pid
-    wait_for(lambda: len(members(group)) == 4, "unshare, sh and two sleeps")
+    eventually(lambda: len(members(group)) == 4, what="unshare, sh and two sleeps")
     pids = [
         *numbers(tmp_path / "one.pids"),
         *numbers(tmp_path / "tree.pids"),
@@ -70,8 +71,8 @@ def test_nothing_is_left_after_kill_9_of_the_supervisor(start: Start, tmp_path: 
 
     assert run.stop(signal.SIGKILL) == -signal.SIGKILL
 
-    wait_for(lambda: not [pid for pid in pids if alive(pid)] and not members(group), "all dead")
-    wait_for(lambda: not leftovers(run.state), "no leftovers")
+    eventually(lambda: not [pid for pid in pids if alive(pid)] and not members(group), what="all dead")
+    eventually(lambda: not leftovers(run.state), what="no leftovers")
 
 
 def test_what_a_killed_supervisor_left_is_ended_by_the_next_start(start: Start, tmp_path: Path):
@@ -79,7 +80,7 @@ def test_what_a_killed_supervisor_left_is_ended_by_the_next_start(start: Start, 
     run = start(master("tree", tmp_path, death_signal=signal.SIGKILL)).until_ready()
     (worker,) = numbers(tmp_path / "tree.workers")
     run.stop(signal.SIGKILL)
-    wait_for(lambda: not alive(numbers(tmp_path / "tree.pids")[0]), "master dead")
+    eventually(lambda: not alive(numbers(tmp_path / "tree.pids")[0]), what="master dead")
     assert alive(worker)
     assert [left.pid for left in leftovers(run.state)] == [worker]
 
@@ -93,7 +94,7 @@ def test_a_killed_part_is_back_within_two_seconds_and_the_others_never_notice(st
     (first,) = numbers(tmp_path / "dies.pids")
 
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: len(numbers(tmp_path / "dies.pids")) == 2, "restart", seconds=60)
+    eventually(lambda: len(numbers(tmp_path / "dies.pids")) == 2, what="restart")
 
     part = run.until_restarted("dies")
     assert part.last_exit == "was killed by SIGKILL"
@@ -107,7 +108,9 @@ def test_a_part_that_keeps_dying_is_started_again_with_growing_pauses(start: Sta
     run = start(shell("loop", loop, tmp_path)).until_ready()
     os.kill(run.report("loop").pid, signal.SIGKILL)
 
-    times = wait_for(lambda: numbers(tmp_path / "times")[4:] and numbers(tmp_path / "times"), "five starts")
+    times = eventually(
+        lambda: numbers(tmp_path / "times")[4:] and numbers(tmp_path / "times"), what="five starts"
+    )
 
     gaps = [(later - earlier) / 1e9 for earlier, later in pairwise(times[1:])]
     assert [gap >= least for gap, least in zip(gaps, (0.2, 0.4, 0.8), strict=False)] == [True] * 3, gaps
@@ -119,7 +122,7 @@ def test_the_workers_of_a_killed_master_are_gone_before_it_starts_again(start: S
     (worker,) = numbers(tmp_path / "tree.workers")
 
     os.kill(numbers(tmp_path / "tree.pids")[0], signal.SIGKILL)
-    wait_for(lambda: len(numbers(tmp_path / "tree.pids")) == 2, "restart")
+    eventually(lambda: len(numbers(tmp_path / "tree.pids")) == 2, what="restart")
 
     assert not alive(worker)
     run.until_restarted("tree")
@@ -141,14 +144,14 @@ def test_a_second_signal_skips_the_grace(start: Start, tmp_path: Path):
     run = start(deaf, grace=1000).until_ready()
 
     run.process.send_signal(signal.SIGINT)
-    wait_for((tmp_path / "asked").exists, "first stop signal")
+    eventually((tmp_path / "asked").exists, what="first stop signal")
 
     assert run.stop(signal.SIGINT) == 0
 
 
 def test_a_stop_during_the_start_stops_what_was_started(start: Start, tmp_path: Path):
     run = start(sleeper("up", tmp_path), {"name": "never", "argv": ["sleep", "1000"], "ready": "/nowhere"})
-    (pid,) = wait_for(lambda: numbers(tmp_path / "up.pids"), "first part")
+    (pid,) = eventually(lambda: numbers(tmp_path / "up.pids"), what="first part")
 
     assert run.stop() == 0
 
@@ -199,7 +202,7 @@ def test_sighup_reaches_only_those_who_want_it(start: Start, tmp_path: Path):
 
     run.process.send_signal(signal.SIGHUP)
     run.process.send_signal(signal.SIGHUP)
-    wait_for((tmp_path / "hups").exists, "hang-up")
+    eventually((tmp_path / "hups").exists, what="hang-up")
 
     assert run.stop() == 0
     assert set((tmp_path / "hups").read_text().split()) == {"wants"}
@@ -223,10 +226,10 @@ def test_logs_are_private_and_bounded(start: Start, tmp_path: Path):
     noise = "touch noisy.ready; for i in $(seq 30000); do echo line $i; done; touch done; exec sleep 1000"
     run = start(shell("noisy", noise, tmp_path, log_limit=20_000)).until_ready()
     log = run.state.log("noisy")
-    wait_for((tmp_path / "done").exists, "noise")
+    eventually((tmp_path / "done").exists, what="noise")
 
-    wait_for(lambda: log.stat().st_size <= 20_000, "log bounded")
-    older = wait_for(lambda: log.with_name("noisy.log.1").exists() and log.with_name("noisy.log.1"))
+    eventually(lambda: log.stat().st_size <= 20_000, what="log bounded")
+    older = eventually(lambda: log.with_name("noisy.log.1").exists() and log.with_name("noisy.log.1"))
 
     assert older.stat().st_size <= 10_000
     assert {stat.S_IMODE(path.stat().st_mode) for path in (log, older)} == {0o600}

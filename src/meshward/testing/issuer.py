@@ -124,8 +124,7 @@ def _put(claims: dict[str, Any], pointer: str, value: object) -> None:
     """`value` at a JSON pointer (RFC 6901)."""
     *above, last = (step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/"))
     for step in above:
-        if not isinstance(claims.get(step), dict):
-            claims[step] = {}
+        claims[step] = {}
         claims = claims[step]
     claims[last] = value
 
