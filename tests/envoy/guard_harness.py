@@ -33,7 +33,7 @@ from meshward.testing.waiting import eventually
 
 EDGE = "spiffe://td.test/edge"
 HOST = "v1.m-1.td.test"
-DEADLINE = 10.0
+DEADLINE = 60.0
 T = TypeVar("T")
 
 

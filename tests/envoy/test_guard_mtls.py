@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import time
 
 import pytest
 from guard_harness import EDGE, Guard, running
@@ -103,9 +102,9 @@ def test_an_open_connection_ends_soon_after_its_time() -> None:
     with running({"max_connection_seconds": 1}) as guard:
         connection = guard.connect()
         assert "connection" not in guard.ask(connection=connection).headers
-        end = time.monotonic() + 1.2
-        eventually(lambda: time.monotonic() > end, what="the connection is old")
-        assert guard.ask(connection=connection).headers["connection"] == "close"
+        eventually(
+            lambda: guard.ask(connection=connection).headers.get("connection") == "close", what="its end"
+        )
 
 
 def test_the_guard_shows_its_own_name(guard: Guard) -> None:

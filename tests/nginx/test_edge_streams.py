@@ -49,7 +49,7 @@ class Model:
     every: float = EVERY
     headers: str = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked"
     sent: int = 0
-    gone: float | None = None
+    gone: bool = False
     failed: list[str] = field(default_factory=list)
 
     def __call__(self, _: Received) -> Answer:
@@ -68,7 +68,7 @@ class Model:
             writer.write(b"0\r\n\r\n" if chunked else b"")
             await writer.drain()
         except ConnectionError:
-            self.gone = time.monotonic()
+            self.gone = True
             raise
 
 
@@ -120,9 +120,8 @@ def test_a_revoked_stream_ends_with_an_event_of_its_family(edge: Edge, path: str
         rid = ask(client, path)
         head = begun(client)
         edge.revoke(OTHER, TIE)
-        at = time.monotonic()
         body, whole = read(client)
-    assert whole and time.monotonic() - at < 5 * LOOK
+    assert whole and model.sent < model.count
     *before, last = events(head + body)
     assert [each["n"] for each in before] == list(range(len(before))) and len(before) > 1
     told = last["error"] if path == V1 else last
@@ -131,8 +130,8 @@ def test_a_revoked_stream_ends_with_an_event_of_its_family(edge: Edge, path: str
         assert (told["code"], told["type"], told["param"]) == ("revoked", "authentication_error", None)
     else:
         assert told["error_type"] == "revoked" and "revoked" in told["error"]
-    eventually(lambda: model.gone, 2)
-    assert model.gone - at < 5 * LOOK + 0.5  # type: ignore[operator]
+    eventually(lambda: model.gone)
+    assert model.sent < model.count, "the model need not go on to its end"
     line = edge.line(rid)
     assert (line["status"], line["reason"], line["last"], line["layer"]) == ("200", "revoked", "", "")
     assert line["resd"] == base64.b64encode(hashlib.sha256(head + body).digest()).decode(), "of what was sent"
@@ -192,7 +191,7 @@ def test_what_is_no_open_event_stream_is_broken_off(edge: Edge, kind: str, lengt
         rid = ask(client)
         rest = client.rest()
     assert b"error" not in rest and not rest.endswith(b"0\r\n\r\n") and len(rest) < 10_000
-    eventually(lambda: model.gone, 2)
+    eventually(lambda: model.gone)
     line = edge.line(rid)
     assert (line["reason"], line["last"]) == ("revoked", "")
 
@@ -251,7 +250,7 @@ def test_nothing_follows_the_end_on_the_connection(edge: Edge) -> None:
         client.send(message("GET", "/m/minilm/second"))
         assert read(client)[1]
         assert client.rest() == b""
-    eventually(lambda: model.gone, 2)
+    eventually(lambda: model.gone)
 
 
 def test_the_connection_serves_on_where_the_model_ends_by_itself(edge: Edge) -> None:
@@ -295,7 +294,7 @@ def test_a_list_that_cannot_be_read_ends_streams_and_says_so(edge: Edge, how: st
     error = events(body)[-1]["error"]
     assert (error["code"], error["type"]) == ("revocations_unknown", "server_error")
     assert edge.line(rid)["reason"] == "revocations_unknown"
-    eventually(lambda: model.gone, 2)
+    eventually(lambda: model.gone)
 
 
 @pytest.mark.parametrize("ties", ["", TIE[:-1], TIE.upper(), f"{TIE},{OTHER}", " ".join([OTHER] * 17)])
@@ -359,4 +358,4 @@ def test_a_function_that_throws_lets_no_stream_go_on(name: str) -> None:
             client.socket.settimeout(10 * LOOK)
             rest = client.rest()
         assert b'"code":"revoked"' not in rest
-        eventually(lambda: model.gone, 2)
+        eventually(lambda: model.gone)

@@ -185,7 +185,7 @@ function topLevelOnce(text) {
             start = found.index;
             stop.lastIndex = start + 1;
             let hit = stop.exec(text);
-            while (hit[0] === '\\') {                                 // an escape; valid JSON: every string ends
+            while (hit[0] === '\\' && step < MOST_STEPS) {            // an escape; valid JSON: every string ends
                 stop.lastIndex = hit.index + 2;
                 hit = stop.exec(text);
                 step++;
