@@ -53,7 +53,7 @@ def part(nginx: str, folder: Path, port: int) -> dict[str, object]:
     }
 
 
-def test_nginx_is_back_within_two_seconds_of_kill_9_of_its_master(start: Start, tmp_path: Path, nginx: str):
+def test_nginx_is_back_by_itself_of_kill_9_of_its_master(start: Start, tmp_path: Path, nginx: str):
     port = free_port()
     run = start(part(nginx, tmp_path / "edge", port)).until_ready()
     old = eventually(lambda: answers(port), what="first answer")
