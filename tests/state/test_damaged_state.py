@@ -167,11 +167,14 @@ def test_a_start_and_status_look_at_every_file_of_a_state() -> None:
 
 
 def test_nobody_else_writes_json_files() -> None:
-    """Whoever writes JSON and reads it back has a file of state: these only show, or have another format."""
+    """Whoever writes JSON and reads it back has a file of state: these only show, or have another format.
+
+    `meshward.testing` writes what stands for others' files: key sets and policies.
+    """
     others = {"audit/collector.py", "cli/up.py", "instance/up.py", "login/store.py"}
     found = set()
     for path in (ROOT / "src" / "meshward").rglob("*.py"):
-        text = path.read_text()
+        text = path.read_text() if "testing" not in path.parts else ""
         if "write_atomic" in text and re.search(
             r"^import json$|model_dump_json|canonical_json", text, re.MULTILINE
         ):
