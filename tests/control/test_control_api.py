@@ -282,7 +282,8 @@ def _waits(connection: socket.socket) -> bool:
 
 
 def test_slow_bodies_of_others_do_not_keep_an_operator_out(stack: Stack, operator: str) -> None:
-    head = f"POST {CONTROL} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n"
+    host = f"{stack.hostname}:{stack.port}"
+    head = f"POST {CONTROL} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n"
     held: list[socket.socket] = []
     try:
         for _ in range(6):
