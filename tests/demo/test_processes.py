@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from meshward.demo.accounts import load_accounts, token_for
 from meshward.demo.serve import bind_loopback, bind_unix
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.testing.waiting import eventually
 
 
 def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -28,13 +28,12 @@ def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", *arguments], stderr=file)
 
 
-def wait_until(
-    done: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, within: float = 60
-) -> None:
-    deadline = time.monotonic() + within
-    while not done():
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)
+def wait_until(done: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    def is_done() -> bool:
+        assert process.poll() is None, log.read_text()
+        return done()
+
+    eventually(is_done, what="the process")
 
 
 def answers(path: Path) -> bool:

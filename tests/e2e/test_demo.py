@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +24,6 @@ class Demo:
     def __init__(self, directory: Path) -> None:
         self.state, self.log = directory / "s", directory / "up.log"
         self.arguments = ["up", "--demo", "--edge-port", str(free_port()), "--idp-port", str(free_port())]
-        self.started = time.monotonic()
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "meshward", *self.arguments, "--state", str(self.state)],
