@@ -97,7 +97,7 @@ def test_told_to_stop_it_reads_what_is_left(mesh: Mesh):
 def test_a_damaged_store_is_a_clear_end(mesh: Mesh):
     (mesh.state / "records.sqlite").write_bytes(b"\xa5" * 8192)
     command = [sys.executable, "-m", "meshward.audit", "--run", str(mesh.run), "--state", str(mesh.state)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert "MW4001" in ended.stderr and "aside" in ended.stderr and "Traceback" not in ended.stderr
 

@@ -353,7 +353,7 @@ def running(
         yield guard
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(DEADLINE)
         model.close()
         shutil.rmtree(directory)
 

@@ -151,6 +151,7 @@ def test_a_silent_model_is_a_504_after_the_models_timeout() -> None:
     with running(timeout=1) as guard:
         guard.model.mute.set()
         answer = guard.ask()
+        assert guard.model.mute.is_set() and len(guard.model.seen) == 1, "it still says nothing"
         assert (answer.status, answer.json["error_type"]) == (504, "guard_timeout")
 
 
@@ -162,7 +163,7 @@ def test_the_log_line_of_a_permitted_request() -> None:
         (line,) = guard.log_lines(1)
         assert set(line) == KEYS
         assert all(isinstance(value, str) for value in line.values())
-        assert abs(float(str(line["t"])) - before) < 5
+        assert before - 1 <= float(str(line["t"])) <= time.time() + 1, "when it was asked, by the second"
         assert line | {"t": "", "uid": "", "serial": "", "dur": "", "conn": ""} == {
             "v": "1",
             "hop": "guard",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from bench.busy import Busy, Size, busy
 from tests.stack.running import eventually
 
 SIZE = Size(models=3, rate=50, streams=5)
+MANY = 25  # requests in a row that were all good: it is well
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +36,36 @@ class Watch:
         return self._instance.mark()
 
     def well(self) -> None:
-        """Wait until half a second of requests was all good and every stream goes on."""
+        """Wait until `MANY` requests in a row were good, and every stream goes on."""
         self._instance.mark()
+        good = 0
 
         def is_well() -> bool:
-            time.sleep(0.5)  # the load goes on meanwhile: this is what is measured
+            nonlocal good
             seen = self._instance.mark()
-            return not seen["failed"] and seen["requests"] > 0 and seen["open"] == self._instance.size.streams
+            good = 0 if seen["failed"] else good + seen["requests"]
+            return good >= MANY and bool(seen["open"] == self._instance.size.streams)
 
-        eventually(is_well, what="good requests and all streams again")
+        eventually(is_well, what="good requests and open streams alone")
 
-    def during(self, fault: Callable[[], object], seconds: float) -> dict[str, Any]:
-        """What the load sees in the `seconds` from `fault` on."""
+    def during(self, fault: Callable[[], object], requests: int) -> dict[str, Any]:
+        """What the load sees from `fault` on, until it has made that many requests."""
         self._instance.mark()
         fault()
-        time.sleep(seconds)
-        return self._instance.mark()
+        return self.next(requests)
+
+    def next(self, requests: int) -> dict[str, Any]:
+        """What the load sees in its next requests."""
+        total, why = Counter[str](), Counter[str]()
+
+        def made() -> bool:
+            seen = self._instance.mark()
+            total.update({name: seen[name] for name in ("requests", "failed", "closed", "cut")})
+            why.update(seen["why"])
+            return total["requests"] >= requests
+
+        eventually(made, what=f"{requests} requests")
+        return {**total, "why": dict(why)}
 
 
 @pytest.fixture

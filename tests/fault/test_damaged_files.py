@@ -16,8 +16,12 @@ import pytest
 from bench.busy import Busy
 
 from meshward.apply.revisions import Revisions
+from meshward.apply.sources import read_policy
 from meshward.audit.store import FILE as RECORDS
+from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.policy.tree import MOST_BYTES as MOST_READ
+from tests.cost import bytes_read, cost
 from tests.fault.conftest import Watch
 from tests.stack.running import eventually
 
@@ -60,6 +64,14 @@ def test_a_corrupt_policy_costs_nothing(work: Busy, watch: Watch, tmp_path: Path
     assert str(file) in done.stderr and "Traceback" not in done.stderr and len(done.stderr) < 20_000
     assert Revisions(work.state).current() == before
     assert watch.seen()["failed"] == 0
+    refused(file)  # what is done a first time only: imports, patterns
+    assert bytes_read(lambda: refused(file)) <= MOST_READ + 64 * 1024
+    assert cost(lambda: refused(file)) <= 50 * min(file.stat().st_size, MOST_READ) + 5_000
+
+
+def refused(file: Path) -> None:
+    with pytest.raises(MeshwardError):
+        read_policy(file)
 
 
 def _bounded() -> None:
@@ -97,9 +109,9 @@ def _rules(work: Busy) -> list[Path]:
 
 
 def test_a_locked_store_is_waited_for_and_then_closes_the_gateway(work: Busy, watch: Watch) -> None:
-    """Three seconds are nothing to anybody; past `max_blind` nobody is served whose record could not be kept."""
+    """A moment is nothing to anybody; past `max_blind` nobody is served whose record could not be kept."""
     with locked(work.state / RECORDS):
-        seen = watch.during(lambda: None, 3.0)
+        seen = watch.next(100)
         assert seen["failed"] == 0, seen["why"]
     watch.well()
     with locked(work.state / RECORDS):

@@ -16,6 +16,8 @@ from meshward.audit.store import Records, Store
 from tests.fault.conftest import Watch, of
 from tests.stack.running import eventually
 
+SOON = 100  # requests of the load: what it sees of a fault
+
 
 def kill(work: Busy, part: str) -> None:
     """SIGKILL, and wait until there is another process in its place."""
@@ -26,7 +28,7 @@ def kill(work: Busy, part: str) -> None:
 
 
 def test_a_guard_is_felt_at_its_own_model_alone(work: Busy, watch: Watch) -> None:
-    seen = watch.during(lambda: kill(work, "-m01-"), 2.0)
+    seen = watch.during(lambda: kill(work, "-m01-"), SOON)
     felt = of(seen, "m01")
     assert felt, "the guard was missed"
     assert {why.split()[0] for why in felt if not why.startswith("stream")} <= {"502", "503"}, felt
@@ -56,7 +58,7 @@ def test_nginx_is_back_by_itself(work: Busy, watch: Watch) -> None:
 
 def test_a_decision_service_is_missed_by_new_callers_only(work: Busy, watch: Watch) -> None:
     """K10: what was decided holds for its few seconds; what was not is refused, and nobody is let in for it."""
-    seen = watch.during(lambda: kill(work, "decide"), 2.0)
+    seen = watch.during(lambda: kill(work, "decide"), SOON)
     assert {why.split()[0] for why in seen["why"]} <= {"503"}, seen["why"]
     assert seen["cut"] == 0, "no stream needs a decision to go on"
     assert work.status("eve", "nobody", "m01") == 403

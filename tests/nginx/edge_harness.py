@@ -31,7 +31,7 @@ from meshward.apply.hop_files import edge_files
 from meshward.kit.durable import write_atomic
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.testing.stand_ins import free_port
-from meshward.testing.waiting import eventually
+from meshward.testing.waiting import DEADLINE, eventually
 
 HOST = "models.test"
 DOMAIN = "td.test"
@@ -94,11 +94,11 @@ class Loop:
 
     def run(self, coroutine: Any) -> Any:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        return future.result(10)
+        return future.result(DEADLINE)
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
+        self.thread.join(DEADLINE)
 
 
 class Server:
@@ -444,7 +444,7 @@ class Edge:
     def stop(self) -> None:
         if self.process:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(DEADLINE)
             assert self.process.stderr
             self.process.stderr.close()
         for server in (self.decision, *self.guards.values()):
@@ -481,7 +481,7 @@ class Edge:
         """Everything the edge answers to these bytes on a connection of their own."""
         with self.client() as client:
             client.send(data)
-            client.socket.settimeout(2)
+            client.socket.settimeout(DEADLINE)
             with contextlib.suppress(TimeoutError, ConnectionError):
                 client._until(lambda b: b.find(b"\r\n\r\n") >= 0 or (b[:4] not in (b"", b"HTTP")))
                 client._until(_complete)

@@ -113,7 +113,7 @@ def test_the_name_in_the_handshake_chooses_nothing(edge: Edge, name: str | None)
     import socket
 
     for host, status in ((HOST, 200), ("evil.test", 421)):
-        plain = socket.create_connection(("127.0.0.1", edge.port), timeout=5)
+        plain = socket.create_connection(("127.0.0.1", edge.port), timeout=60)
         with context.wrap_socket(plain, server_hostname=name) as secure:
             secure.sendall(_request(b"/m/minilm/a", host.encode()))
             assert _status(secure.recv(4096)) == status
@@ -258,7 +258,7 @@ def test_nginxs_own_refusals_have_our_shape(edge: Edge) -> None:
 def test_plain_http_on_the_port_is_told_so(edge: Edge) -> None:
     import socket
 
-    with socket.create_connection(("127.0.0.1", edge.port), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=60) as plain:
         plain.sendall(b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nConnection: close\r\n\r\n")
         answer = plain.recv(4096)
     assert _status(answer) == 400 and b"not_https" in answer

