@@ -24,12 +24,19 @@ class Secretive:
     key: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    number: int = 0
+    word: str = ""
+
+
 def _doubled(value: Any) -> Any:
     return {**value, "numbers": {name: 2 * number for name, number in value["numbers"].items()}}
 
 
 FILE = StateFile(
     "n.json", Numbers, place="STATE", what="numbers", remedy="Count again.", former="old.json", limit=500,
+    may_lack=frozenset({"words"}),
     migrations=(put_under("numbers"), _doubled),
 )  # fmt: skip
 
@@ -49,6 +56,16 @@ def test_older_formats_are_brought_up_step_by_step(tmp_path: Path) -> None:
     assert FILE.read(tmp_path) == Numbers({"a": 8}), "the new name comes first"
     FILE.write(tmp_path, Numbers({"a": 8}))
     assert [path.name for path in tmp_path.iterdir()] == ["n.json"], "nothing is left to be read by mistake"
+
+
+def test_an_older_format_lacks_only_what_it_may(tmp_path: Path) -> None:
+    """All else with a default would read damage as what a file says that was never written."""
+    (tmp_path / "d.json").write_text("{}")
+    file = StateFile("d.json", Defaults, "STATE", "defaults", "Begin anew.", may_lack=frozenset({"word"}))
+    with pytest.raises(StateFileDamaged, match="more, or less"):
+        file.read(tmp_path)
+    (tmp_path / "d.json").write_text('{"number": 1}')
+    assert file.read(tmp_path) == Defaults(1)
 
 
 def test_a_name_of_format_0_may_be_format(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from meshward.instance.state_files import FILES as LOOKED_AT
 from meshward.kit.errors import MeshwardError
-from meshward.kit.statefile import StateFile, StateFileDamaged
+from meshward.kit.statefile import StateFile, StateFileDamaged, unchanged
 from tests.state.files import state_files, table
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +95,14 @@ def test_damage_is_one_error(tmp_path: Path, file: StateFile[Any], kind: str) ->
         file.code.number,
         file.remedy,
     )
+
+
+def test_an_object_without_what_it_must_hold_is_damaged(tmp_path: Path, file: StateFile[Any]) -> None:
+    """Also of format 0: else a `ca.json` that lost all would be a new authority, in silence."""
+    if unchanged not in file.migrations:
+        pytest.skip("format 0 was a table, which may be empty")
+    put(tmp_path, file, b"{}")
+    assert "less, than belongs there" in (told := refusal(file, tmp_path).message) or "is missing" in told
 
 
 @pytest.mark.parametrize("kind", ODD)

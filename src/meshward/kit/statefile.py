@@ -59,6 +59,7 @@ class StateFile(Generic[T]):
     renewed: bool = False  # each start writes it anew, so that a damaged one hinders none
     private: bool = False  # refused where others can read or write it
     limit: int = 4_000_000  # bytes
+    may_lack: frozenset[str] = frozenset()  # fields that an older format did not always have
     migrations: tuple[Callable[[Any], Any], ...] = (unchanged,)
 
     @property
@@ -112,13 +113,17 @@ class StateFile(Generic[T]):
         except (ValueError, TypeError, LookupError, AttributeError):
             raise self.damage_error(path, f"it is nothing of format {found}") from None
         written = _to_json(held)
-        if not (written == value if found == self.format else _covers(written, value)):
+        if written != value and (found == self.format or not self._is_older(written, value)):
             raise self.damage_error(path, "it holds more, or less, than belongs there")
         return held
 
     def damage_error(self, path: Path, why: str) -> StateFileDamaged:
         """The error for what `read` could not know to be wrong."""
         return StateFileDamaged(self.code, f"`{path}` is damaged: {why}", self.remedy)
+
+    def _is_older(self, written: dict[str, Any], value: Any) -> bool:
+        """Whether what would be written is `value`, and defaults where that may lack something."""
+        return _covers(written, value) and written.keys() - value.keys() <= self.may_lack
 
     @property
     def _adapter(self) -> TypeAdapter[T]:

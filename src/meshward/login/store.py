@@ -77,6 +77,7 @@ LOGIN = StateFile(
     remedy=codes.LOGIN_STORE_UNUSABLE.remedy,
     code=codes.LOGIN_STORE_UNUSABLE,
     private=True,
+    may_lack=frozenset({"tokens"}),
 )
 
 

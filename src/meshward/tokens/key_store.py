@@ -52,12 +52,14 @@ NAMED = StateFile(
     what="which keys sign Transaction Tokens, now and next, and which did",
     remedy=codes.SIGNING_KEYS_DAMAGED.remedy,
     code=codes.SIGNING_KEYS_DAMAGED,
+    may_lack=frozenset({"since"}),
 )
 SIGNING = replace(
     NAMED,
     place="RUN/decide/keys",
     what="which key signs Transaction Tokens",
     remedy="Start the instance again, `meshward up`: it is written anew.",
+    may_lack=frozenset({"next", "previous", "since"}),
 )
 
 
