@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 from structlog.testing import capture_logs
@@ -44,6 +46,37 @@ def test_a_piece_that_fails_is_logged_and_said_and_begins_anew() -> None:
     assert tries == [0, 1]
     assert [(each["event"], each["work"]) for each in logged] == [("background_fault", "the watch")]
     assert len(said) == 1 and said[0].startswith("the watch ended (KeyError)")
+
+
+def test_a_piece_of_which_nobody_hears_begins_anew() -> None:
+    def say(_: str) -> None:
+        raise BrokenPipeError
+
+    async def play() -> None:
+        tries, again = list[int](), asyncio.Event()
+
+        async def work() -> None:
+            tries.append(len(tries))
+            if len(tries) == 1:
+                raise KeyError
+            again.set()
+            await _for_ever()
+
+        async with background(say) as beside, asyncio.timeout(60):
+            beside.begin("the watch", work)
+            await again.wait()
+
+    with capture_logs():
+        asyncio.run(play())
+
+
+def test_progress_that_nobody_reads_ends_nothing() -> None:
+    """A terminal or a pipe may close while the instance runs."""
+    script = (
+        "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 2)\n"
+        "from meshward.cli.up import _progress; _progress('x'); os._exit(7)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 
 
 def test_a_piece_that_just_ends_is_a_fault_too() -> None:

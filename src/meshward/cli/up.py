@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -149,7 +150,9 @@ def _say_what_to_try(instance: Instance, state: Path) -> None:
 
 
 def _progress(line: str) -> None:
-    stderr().print(Text(f"... {line}", style="dim"))
+    """Nobody may listen any more: what serves goes on (of a broken pipe, rich makes an end of the process)."""
+    with suppress(OSError, SystemExit):
+        stderr().print(Text(f"... {line}", style="dim"))
 
 
 def _usage_error(message: str) -> MeshwardError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
@@ -63,7 +63,8 @@ async def _go_on(name: str, work: Work, say: Progress) -> None:
         why = await _await_end(name, work)
         if time.monotonic() - began >= _FORGIVEN:
             pause = _FIRST_PAUSE
-        say(f"{name} ended ({why}); it begins anew in {pause:.0f} s, see STATE/logs")
+        with suppress(Exception):  # it is logged; that nobody hears it is no reason to end the others
+            say(f"{name} ended ({why}); it begins anew in {pause:.0f} s, see STATE/logs")
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
