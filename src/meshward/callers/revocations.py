@@ -55,6 +55,7 @@ REVOCATIONS = StateFile(
     remedy=codes.REVOCATIONS_DAMAGED.remedy,
     code=codes.REVOCATIONS_DAMAGED,
     limit=64_000_000,
+    may_lack=frozenset({"agents"}),  # before they could be revoked
 )
 REFUSED = replace(
     REVOCATIONS, place="RUN/decide", remedy="Start the instance again, `meshward up`: it is written anew."
