@@ -16,11 +16,11 @@ from meshward.apply.local_paths import LOCAL
 from meshward.kit.canonical import canonical_json
 from meshward.kit.secret import Secret
 from meshward.plan.coverage import Hop, Path, find_unenforced
-from meshward.plan.features import ON_PATHS, Can, Cannot, Feature, Table
+from meshward.plan.features import ON_PATHS, Can, Cannot, Feature, Table, residue
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
-from meshward.targets.contract import Files, Target
+from meshward.targets.contract import Target
 from meshward.targets.envoy.files import GuardIdentity
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart
@@ -52,19 +52,18 @@ def sidecar_view(plan: Plan, model: str) -> SidecarView:
     return SidecarView(f"{plan.trust_domain}/edge", MappingProxyType(audiences))
 
 
-def sidecar_files(view: SidecarView, namespace: str) -> Files:
+def sidecar_files(view: SidecarView, namespace: str) -> Mapping[str, bytes]:
     rules = [{"from": view.caller, "to": route, "aud": aud} for route, aud in sorted(view.audiences.items())]
     return {"allow.json": canonical_json({"namespace": namespace, "rules": rules}).encode()}
 
 
-SIDECAR: Target[str, SidecarView, str] = Target(
+SIDECAR: Target[str, SidecarView, str, Mapping[str, bytes]] = Target(
     "mesh", {**dict.fromkeys(ON_PATHS, _LEFT), **_HELD}, sidecar_view, sidecar_files
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
 
-TARGETS: tuple[Target[Any, Any, Any], ...] = (EDGE, GUARD, SIDECAR)
-PARTS: Mapping[str, object] = {"nginx": None, "envoy": GuardPart("m", "v1"), "mesh": "m"}
+TARGETS: tuple[Target[Any, Any, Any, Any], ...] = (EDGE, GUARD, SIDECAR)
 
 
 def plan_of(**over: object) -> Plan:
@@ -95,7 +94,7 @@ def limited() -> Plan:
     )
 
 
-def behind_a_sidecar(target: Target[Any, Any, Any]) -> list[Path]:
+def behind_a_sidecar(target: Target[Any, Any, Any, Any]) -> list[Path]:
     """This machine's paths with the mesh's sidecar between edge and guard."""
     client, workload, operator = LOCAL
     sidecar = Hop("sidecar", target.table)
@@ -107,14 +106,14 @@ def behind_a_sidecar(target: Target[Any, Any, Any]) -> list[Path]:
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_a_table_speaks_of_every_feature(target: Target[Any, Any, Any]) -> None:
+def test_a_table_speaks_of_every_feature(target: Target[Any, Any, Any, Any]) -> None:
     assert set(target.table) == set(ON_PATHS)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_what_a_target_does_not_enforce_of_a_plan_is_its_residue(target: Target[Any, Any, Any]) -> None:
+def test_what_a_target_does_not_enforce_of_a_plan_is_its_residue(target: Target[Any, Any, Any, Any]) -> None:
     plan = limited()
-    left = {each.feature: each.support for each in target.project(plan, PARTS[target.name]).residue}
+    left = {each.feature: each.support for each in residue(target.table, plan.requires)}
     done = {feature for feature in plan.requires if isinstance(target.table.get(feature), Can)}
     assert left.keys() | done == set(plan.requires) & set(ON_PATHS) and not left.keys() & done
     assert all(left[feature] == target.table[feature] for feature in left)
@@ -122,8 +121,8 @@ def test_what_a_target_does_not_enforce_of_a_plan_is_its_residue(target: Target[
 
 def test_what_nobody_asks_for_is_left_by_nobody() -> None:
     """A residue is of this plan: features that it does not use concern no path."""
-    without = {each.feature for each in SIDECAR.project(plan_of(), "m").residue}
-    with_rate = {each.feature for each in SIDECAR.project(limited(), "m").residue}
+    without = {each.feature for each in residue(SIDECAR.table, plan_of().requires)}
+    with_rate = {each.feature for each in residue(SIDECAR.table, limited().requires)}
     assert with_rate - without >= {Feature.REQUEST_RATE, Feature.ROLES, Feature.EXPIRY}
     assert Feature.TOKEN_BUDGET not in with_rate
 
@@ -147,7 +146,7 @@ def test_the_edges_files_follow_its_view() -> None:
         guard_socket="/run/guards/{slot}/guard.sock",
         root_bundle="/run/root.pem",
     )
-    files = EDGE.emit(EDGE.project(limited(), None).enforced, EdgePlace(settings, "// script"))
+    files = EDGE.emit(EDGE.project(limited(), None), EdgePlace(settings, "// script"))
     assert set(files) == {"nginx.conf", "meshward.js"}
     conf = files["nginx.conf"].decode()
     assert "rate=5r/s" in conf and "127.0.0.1:9443" in conf and "other.test" not in conf
@@ -157,14 +156,14 @@ def test_a_guards_files_follow_its_view() -> None:
     key = {"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "1", "x": "x", "y": "y"}
     identity = GuardIdentity("chain", Secret("key"), "bundle", (key,))
     part = GuardPart("m", "v1", revoked=("x:eve",))
-    files = GUARD.emit(GUARD.project(limited(), part).enforced, GuardPlace(GuardSettings("/run/g"), identity))
+    files = GUARD.emit(GUARD.project(limited(), part), GuardPlace(GuardSettings("/run/g"), identity)).by_path
     assert "guard.json" in files and all(name.startswith("xds/") for name in files.keys() - {"guard.json"})
     assert b"x:eve" in files["xds/rds.json"] and b"m.infer" in files["xds/rds.json"]
 
 
 def test_a_mesh_needs_a_table_a_view_and_an_emitter_and_no_more() -> None:
     plan = limited()
-    files = SIDECAR.emit(SIDECAR.project(plan, "m").enforced, "models")
+    files = SIDECAR.emit(SIDECAR.project(plan, "m"), "models")
     assert b'{"aud":"m.infer","from":"one.test/edge","to":"POST /embed"}' in files["allow.json"]
     assert find_unenforced(plan.requires, behind_a_sidecar(SIDECAR)) == [], (
         "the others enforce what it leaves"

@@ -16,15 +16,12 @@ from meshward.kit.statefile import StateFile
 from meshward.plan.ir import Plan
 from meshward.runtime.machine import Machine
 from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
-from meshward.targets.nginx.projection import EdgeView, edge_view
+from meshward.targets.nginx.projection import EdgeView
 from meshward.targets.nginx.settings import EdgeSettings
+from meshward.targets.nginx.target import EDGE, view_in
 
 COST = "may lose requests on idle HTTP/1.1 connections (seen: 5, at 300/s over 16); clients with retries repeat them"
 _CANDIDATE = "nginx.next.conf"
-
-
-def facts_of(settings: EdgeSettings) -> EdgeView:
-    return EdgeView(**{field.name: getattr(settings, field.name) for field in fields(EdgeView)})
 
 
 FACTS = StateFile(
@@ -39,7 +36,7 @@ FACTS = StateFile(
 
 def widen_view(before: EdgeView, plan: Plan) -> EdgeView:
     """The least that serves `plan` and all that `before` did, except another listener or host name."""
-    needed = edge_view(plan)
+    needed = EDGE.project(plan, None)
     return replace(
         needed,
         rates=tuple(sorted({*before.rates, *needed.rates})),
@@ -50,7 +47,7 @@ def widen_view(before: EdgeView, plan: Plan) -> EdgeView:
 
 def settings_for(settings: EdgeSettings, plan: Plan) -> EdgeSettings:
     """`settings`, grown for `plan`."""
-    return replace(settings, **asdict(widen_view(facts_of(settings), plan)))
+    return replace(settings, **asdict(widen_view(view_in(settings), plan)))
 
 
 def reload_reasons(before: EdgeView, after: EdgeView) -> tuple[str, ...]:
@@ -74,7 +71,7 @@ def load_facts(state: Path) -> EdgeView | None:
 
 def save_facts(state: Path, settings: EdgeSettings) -> None:
     """Raises OSError."""
-    FACTS.write(state, facts_of(settings))
+    FACTS.write(state, view_in(settings))
 
 
 class EdgeHop:

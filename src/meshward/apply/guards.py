@@ -21,11 +21,11 @@ from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.spiffe.ca import Authority, LeafCredential
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.counts import CLUSTERS_PATH, COUNTS_PATH, Counts, read_counts, read_illness
-from meshward.targets.envoy.files import GuardFiles, GuardIdentity, bootstrap, changing_digests, render
+from meshward.targets.envoy.files import GuardFiles, GuardIdentity, bootstrap, changing_digests
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart, GuardView
 from meshward.targets.envoy.readback import DUMP_PATHS, STATS_PATH, GuardReport, differences, read_report
-from meshward.targets.envoy.target import GUARD
+from meshward.targets.envoy.target import GUARD, GuardPlace
 from meshward.targets.envoy.wire import CREDENTIAL
 from meshward.tokens.keys import SigningKeys
 
@@ -119,7 +119,7 @@ class Guards:
         jwks = issue.keys.public_jwks()["keys"]
         sent = self.keyring.sent_key(live.plan, guard[0])
         identity = GuardIdentity(svid.chain, svid.key, issue.authority.root_pem, jwks, sent)
-        return render(view, self._settings(guard), identity)
+        return GUARD.emit(view, GuardPlace(self._settings(guard), identity))
 
     def write(self, guard: Guard, files: GuardFiles, owner: Owner) -> None:
         """A guard that does not run yet."""
@@ -220,7 +220,7 @@ class Guards:
         model, version = guard[0].split("/")
         revoked = issue.revoked if issue else Revoked()
         part = GuardPart(model, version, tuple(revoked.subjects), tuple(revoked.agents))
-        return GUARD.project(live.plan, part).enforced
+        return GUARD.project(live.plan, part)
 
     def _settings(self, guard: Guard) -> GuardSettings:
         return GuardSettings(str(self._machine.run.guard_dir(guard[1])))

@@ -30,9 +30,9 @@ from meshward.runtime.place.identities import ProcessIdentity
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import GuardFiles
-from meshward.targets.nginx.program import SCRIPT, render
-from meshward.targets.nginx.projection import edge_view
+from meshward.targets.nginx.program import SCRIPT
 from meshward.targets.nginx.settings import EdgeSettings
+from meshward.targets.nginx.target import EDGE, EdgePlace, view_in
 from meshward.tokens.key_store import save_current
 from meshward.tokens.keys import SigningKeys
 
@@ -66,7 +66,7 @@ def edge_settings(
 ) -> EdgeSettings:
     """The edge's program for `plan`, as nginx of version `nginx` knows it: what of it only a reload can change."""
     return EdgeSettings(
-        **asdict(edge_view(plan)),
+        **asdict(EDGE.project(plan, None)),
         run_dir=str(run.edge_dir),
         decision_socket=str(run.decide_socket),
         control_socket=str(run.control_socket),
@@ -85,7 +85,7 @@ def edge_settings(
 def edge_files(settings: EdgeSettings) -> Mapping[str, bytes]:
     """nginx's program, by file name, with the script that ships beside its emitter."""
     script = files("meshward.targets.nginx").joinpath(SCRIPT).read_text(encoding="utf-8")
-    return render(settings, script)
+    return EDGE.emit(view_in(settings), EdgePlace(settings, script))
 
 
 def write_edge(

@@ -15,7 +15,7 @@ from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart
 from meshward.targets.envoy.target import GUARD
 from meshward.targets.envoy.wire import CREDENTIAL
-from meshward.targets.nginx.projection import edge_view
+from meshward.targets.nginx.target import EDGE
 
 _DECISION = ("policy.json", "live.json")
 _ANY_KEY = ({"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "any", "x": "any", "y": "any"},)
@@ -66,7 +66,7 @@ def impact_of(old: Plan | None, new: Plan, state: State) -> Impact:
             hops.append(Touched(f"guard of {key}", files))
     if old is not None:
         stops = [key for key in _keys(old) if key not in slots]
-        before = load_facts(state.path) or edge_view(old)
+        before = load_facts(state.path) or EDGE.project(old, None)
         reasons = reload_reasons(before, widen_view(before, new))
     if reasons:
         hops.append(Touched("edge", ("nginx.conf",)))
@@ -78,7 +78,7 @@ def _guard_files(old: Plan | None, new: Plan, key: str, slot: int, run: Run) -> 
     if old is None or key not in _keys(old):
         return None
     settings = GuardSettings(str(run.guard_dir(slot)))
-    views = [GUARD.project(plan, GuardPart(*key.split("/"))).enforced for plan in (old, new)]
+    views = [GUARD.project(plan, GuardPart(*key.split("/"))) for plan in (old, new)]
     if len({bootstrap(view, settings) for view in views}) > 1:
         return None
     before, after = (changing_digests(view, settings, _ANY_KEY) for view in views)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from meshward.targets.contract import Files, Target
+from meshward.targets.contract import Target
 from meshward.targets.envoy.capabilities import CAPABILITIES
-from meshward.targets.envoy.files import GuardIdentity, render
+from meshward.targets.envoy.files import GuardFiles, GuardIdentity, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart, GuardView, guard_view
 
@@ -19,9 +19,9 @@ class GuardPlace:
     identity: GuardIdentity
 
 
-def _emit(view: GuardView, place: GuardPlace) -> Files:
-    return render(view, place.settings, place.identity).by_path
+def _emit(view: GuardView, place: GuardPlace) -> GuardFiles:
+    return render(view, place.settings, place.identity)
 
 
-GUARD: Target[GuardPart, GuardView, GuardPlace] = Target("envoy", CAPABILITIES, guard_view, _emit)
+GUARD: Target[GuardPart, GuardView, GuardPlace, GuardFiles] = Target("envoy", CAPABILITIES, guard_view, _emit)
 """Each guard stands for one version of one model."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 
 from meshward.plan.ir import Plan
-from meshward.targets.contract import Files, Target
+from meshward.targets.contract import Target
 from meshward.targets.nginx.capabilities import CAPABILITIES
 from meshward.targets.nginx.program import render
 from meshward.targets.nginx.projection import EdgeView, edge_view
@@ -20,13 +21,18 @@ class EdgePlace:
     script: str  # the text of `program.SCRIPT`
 
 
-def _view(plan: Plan, _: None) -> EdgeView:
+def view_in(settings: EdgeSettings) -> EdgeView:
+    """What of `settings` comes from a plan."""
+    return EdgeView(**{field.name: getattr(settings, field.name) for field in fields(EdgeView)})
+
+
+def _project(plan: Plan, _: None) -> EdgeView:
     return edge_view(plan)
 
 
-def _emit(view: EdgeView, place: EdgePlace) -> Files:
+def _emit(view: EdgeView, place: EdgePlace) -> Mapping[str, bytes]:
     return render(replace(place.settings, **asdict(view)), place.script)
 
 
-EDGE: Target[None, EdgeView, EdgePlace] = Target("nginx", CAPABILITIES, _view, _emit)
+EDGE: Target[None, EdgeView, EdgePlace, Mapping[str, bytes]] = Target("nginx", CAPABILITIES, _project, _emit)
 """There is one edge: it stands for the whole plan."""
