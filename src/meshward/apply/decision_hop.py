@@ -65,7 +65,7 @@ class DecisionHop:
         return self._health().get("signs")
 
     def eject(self, versions: frozenset[str], supervisor: SupervisorHandle) -> int:
-        """Send nobody to `versions` (`live.Live.ejected`), whatever else is decided by; returns the epoch.
+        """Send nobody to `versions` (`InstanceView.ejected`), whatever else is decided by; returns the epoch.
 
         Raises MeshwardError, OSError.
         """

@@ -59,7 +59,7 @@ log = structlog.get_logger(__name__)
 
 
 class _RefusedRequest(Exception):
-    """Nothing is done. `answer` is what nginx would be told of a request to a model."""
+    """Nothing is done. `reply` is what nginx would be told of a request to a model."""
 
     def __init__(self, reply: Refused | Fault) -> None:
         super().__init__(reply.reason)
@@ -105,7 +105,7 @@ class ControlApi:
             )
 
     async def _operator(self, headers: dict[bytes, bytes]) -> Operator:
-        """Raises _Refusal."""
+        """Raises _RefusedRequest."""
         resource = origin(self._mesh.live.plan)
         if headers.get(Header.VERIFY.raw, b"NONE") != b"NONE":
             why = "A workload's certificate is no operator's. Send a person's or a pipeline's token, and nothing else."
@@ -202,7 +202,7 @@ class _Server(uvicorn.Server):
 
 
 def _require_program(headers: dict[bytes, bytes]) -> None:
-    """Step 1: a page in an operator's browser must not be able to ask. Raises _Refusal."""
+    """Step 1: a page in an operator's browser must not be able to ask. Raises _RefusedRequest."""
     if headers.get(Header.ORIGIN.raw):
         raise _plainly(403, Reason.BROWSER_REFUSED, "Pages cannot ask for changes: send no Origin.")
     if headers.get(b"content-type") != b"application/json":
@@ -230,7 +230,7 @@ class _RequestBody:
         self._more = True
 
     async def read(self) -> bytes:
-        """Raises _Refusal for one that is larger than nginx lets pass."""
+        """Raises _RefusedRequest for one that is larger than nginx lets pass."""
         body = bytearray()
         while self._more:
             body += await self._next()

@@ -19,7 +19,7 @@ _Digest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
 
 @dataclass(frozen=True, slots=True)
 class InstanceView:
-    """Written by the runtime with `save_text`, read by the service with `load_text`."""
+    """Written by an apply with `save_text`, read by the service with `load_text`."""
 
     revision: Annotated[int, Field(ge=0)]
     audience: Annotated[str, Field(min_length=1)]  # the trust domain: whom Transaction Tokens are for

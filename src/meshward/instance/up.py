@@ -88,25 +88,31 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
         policy, revision = revision_to_run(
             revisions, starting.policy, starting.author, load_counters(state.path), progress
         )
-        require_enforced(
-            policy, LOCAL
-        )  # a stored one may be of a release that enforced what this one does not
-        plan = resolve(policy)
-        end_leftovers(state)  # of a killed instance: they hold its ports
-        try:
-            require_free([(plan.edge.host, plan.edge.port), *extra.ports])
-            place = machine(state, run, components, extra)
-            progress(f"note: {place.sentence}")
-            mesh = prepare_mesh(place, policy, plan, revision)
-            instance = save_instance(place, mesh.live)
-            asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
-        except MeshwardError as error:
-            current = revisions.current()
-            if current is None or current.number != revision.number:
-                revisions.refuse(revision, error.message)
-            raise
-        finally:
-            clean(state)
+        with _noting_refusal(revisions, revision):
+            require_enforced(policy, LOCAL)  # a stored one may be of a release that enforced more
+            plan = resolve(policy)
+            end_leftovers(state)  # of a killed instance: they hold its ports
+            try:
+                require_free([(plan.edge.host, plan.edge.port), *extra.ports])
+                place = machine(state, run, components, extra)
+                progress(f"note: {place.sentence}")
+                mesh = prepare_mesh(place, policy, plan, revision)
+                instance = save_instance(place, mesh.live)
+                asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
+            finally:
+                clean(state)
+
+
+@contextmanager
+def _noting_refusal(revisions: Revisions, revision: Revision) -> Iterator[None]:
+    """What is refused before it ran is noted as refused."""
+    try:
+        yield
+    except MeshwardError as error:
+        current = revisions.current()
+        if current is None or current.number != revision.number:
+            revisions.refuse(revision, error.message)
+        raise
 
 
 @contextmanager

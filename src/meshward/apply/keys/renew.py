@@ -81,7 +81,7 @@ def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
 def share_bundle(mesh: Mesh, issue: Issue) -> None:
     """Have every hop trust the authority's roots, and no others. Raises MeshwardError naming those not seen to.
 
-    The decision service reads its own anew when it next decides about a workload (`hops.write_authorities`).
+    The decision service reads its own anew when it next decides about a workload (`hop_files.write_authorities`).
     """
     save_roots(mesh.machine, mesh.live.plan, Secret(certificates(mesh.machine.run)[WEB].read_text()))
     expected = {BUNDLE: version_of(bundle(issue.authority.root_pem))}

@@ -2,7 +2,7 @@
 
 What a guard thinks of its servers (its health checks, and outlier detection on real requests) is looked at once a
 second, where a model has two versions with a weight or more. The policy does not change by it, so there is no
-revision: the decision service is told (`live.Live.ejected`), and the epoch raised.
+revision: the decision service is told (`InstanceView.ejected`), and the epoch raised.
 """
 
 from __future__ import annotations
