@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from meshward.cli.main import main
+from meshward.cli.main import VERBS, main
 from tests.stack.command import meshward
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,7 @@ def test_ctrl_c_before_a_verb_begins_is_no_traceback(monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     monkeypatch.setattr("meshward.cli.main.app", interrupted)
+    monkeypatch.setattr("sys.argv", ["meshward", "status"])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 1
@@ -114,6 +116,11 @@ def test_a_command_without_an_instance_says_so(tmp_path: Path) -> None:
     assert meshward("down", "--state", str(tmp_path / "none")).returncode == 0
     tour = meshward("tour", "--state", str(tmp_path / "none"))
     assert tour.returncode == 2 and "meshward up" in tour.stderr, tour
+
+
+def test_the_list_of_commands_says_what_each_does() -> None:
+    rows = dict(re.findall(r"^│ (\w+) +(.*?) *│$", meshward("--help").stdout, re.M))
+    assert [verb for verb in VERBS if not rows.get(verb)] == []
 
 
 def test_every_verb_has_help() -> None:

@@ -20,11 +20,12 @@ app = App(
     help_epilogue="Exit codes: 0 fine, 1 fault, 2 usage or invalid policy, 3 conflict, 4 unsafe, 5 a hop refused, "
     "10 denied, 11 findings.",
 )
-for verb in (
+VERBS = (
     *("init", "check", "explain", "up", "status", "trace", "tour", "down"),
     *("plan", "apply", "history", "rollback", "traffic", "revoke", "rotate", "svid"),
     *("login", "whoami", "token", "logout"),
-):
+)
+for verb in VERBS:
     app.command(f"meshward.cli.{verb}:command", name=verb)  # imported when it is called
 
 
@@ -33,6 +34,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     as_json = "--json" in arguments
     try:
+        if arguments[:1] in ([], ["--help"], ["-h"]):
+            _import_all()
         app(arguments, exit_on_error=False, print_error=not as_json, error_console=Console(stderr=True))
     except CycloptsError as error:
         if as_json:
@@ -40,6 +43,12 @@ def main() -> None:
         raise SystemExit(int(Exit.USAGE)) from None
     except KeyboardInterrupt:  # while a verb is imported: `run_verb` takes every later one
         raise SystemExit(int(Exit.FAULT)) from None
+
+
+def _import_all() -> None:
+    """The list of commands shows the first sentence of each, which is known once it is imported."""
+    for verb in VERBS:
+        app[verb]
 
 
 def _usage_error(error: CycloptsError) -> MeshwardError:
