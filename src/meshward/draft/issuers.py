@@ -14,9 +14,8 @@ from meshward.kit.errors import MeshwardError
 from meshward.login.provider import document, useless_provider_error
 from meshward.login.wire import Wire, WireReply, check_url
 from meshward.oidc.fetch import is_public
-from meshward.policy.schema import Profile
+from meshward.policy.schema import GITHUB_ACTIONS, Profile
 
-GITHUB = "https://token.actions.githubusercontent.com"
 _OKTA = re.compile(r"[a-z0-9-]+\.(okta|oktapreview|okta-emea|okta-gov)\.com")
 _ENTRA = re.compile(
     r"(login\.microsoftonline\.(com|us)|login\.partner\.microsoftonline\.cn|sts\.windows\.net)"
@@ -68,7 +67,7 @@ def _profile(target: httpx2.URL, reply: WireReply) -> Profile:
         return "entra"
     if _COGNITO.fullmatch(issuer):
         return "cognito"
-    if issuer == GITHUB:
+    if issuer == GITHUB_ACTIONS:
         return "github-actions"
     if _KUBERNETES.fullmatch(target.host) or keys.endswith("/openid/v1/jwks"):
         return "kubernetes"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from meshward.plan import ir
 from meshward.policy import schema
 
-_GITHUB = "https://token.actions.githubusercontent.com"
-
 
 def issuer(name: str, given: schema.Issuer) -> ir.Issuer:
     """Raises ValueError where the policy does not say what the issuer's `iss` is."""
+    if given.iss is None:
+        raise ValueError(f"the issuer {name} says nothing of its URL")
     return ir.Issuer(
         name=name,
         profile=given.profile,
-        url=_url(name, given),
+        url=given.iss,
         audiences=_audiences(given.audience),
         clients=tuple(given.clients),
         groups=given.groups.text if given.groups is not None else None,
@@ -24,17 +24,6 @@ def issuer(name: str, given: schema.Issuer) -> ir.Issuer:
         allow=frozenset(given.jwks.allow),
         login_client=given.login.client if given.login is not None else None,
     )
-
-
-def _url(name: str, given: schema.Issuer) -> str:
-    """The exact `iss`: as given, else as Cognito and GitHub derive it."""
-    if given.issuer is not None:
-        return str(given.issuer)
-    if given.profile == "cognito" and given.region and given.user_pool:
-        return f"https://cognito-idp.{given.region}.amazonaws.com/{given.user_pool}"
-    if given.profile == "github-actions":
-        return _GITHUB
-    raise ValueError(f"the issuer {name} says nothing of its URL")
 
 
 def _audiences(given: str | list[str] | None) -> tuple[str, ...]:

@@ -112,6 +112,9 @@ class Jwks(_Node):
     """`http`: no TLS, on this machine only. `private`: an address that is not public. Else refused."""
 
 
+GITHUB_ACTIONS = "https://token.actions.githubusercontent.com"
+
+
 class Issuer(_Node):
     """An OIDC provider that vouches for people or workloads. Its name begins every subject: `okta:00u1`."""
 
@@ -136,6 +139,15 @@ class Issuer(_Node):
     """Of a `cognito` user pool: its id."""
     clients: list[Text] = []
     """Which clients' tokens are taken. Needed for `cognito`, whose access tokens have no audience."""
+
+    @property
+    def iss(self) -> str | None:
+        """The exact `iss` of its tokens: as given, else as its profile knows it. None: the policy does not say."""
+        if self.issuer is not None:
+            return str(self.issuer)
+        if self.profile == "cognito" and self.region and self.user_pool:
+            return f"https://cognito-idp.{self.region}.amazonaws.com/{self.user_pool}"
+        return GITHUB_ACTIONS if self.profile == "github-actions" else None
 
 
 class Workload(_Node):

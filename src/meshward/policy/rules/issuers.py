@@ -12,8 +12,6 @@ from meshward.policy.rules.references import SHARED
 from meshward.policy.schema import Issuer, Policy, Profile
 from meshward.policy.urls import Url, is_forbidden_host, is_loopback
 
-GITHUB_ACTIONS = "https://token.actions.githubusercontent.com"
-
 _NEEDED: dict[Profile, tuple[str, ...]] = {
     "cognito": ("region", "user_pool", "clients"),
     "github-actions": ("audience",),
@@ -37,17 +35,8 @@ _COGNITO = ("region", "user_pool")
 _TAKEN = "workload"
 
 
-def issuer_url(issuer: Issuer) -> str | None:
-    """The exact `iss` of an issuer's tokens, as given or as its profile knows it."""
-    if issuer.profile == "cognito":
-        return f"https://cognito-idp.{issuer.region}.amazonaws.com/{issuer.user_pool}"
-    if issuer.issuer is not None:
-        return str(issuer.issuer)
-    return GITHUB_ACTIONS if issuer.profile == "github-actions" else None
-
-
 def check_issuers(policy: Policy, findings: Findings) -> None:
-    seen: dict[str | None, str] = {}
+    seen: dict[str, str] = {}
     for name, issuer in policy.issuers.items():
         path = ("issuers", name)
         if name == _TAKEN:
@@ -57,9 +46,8 @@ def check_issuers(policy: Policy, findings: Findings) -> None:
         _check_fields(issuer, path, findings)
         _check_urls(issuer, path, findings)
         _check_attributes(issuer, path, findings)
-        url = issuer_url(issuer)
-        if url is not None and seen.setdefault(url, name) != name:
-            message = f"has the same `iss` as {quoted(seen[url])}, {quoted(url)}"
+        if issuer.iss is not None and seen.setdefault(issuer.iss, name) != name:
+            message = f"has the same `iss` as {quoted(seen[issuer.iss])}, {quoted(issuer.iss)}"
             findings.error(
                 codes.AMBIGUOUS_NAME, path, message, "Keep one of them; a list of audiences may stand there."
             )
