@@ -133,7 +133,7 @@ def test_an_unknown_id_has_its_possible_reasons(store: Store, tmp_path: Path):
     assert len(explain_missing(store, new_rid(), tmp_path / "heartbeat")) == 2
     os.utime(tmp_path / "heartbeat", (time.time() - 60, time.time() - 60))
     assert "60 s old" in explain_missing(store, new_rid(), tmp_path / "heartbeat")[0]
-    assert "32 lower-case hex" in explain_missing(store, "nonsense")[0]
+    assert "32 lower-case hex" in explain_missing(store, "nonsense", tmp_path / "heartbeat")[0]
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[bold red]x[/] \u202egnp\r\nrequest forged\x9b1m"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,8 +11,10 @@ from meshward.audit.store import Store
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import print_json, run_verb, stdout
 from meshward.kit.exits import Exit
+from meshward.runtime.place.directories import Run
 from meshward.runtime.place.instance_file import load_instance
 from meshward.trace.story import explain_missing, wait_for
+from meshward.trace.text import style_story
 
 WITHIN = 2.0
 
@@ -29,11 +32,11 @@ def command(
     """
 
     def run() -> Exit:
-        load_instance(state)  # says so where nothing ever ran
+        instance = load_instance(state)  # says so where nothing ever ran
         store = Store.read_only(state)
         story = wait_for(store, request_id, WITHIN)
         if story is None:
-            reasons = explain_missing(store, request_id)
+            reasons = explain_missing(store, request_id, Run(Path(instance.run)).heartbeat)
             print_json(
                 {"ok": False, "request_id": request_id, "reasons": reasons}
             ) if json else stdout().print("\n".join([f"No record of {request_id}.", *reasons]), markup=False)
@@ -41,7 +44,7 @@ def command(
         if json:
             print_json({"ok": True, **story.as_json()})
         else:
-            stdout().print("\n".join(story.lines()), markup=False)
+            stdout().print(style_story(story))
         return Exit.OK
 
     run_verb(run, as_json=json)

@@ -68,11 +68,11 @@ def wait_for(store: Records, rid: str, patience: float = 2.0) -> Story | None:
         time.sleep(_POLL)
 
 
-def explain_missing(store: Records, rid: str, heartbeat: Path | None = None) -> list[str]:
+def explain_missing(store: Records, rid: str, heartbeat: Path) -> list[str]:
     """Why there may be no record of `rid`, in sentences. `heartbeat`: the collector's file."""
     now = system_clock()
     reasons = [] if is_rid(rid) else ["An id has 32 lower-case hex digits: copy it from X-Request-Id."]
-    if heartbeat is not None and (age := _age(heartbeat, now)) is not None:
+    if (age := _age(heartbeat, now)) is not None:
         reasons.append(
             f"No records are being kept: the collector's heartbeat is {age}; see `meshward status`."
         )
