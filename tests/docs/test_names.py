@@ -24,6 +24,7 @@ _QUOTED = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"([A-Za-z_][\w./-]*\.(?:py|js|lua))(?:(?:::|: )(.+))?")
 _DOTTED = re.compile(r"[a-z_]+(?:\.[A-Za-z_]\w*)+")
 _OF_FILES = (".json", ".yaml", ".pem", ".log", ".sock", ".conf", ".sqlite")
+_COMMAND = re.compile(r"`meshward ([a-z]+)\b")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -40,6 +41,17 @@ def test_what_docstrings_name_exists() -> None:
         for each in _missing(text, file.parent)
     ]
     assert missing == []
+
+
+def test_every_command_that_is_named_is_there() -> None:
+    verbs = {file.stem for file in (SOURCE / "cli").glob("*.py")}
+    places = [*PAGES, *SOURCE.rglob("*.py")]
+    named = {
+        (str(place.relative_to(ROOT)), verb)
+        for place in places
+        for verb in _COMMAND.findall(place.read_text())
+    }
+    assert named and sorted(each for each in named if each[1] not in verbs) == []
 
 
 def _docstrings(file: Path) -> Iterator[str]:

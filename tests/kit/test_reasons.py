@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meshward.kit.reasons import Reason
+from meshward.trace.reasons import REMEDIES
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "meshward"
 SCRIPT = (SOURCES / "targets" / "nginx" / "meshward.js").read_text()
 WORDS = {str(reason) for reason in Reason}
-AMBIGUOUS = {"revoked", "fault"}  # plain words, which also mean other things
+AMBIGUOUS = {"revoked", "refused", "fault"}  # plain words, which also mean other things
 
 
 def nodes() -> Iterator[tuple[str, ast.AST]]:
@@ -26,10 +27,11 @@ def nodes() -> Iterator[tuple[str, ast.AST]]:
 def of_the_script() -> set[str]:
     """What it refuses with: by a status of nginx, at once, and in a stream that it ends."""
     at_once = re.findall(r"refuse\(r, \d{3}, '(\w+)'", SCRIPT)
-    by_status = re.findall(r"\d{3}: \[\d{3}, '(\w+)'", SCRIPT)
+    by_status = re.findall(r"\[[^\[\],]+, '(\w+)',", SCRIPT)
     in_streams = re.findall(r"(\w+): \[\d{3}, '[A-Z]", SCRIPT)
-    assert at_once and by_status and in_streams
-    return {*at_once, *by_status, *in_streams}
+    in_place_of_none = re.findall(r"v\.mw_d_reason\) \|\| '(\w+)'", SCRIPT)
+    assert at_once and by_status and in_streams and in_place_of_none
+    return {*at_once, *by_status, *in_streams, *in_place_of_none}
 
 
 def test_a_reason_is_called_as_it_is_spelled() -> None:
@@ -50,6 +52,10 @@ def test_each_word_is_said() -> None:
         and node.value.id == "Reason"
     }
     assert WORDS - values - of_the_script() == set()
+
+
+def test_each_has_a_remedy() -> None:
+    assert set(REMEDIES) == set(Reason)
 
 
 def test_python_says_them_by_value() -> None:

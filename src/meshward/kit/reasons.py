@@ -55,6 +55,8 @@ class Reason(StrEnum):
 
     # nginx by itself (meshward.js).
     NOT_CANONICAL = "not_canonical"
+    BAD_REQUEST = "bad_request"
+    TOKEN_IN_QUERY = "token_in_query"  # noqa: S105
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CLIENT_TIMEOUT = "client_timeout"
     BODY_TOO_LARGE = "body_too_large"
@@ -69,6 +71,7 @@ class Reason(StrEnum):
     CODING_UNKNOWN = "coding_unknown"
     DECISION_UNAVAILABLE = "decision_unavailable"
     REVOCATIONS_UNKNOWN = "revocations_unknown"
+    REFUSED = "refused"  # by the decision service, in words that the script cannot read
 
     # A guard.
     GUARD_NO_TOKEN = "guard_no_token"  # noqa: S105

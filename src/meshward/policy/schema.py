@@ -330,7 +330,7 @@ class Limits(_Node):
 
 
 class OnRequest(_Node):
-    """A grant that sleeps until somebody asks for it (`meshward request`)."""
+    """A grant that sleeps until somebody asks for it."""
 
     duration: Annotated[Duration, Field(alias="for")]
     """How long it then holds."""

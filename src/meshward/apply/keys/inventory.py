@@ -195,7 +195,7 @@ def known_failures(state: Path) -> Mapping[str, Failure]:
     try:
         return load_failures(state)
     except StateFileDamaged as error:
-        log.warning("begun_anew", code=error.code, why=error.message)
+        log.warning("begun_anew", code=error.code.number, why=error.message)
         forget_failures(state)
         return {}
 

@@ -23,7 +23,7 @@ FETCH_FAILED = Code(
 NO_ISSUER_KEYS = Code(
     "MW2005",
     "There are no usable keys of an issuer.",
-    "Check that its keys can be read from this machine; `meshward doctor` tries it.",
+    "Check that its keys can be read from this machine: fetch their address by hand.",
 )
 SIGNING_KEYS_DAMAGED = Code(
     "MW2010",
