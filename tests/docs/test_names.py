@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ MODULES = sorted([*SOURCE.rglob("*.py"), *(ROOT / "tests").glob("*/*.py"), *(ROO
 
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"([A-Za-z_][\w./-]*\.(?:py|js|lua))(?:(?:::|: )(.+))?")
-_DOTTED = re.compile(r"[a-z_]+(?:\.[A-Za-z_]\w*)+")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _OF_FILES = (".json", ".yaml", ".pem", ".log", ".sock", ".conf", ".sqlite")
 _COMMAND = re.compile(r"`meshward ([a-z]+)\b")
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -39,6 +42,17 @@ def test_what_docstrings_name_exists() -> None:
         for file in MODULES
         for text in _docstrings(file)
         for each in _missing(text, file.parent)
+    ]
+    assert missing == []
+
+
+def test_what_docstrings_name_of_a_module_or_class_is_there() -> None:
+    missing = [
+        f"{file.relative_to(ROOT)}: {word}"
+        for file in SOURCE.rglob("*.py")
+        for text in _docstrings(file)
+        for word in _QUOTED.findall(text)
+        if _is_dotted(word) and word.split(".")[0] not in PACKAGES and not _is_somewhere(word)
     ]
     assert missing == []
 
@@ -73,12 +87,12 @@ def _missing(text: str, beside: Path) -> Iterator[str]:
         elif word.startswith("…::"):
             if last is None or not set(_names(word[3:])) <= _defined(last):
                 yield word
-        elif _is_dotted(word) and not _resolves(word):
+        elif _is_dotted(word) and word.split(".")[0] in PACKAGES and not _resolves(word):
             yield word
 
 
 def _is_dotted(word: str) -> bool:
-    return bool(_DOTTED.fullmatch(word)) and word.split(".")[0] in PACKAGES and not word.endswith(_OF_FILES)
+    return bool(_DOTTED.fullmatch(word)) and not word.endswith(_OF_FILES)
 
 
 def _names(text: str) -> list[str]:
@@ -110,6 +124,40 @@ def _defined(file: Path) -> frozenset[str]:
 def _resolves(dotted: str) -> bool:
     """Whether it is a module of ours, or something in one. A policy's own keys (`audit.capture`) are dotted, too."""
     return _is_key(dotted) or _is_ours(dotted)
+
+
+def _is_somewhere(dotted: str) -> bool:
+    """Of a name that does not begin with a package: whether a module or class so called has what is named of it.
+
+    Or our code says just this, as of an argument. A library's names are its own affair.
+    """
+    first, second, *_ = dotted.split(".")
+    if any(second in _defined(home) for home in _homes().get(first, ())) or dotted in _said():
+        return True
+    return first not in _homes() and (hasattr(builtins, first) or find_spec(first) is not None)
+
+
+@cache
+def _homes() -> dict[str, list[Path]]:
+    """The files in which a module or class of that name is."""
+    homes: dict[str, list[Path]] = defaultdict(list)
+    for file in SOURCE.rglob("*.py"):
+        homes[file.stem].append(file)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].append(file)
+    return homes
+
+
+@cache
+def _said() -> frozenset[str]:
+    """Every `name.attribute` of our code."""
+    nodes = (node for file in SOURCE.rglob("*.py") for node in ast.walk(ast.parse(file.read_text())))
+    return frozenset(
+        f"{node.value.id}.{node.attr}"
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    )
 
 
 def _is_ours(dotted: str) -> bool:

@@ -26,7 +26,7 @@ _KUBERNETES = re.compile(r"kubernetes\.default(\.svc(\..+)?)?|oidc\.eks\.[a-z0-9
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """`url` is the exact `iss`; `allow` what its keys' place needs of the policy's `jwks.allow`."""
+    """`url` is the exact `iss`; `allow` what its keys' place needs of the policy's `jwks: {allow: ...}`."""
 
     url: str
     profile: Profile
