@@ -56,7 +56,9 @@ def test_no_heartbeat_is_no_proof_and_points_at_the_log(state: State) -> None:
 def test_the_bound_is_the_policys(state: State) -> None:
     beat(state, 15)
     assert not proof(state).fresh
-    (state.path / "policy.json").write_text(json.dumps({"audit": {"max_blind": "20s"}}))
+    models = {"m": {"versions": {"v1": {"server": "tei", "url": "unix:/run/m.sock"}}}}
+    policy = {"version": 1, "trust_domain": "one.test", "models": models, "audit": {"max_blind": "20s"}}
+    (state.path / "policy.json").write_text(json.dumps(policy))
     assert proof(state).fresh and proof(state).bound == 20
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from meshward.plan.ir import Plan
+from meshward.plan.permissions import Holding, holdings_of
+
 BASE: dict[str, Any] = {
     "version": 1,
     "trust_domain": "models.example.com",
@@ -62,3 +65,8 @@ def changed(key: str, value: Any) -> dict[str, Any]:
         node = node.setdefault(step, {})
     node[last] = value
     return policy
+
+
+def holdings(plan: Plan) -> list[Holding]:
+    """Everything that some grant gives and no deny always takes back. Grants in the policy's order."""
+    return [held for grant in plan.grants for held in holdings_of(plan, grant)]

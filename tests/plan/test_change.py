@@ -6,12 +6,12 @@ import copy
 from typing import Any
 
 import pytest
+from plan_policies import holdings
 from tests.cost import assert_grows, cost
 
 from meshward.plan.change import Change, compare
 from meshward.plan.entitlements import Entitlements
 from meshward.plan.ir import Plan
-from meshward.plan.permissions import holdings
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from plan_policies import BASE, changed
+from plan_policies import BASE, changed, holdings
 
 from meshward.plan.ir import Member, Plan, Selector
-from meshward.plan.permissions import always_denied, holdings, permissions
+from meshward.plan.permissions import barred_models
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import ACTIONS, Policy
 from meshward.policy.values import Hours, Rate, Route
@@ -134,16 +134,15 @@ def test_who_may_hold_what(reference):
     assert ("minilm.infer", "batch", "nightly") in held
     assert ("assistant.infer", "contractor", "behind-handbook") in held
     assert not any(role == "data-scientist" and permission == "minilm.manage" for permission, role, _ in held)
-    assert len(permissions(reference)) == 4 * len(reference.models)
 
 
 def test_a_deny_without_conditions_takes_back_what_grants_give():
     deny = {"id": "no", "roles": ["r"], "actions": ["infer"]}
     for extra, held in [({}, 0), ({"expires": "2027-01-01"}, 1), ({"mode": "shadow"}, 1), ({"when": {}}, 1)]:
         plan = plan_of(changed("denies", [deny | extra]))
-        assert len(list(holdings(plan))) == held
-        assert always_denied(plan, "m", "infer", "r") is (held == 0)
+        assert len(holdings(plan)) == held
+        assert ("m" in barred_models(plan, "r", "infer")) is (held == 0)
 
 
 def test_rules_in_shadow_give_nothing():
-    assert list(holdings(plan_of(changed("grants", [BASE["grants"][0] | {"mode": "shadow"}])))) == []
+    assert holdings(plan_of(changed("grants", [BASE["grants"][0] | {"mode": "shadow"}]))) == []

@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from meshward.policy.grammar import parse_duration
-from meshward.policy.schema import Audit
+from meshward.policy.schema import Audit, Policy
 from meshward.runtime.place.directories import Run, State, run_path
 
 _LAST = 64 * 1024  # bytes of the collector's log that are looked at
@@ -62,8 +61,8 @@ def proof(state: State) -> Proof:
 
 def _max_blind(state: State) -> int:
     """`audit.max_blind` of the policy that runs."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return parse_duration(json.loads((state.path / "policy.json").read_text())["audit"]["max_blind"])
+    with suppress(OSError, ValueError):
+        return Policy.model_validate_json((state.path / "policy.json").read_bytes()).audit.max_blind.value
     return Audit().max_blind.value
 
 

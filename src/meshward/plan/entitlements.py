@@ -1,4 +1,4 @@
-"""Who may hold what, as sets: the same meaning as `permissions.holdings`, for plans of a thousand models."""
+"""Who may hold what, as sets, for plans of a thousand models: what `permissions.holdings_of` says of each grant."""
 
 from __future__ import annotations
 

@@ -27,19 +27,8 @@ class Holding:
         return f"{self.model}.{self.action}"
 
 
-def permissions(plan: Plan) -> tuple[str, ...]:
-    """Every permission that there is to ask for, by model's name and in the order of the actions."""
-    return tuple(f"{model}.{action}" for model in sorted(plan.models) for action in ACTIONS)
-
-
-def holdings(plan: Plan) -> Iterator[Holding]:
-    """Everything that some grant gives and no deny always takes back. Grants in the policy's order."""
-    for grant in plan.grants:
-        yield from holdings_of(plan, grant)
-
-
 def holdings_of(plan: Plan, grant: Grant) -> Iterator[Holding]:
-    """What `grant` gives, by model, action and role."""
+    """What `grant` gives and no deny always takes back, by model, action and role."""
     for action in ACTIONS if not grant.shadow else ():
         for role in grant.roles if action in grant.actions else ():
             for model in sorted(grant.models.names - barred_models(plan, role, action)):
@@ -51,11 +40,6 @@ def barred_models(plan: Plan, role: str, action: Action) -> frozenset[str]:
     barring = [deny for deny in plan.denies if _always_bars(deny, role)]
     models = plan.models if barring else ()
     return frozenset(model for model in models if any(deny.concerns(model, action) for deny in barring))
-
-
-def always_denied(plan: Plan, model: str, action: Action, role: str) -> bool:
-    """Whether a deny without subjects, conditions and expiry refuses this to every holder of `role`."""
-    return any(_always_bars(deny, role) and deny.concerns(model, action) for deny in plan.denies)
 
 
 def _always_bars(deny: Deny, role: str) -> bool:

@@ -96,13 +96,6 @@ def share_bundle(mesh: Mesh, issue: Issue) -> None:
     _each([*lacking, None], hand)
 
 
-def shares_bundle(mesh: Mesh, root_pem: str) -> bool:
-    """Whether every hop was seen to trust exactly the roots in `root_pem`."""
-    expected = {BUNDLE: version_of(bundle(root_pem))}
-    edge = (mesh.machine.run.edge_dir / "certs" / "root.pem").read_text() == root_pem
-    return edge and all(mesh.guards.runs(guard, expected) for guard in mesh.live.guards())
-
-
 def certificates(run: Run) -> dict[str, Path]:
     """The files of the edge's generation, by stem. Raises OSError."""
     generation = (run.edge_dir / "generation").read_text().strip()
