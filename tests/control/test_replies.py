@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from meshward.apply.traffic.canary import Canary, Observation
 from meshward.audit.changes import ChangeEntry
-from meshward.control.ask import answered
+from meshward.control.ask import answer_or_refusal
 from meshward.control.replies import ToldRefusal, decode, encode
 from meshward.control.verbs.apply import APPLY, Applied
 from meshward.control.verbs.history import CHANGES, HISTORY, ToldChange, ToldChanges, ToldRevisions
@@ -139,6 +139,6 @@ def test_a_fault_of_ours_is_a_refusal_that_tells_nothing_of_it() -> None:
             raise KeyError("a secret")
 
     broken: Any = Broken()
-    answer = answered({"do": "policy"}, Asker("olga", lambda _: None), broken)
+    answer = answer_or_refusal({"do": "policy"}, Asker("olga", lambda _: None), broken)
     assert isinstance(answer, ToldRefusal) and answer.exit is Exit.FAULT
     assert "KeyError" in answer.message and "secret" not in json.dumps(encode(answer))

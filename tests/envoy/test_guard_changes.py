@@ -20,7 +20,7 @@ from meshward.targets.envoy.files import GuardFiles, GuardIdentity, render, vali
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute
 from meshward.targets.envoy.resources import SentKey
-from meshward.targets.envoy.twins import together
+from meshward.targets.envoy.twins import join_twins
 from meshward.testing.waiting import eventually
 
 
@@ -262,12 +262,12 @@ def test_a_twin_with_another_certificates_key_is_refused(tmp_path: Path) -> None
 def test_many_twins_are_judged_in_one_go_and_one_spoils_all(tmp_path: Path) -> None:
     keys = (None, SentKey(Secret("of its server"), "1"), None)
     several = [files(f"/run/{number}", key).twin for number, key in enumerate(keys)]
-    one = json.loads(together(several))
+    one = json.loads(join_twins(several))
     names = [each["name"] for each in one["static_resources"]["listeners"]]
     assert len(set(names)) == len(names) == 3
-    assert judged(together(several), tmp_path)
+    assert judged(join_twins(several), tmp_path)
     for place in range(3):
         for case, (right, wrong) in MISTYPED.items():
             if case != "unknown cluster":  # it is known in the others
                 spoiled = [*several[:place], several[place].replace(right, wrong), *several[place + 1 :]]
-                assert not judged(together(spoiled), tmp_path), (case, place)
+                assert not judged(join_twins(spoiled), tmp_path), (case, place)

@@ -17,7 +17,7 @@ from typing import Any
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import clean, open_state
 from meshward.runtime.place.identities import ProcessIdentity, starter
-from meshward.runtime.place.lock import hold_lock
+from meshward.runtime.place.lock import hold_state
 from meshward.runtime.supervise.part import Timing
 from meshward.runtime.supervise.process import ProcessSpec
 from meshward.runtime.supervise.ready import file_exists
@@ -32,7 +32,7 @@ def main() -> int:
     wanted = json.loads(sys.argv[2])
     try:
         state = open_state(Path(sys.argv[1]))
-        with hold_lock(state):
+        with hold_state(state):
             specs = [spec_of(part, state.log(part["name"])) for part in wanted["parts"]]
             timing = Timing(**wanted.get("timing", {}))
             asyncio.run(supervise(state, specs, timing, wanted.get("later", [])))

@@ -10,7 +10,7 @@ import pytest
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.runtime.place.directories import State, open_state
-from meshward.runtime.place.lock import hold_lock, holder, is_free
+from meshward.runtime.place.lock import hold_state, holder, is_state_free
 from tests.runtime.children import sleeper
 from tests.runtime.conftest import Start, numbers
 
@@ -34,15 +34,15 @@ def test_a_lock_ends_with_its_holder_however_it_ends(start: Start, tmp_path: Pat
 
     run.stop(signal.SIGKILL)
 
-    assert is_free(run.state)
+    assert is_state_free(run.state)
     assert holder(run.state) is None
-    with hold_lock(run.state):
+    with hold_state(run.state):
         assert holder(run.state) == os.getpid()
 
 
 def test_a_number_in_the_file_is_believed_only_of_a_process_that_has_it_open(tmp_path: Path):
     state = open_state(tmp_path / "state")
-    with hold_lock(state):
+    with hold_state(state):
         state.lock_file.write_text(f"{os.getppid()}\n")  # as if the holder had not written its own yet
         with pytest.raises(MeshwardError, match="cannot be seen"):
             holder(state)
@@ -55,8 +55,8 @@ def test_there_is_no_holder_where_nothing_ever_ran(tmp_path: Path):
 
 def test_the_lock_is_free_again_after_an_error(tmp_path: Path):
     state = open_state(tmp_path / "state")
-    with pytest.raises(ZeroDivisionError), hold_lock(state):
+    with pytest.raises(ZeroDivisionError), hold_state(state):
         raise ZeroDivisionError
-    with hold_lock(state):
-        assert not is_free(state)
-    assert is_free(state)
+    with hold_state(state):
+        assert not is_state_free(state)
+    assert is_state_free(state)

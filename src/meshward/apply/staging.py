@@ -60,13 +60,13 @@ def _render_switch(mesh: Mesh, new: LiveRevision) -> Switch:
         mesh.machine.guard(new.plan, key, slot)
     changes = mesh.guards.changed_digests(new, stays, issue)
 
-    def side(live: LiveRevision, settings: EdgeSettings) -> Rendering:
+    def render(live: LiveRevision, settings: EdgeSettings) -> Rendering:
         return Rendering(live, settings, {g: mesh.guards.render(live, g, issue) for g in changes})
 
     stops = tuple(guard for guard in old.guards() if guard not in new.guards())
     files = {guard: mesh.guards.render(new, guard, issue) for guard in starts}
     settings = settings_for(running.settings, new.plan)
-    return Switch(side(old, running.settings), side(new, settings), files, stops)
+    return Switch(render(old, running.settings), render(new, settings), files, stops)
 
 
 def _has(plan: Plan, key: str) -> bool:

@@ -13,7 +13,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, popen_user
 from meshward.runtime.supervise.parts import Layout
 from meshward.targets.envoy.files import GuardFiles, validate_command
-from meshward.targets.envoy.twins import together
+from meshward.targets.envoy.twins import join_twins
 
 _TIMEOUT = 30.0  # seconds
 
@@ -26,7 +26,7 @@ def judge_guards(layout: Layout, files: Mapping[str, GuardFiles]) -> None:
     """
     if len(files) > 1:
         with suppress(MeshwardError):
-            _judge_twin(layout, "a guard", together([each.twin for each in files.values()]))
+            _judge_twin(layout, "a guard", join_twins([each.twin for each in files.values()]))
             return
     for key, each in files.items():
         _judge_twin(layout, f"the guard of {key}", each.twin)

@@ -27,7 +27,7 @@ _ALL: tuple[Verb[Any, Any], ...] = (APPLY, ROLLBACK, HISTORY, POLICY, REVOKE, TR
 VERBS: Mapping[str, Verb[Any, Any]] = {verb.name: verb for verb in _ALL}
 
 
-def answered(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> Reply | ToldRefusal:
+def answer_or_refusal(request: Mapping[str, Any], asker: Asker, instance: Controlled) -> Reply | ToldRefusal:
     """What there is to say of `request` when it has been done, or refused. Never raises."""
     try:
         return answer(request, asker, instance)

@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 
 from meshward.apply.live_revision import origin
-from meshward.control.ask import answered
+from meshward.control.ask import answer_or_refusal
 from meshward.control.operators import Operator, OperatorVerifier
 from meshward.control.replies import ToldRefusal, encode
 from meshward.control.verbs.request import Asker, Controlled, Reply
@@ -160,7 +160,7 @@ class ControlApi:
             may=operator.may,
             facts=_came(operator, headers),
         )
-        answer = await self._in_thread(lambda: answered(_read(body), asker, self._instance))
+        answer = await self._in_thread(lambda: answer_or_refusal(_read(body), asker, self._instance))
         if isinstance(answer, ToldRefusal) and answer.exit == Exit.DENIED:
             raise _RefusedRequest(_denial_reply(answer, origin(self._mesh.live.plan)))
         return _status(answer), _JSON, canonical_json(encode(answer)).encode()

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from meshward.control.ask import answered
+from meshward.control.ask import answer_or_refusal
 from meshward.control.replies import decode, encode
 from meshward.control.verbs.request import Asker, Controlled, Reply, Verb
 from meshward.kit import codes
@@ -99,7 +99,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, in
 
     request = json.loads(await reader.readline())
     asker = Asker(_author(writer), lambda line: send({"progress": line}), facts={"from": "here"})
-    send(encode(await asyncio.to_thread(answered, request, asker, instance)))
+    send(encode(await asyncio.to_thread(answer_or_refusal, request, asker, instance)))
     await asyncio.sleep(0)
     await writer.drain()
 

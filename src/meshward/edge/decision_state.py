@@ -2,10 +2,10 @@
 
 policy.json           the policy, as canonical JSON
 next.json             between two revisions: the next policy, under which a permit must hold as well
-live.json             revision, slots of the guards, the edge's address, which policies belong to it (`live`)
-revocations.json      whom and which tokens to refuse whatever the policy says (`revoked`)
-keys/                 the key that signs Transaction Tokens (`tokens.keys`)
-authorities.pem       who issues the workloads' certificates (`workloads`)
+live.json             revision, guards' slots, the edge's address, which policies belong to it (`edge.instance_view`)
+revocations.json      whom and which tokens to refuse whatever the policy says (`callers.revocations`)
+keys/                 the key that signs Transaction Tokens (`tokens.key_store`)
+authorities.pem       who issues the workloads' certificates (`callers.workloads`)
 """
 
 from __future__ import annotations

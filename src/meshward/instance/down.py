@@ -11,7 +11,7 @@ from pathlib import Path
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import State, clean
-from meshward.runtime.place.lock import hold_lock, holder, is_free
+from meshward.runtime.place.lock import hold_state, holder, is_state_free
 from meshward.runtime.supervise.leftovers import end_leftovers, leftovers
 from meshward.runtime.supervise.part import Progress, silent
 
@@ -31,7 +31,7 @@ def down(path: Path, *, deadline: float = DEADLINE, progress: Progress = silent)
     if pid is not None:
         _ask_to_stop(pid, state)
         _wait_until_free(state, pid, deadline, progress)
-    with hold_lock(state):
+    with hold_state(state):
         ended = end_leftovers(state)
         clean(state)
     return pid is not None or bool(ended)
@@ -49,7 +49,7 @@ def _ask_to_stop(pid: int, state: State) -> None:
 
 def _wait_until_free(state: State, pid: int, deadline: float, progress: Progress) -> None:
     began, mark = time.monotonic(), 1.0
-    while not is_free(state):
+    while not is_state_free(state):
         passed = time.monotonic() - began
         if passed > deadline:
             raise _still_running_error(state, pid, deadline)

@@ -52,7 +52,7 @@ from meshward.runtime.place.directories import (
     run_directory,
 )
 from meshward.runtime.place.instance_file import Instance
-from meshward.runtime.place.lock import hold_lock
+from meshward.runtime.place.lock import hold_state
 from meshward.runtime.place.ports import require_free
 from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.runtime.supervise.leftovers import end_leftovers
@@ -79,7 +79,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
     for warning in components.warnings:
         progress(f"warning: {warning}")
     state = open_state(path)
-    with hold_lock(state), _logging_to(state):
+    with hold_state(state), _logging_to(state):
         require_usable(state.path, progress)
         run = Run(run_directory(state))
         extra = starting.extras(run)

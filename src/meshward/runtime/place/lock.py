@@ -18,8 +18,8 @@ _POLL = 0.02
 
 
 @contextmanager
-def hold_lock(state: State) -> Iterator[None]:
-    """Hold STATE/lock. Raises MeshwardError (CONFLICT) naming the pid of an instance that runs already."""
+def hold_state(state: State) -> Iterator[None]:
+    """Hold STATE/lock. Raises MeshwardError (RUNS_ALREADY) naming the pid of an instance that runs already."""
     descriptor = lock.take(state.lock_file, _PATIENCE)
     if descriptor is None:
         raise _running_already_error(state)
@@ -32,7 +32,7 @@ def hold_lock(state: State) -> Iterator[None]:
         os.close(descriptor)
 
 
-def is_free(state: State) -> bool:
+def is_state_free(state: State) -> bool:
     """Whether no instance runs on `state`. Raises MeshwardError where that cannot be seen."""
     try:
         return lock.is_free(state.lock_file)
@@ -47,7 +47,7 @@ def holder(state: State) -> int | None:
     has the file open counts.
     """
     deadline = time.monotonic() + _PATIENCE
-    while not is_free(state):
+    while not is_state_free(state):
         pid = _written_pid(state.lock_file)
         if pid and _has_open(pid, state.lock_file):
             return pid

@@ -9,7 +9,7 @@ from meshward.kit.canonical import canonical_json
 from meshward.targets.envoy.wire import Json
 
 
-def together(twins: Sequence[bytes]) -> bytes:
+def join_twins(twins: Sequence[bytes]) -> bytes:
     """One configuration with every listener and server of `twins` (`GuardFiles.twin`), to be judged, never to be run.
 
     Each twin calls its listener and its server by the same names, which one configuration can hold once: all but the
