@@ -20,7 +20,7 @@ from meshward.kit.exits import Exit
 from tests.apply.test_live_changes import statuses, with_grant
 from tests.apply.test_watch_and_start import log_of, start
 from tests.hostile.conftest import hostile_policy, write_hostile
-from tests.stack.running import eventually, running
+from tests.stack.running import Stack, eventually, running
 
 AUTHOR = ("-c", "user.name=Alice Author", "-c", "user.email=alice@example.com")
 
@@ -225,6 +225,12 @@ def test_sizes_are_bounded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
 # --- a whole instance
 
 
+def running_reason(stack: Stack) -> str:
+    """Why the revision that was accepted last came about. It is accepted after requests were first decided by it."""
+    last = Revisions(stack.state).current()
+    return last.reason if last is not None else ""
+
+
 def test_a_commit_is_applied_with_its_reason_and_an_edit_is_not(short_dir: Path) -> None:
     with running(short_dir, write_hostile) as stack:
         text: dict[str, Any] = json.loads(stack.policy.read_text())
@@ -244,17 +250,18 @@ def test_a_commit_is_applied_with_its_reason_and_an_edit_is_not(short_dir: Path)
 
         head = commit(repo, "Let sales infer")
         eventually(lambda: statuses(stack, bob, "/m/m1/v1/public") == [200], 60, f"it\n{log_of(stack)}")
+        eventually(lambda: running_reason(stack) == f"commit {head[:8]} by Alice Author: Let sales infer")
         last = Revisions(stack.state).current()
-        assert last is not None and last.reason == f"commit {head[:8]} by Alice Author: Let sales infer"
-        assert last.author != "Alice Author", "who a commit says wrote it is a claim"
+        assert last is not None and last.author != "Alice Author", "who a commit says wrote it is a claim"
 
         policy.write_text("version: 1\nmodels: [")
         commit(repo, "broken")
         eventually(lambda: "is not applied; revision" in log_of(stack), 60, "the complaint")
         git(repo, "reset", "--quiet", "--hard", "HEAD~2")
         eventually(
-            lambda: statuses(stack, bob, "/m/m1/v1/public") == [403], 20, "an older commit, checked out"
+            lambda: statuses(stack, bob, "/m/m1/v1/public") == [403], 60, "an older commit, checked out"
         )
+        eventually(lambda: running_reason(stack).endswith("by Alice Author: as it runs"))
         done = subprocess.run(
             [sys.executable, "-m", "meshward", "history", "--json", "--state", str(stack.state)],
             capture_output=True, text=True, timeout=60, check=True,
