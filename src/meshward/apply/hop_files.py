@@ -37,6 +37,7 @@ from meshward.tokens.key_store import save_current
 from meshward.tokens.keys import SigningKeys
 
 CONNECT = 0o2710  # the owner's; its group may pass, to a socket whose name it knows
+WEB, CLIENT = "web", "edge"  # stems of the edge's certificates, server's and client's
 COLD_RATE, COLD_BURST = "500r/s", 1000  # undecided requests of one address: a quarter of a core at the most
 KEEPALIVE_MIN_TIMEOUT = (1, 27, 4)  # the nginx that first has it
 _SHARED = 0o640
@@ -107,14 +108,20 @@ def write_edge(
     now = datetime.now(UTC)
     edge = SpiffeId(authority.trust_domain, "/edge")
     web = web or authority.issue_web(settings.hostname, now).key_and_chain()
-    owner.write(certs / f"web.{generation}.pem", web)
-    owner.write(certs / f"edge.{generation}.pem", authority.issue(edge, None, now).key_and_chain())
+    owner.write(certs / f"{WEB}.{generation}.pem", web)
+    owner.write(certs / f"{CLIENT}.{generation}.pem", authority.issue(edge, None, now).key_and_chain())
     owner.write(certs / "root.pem", authority.root_pem)
     for name, content in edge_files(settings).items():
         owner.write(directory / name, content)
     write_edge_revoked(revoked, directory, owner)
     owner.write(directory / "epoch", str(epoch))
     owner.write(directory / "generation", generation)
+
+
+def edge_certificates(run: Run) -> dict[str, Path]:
+    """The files of the generation that nginx's pointer names, by stem. Raises OSError."""
+    generation = (run.edge_dir / "generation").read_text().strip()
+    return {stem: run.edge_dir / "certs" / f"{stem}.{generation}.pem" for stem in (WEB, CLIENT)}
 
 
 def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: ProcessIdentity) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshward.apply.edge_certificate import client_roots
+from meshward.apply.hop_files import WEB, edge_certificates
 from meshward.apply.live_revision import LiveRevision, origin
 from meshward.kit.durable import write_atomic
 from meshward.kit.secret import Secret
@@ -17,8 +18,7 @@ ROOTS = "root.pem"
 def save_instance(machine: Machine, live: LiveRevision) -> Instance:
     """Raises OSError."""
     plan, state = live.plan, machine.state.path
-    generation = (machine.run.edge_dir / "generation").read_text()
-    save_roots(machine, plan, Secret((machine.run.edge_dir / "certs" / f"web.{generation}.pem").read_text()))
+    save_roots(machine, plan, Secret(edge_certificates(machine.run)[WEB].read_text()))
     instance = Instance(
         edge_url=origin(plan),
         root_certificate=str(state / ROOTS),

@@ -24,7 +24,8 @@ import structlog
 
 from meshward.apply.counters import Counters
 from meshward.apply.edge_hop import save_facts
-from meshward.apply.keys.renew import WEB, put_edge
+from meshward.apply.hop_files import WEB
+from meshward.apply.keys.renew import put_edge
 from meshward.apply.local import is_ours
 from meshward.apply.local_paths import LOCAL
 from meshward.apply.mesh import Mesh, Running, conflict_error

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
+from meshward.apply.hop_files import CLIENT, WEB, edge_certificates
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged, put_under
 from meshward.plan.ir import Plan
@@ -136,12 +137,12 @@ def take_inventory(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) 
 def read_ages(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> Iterator[Age]:
     """Every key and certificate of the instance that runs in `run`, with its guards in `slots`."""
     yield from _authority_ages(CaStore(state / "ca", plan.trust_domain), state / "ca")
-    generation = (run.edge_dir / "generation").read_text().strip()
-    certs, from_files = run.edge_dir / "certs", plan.edge.certificate_path is not None
-    web = (certs / f"web.{generation}.pem").read_text()
+    certificates, from_files = edge_certificates(run), plan.edge.certificate_path is not None
     name = f"the edge, {plan.edge.hostname}" + (", from files" if from_files else "")
-    yield _certificate_age(EDGE_CERTIFICATE, name, web, None if from_files else LEAF_SHARE)
-    client = (certs / f"edge.{generation}.pem").read_text()
+    yield _certificate_age(
+        EDGE_CERTIFICATE, name, certificates[WEB].read_text(), None if from_files else LEAF_SHARE
+    )
+    client = certificates[CLIENT].read_text()
     yield _certificate_age(SVIDS, "the edge as client", client, LEAF_SHARE)
     for key, slot in sorted(slots.items()):
         yield _svid_age(f"the guard of {key}", run.guard_dir(slot) / "xds" / "svid.json")

@@ -20,7 +20,7 @@ import httpx2
 from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import EdgeHop
 from meshward.apply.guards import Issue
-from meshward.apply.hop_files import Owner
+from meshward.apply.hop_files import CLIENT, WEB, Owner, edge_certificates
 from meshward.apply.live_revision import Guard
 from meshward.apply.local import local_client
 from meshward.apply.mesh import Mesh
@@ -35,7 +35,6 @@ from meshward.runtime.supervise.ready import leaf_of, shown_leaf
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.resources import BUNDLE, SVID, bundle, version_of
 
-WEB, CLIENT = "web", "edge"  # stems of the edge's certificates, server's and client's
 _Hop = TypeVar("_Hop")
 _ISSUED = re.compile(r"(web|edge)\.[0-9]+\.pem", re.ASCII)
 
@@ -83,7 +82,7 @@ def share_bundle(mesh: Mesh, issue: Issue) -> None:
 
     The decision service reads its own anew when it next decides about a workload (`hop_files.write_authorities`).
     """
-    save_roots(mesh.machine, mesh.live.plan, Secret(certificates(mesh.machine.run)[WEB].read_text()))
+    save_roots(mesh.machine, mesh.live.plan, Secret(edge_certificates(mesh.machine.run)[WEB].read_text()))
     expected = {BUNDLE: version_of(bundle(issue.authority.root_pem))}
     lacking = [guard for guard in mesh.live.guards() if not mesh.guards.runs(guard, expected)]
 
@@ -96,16 +95,10 @@ def share_bundle(mesh: Mesh, issue: Issue) -> None:
     _each([*lacking, None], hand)
 
 
-def certificates(run: Run) -> dict[str, Path]:
-    """The files of the edge's generation, by stem. Raises OSError."""
-    generation = (run.edge_dir / "generation").read_text().strip()
-    return {stem: run.edge_dir / "certs" / f"{stem}.{generation}.pem" for stem in (WEB, CLIENT)}
-
-
 def _edge_certificate(stem: str, new: bool, plan: Plan, issue: Issue, run: Run) -> Secret:
     now = datetime.now(UTC)
     if not new:
-        return Secret(certificates(run)[stem].read_text())
+        return Secret(edge_certificates(run)[stem].read_text())
     if stem == WEB:
         return server_certificate(plan, issue.authority, now)
     return issue.authority.issue(SpiffeId(plan.trust_domain, "/edge"), None, now).key_and_chain()
@@ -161,7 +154,7 @@ def _edge_lacks(run: Run, plan: Plan, generation: int) -> Sequence[str]:
         with local_client(str(run.edge_dir / "cold.sock")) as client:
             told = client.get("/generation").text
         shown = shown_leaf(plan.edge.host, plan.edge.port)
-        expected = leaf_of(certificates(run)[WEB].read_text())
+        expected = leaf_of(edge_certificates(run)[WEB].read_text())
     except (httpx2.HTTPError, OSError, ValueError) as error:
         return [f"it does not answer: {type(error).__name__}"]
     lack = [] if told == str(generation) else [f"it reads generation {told[:20]!r} instead of {generation}"]

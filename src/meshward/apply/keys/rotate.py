@@ -15,6 +15,7 @@ import structlog
 
 from meshward.apply.decision_hop import DecisionHop
 from meshward.apply.guards import Issue
+from meshward.apply.hop_files import CLIENT, WEB
 from meshward.apply.keys.inventory import (
     CA,
     EDGE_CERTIFICATE,
@@ -24,7 +25,7 @@ from meshward.apply.keys.inventory import (
     SVIDS,
     save_failure,
 )
-from meshward.apply.keys.renew import CLIENT, WEB, renew_edge, renew_guards, share_bundle
+from meshward.apply.keys.renew import renew_edge, renew_guards, share_bundle
 from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh, conflict_error
 from meshward.apply.switching import Say

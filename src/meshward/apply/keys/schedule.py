@@ -16,6 +16,7 @@ import structlog
 
 from meshward.apply.changes import INSTANCE
 from meshward.apply.edge_certificate import from_files
+from meshward.apply.hop_files import WEB, edge_certificates
 from meshward.apply.keys.inventory import (
     EDGE_CERTIFICATE,
     RETIRED_KEYS,
@@ -25,7 +26,6 @@ from meshward.apply.keys.inventory import (
     save_failure,
     take_inventory,
 )
-from meshward.apply.keys.renew import WEB, certificates
 from meshward.apply.keys.rotate import Rotation, drop_retired, rotate
 from meshward.apply.mesh import Mesh
 from meshward.kit.errors import MeshwardError
@@ -97,7 +97,7 @@ def take_files(mesh: Mesh) -> None:
             log.error("certificate_files_refused", why=error.message)
             save_failure(state, EDGE_CERTIFICATE, error.message)
         return
-    if found.reveal() == certificates(mesh.machine.run)[WEB].read_text():
+    if found.reveal() == edge_certificates(mesh.machine.run)[WEB].read_text():
         save_failure(state, EDGE_CERTIFICATE, None)
         return
     time.sleep(SETTLED)
