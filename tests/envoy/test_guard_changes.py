@@ -154,7 +154,7 @@ def test_a_broken_file_keeps_the_last_good_one_and_is_never_called_live(victim: 
     assert victim.ask(token=victim.token("manage")).status == 403
     before = admin.report()
     victim.put(name, good)
-    eventually(lambda: admin.is_live(victim.files.versions, before), what="the good file is live again")
+    eventually(lambda: not admin.missing(victim.files.versions, before), what="the good file is live again")
 
 
 @pytest.mark.parametrize("name", ["rds", "cds", "ecds-jwt", "svid", "bundle"])
@@ -171,7 +171,7 @@ def test_a_guard_that_starts_on_a_broken_file_is_closed_and_heals(name: str) -> 
         assert guard.model.seen == []
         before = admin.report()
         guard.put(name, guard.files.xds[name])
-        eventually(lambda: admin.is_live(guard.files.versions, before), what="it has healed")
+        eventually(lambda: not admin.missing(guard.files.versions, before), what="it has healed")
         assert guard.ask().status == 200
 
 
@@ -179,7 +179,7 @@ def test_an_empty_server_file_closes() -> None:
     with running() as guard:
         guard.put("cds", b'{"version_info":"none","resources":[]}')
         eventually(lambda: guard.ask().status == 503, what="the server is gone")
-        assert not GuardAdmin(guard.settings.admin_socket).is_live(guard.files.versions)
+        assert GuardAdmin(guard.settings.admin_socket).missing(guard.files.versions)
 
 
 def test_a_guard_that_is_not_there_is_not_live(tmp_path: Path) -> None:

@@ -60,10 +60,6 @@ class GuardAdmin:
         except (httpx2.HTTPError, ValueError) as fault:
             return (f"the guard's admin socket does not answer: {type(fault).__name__}",)
 
-    def is_live(self, expected: Mapping[str, str], before: GuardReport | None = None) -> bool:
-        """Whether the guard runs exactly `expected`, and has refused nothing since `before`."""
-        return not self.missing(expected, before)
-
     def counts(self) -> Counts | None:
         """What became of its requests since it started. None: it does not answer."""
         try:

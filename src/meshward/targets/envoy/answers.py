@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from meshward.kit.reasons import Reason
 from meshward.targets.envoy.projection import GuardView
-from meshward.targets.envoy.wire import JWT, PAYLOAD, Json, typed_extension
+from meshward.targets.envoy.wire import JWT, LAYER_HEADER, PAYLOAD, REASON_HEADER, Json, typed_extension
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def _mapper(refusal: _LocalReply, openai: bool) -> Json:
 
 def _headers(refusal: _LocalReply) -> list[Json]:
     values = {
-        "x-mw-layer": "guard",
-        "x-mw-reason": refusal.reason,
+        LAYER_HEADER: "guard",
+        REASON_HEADER: refusal.reason,
         "x-error-message": refusal.message,
         "cache-control": "no-store",
     }

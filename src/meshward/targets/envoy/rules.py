@@ -11,10 +11,12 @@ from meshward.targets.envoy.projection import GuardedRoute, GuardView, Net
 from meshward.targets.envoy.wire import (
     AUTHORIZATION,
     JWT,
+    LAYER_HEADER,
     LIMIT,
     PAYLOAD,
     PEER_HEADER,
     RBAC,
+    REASON_HEADER,
     UPSTREAM,
     Json,
     typed_extension,
@@ -27,7 +29,7 @@ _IDENTITY_HEADERS = (
     "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-client-cert", "x-real-ip",
 )  # fmt: skip
 # A model must not be able to speak as the guard.
-_OWN_ANSWER_HEADERS = ("x-mw-layer", "x-mw-reason")
+_OWN_ANSWER_HEADERS = (LAYER_HEADER, REASON_HEADER)
 # `reset` would run one POST several times; a connection that never stood has run nothing. Each try is another server
 # while there is one; the same rule for one server, so that a replica more is no other rule.
 _RETRY: Json = {

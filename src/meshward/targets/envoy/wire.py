@@ -16,6 +16,7 @@ PAYLOAD = "txn"
 UPSTREAM = "model"
 CREDENTIAL = "credential"
 AUTHORIZATION = "authorization"
+LAYER_HEADER, REASON_HEADER = "x-mw-layer", "x-mw-reason"  # on answers of the guard's own
 PEER_HEADER = "x-mw-peer"  # between our own filters only: set on arrival, taken off before the model
 
 
