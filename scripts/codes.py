@@ -13,6 +13,7 @@ from pathlib import Path
 
 from meshward.kit import codes
 from meshward.kit.codes import Code
+from meshward.trace.reasons import REMEDIES
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src" / "meshward"
@@ -21,7 +22,8 @@ _INTRO = """# Codes
 
 Every diagnostic has a stable code, which keeps its meaning. This page is made by `make docs` from the catalogue,
 `kit/codes/`. The message says more exactly what is wrong and where, and often comes with a more exact remedy.
-Refusals that clients meet have reasons instead: see [commands and codes](cli.md), which lists the exit codes too.
+Refusals that clients meet have [reasons](#reasons) instead; [commands and codes](cli.md) says which come with which
+status, and lists the exit codes.
 """
 
 
@@ -53,7 +55,18 @@ def page() -> str:
     sections = [_INTRO]
     for title, family in codes.FAMILIES.items():
         sections += [f"## {title}\n", *(_section(code, packages.get(code, [])) for code in family)]
-    return "\n".join(sections)
+    return "\n".join([*sections, _reasons()])
+
+
+def _reasons() -> str:
+    rows = [f"| `{reason}` | {text} |" for reason, text in REMEDIES.items()]
+    head = [
+        "## Reasons\n",
+        "Why a request was refused, and what `meshward trace` then advises.\n",
+        "| reason | what to do |",
+        "| --- | --- |",
+    ]
+    return "\n".join([*head, *rows, ""])
 
 
 def _section(code: Code, packages: list[str]) -> str:
