@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from meshward.audit.places import HEARTBEAT
 from meshward.audit.store import Batch, Store
 from meshward.cli.trace import command
+from meshward.runtime.place import directories
 from meshward.runtime.place.instance_file import Instance
 from tests.audit.making import edge, guard, new_rid
 
-_RUN = Path("run")
-
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    Instance("https://localhost", "", str(tmp_path / _RUN), "mesh.test", 1, (), None).save(tmp_path)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(directories, "ROOT_RUN", tmp_path / "lib")
+    run = directories.run_path(directories.State(tmp_path))
+    Instance("https://localhost", "", str(run), "mesh.test", 1, (), None).save(tmp_path)
     return tmp_path
 
 
@@ -33,12 +35,12 @@ def test_an_unknown_request_is_no_wonder_where_no_records_are_kept(
     monkeypatch.setattr("meshward.cli.trace.WITHIN", 0.0)
     Store(state)
     assert trace(state, new_rid()) == 11
-    assert "No records are being kept" in capsys.readouterr().out
-    beat = state / _RUN / "audit" / "heartbeat"
+    assert "RECORDS ARE NOT KEPT" in capsys.readouterr().out
+    beat = directories.run_path(directories.State(state)) / HEARTBEAT
     beat.parent.mkdir(parents=True)
-    beat.touch()
+    beat.write_text('{"lag": 0}')
     assert trace(state, new_rid()) == 11
-    assert "No records are being kept" not in capsys.readouterr().out
+    assert "RECORDS ARE NOT KEPT" not in capsys.readouterr().out
 
 
 def test_a_story_has_styles_on_a_terminal_alone(

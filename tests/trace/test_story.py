@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -118,22 +117,19 @@ def test_waiting_ends_when_the_other_half_comes(store: Store):
     assert wait_for(reader, new_rid(), patience=0.0) is None
 
 
-def test_an_unknown_id_has_its_possible_reasons(store: Store, tmp_path: Path):
+def test_an_unknown_id_has_its_possible_reasons(store: Store):
     batch = Batch()
     batch.refusals[(int(time.time()), "edge", "token_expired")] = 3
     batch.refusals[(int(time.time()) - 1, "edge", "token_expired")] = 2
     batch.refusals[(int(time.time()) - 4000, "edge", "no_credentials")] = 9
     batch.edges.append(edge(new_rid(), t="1700000000.5"))
     store.write(batch, time.time())
-    reasons = explain_missing(store, new_rid(), tmp_path / "heartbeat")
-    assert "missing" in reasons[0]
+    reasons = explain_missing(store, new_rid(), ["RECORDS ARE NOT KEPT"])
+    assert reasons[0] == "RECORDS ARE NOT KEPT"
     assert "in the last 5 minutes: 5 token_expired" in reasons[1] and "no_credentials" not in reasons[1]
     assert "2023-11-14T22:13:20.500Z" in reasons[2]
-    (tmp_path / "heartbeat").touch()
-    assert len(explain_missing(store, new_rid(), tmp_path / "heartbeat")) == 2
-    os.utime(tmp_path / "heartbeat", (time.time() - 60, time.time() - 60))
-    assert "60 s old" in explain_missing(store, new_rid(), tmp_path / "heartbeat")[0]
-    assert "32 lower-case hex" in explain_missing(store, "nonsense", tmp_path / "heartbeat")[0]
+    assert len(explain_missing(store, new_rid())) == 2
+    assert "32 lower-case hex" in explain_missing(store, "nonsense")[0]
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[bold red]x[/] \u202egnp\r\nrequest forged\x9b1m"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,8 +9,9 @@ from cyclopts import Parameter
 from meshward.audit.store import Store
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import print_json, run_verb, stdout
+from meshward.instance.records import proof
 from meshward.kit.exits import Exit
-from meshward.runtime.place.directories import Run
+from meshward.runtime.place import directories
 from meshward.runtime.place.instance_file import load_instance
 from meshward.trace.story import explain_missing, wait_for
 from meshward.trace.text import style_story
@@ -32,11 +32,13 @@ def command(
     """
 
     def run() -> Exit:
-        instance = load_instance(state)  # says so where nothing ever ran
+        load_instance(state)  # says so where nothing ever ran
         store = Store.read_only(state)
         story = wait_for(store, request_id, WITHIN)
         if story is None:
-            reasons = explain_missing(store, request_id, Run(Path(instance.run)).heartbeat)
+            kept = proof(directories.State(state))
+            blind = () if kept.fresh else kept.lines()
+            reasons = explain_missing(store, request_id, blind)
             print_json(
                 {"ok": False, "request_id": request_id, "reasons": reasons}
             ) if json else stdout().print("\n".join([f"No record of {request_id}.", *reasons]), markup=False)

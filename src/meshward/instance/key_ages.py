@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from meshward.apply.counters import load_counters
-from meshward.apply.keys.inventory import Age, load_failures, read_ages, why_unread
-from meshward.apply.sources import read_policy
+from meshward.apply.keys.inventory import Age, load_failures, read_ages
+from meshward.instance.running_policy import load_running_policy
 from meshward.kit.errors import MeshwardError
 from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import Run, State, run_path
@@ -43,13 +43,16 @@ def keys_of(state: State) -> KeyStatus:
             f"{what} could not be replaced: {each.why}; it is tried again"
             for what, each in load_failures(state.path).items()
         )
-        plan = resolve(read_policy(state.path / "policy.json").policy)
+        plan = resolve(load_running_policy(state))
         ages: Sequence[Age] = sorted(
             read_ages(state.path, Run(run_path(state)), plan, load_counters(state.path).slots),
             key=lambda age: (age.what, age.name),
         )
-    except (OSError, ValueError, KeyError, MeshwardError) as error:
-        return KeyStatus((), (*failed, f"the keys cannot be looked at: {why_unread(error)}"))
+    except MeshwardError as error:
+        return KeyStatus((), (*failed, f"the keys cannot be looked at: {error.message}. {error.remedy}"))
+    except (OSError, ValueError, KeyError) as error:
+        why = f"{type(error).__name__}: {error}"
+        return KeyStatus((), (*failed, f"the keys cannot be looked at: {why}"))
     return KeyStatus(tuple(ages), (*filter(None, (age.finding(now) for age in ages)), *failed))
 
 

@@ -8,7 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from meshward.policy.schema import Audit, Policy
+from meshward.instance.running_policy import load_running_policy
+from meshward.kit.errors import MeshwardError
+from meshward.policy.schema import Audit
 from meshward.runtime.place.directories import Run, State, run_path
 
 _LAST = 64 * 1024  # bytes of the collector's log that are looked at
@@ -61,8 +63,8 @@ def proof(state: State) -> Proof:
 
 def _max_blind(state: State) -> int:
     """`audit.max_blind` of the policy that runs."""
-    with suppress(OSError, ValueError):
-        return Policy.model_validate_json((state.path / "policy.json").read_bytes()).audit.max_blind.value
+    with suppress(OSError, MeshwardError):
+        return load_running_policy(state).audit.max_blind.value
     return Audit().max_blind.value
 
 

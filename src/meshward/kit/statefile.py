@@ -35,6 +35,13 @@ class StateFileDamaged(MeshwardError):
     """What a file of state holds is not what it should hold."""
 
 
+def damage_error(
+    path: Path, why: str, remedy: str, code: codes.Code = codes.STATE_DAMAGED
+) -> StateFileDamaged:
+    """Also for what is read in another way than a `StateFile` is."""
+    return StateFileDamaged(code, f"`{path}` is damaged: {why}", remedy)
+
+
 def unchanged(value: Any) -> Any:
     """The migration of a file that only got its `format`."""
     return value
@@ -119,7 +126,7 @@ class StateFile(Generic[T]):
 
     def damage_error(self, path: Path, why: str) -> StateFileDamaged:
         """The error for what `read` could not know to be wrong."""
-        return StateFileDamaged(self.code, f"`{path}` is damaged: {why}", self.remedy)
+        return damage_error(path, why, self.remedy, self.code)
 
     def _is_older(self, written: dict[str, Any], value: Any) -> bool:
         """Whether what would be written is `value`, and defaults where that may lack something."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from meshward.audit.join import Record, guard_refusal, number, seconds, told_digest
@@ -20,7 +19,6 @@ from meshward.trace.reasons import remedy
 RECENT = 300
 """Seconds back for which refusals without an identity are counted where a request id is unknown."""
 _POLL = 0.05
-_STALE = 3.0  # seconds after which a heartbeat says that no records are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +66,11 @@ def wait_for(store: Records, rid: str, patience: float = 2.0) -> Story | None:
         time.sleep(_POLL)
 
 
-def explain_missing(store: Records, rid: str, heartbeat: Path) -> list[str]:
-    """Why there may be no record of `rid`, in sentences. `heartbeat`: the collector's file."""
+def explain_missing(store: Records, rid: str, blind: Sequence[str] = ()) -> list[str]:
+    """Why there may be no record of `rid`, in sentences. `blind`: why no records are kept; empty: they are."""
     now = system_clock()
     reasons = [] if is_rid(rid) else ["An id has 32 lower-case hex digits: copy it from X-Request-Id."]
-    if (age := _age(heartbeat, now)) is not None:
-        reasons.append(
-            f"No records are being kept: the collector's heartbeat is {age}; see `meshward status`."
-        )
+    reasons += blind
     reasons.append(
         f"It was refused before there was an identity: these are only counted ({_recent(store, now)})."
     )
@@ -232,15 +227,6 @@ def _recent(store: Records, now: float) -> str:
         counts[tally.reason] += tally.count
     told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     return f"in the last {RECENT // 60} minutes: {told or 'none'}"
-
-
-def _age(heartbeat: Path, now: float) -> str | None:
-    """How old a heartbeat is, in words; None while it is fresh."""
-    try:
-        age = now - heartbeat.stat().st_mtime
-    except OSError:
-        return "missing"
-    return f"{age:.0f} s old" if age > _STALE else None
 
 
 def _moment(at: float) -> str:

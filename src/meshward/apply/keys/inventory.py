@@ -17,7 +17,6 @@ import structlog
 from cryptography import x509
 
 from meshward.apply.hop_files import CLIENT, WEB, edge_certificates
-from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged, put_under
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run
@@ -216,8 +215,3 @@ def save_failure(state: Path, what: str, why: str | None) -> None:
 def forget_failures(state: Path) -> None:
     """At a start everything is written anew."""
     (state / FAILURES.name).unlink(missing_ok=True)
-
-
-def why_unread(error: Exception) -> str:
-    """Of what `take_inventory` raises, in a sentence."""
-    return error.message if isinstance(error, MeshwardError) else f"{type(error).__name__}: {error}"

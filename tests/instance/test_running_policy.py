@@ -1,0 +1,26 @@
+"""A damaged STATE/policy.json is told with its name and a remedy by what reads it for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meshward.instance.key_ages import keys_of
+from meshward.instance.records import proof
+from meshward.instance.running_policy import load_running_policy
+from meshward.kit.statefile import StateFileDamaged
+from meshward.policy.schema import Audit
+from meshward.runtime.place.directories import State
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": 1}', b"\xff"])
+def test_damage_is_told_by_name(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "policy.json"
+    file.write_bytes(data)
+    with pytest.raises(StateFileDamaged) as told:
+        load_running_policy(State(tmp_path))
+    assert str(file) in told.value.message and "Apply" in told.value.remedy
+    (finding,) = keys_of(State(tmp_path)).findings
+    assert str(file) in finding and "Apply the policy again" in finding
+    assert proof(State(tmp_path)).bound == Audit().max_blind.value, "the default"
