@@ -132,6 +132,15 @@ def test_a_law_is_proven_over_all_grants(document_of, grant, denies, broken):
         assert problem.where == document.positions.at(("never", 0))
 
 
+def test_a_broken_law_tells_the_permissions_model_by_model(document_of):
+    grant = {"id": "g", "roles": ["staff"], "models": "all", "actions": ["infer", "describe"]}
+    law = LAW | {"models": "all"}
+    (problem,) = broken_promises(document_of(models=MODELS, roles=ROLES, grants=[grant], never=[law]))
+    first, second = sorted(MODELS)[:2]
+    told = [f"{first}.infer to staff", f"{first}.describe to staff", f"{second}.infer to staff"]
+    assert f"which gives {', '.join(told)}" in problem.message
+
+
 def test_a_law_may_speak_of_some_actions_only(document_of):
     grant = {"id": "g", "roles": ["staff"], "models": "all", "actions": ["infer"]}
     law = LAW | {"actions": ["manage"]}

@@ -40,7 +40,7 @@ def run_test(decider: Decider, test: Test) -> Decision:
 
 
 def breaches(plan: Plan, law: Never) -> Iterator[tuple[Grant, list[Holding]]]:
-    """The grants that break `law`, with what each gives against it.
+    """The grants that break `law`, with what each gives against it, model by model.
 
     A law speaks of everybody who holds one of its roles, and of what the grants that name this role give
     them. What such a person holds besides, by another role's grant, is that role's. Denies that always hold
@@ -52,7 +52,7 @@ def breaches(plan: Plan, law: Never) -> Iterator[tuple[Grant, list[Holding]]]:
             continue
         found = [holding for holding in holdings_of(plan, grant) if _is_forbidden(holding, law)]
         if found:
-            yield grant, found
+            yield grant, sorted(found, key=lambda holding: holding.model)
 
 
 def _is_forbidden(holding: Holding, law: Never) -> bool:

@@ -28,7 +28,7 @@ class Holding:
 
 
 def holdings_of(plan: Plan, grant: Grant) -> Iterator[Holding]:
-    """What `grant` gives and no deny always takes back, by model, action and role."""
+    """What `grant` gives and no deny always takes back, by action, role and model."""
     for action in ACTIONS if not grant.shadow else ():
         for role in grant.roles if action in grant.actions else ():
             for model in sorted(grant.models.names - barred_models(plan, role, action)):
