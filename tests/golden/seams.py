@@ -221,7 +221,7 @@ def status(case: Case, _: Path) -> Files:
         guards=tuple(guards),
         credentials=(),
         left=(),
-        canaries=tuple(given.get("canaries", ())),
+        walks=tuple(given.get("walks", ())),
         ejected=given.get("ejected", {}),
     )
     return {"said.txt": _lines(*seen.lines())}

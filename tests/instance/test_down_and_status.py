@@ -136,6 +136,11 @@ def test_status_of_what_is_not_running(start: Start, tmp_path: Path):
     assert not status(run.state.path).running
 
 
+def test_the_names_that_programs_read_in_a_status(tmp_path: Path):
+    told = "state pid parts notes guards credentials left records keys walks ejected unusable running healthy"
+    assert " ".join(status(tmp_path).as_json()) == told
+
+
 def test_leftovers_that_are_another_instances_are_left_alone(tmp_path: Path):
     mine, other = open_state(tmp_path / "mine"), open_state(tmp_path / "other")
     with other.log("edge").open("wb") as log:

@@ -38,7 +38,7 @@ class Status:
     left: tuple[Holder, ...]
     records: Proof | None = None  # of an instance that has a collector
     keys: KeyStatus | None = None  # of an instance that has an edge
-    canaries: tuple[str, ...] = ()  # each model's canary, running or the last one
+    walks: tuple[str, ...] = ()  # each model's canary, running or the last one; a walk to people
     ejected: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> why
     unusable: tuple[str, ...] = ()  # of STATE's files: what is wrong, and what to do
 
@@ -82,7 +82,7 @@ class Status:
         if self.records is not None:
             yield from self.records.lines()
         yield from (f"{key}: EJECTED, {why}" for key, why in sorted(self.ejected.items()))
-        yield from self.canaries
+        yield from self.walks
         yield from (f"STATE: {problem}" for problem in self.unusable)
         yield from self.notes
 
