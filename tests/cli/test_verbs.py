@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshward.cli.main import VERBS, main
+from meshward.runtime.place.instance_file import Instance
 from tests.stack.command import meshward
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,12 @@ def test_up_refuses_by_name_what_it_does_not_enforce(tmp_path: Path) -> None:
     assert done.returncode == 4, done
     for feature in ("agents", "operators.audit", "tokens", "when.via", "on_request", "calls"):
         assert feature in done.stderr, (feature, done.stderr)
+
+
+def test_a_tour_needs_the_demo(tmp_path: Path) -> None:
+    Instance("https://localhost", "", str(tmp_path / "run"), "mesh.test", 1, (), None).save(tmp_path)
+    done = meshward("tour", "--state", str(tmp_path))
+    assert done.returncode == 2 and "MW0911" in done.stderr and "up --demo" in done.stderr, done
 
 
 def test_a_command_without_an_instance_says_so(tmp_path: Path) -> None:

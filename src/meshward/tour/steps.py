@@ -20,6 +20,8 @@ from joserfc.jwk import ECKey
 
 from meshward.audit.store import Store
 from meshward.demo.accounts import token_for
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.runtime.place.instance_file import Guarded, Instance
 from meshward.targets.nginx.wire import Header
@@ -61,9 +63,9 @@ class Visit:
 
 
 def visit(instance: Instance, state: Path) -> Visit:
-    """Sign all demo accounts in by the device flow."""
+    """Sign all demo accounts in by the device flow. Raises MeshwardError where they cannot be."""
     if instance.idp_url is None:
-        raise Broken("the tour needs a demo instance: meshward up --demo")
+        raise MeshwardError(codes.NO_DEMO, f"the instance in `{state}` has no identity provider of the demo")
     accounts = ("alice", "bob", "carol")
     return Visit(instance, state, {name: token_for(instance.idp_url, name, state) for name in accounts})
 

