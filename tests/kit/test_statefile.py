@@ -58,6 +58,13 @@ def test_older_formats_are_brought_up_step_by_step(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["n.json"], "nothing is left to be read by mistake"
 
 
+def test_what_older_releases_wrote_of_a_file_with_an_odd_name_is_read(tmp_path: Path) -> None:
+    """`up --watch` told such a name in the reason of a revision, and a start reads every revision."""
+    (tmp_path / "w.json").write_text(json.dumps({"reason": "/srv/p\udcff.yaml changed"}))
+    file = StateFile("w.json", Words, "STATE", "words", "Begin anew.", migrations=(put_under("words"),))
+    assert file.read(tmp_path) == Words({"reason": "/srv/p?.yaml changed"})
+
+
 def test_an_older_format_lacks_only_what_it_may(tmp_path: Path) -> None:
     """All else with a default would read damage as what a file says that was never written."""
     (tmp_path / "d.json").write_text("{}")

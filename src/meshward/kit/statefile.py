@@ -103,7 +103,7 @@ class StateFile(Generic[T]):
         3. The right types, and nothing more than belongs there.
         """
         try:
-            value = json_value(data)  # 1
+            value = _json_of(data)  # 1
         except ValueError as error:
             raise self.damage_error(path, _why_unreadable(data, error)) from None
         found = _format_of(value)  # 2
@@ -194,6 +194,17 @@ def _covers(written: Any, found: Any) -> bool:
     if isinstance(written, list) and isinstance(found, list):
         return len(written) == len(found) and all(map(_covers, written, found))
     return bool(written == found)
+
+
+def _json_of(data: bytes) -> Any:
+    """Release 0.1.0 kept half a surrogate pair (of a file's name, in a reason) as it was: `?`, as `encode` has it."""
+    try:
+        return json_value(data)
+    except UnicodeEncodeError:
+        value = json_value(data, halves="replace")
+        if isinstance(value, dict) and _FORMAT in value:
+            raise
+        return value
 
 
 def _format_of(value: Any) -> int:
