@@ -107,6 +107,19 @@ def test_what_is_damaged_is_named(keep: LoginStore, text: str) -> None:
     assert keep.load(LOGIN.name) == LOGIN
 
 
+def test_another_edges_damaged_login_hinders_only_who_names_none(keep: LoginStore, tmp_path: Path) -> None:
+    other = replace(LOGIN, name="https://other.test")
+    keep.save(other)
+    file_of(keep).write_text("{")
+    keep.save(LOGIN)
+    none = tmp_path / "none"
+    assert choose(keep, LOGIN.name, none, {}) == LOGIN.name
+    assert choose(keep, None, none, {"MESHWARD_EDGE": LOGIN.name}) == LOGIN.name
+    for named in (other.name, None):
+        with pytest.raises(MeshwardError, match="is damaged"):
+            keep.load(choose(keep, named, none, {}))
+
+
 def test_a_login_does_not_print_its_tokens() -> None:
     assert "canary" not in repr(LOGIN) + str(LOGIN)
 

@@ -160,14 +160,17 @@ def ask_for(login: SavedLogin, request: Mapping[str, Any]) -> WireReply:
 
 
 def choose(store: LoginStore, edge: str | None, state: Path, env: Mapping[str, str]) -> str:
-    """Whose login is meant: of the edge (or issuer) as named, of this directory's instance, else the only one."""
-    names = store.names()
-    if edge is not None and edge in names:
-        return edge
+    """Whose login is meant: of the edge (or issuer) as named, of this directory's instance, else the only one.
+
+    Another edge's login that is damaged hinders only who names none.
+    """
     if edge is not None:
-        return origin(edge)
+        return edge if store.has(edge) else origin(edge)
     place = find(None, state, None, env)
-    if place is not None and (place.origin in names or VARIABLE in env or not names):
+    if place is not None and (store.has(place.origin) or VARIABLE in env):
+        return place.origin
+    names = store.names()
+    if place is not None and not names:
         return place.origin
     if len(names) == 1:
         return names[0]

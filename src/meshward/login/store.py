@@ -93,6 +93,10 @@ class LoginStore:
         found = (self._read(path) for path in sorted(self._directory.glob("*.json")))
         return [kept.name for kept in found if kept is not None]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a login of that name, a damaged one included: `load` says what is wrong with it."""
+        return self._path(name).exists()
+
     def load(self, name: str) -> SavedLogin | None:
         """None if there is no login. Raises MeshwardError (MW2110) for one that is damaged or not one's own."""
         path = self._path(name)
