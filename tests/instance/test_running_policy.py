@@ -13,8 +13,12 @@ from meshward.kit.statefile import StateFileDamaged
 from meshward.policy.schema import Audit
 from meshward.runtime.place.directories import State
 
+TWICE = b"""\
+{"version": 1, "trust_domain": "one.test", "trust_domain": "two.test",
+    "models": {"m": {"versions": {"v1": {"server": "tei", "url": "unix:/run/m.sock"}}}}}"""
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": 1}', b"\xff"])
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": 1}', b"\xff", TWICE])
 def test_damage_is_told_by_name(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "policy.json"
     file.write_bytes(data)

@@ -20,8 +20,7 @@ from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile
-from meshward.kit.strict import json_value
-from meshward.policy.parse import to_json
+from meshward.policy.parse import from_json, to_json
 from meshward.policy.schema import Policy
 
 DIRECTORY = "revisions"
@@ -74,9 +73,7 @@ class Revisions:
         """The policy of a revision. Raises MeshwardError where there is none (exit 2) or it is damaged."""
         path = self._directory / f"{number:04d}.policy.json"
         try:
-            data = path.read_bytes()
-            json_value(data)  # no name twice
-            return Policy.model_validate_json(data)
+            return from_json(path.read_bytes())
         except FileNotFoundError:
             raise MeshwardError(
                 codes.REVISION_UNKNOWN,

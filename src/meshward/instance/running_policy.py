@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshward.kit.statefile import damage_error
+from meshward.policy.parse import from_json
 from meshward.policy.schema import Policy
 from meshward.runtime.place.directories import State
 
@@ -12,6 +13,6 @@ def load_running_policy(state: State) -> Policy:
     path = state.path / "policy.json"
     data = path.read_bytes()
     try:
-        return Policy.model_validate_json(data)
+        return from_json(data)
     except ValueError:
         raise damage_error(path, "it is no policy", "Apply the policy again: it is written anew.") from None

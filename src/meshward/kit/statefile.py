@@ -201,8 +201,8 @@ def _json_of(data: bytes) -> Any:
     try:
         return json_value(data)
     except UnicodeEncodeError:
-        value = json_value(data, halves="replace")
-        if isinstance(value, dict) and _FORMAT in value:
+        whole = json.dumps(json.loads(data), ensure_ascii=False).encode(errors="replace")
+        if isinstance(value := json_value(whole), dict) and _FORMAT in value:
             raise
         return value
 

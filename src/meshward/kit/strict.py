@@ -34,18 +34,14 @@ def json_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def json_value(data: bytes, *, halves: str = "strict") -> Any:
-    """A JSON value in UTF-8: no name twice, no NaN or infinity, no byte order mark.
-
-    Nor a lone surrogate, where `halves` (an `errors` of `str.encode`) does not say what becomes of it.
-    """
+def json_value(data: bytes) -> Any:
+    """A JSON value in UTF-8: no name twice, no NaN or infinity, no byte order mark, no lone surrogate."""
     try:
         value = _DECODER.decode(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if b"\\u" in data:
-        whole = json.dumps(value, ensure_ascii=False).encode("utf-8", halves)  # a lone one has no UTF-8 form
-        return value if halves == "strict" else json_value(whole)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone surrogate has no UTF-8 form
     return value
 
 

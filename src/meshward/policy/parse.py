@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from meshward.kit import codes
 from meshward.kit.errors import PolicyInvalid, Problem, Where
+from meshward.kit.strict import json_value
 from meshward.kit.text import quoted
 from meshward.policy.positions import Positions
 from meshward.policy.rules import MOST_PROBLEMS, check
@@ -26,7 +27,7 @@ from meshward.policy.schema import Policy
 from meshward.policy.shape import shape_problems
 from meshward.policy.tree import MOST_BYTES, ListNode, MappingNode, Source, Unusable, read_tree
 
-__all__ = ["Document", "Source", "parse", "to_json"]
+__all__ = ["Document", "Source", "from_json", "parse", "to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,12 @@ def to_json(policy: Policy) -> str:
     """The policy as one canonical line of JSON, which `parse` reads back as the same policy."""
     data = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def from_json(data: bytes) -> Policy:
+    """What `to_json` wrote. Raises ValueError for what is no policy, and for one that gives a name twice."""
+    json_value(data)
+    return Policy.model_validate_json(data)
 
 
 def merge(roots: Sequence[MappingNode], problems: list[Problem]) -> MappingNode:
