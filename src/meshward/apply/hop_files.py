@@ -108,8 +108,9 @@ def write_edge(
     now = datetime.now(UTC)
     edge = SpiffeId(authority.trust_domain, "/edge")
     web = web or authority.issue_web(settings.hostname, now).key_and_chain()
-    owner.write(certs / f"{WEB}.{generation}.pem", web)
-    owner.write(certs / f"{CLIENT}.{generation}.pem", authority.issue(edge, None, now).key_and_chain())
+    names = certificate_names(generation)
+    owner.write(certs / names[WEB], web)
+    owner.write(certs / names[CLIENT], authority.issue(edge, None, now).key_and_chain())
     owner.write(certs / "root.pem", authority.root_pem)
     for name, content in edge_files(settings).items():
         owner.write(directory / name, content)
@@ -121,7 +122,12 @@ def write_edge(
 def edge_certificates(run: Run) -> dict[str, Path]:
     """The files of the generation that nginx's pointer names, by stem. Raises OSError."""
     generation = (run.edge_dir / "generation").read_text().strip()
-    return {stem: run.edge_dir / "certs" / f"{stem}.{generation}.pem" for stem in (WEB, CLIENT)}
+    return {stem: run.edge_dir / "certs" / name for stem, name in certificate_names(generation).items()}
+
+
+def certificate_names(generation: int | str) -> dict[str, str]:
+    """The edge's certificates of one generation, by stem."""
+    return {stem: f"{stem}.{generation}.pem" for stem in (WEB, CLIENT)}
 
 
 def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: ProcessIdentity) -> None:

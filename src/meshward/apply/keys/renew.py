@@ -20,7 +20,7 @@ import httpx2
 from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import EdgeHop
 from meshward.apply.guards import Issue
-from meshward.apply.hop_files import CLIENT, WEB, Owner, edge_certificates
+from meshward.apply.hop_files import CLIENT, WEB, Owner, certificate_names, edge_certificates
 from meshward.apply.live_revision import Guard
 from meshward.apply.local import local_client
 from meshward.apply.mesh import Mesh
@@ -64,9 +64,9 @@ def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
     content = {stem: _edge_certificate(stem, stem in stems, plan, issue, run) for stem in (WEB, CLIENT)}
     counters = mesh.running.counters.renewed()
     generation = counters.generation
-    for stem, each in content.items():
-        file = run.edge_dir / "certs" / f"{stem}.{generation}.pem"
-        owner.write(file, each)
+    for stem, name in certificate_names(generation).items():
+        file = run.edge_dir / "certs" / name
+        owner.write(file, content[stem])
         _require_loadable(file)
     mesh.swap(replace(mesh.running, counters=counters))
     counters.save(mesh.machine.state.path)
@@ -162,7 +162,7 @@ def _edge_lacks(run: Run, plan: Plan, generation: int) -> Sequence[str]:
 
 
 def _discard(certs: Path, keep: Sequence[int]) -> None:
-    kept = {f"{what}.{generation}.pem" for what in (WEB, CLIENT) for generation in keep}
+    kept = {name for generation in keep for name in certificate_names(generation).values()}
     with opened_directory(certs) as directory:  # the edge's uid could put a link in its place
         for name in os.listdir(directory):  # noqa: PTH208  by the descriptor, not by the path
             if _ISSUED.fullmatch(name) and name not in kept:
