@@ -63,6 +63,9 @@ def test_what_older_releases_wrote_of_a_file_with_an_odd_name_is_read(tmp_path: 
     (tmp_path / "w.json").write_text(json.dumps({"reason": "/srv/p\udcff.yaml changed"}))
     file = StateFile("w.json", Words, "STATE", "words", "Begin anew.", migrations=(put_under("words"),))
     assert file.read(tmp_path) == Words({"reason": "/srv/p?.yaml changed"})
+    (tmp_path / "w.json").write_text(json.dumps({"format": 1, "words": {"reason": "\udcff"}}))
+    with pytest.raises(StateFileDamaged, match="UTF-8"):  # a file of today was never written so
+        file.read(tmp_path)
 
 
 def test_an_older_format_lacks_only_what_it_may(tmp_path: Path) -> None:
