@@ -6,3 +6,6 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff check --quiet .
 .venv/bin/mypy
 .venv/bin/lint-imports --no-cache 2>&1 | tail -n 4
+# A folder of Lua without luacheck is an error, not a pass. (The folder comes with the edge's program.)
+lua=src/meshward/targets/nginx/lua
+[ ! -d "$lua" ] || luacheck --quiet "$lua"

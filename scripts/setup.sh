@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make .venv with pinned, hash-checked dependencies, and see that nginx and its njs module are there.
+# Make .venv with pinned, hash-checked dependencies, and see that an nginx that runs Lua is there.
 # usage: setup.sh [--dev]        Starts nothing. Safe to run again: what is already right is left alone.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,12 +9,15 @@ wanted=meshward
 say() { printf 'setup: %s\n' "$*"; }
 stop() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
-njs_module() {
+module() {
   for dir in /usr/lib/nginx/modules /usr/lib64/nginx/modules /usr/local/nginx/modules /etc/nginx/modules; do
-    [ -f "$dir/ngx_http_js_module.so" ] && return 0
+    [ -f "$dir/$1" ] && return 0
   done
   return 1
 }
+
+# OpenResty is an nginx with Lua built in.
+openresty() { command -v openresty >/dev/null 2>&1 || [ -x /usr/local/openresty/nginx/sbin/nginx ]; }
 
 install_packages() {
   say "missing: $*"
@@ -40,12 +43,15 @@ install_packages() {
 
 missing=""
 nginx=$(command -v nginx || ls /usr/sbin/nginx 2>/dev/null || true)
-[ -n "$nginx" ] || missing="$missing nginx-light"
-njs_module || missing="$missing libnginx-mod-http-js"
+[ -n "$nginx" ] || openresty || missing="$missing nginx-light"
+# The Lua module brings the release of lua-resty-core and of OpenResty's LuaJIT that it was built with.
+openresty || module ngx_http_lua_module.so || missing="$missing libnginx-mod-http-lua"
+module ngx_http_js_module.so || missing="$missing libnginx-mod-http-js"  # until the edge's last njs is gone
 command -v unshare >/dev/null 2>&1 || missing="$missing util-linux"
 python=$(command -v python3.11 || command -v python3 || true)
 [ -n "$python" ] || missing="$missing python3 python3-venv"
 [ -n "$python" ] && { "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"; }
+[ "$wanted" = meshward ] || command -v luacheck >/dev/null 2>&1 || missing="$missing lua-check"
 # shellcheck disable=SC2086  # a list of package names
 [ -z "$missing" ] || install_packages $missing
 python=$(command -v python3.11 || command -v python3)

@@ -8,9 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 NGINX_FIXED = (1, 30, 7)
-NGINX_MAINLINE = (1, 31)  # some of its releases have the fixes; the number alone does not tell which
+NGINX_MAINLINE_FIXED = (1, 31, 9)
 NGINX_DEBIAN_12 = ("1.22.1", "1.22.1-9+deb12u11")
-_NGINX_ORG = re.compile(r"[0-9.]+-[0-9]+~[a-z]+", re.ASCII)  # nginx.org's own packages are as old as they say
+_NGINX_ORG = re.compile(
+    r"[0-9.]+-[0-9]+~[a-z]+[0-9]*", re.ASCII
+)  # nginx.org's and OpenResty's are as old as they say
+LUA_FIXED = (
+    0,
+    10,
+    27,
+)  # later holes are in receiveuntil() and in set_serialized_session(), neither of which we use
+LUA_DEBIAN_12 = ("0.10.23", "1:0.10.23-1+deb12u1")
 NJS_FIXED = (1, 0, 2)
 NJS_DEBIAN = "0.7.9"  # its holes are in ngx.fetch(), XML and js_fetch_proxy, none of which we use
 ENVOY_FIXED = ((1, 36, 10), (1, 37, 6), (1, 38, 4), (1, 39, 1))  # the newest branch last
@@ -38,18 +46,18 @@ class Finding:
 
 
 def judge_nginx(build: Build) -> Finding | None:
-    upstream, patched = NGINX_DEBIAN_12
-    if build.release == "debian 12" and build.upstream == upstream:
-        if _debian_at_least(build.package_version, patched):
-            return None
-        old = f"nginx {build.package_version} (package {build.package}) has known holes."
-        remedy = f"Update to {patched} or later: apt-get update && apt-get install --only-upgrade nginx."
-        return Finding(True, old, remedy)
-    if build.upstream and numbers(build.upstream)[:2] == NGINX_MAINLINE:
-        return _unjudged_finding("nginx", build, NGINX_FIXED)
+    if _is_of_debian_12(build, NGINX_DEBIAN_12):
+        return _judge_debian_12("nginx", build, NGINX_DEBIAN_12)
     if _NGINX_ORG.fullmatch(build.package_version):
         build = replace(build, distributed=False)
-    return _judge("nginx", build, NGINX_FIXED)
+    is_mainline = numbers(build.upstream or "")[:2] == NGINX_MAINLINE_FIXED[:2]
+    return _judge("nginx", build, NGINX_MAINLINE_FIXED if is_mainline else NGINX_FIXED)
+
+
+def judge_lua(build: Build) -> Finding | None:
+    if _is_of_debian_12(build, LUA_DEBIAN_12):
+        return _judge_debian_12("lua-nginx-module", build, LUA_DEBIAN_12)
+    return _judge("lua-nginx-module", build, LUA_FIXED)
 
 
 def judge_njs(build: Build) -> Finding | None:
@@ -68,6 +76,19 @@ def numbers(version: str) -> tuple[int, ...]:
     """`1.30.7`, or `1.30.7-1~bookworm`, as (1, 30, 7); empty where there is no version."""
     found = re.match(r"[0-9]+(\.[0-9]+)*", version, re.ASCII)
     return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def _is_of_debian_12(build: Build, known: tuple[str, str]) -> bool:
+    return build.release == "debian 12" and build.upstream == known[0]
+
+
+def _judge_debian_12(name: str, build: Build, known: tuple[str, str]) -> Finding | None:
+    """Debian 12 patches without changing the upstream version: its own number tells."""
+    if _debian_at_least(build.package_version, known[1]):
+        return None
+    old = f"{name} {build.package_version} (package {build.package}) has known holes."
+    update = f"apt-get update && apt-get install --only-upgrade {build.package}"
+    return Finding(True, old, f"Update to {known[1]} or later: {update}.")
 
 
 def _judge(name: str, build: Build, fixed: tuple[int, ...]) -> Finding | None:

@@ -1,0 +1,3 @@
+-- The edge's Lua runs in nginx's LuaJIT. What is global there is known here; a global of our own is a mistake.
+std = "luajit+ngx_lua"
+max_line_length = 120
