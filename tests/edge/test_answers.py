@@ -17,6 +17,7 @@ from meshward.callers.revocations import Revoked, edge_text
 from meshward.decide.types import Denial, Identity, Permit
 from meshward.edge import answers
 from meshward.edge.answers import Caller
+from meshward.edge.decision_state import Served
 from meshward.edge.heartbeat import Heartbeat
 from meshward.edge.instance_view import InstanceView, load_text, save_text
 from meshward.edge.replies import Reply, encode
@@ -148,12 +149,25 @@ def test_roles_fit_into_a_header_and_none_is_lost_silently(roles: list[str]) -> 
 # --- what ends an answer
 
 
-def permitted(who: Caller, on_expiry: str = "finish") -> dict[str, str]:
+def permitted(who: Caller, on_expiry: str = "finish", names: tuple[str, ...] = ()) -> dict[str, str]:
     model = resolve(Policy.model_validate(POLICY)).models["minilm"]
     asked = Transaction("corp:alice", "m.infer", "m", "infer", "g", 7, ["r"], {}, None, who.token.expires_at)
     minter = TransactionTokenMinter(make_key(), issuer="https://e", audience="td.test", workload="w")
     minted, chosen = minter.mint(asked, NOW), replace(model, on_expiry=on_expiry)
-    return headers(answers.permit_reply(who, permit(), minted, "1|1 00 x", chosen, "infer", NOW))
+    served = Served("infer", "1|1 00 x", names)
+    return headers(answers.permit_reply(who, permit(), minted, served, chosen, NOW))
+
+
+def test_a_permit_says_which_names_a_body_may_have_where_it_is_looked_at() -> None:
+    assert permitted(caller(), names=("m", "Org/M 1", "ü|\n"))["x-mw-names"] == "m Org%2FM%201 %C3%BC%7C%0A"
+    assert "x-mw-names" not in permitted(caller())
+
+
+def test_who_asks_for_no_model_is_told_so_and_the_answer_may_be_kept() -> None:
+    told = headers(answers.unnamed_reply(caller(), NOW))
+    assert told["x-mw-status"] == "400" and told["x-mw-reason"] == "body_model_missing"
+    assert told["x-accel-expires"] == "4" and told["x-mw-facts"] and "`model`" in told["x-mw-message"]
+    assert headers(answers.unnamed_reply(caller(2.75), NOW))["x-accel-expires"] == "1"
 
 
 def test_an_answer_can_be_ended_by_all_whom_it_is_for() -> None:

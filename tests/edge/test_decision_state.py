@@ -55,6 +55,80 @@ def test_a_version_without_traffic_serves_nothing(tmp_path: Path) -> None:
     assert ("POST", "/odd") not in state_of(tmp_path, change).served["minilm"]
 
 
+# --- the names in a body
+
+BODY = {"infer": ["POST /embed", "GET /embed", "PUT /v1/embeddings"], "manage": ["POST /unload"]}
+
+
+def kinds(*versions: dict[str, Any]) -> Any:
+    """A change of the mesh: a model with these versions, and an alias."""
+
+    def change(policy: dict[str, Any]) -> None:
+        policy["servers"]["odd"] = {"manage": ["POST /embed"], "infer": ["POST /odd"]}
+        policy["servers"]["deaf"] = BODY | {"body_model": "ignores"}
+        policy["servers"]["mine"] = BODY
+        urls = ("unix:/run/a.sock", "unix:/run/b.sock")
+        policy["models"]["minilm"] |= {
+            "versions": {f"v{n}": {"url": urls[n - 1], **given} for n, given in enumerate(versions, 1)},
+            "traffic": {"v1": 90, "v2": 10} if len(versions) > 1 else {"v1": 90},
+        }
+
+    return change
+
+
+OWN = ("minilm", "Org/MiniLM")
+ANY = (*OWN, "tgi", "dummy")
+
+
+@pytest.mark.parametrize(
+    ("given", "method", "path", "names"),
+    [
+        ({"server": "mine"}, "POST", "/embed", OWN),
+        ({"server": "mine"}, "PUT", "/v1/embeddings", OWN),
+        ({"server": "mine"}, "GET", "/embed", ()),
+        ({"server": "mine"}, "POST", "/unload", ()),
+        ({"server": "deaf"}, "POST", "/embed", ()),
+        ({"server": "vllm"}, "POST", "/v1/chat/completions", OWN),
+        ({"server": "vllm"}, "POST", "/tokenize", OWN),
+        ({"server": "vllm"}, "GET", "/v1/models", ()),
+        ({"server": "vllm"}, "POST", "/v1/load_lora_adapter", ()),
+        ({"server": "transformers"}, "POST", "/v1/responses", OWN),
+        ({"server": "tei"}, "POST", "/embed", ()),
+        ({"server": "tei"}, "POST", "/v1/embeddings", ANY),
+        ({"server": "tgi"}, "POST", "/v1/chat/completions", ANY),
+        ({"server": "tgi", "model": "x"}, "POST", "/v1/chat/completions", ANY),
+        ({"server": "tgi"}, "POST", "/generate", ()),
+        ({"server": "inference-endpoint"}, "POST", "/rerank", ANY),
+        ({"server": "inference-endpoint", "model": "x"}, "POST", "/rerank", OWN),
+    ],
+)
+def test_which_names_a_body_may_have(
+    tmp_path: Path, given: dict[str, Any], method: str, path: str, names: tuple[str, ...]
+) -> None:
+    assert state_of(tmp_path, kinds(given)).served["minilm"][method, path].names == names
+
+
+def test_a_name_that_means_nothing_must_mean_nothing_to_every_version(tmp_path: Path) -> None:
+    both = state_of(tmp_path, kinds({"server": "tgi"}, {"server": "vllm"})).served["minilm"]
+    assert both["POST", "/v1/chat/completions"].names == OWN
+    assert both["POST", "/generate"].names == ()
+
+
+def test_each_version_has_its_servers_own_name_where_a_body_says_one(tmp_path: Path) -> None:
+    """A canary between two names: whichever answers, its server reads what it calls the model."""
+    named = kinds({"server": "vllm", "model": "Qwen/Qwen3 8B"}, {"server": "vllm", "model": "lora|b"})
+    served = state_of(tmp_path, named).served["minilm"]
+    first, second = "90 00 v1.minilm.mesh.test", "10 01 v2.minilm.mesh.test"
+    assert served["POST", "/score"].route == f"1048576|{first} Qwen%2FQwen3%208B|{second} lora%7Cb"
+    assert served["GET", "/v1/models"].route == f"1048576|{first}|{second}"
+    assert served["POST", "/v1/load_lora_adapter"].route == f"1048576|{first}|{second}"
+
+
+def test_a_version_without_a_servers_name_has_no_fourth_word(tmp_path: Path) -> None:
+    served = state_of(tmp_path, kinds({"server": "vllm"}, {"server": "vllm", "model": "b"})).served["minilm"]
+    assert served["POST", "/score"].route.endswith("|90 00 v1.minilm.mesh.test|10 01 v2.minilm.mesh.test b")
+
+
 # --- what cannot be used
 
 

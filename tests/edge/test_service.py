@@ -133,6 +133,37 @@ def test_by_v1_a_model_is_also_known_by_its_alias(service: Service) -> None:
     assert refusal(service.ask(token, model="Org%2FMiniLM")) == (403, "404", "model_unknown")
 
 
+def test_a_permit_names_what_a_body_may_call_the_model(service: Service) -> None:
+    token = service.token("platform")
+    assert service.ask(token).headers["x-mw-names"] == "minilm Org%2FMiniLM"
+    assert "x-mw-names" not in service.ask(token, path="/unload").headers  # about the whole server
+    assert "x-mw-names" not in service.ask(service.token("sales")).headers
+
+
+WHO = {"front": "v1", "path": "/v1/embeddings", "model": None}
+
+
+@pytest.mark.parametrize("model", [None, ""])
+def test_by_v1_nginx_may_ask_first_who_it_is(service: Service, model: str | None) -> None:
+    """A body is read for those alone whose credential was verified."""
+    token = service.token("science")
+    response = service.ask(token, **WHO | {"model": model})
+    assert refusal(response) == (403, "400", "body_model_missing")
+    assert response.headers["x-accel-expires"] == "4"
+    assert facts(response) == {"sub": "corp:alice", "ath": token_hash(token), "rev": "7"}
+
+
+def test_who_is_asked_of_strangers_gets_what_every_stranger_gets(service: Service) -> None:
+    for credential in ({}, {"token": "garbage"}, {"token": service.token("science", exp=1)}):
+        asked, known = (service.ask(**credential, **WHO | {"model": name}) for name in (None, "minilm"))
+        assert asked.status_code == 401 and asked.headers["x-accel-expires"] == "0"
+        assert str(asked.headers) == str(known.headers)
+
+
+def test_below_a_model_there_is_no_such_question(service: Service) -> None:
+    assert refusal(service.ask(service.token("science"), model=None)) == (403, "404", "model_unknown")
+
+
 def test_a_grant_without_limit_sends_none(service: Service) -> None:
     assert service.ask(service.token("platform"), model="other").headers["x-mw-limit"] == ""
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.nginx.test_nginx_program import _settings
 
 import meshward.targets.nginx
@@ -15,7 +18,7 @@ from meshward.decide.types import Identity, Permit
 from meshward.edge.answers import bucket
 from meshward.plan.ir import Limits
 from meshward.policy.values import Rate
-from meshward.targets.nginx.wire import ANSWER, QUESTION, Choice, Header, rate_text, route_text
+from meshward.targets.nginx.wire import ANSWER, QUESTION, Choice, Header, names_text, rate_text, route_text
 
 SCRIPT = (Path(meshward.targets.nginx.__file__).parent / "meshward.js").read_text()
 CODE = re.sub(r"//[^\n]*", "", SCRIPT)
@@ -80,6 +83,16 @@ def test_a_route_is_read_as_it_is_spelled() -> None:
         ["07", "v2.m.mesh.test"],
     ]
     assert re.search(r"v\.mw_slot = version\[1\];\s+v\.mw_sni = version\[2\];", send)
+
+
+def test_the_fourth_word_of_a_version_does_not_change_the_first_three() -> None:
+    text = route_text(1, [Choice(1, "00", "v1.m", "Qwen/Q 3|é"), Choice(1, "01", "v2.m")])
+    assert text == "1|1 00 v1.m Qwen%2FQ%203%7C%C3%A9|1 01 v2.m"
+
+
+@given(st.text().filter(lambda text: not re.search("[\ud800-\udfff]", text)))
+def test_a_name_is_one_word_that_reads_back(name: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9._~%-]*", names_text([name])) and unquote(names_text([name])) == name
 
 
 def test_who_is_counted_and_who_is_revoked_is_read_as_it_is_spelled() -> None:

@@ -26,6 +26,13 @@ def reference(shared_data, policy_at) -> Plan:
     return resolve(policy_at(shared_data / "examples" / "policy.yaml"))
 
 
+def test_a_key_at_its_default_leaves_the_digest_of_older_policies():
+    """A policy with a server kind of its own is no new revision under a release that knows `body_model`."""
+    assert "body_model" not in str(Policy.model_validate(BASE).model_dump(mode="json", by_alias=True))
+    said, other = (plan_of(changed("servers.echo.body_model", word)) for word in ("unknown", "selects"))
+    assert said.digest == plan_of(BASE).digest != other.digest
+
+
 def test_a_small_policy_whole():
     plan = plan_of(BASE)
     assert (plan.edge.host, plan.edge.port, plan.edge.certificate_path) == ("127.0.0.1", 9443, None)

@@ -15,6 +15,7 @@ from meshward.callers.revocations import ties
 from meshward.callers.workloads import VerifiedWorkload
 from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
+from meshward.edge.decision_state import Served
 from meshward.edge.replies import Permitted, Refused
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
@@ -51,13 +52,13 @@ class Caller:
 
 
 def permit_reply(
-    caller: Caller, permit: Permit, minted: Minted, route: str, model: Model, action: str, now: float
+    caller: Caller, permit: Permit, minted: Minted, served: Served, model: Model, now: float
 ) -> Permitted:
     """A permit, with the token that was minted for it."""
     facts = caller.facts(
         roles=shown_roles(permit.roles),
         model=model.name,
-        action=action,
+        action=served.action,
         perm=permit.permission,
         grant=permit.pays,
         txn=minted.claims["txn"],
@@ -65,7 +66,8 @@ def permit_reply(
         exp=minted.claims["exp"],
     )
     return Permitted(
-        route=route,
+        route=served.route,
+        names=served.names,
         rate=permit.limits.requests if permit.limits else None,
         bucket=bucket(permit, caller.identity),
         token=minted.token,
@@ -94,6 +96,12 @@ def not_found_reply(
 ) -> Refused:
     """What a verified identity asked for does not exist."""
     return Refused(404, reason, sentence(what, remedy), "", caller.facts(**facts), caller.ttl(now))
+
+
+def unnamed_reply(caller: Caller, now: float) -> Refused:
+    """By /v1 a verified identity asked for no model. nginx asks so before it reads a body: is it anybody's?"""
+    text = sentence("the body names no model", "put a `model` into it, or call /m/NAME/v1")
+    return Refused(400, Reason.BODY_MODEL_MISSING, text, "", caller.facts(), caller.ttl(now))
 
 
 def revoked_reply(caller: Caller, resource: str, now: float) -> Refused:

@@ -10,7 +10,7 @@ authorities.pem       who issues the workloads' certificates (`callers.workloads
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.plan.ir import Model, Plan, Version
+from meshward.plan.naming import accepted_names, server_name
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Action, Policy
 from meshward.policy.values import Route
@@ -36,10 +37,11 @@ from meshward.tokens.txn import TransactionTokenMinter
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What one exact route of a model means, and the route of its permits (`wire.route_text`)."""
+    """What one exact route of a model means, and what its permits say: `wire.route_text`, and a body's names."""
 
     action: Action
     route: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +104,22 @@ def _served_routes(model: Model, live: InstanceView) -> Iterator[tuple[tuple[str
     versions = [version for version in model.versions if version.weight > 0]
     for route in dict.fromkeys(route for version in versions for route in version.routes):
         action = next(version.routes[route] for version in versions if route in version.routes)
-        yield (route.method, route.path), Served(action, _route(model, route, action, live))
+        able = [version for version in versions if version.routes.get(route) == action]
+        names = accepted_names(model, able, route)
+        yield (route.method, route.path), Served(action, _route(model, able, route, live), names)
 
 
-def _route(model: Model, route: Route, action: Action, live: InstanceView) -> str:
-    able = [each for each in model.versions if each.weight > 0 and each.routes.get(route) == action]
+def _route(model: Model, able: Sequence[Version], route: Route, live: InstanceView) -> str:
     well = [each for each in able if f"{model.name}/{each.name}" not in live.ejected]
     # The last one is never ejected: it may answer all the same.
-    return route_text(model.max_body, (_choice(model, version, live) for version in well or able))
+    return route_text(model.max_body, (_choice(model, version, route, live) for version in well or able))
 
 
-def _choice(model: Model, version: Version, live: InstanceView) -> Choice:
+def _choice(model: Model, version: Version, route: Route, live: InstanceView) -> Choice:
     slot = live.slot(model.name, version.name)
     if slot is None:
         raise _broken_error(f"live.json has no slot for {model.name}/{version.name}, which receives traffic")
-    return Choice(version.weight, slot, version.dns_name)
+    return Choice(version.weight, slot, version.dns_name, server_name(version, route))
 
 
 def _check_issuers(plan: Plan) -> None:

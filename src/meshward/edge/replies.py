@@ -11,7 +11,7 @@ from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.strict import encode as base64url
 from meshward.policy.values import Rate
-from meshward.targets.nginx.wire import KEPT_FOR, Header, rate_text
+from meshward.targets.nginx.wire import KEPT_FOR, Header, names_text, rate_text
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -20,10 +20,12 @@ Headers = list[tuple[bytes, bytes]]
 class Permitted:
     """Everything that nginx needs for this request and, for `ttl` seconds, for the next ones like it.
 
-    `route` is a `route_text`; `ends_at`: when a running answer is to be ended, in seconds since the epoch.
+    `route` is a `route_text`; `names`: what a body's `model` may say, none where it is not looked at; `ends_at`:
+    when a running answer is to be ended, in seconds since the epoch.
     """
 
     route: str
+    names: Sequence[str]
     rate: Rate | None
     bucket: str
     token: Secret
@@ -87,6 +89,8 @@ def facts_text(facts: Mapping[str, Any] | None) -> str:
 
 def _permitted_headers(reply: Permitted) -> Iterator[tuple[Header, str]]:
     yield Header.ROUTE, reply.route
+    if reply.names:
+        yield Header.NAMES, names_text(reply.names)
     yield Header.LIMIT, rate_text(reply.rate)
     yield Header.BUCKET, reply.bucket
     yield Header.TXN_TOKEN, reply.token.reveal()

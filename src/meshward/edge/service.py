@@ -56,7 +56,8 @@ class FaultyQuestion(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What nginx asks. `path` is below the model's base; `model` is spelled as the client did.
+    """What nginx asks. `path` is below the model's base; `model` is spelled as the client did. By the front `v1` it is
+    asked first without one: who is this?
 
     `verdict` is nginx's on the client certificate: `NONE`, `SUCCESS`, or what is wrong with it.
     """
@@ -247,6 +248,8 @@ def _decide_request(caller: Caller, question: Question, state: DecisionState, re
     now = system_clock()
     if state.revoked.hits(caller.identity, caller.token.token_id, now):
         return answers.revoked_reply(caller, resource, now)
+    if question.front == "v1" and not question.model:
+        return answers.unnamed_reply(caller, now)
     name = _model_name(state, question)
     if name is None:
         unknown = reasons.MODEL_UNKNOWN
@@ -296,9 +299,7 @@ def _permit(
         actors=caller.identity.actors,
     )
     minted = state.minter.mint(transaction, now)
-    return answers.permit_reply(
-        caller, permit, minted, served.route, state.plan.models[name], served.action, now
-    )
+    return answers.permit_reply(caller, permit, minted, served, state.plan.models[name], now)
 
 
 def _request(model: str, served: Served, question: Question, at: int) -> Request:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from meshward.plan.features import ALWAYS, Requires
 from meshward.policy.schema import Action, Capture, Profile
-from meshward.policy.servers import GENERATED
+from meshward.policy.servers import GENERATED, NOT_KNOWN, Naming
 from meshward.policy.urls import ServerUrl
 from meshward.policy.values import Hours, Network, Rate, Route
 
@@ -42,6 +42,7 @@ class Version:
     upstream_model: str | None
     dns_name: str  # <version>.<model>.<trust domain>: what the edge verifies in the guard's SVID
     replicas: tuple[ServerUrl, ...] = ()  # further servers
+    naming: Naming = NOT_KNOWN
 
     @property
     def urls(self) -> tuple[ServerUrl, ...]:
@@ -50,6 +51,17 @@ class Version:
 
     def action_of(self, method: str, path: str) -> Action | None:
         return self.routes.get(Route(method, path))
+
+    def is_named_on(self, route: Route) -> bool:
+        """Whether a body sent there is looked at for the model that it names."""
+        action = self.routes.get(route)
+        return action is not None and self.naming.is_on(route, action)
+
+    @property
+    def ignores_names(self) -> bool:
+        """Whether its server answers alike whatever a body names. A hosted endpoint may do either; `model:` tells."""
+        hosted = self.naming.where == "everywhere" and self.upstream_model is not None
+        return self.naming.does == "ignores" and not hosted
 
 
 @dataclass(frozen=True, slots=True)

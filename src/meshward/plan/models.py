@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from meshward.kit.names import dns_label
 from meshward.plan import ir
 from meshward.policy import schema
-from meshward.policy.servers import listed_routes, server_kinds
+from meshward.policy.servers import Naming, listed_routes, naming_of, server_kinds
 from meshward.policy.values import Route
 
 _WHOLE = 100
@@ -20,6 +20,7 @@ class ServerKind:
 
     routes: Mapping[Route, schema.Action]
     health: Route | None
+    naming: Naming
 
 
 Kinds = Mapping[str, ServerKind]
@@ -27,7 +28,10 @@ Kinds = Mapping[str, ServerKind]
 
 def kinds(policy: schema.Policy) -> Kinds:
     """Every server kind that a version may name. Raises ValueError for a route with two meanings."""
-    return {name: ServerKind(_routes(server), server.health) for name, server in server_kinds(policy).items()}
+    return {
+        name: ServerKind(_routes(server), server.health, naming_of(name, server))
+        for name, server in server_kinds(policy).items()
+    }
 
 
 def model(name: str, given: schema.Model, policy: schema.Policy, known: Kinds) -> ir.Model:
@@ -72,6 +76,7 @@ def _versions(
                 upstream_model=version.model,
                 dns_name=f"{dns_label(name)}.{dns_label(model_name)}.{trust_domain}",
                 replicas=tuple(version.replicas),
+                naming=kind.naming,
             )
         )
     return tuple(found)

@@ -138,6 +138,7 @@ KEYS: dict[str, Row] = {
     "Server.observe": _where(Feature.ROUTES),
     "Server.manage": _where(Feature.ROUTES),
     "Server.health": _where(Feature.HEALTH),
+    "Server.body_model": _PART,
     "Version.server": (
         Need(Feature.ROUTES),
         Need(Feature.HEALTH),

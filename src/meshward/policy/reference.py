@@ -9,7 +9,7 @@ from typing import Any
 from meshward.kit import codes
 from meshward.policy.jsonschema import policy_json_schema
 from meshward.policy.schema import ACTIONS, Server
-from meshward.policy.servers import BUILT_IN
+from meshward.policy.servers import BUILT_IN, naming_of
 from meshward.policy.tree import MOST_BYTES, MOST_DEPTH, MOST_NODES
 
 _INTRODUCTION = f"""\
@@ -187,13 +187,15 @@ def _default(schema: dict[str, Any]) -> str:
 
 
 def _server_table() -> str:
-    head = _row("kind", *ACTIONS, "health") + _row(*["---"] * (len(ACTIONS) + 2))
+    head = _row("kind", *ACTIONS, "health", "`model` in a body") + _row(*["---"] * (len(ACTIONS) + 3))
     return head + "".join(_server_row(name, server) for name, server in BUILT_IN.items())
 
 
 def _server_row(name: str, server: Server) -> str:
     cells = (", ".join(f"`{route}`" for route in getattr(server, action)) for action in ACTIONS)
-    return _row(f"`{name}`", *cells, f"`{server.health}`")
+    naming = naming_of(name, server)
+    below = ", looked at below `/v1/`" if naming.where == "v1" else ""
+    return _row(f"`{name}`", *cells, f"`{server.health}`", f"`{naming.does}`{below}")
 
 
 def _line(text: str) -> str:

@@ -40,6 +40,7 @@ ACTIONS: tuple[Action, ...] = ("infer", "describe", "observe", "manage")
 Profile = Literal["okta", "cognito", "entra", "keycloak", "kubernetes", "github-actions", "oidc"]
 Capture = Literal["digest", "sealed", "capture", "off"]
 Mode = Literal["enforce", "shadow"]
+BodyModel = Literal["unknown", "selects", "ignores"]
 Claim = str | int | bool
 MOST_REPLICAS = 16
 Texts = TypeAliasType("Texts", Annotated[list[Text], Field(min_length=1, description="One text or more.")])
@@ -218,6 +219,10 @@ class Server(_Node):
     """Routes that change the server."""
     health: Route | None = None
     """A `GET` route that answers 200 when the server can work. For meshward itself, not for clients."""
+    body_model: Annotated[BodyModel, Field(exclude_if=lambda given: given == "unknown")] = "unknown"
+    """What the server makes of a `model` at the top of a body sent to `infer` or `describe`. `unknown`: nobody can
+    tell, so a body may name its own model alone. `selects`: it answers as the model that is named, on each of these
+    routes; then several models may share it. `ignores`: nothing, so bodies may say there what they like."""
 
 
 class Version(_Node):
@@ -232,7 +237,8 @@ class Version(_Node):
     credential: Name | None = None
     """What the guard sends as the server's bearer token: one of `credentials`, or `generated`."""
     model: Text | None = None
-    """What the server itself calls the model, where a body names it."""
+    """What the server itself calls the model. A body must then name the model, by its name or an alias, and its server
+    reads this instead. Models that share a server each need one of their own."""
 
 
 class Cache(_Node):

@@ -8,9 +8,11 @@ pages, profilers, and routes that we cannot vouch for (vLLM's /inference/v1/gene
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
-from meshward.policy.schema import ACTIONS, Action, Policy, Server
+from meshward.policy.schema import ACTIONS, Action, BodyModel, Policy, Server
 from meshward.policy.values import Route
 
 GENERATED = "generated"
@@ -102,6 +104,42 @@ BUILT_IN: Mapping[str, Server] = MappingProxyType(
         ),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What a kind of server makes of a body's `model`, and on which of its routes of `infer` and `describe` there is
+    one. `observe` and `manage` are about the whole server, whatever a body says.
+    """
+
+    does: BodyModel
+    where: Literal["everywhere", "v1", "nowhere"] = "everywhere"
+
+    def is_on(self, route: Route, action: Action) -> bool:
+        """Whether the body of such a request is looked at for the model that it names."""
+        below = self.where == "everywhere" or (self.where == "v1" and route.path.startswith("/v1/"))
+        return below and action in NAMING and route.method in WITH_BODY
+
+
+NOT_KNOWN = Naming("unknown")
+NAMING: tuple[Action, ...] = ("infer", "describe")
+"""The actions whose requests are about one model of their server."""
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_NAMING: Mapping[str, Naming] = MappingProxyType(
+    {
+        "tei": Naming("ignores", "v1"),
+        "tgi": Naming("ignores", "v1"),
+        "vllm": Naming("selects"),
+        "transformers": Naming("selects"),
+        "inference-endpoint": Naming("ignores"),
+    }
+)
+
+
+def naming_of(kind: str, server: Server) -> Naming:
+    """Of a kind that is not built in: what its author says."""
+    where: Literal["everywhere", "nowhere"] = "nowhere" if server.body_model == "ignores" else "everywhere"
+    return _NAMING.get(kind) or Naming(server.body_model, where)
 
 
 def server_kinds(policy: Policy) -> dict[str, Server]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from string import ascii_letters, digits
 from types import MappingProxyType
 
 from meshward.policy.values import Rate
@@ -35,6 +36,7 @@ class Header(StrEnum):
     MESSAGE = "X-Mw-Message"  # one line of printable ASCII
     CHALLENGE = "X-Mw-Challenge"  # the WWW-Authenticate that the client gets
     ROUTE = "X-Mw-Route"  # `route_text`
+    NAMES = "X-Mw-Names"  # `names_text`; not sent where a body's `model` is not looked at
     LIMIT = "X-Mw-Limit"  # `rate_text`
     BUCKET = "X-Mw-Bucket"  # 32 hex digits: who is counted together
     TXN_TOKEN = "X-Mw-Txn-Token"  # noqa: S105  a header's name
@@ -97,6 +99,7 @@ KEPT_FOR = "X-Accel-Expires"
 """nginx's own: the seconds for which it may keep an answer; 0: not at all."""
 
 _UNITS = {1: "s", 60: "m"}
+_UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~".encode())
 
 
 def counts(rate: Rate) -> bool:
@@ -120,13 +123,34 @@ def rate_count(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A version that may answer: its weight, its guard's slot as two digits, the DNS name in the guard's SVID."""
+    """A version that may answer: its weight, its guard's slot as two digits, the DNS name in the guard's SVID.
+
+    `called`: what its server calls the model, where a body's `model` is to become that.
+    """
 
     weight: int
     slot: str
     dns_name: str
+    called: str | None = None
+
+    def __str__(self) -> str:
+        words = f"{self.weight} {self.slot} {self.dns_name}"
+        return words if self.called is None else f"{words} {_one_word(self.called)}"
 
 
 def route_text(max_body: int, choices: Iterable[Choice]) -> str:
-    """`<max_body>|<weight> <slot> <dns name>|...`, in bytes and in the order of the versions."""
-    return "|".join([str(max_body), *(f"{each.weight} {each.slot} {each.dns_name}" for each in choices)])
+    """`<max_body>|<weight> <slot> <dns name>[ <server's name>]|...`, in bytes and in the order of the versions.
+
+    Where a version has a fourth word, a body must name its model, and that name becomes this word.
+    """
+    return "|".join([str(max_body), *map(str, choices)])
+
+
+def names_text(names: Iterable[str]) -> str:
+    """The names that a body's `model` may have, percent-encoded, with a space between two."""
+    return " ".join(map(_one_word, names))
+
+
+def _one_word(text: str) -> str:
+    """RFC 3986: what is not unreserved is percent-encoded, so there is no space, `|` or line break."""
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
