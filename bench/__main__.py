@@ -1,7 +1,7 @@
 """python -m bench [SCENARIO...] [--rounds N] [--peers-dir DIR]
 
-Scenarios: path, decisions, memory, hostile, live, peers; all of them without a name. Each writes its section of
-bench/RESULTS.md. Only `peers` needs a network, once, to install them.
+All scenarios without a name (`--help` lists them). Each writes its section of bench/RESULTS.md. Only `peers` needs a
+network, once, to install them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench import decisions, hostile, live, memory, path, peers, report
+from bench import callers, decisions, handshakes, hostile, live, memory, path, peers, report, transfers
 from bench.processes import BenchError
 from bench.report import Section
 from meshward.runtime.place.directories import State, run_path
@@ -43,6 +43,9 @@ def main() -> int:
 def _scenarios(peers_dir: Path) -> dict[str, Callable[[Path, int], Section]]:
     return {
         "path": path.measure,
+        "transfers": transfers.measure,
+        "callers": callers.measure,
+        "handshakes": handshakes.measure,
         "decisions": decisions.measure,
         "memory": memory.measure,
         "hostile": hostile.measure,

@@ -1,7 +1,7 @@
 """The other side: the same nginx, mTLS and Envoy over a unix socket; identity, limits, digests and logs off.
 
 Same TLS to the client, same keepalive and buffers, same certificates' kind, one worker each. Whatever is here is
-what the chain costs without meshward.
+what the chain costs without meshward. `logged`: with the access log that both write when somebody asks for no more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def lane(guard: Path, name: str) -> Lane:
 
 
 @contextmanager
-def bare_edge(directory: Path, authority: Authority, lanes: Sequence[Lane]) -> Iterator[int]:
+def bare_edge(
+    directory: Path, authority: Authority, lanes: Sequence[Lane], logged: bool = False
+) -> Iterator[int]:
     """One nginx for all `lanes`; its pid."""
     directory.mkdir()
     now = datetime.now(UTC)
@@ -51,7 +53,8 @@ def bare_edge(directory: Path, authority: Authority, lanes: Sequence[Lane]) -> I
     client = authority.issue(SpiffeId(authority.trust_domain, "/edge"), None, now)
     _secret(directory / "edge.pem", client.key_and_chain().reveal())
     (directory / "root.pem").write_text(authority.root_pem)
-    text = conf(_SHARED + "".join(_lane(number, each) for number, each in enumerate(lanes)))
+    log = "access_log access.log combined;" if logged else ""
+    text = conf(_SHARED + "".join(_lane(number, each, log) for number, each in enumerate(lanes)))
     with nginx(directory, text, lambda: all(accepts(each.port) for each in lanes)) as process:
         yield process.pid
 
@@ -67,7 +70,9 @@ def envoy(directory: Path, bootstrap: dict[str, Any], socket: Path) -> Iterator[
         yield process.pid
 
 
-def bare_guard(directory: Path, authority: Authority, model: Path, name: str) -> dict[str, Any]:
+def bare_guard(
+    directory: Path, authority: Authority, model: Path, name: str, logged: bool = False
+) -> dict[str, Any]:
     """A bootstrap: mTLS on `directory`/guard.sock, one route, `model` behind it."""
     credential = authority.issue(SpiffeId(authority.trust_domain, "/model/bare"), name, datetime.now(UTC))
     pem = {
@@ -91,7 +96,7 @@ def bare_guard(directory: Path, authority: Authority, model: Path, name: str) ->
         },
     }
     chain = {
-        "filters": [{"name": "http", "typed_config": _manager()}],
+        "filters": [{"name": "http", "typed_config": _manager() | (_log(directory) if logged else {})}],
         "transport_socket": {"name": "tls", "typed_config": tls},
     }
     listener = {
@@ -124,6 +129,15 @@ def _manager() -> dict[str, Any]:
         "skip_xff_append": True,
         "common_http_protocol_options": {"idle_timeout": "600s"},
     }
+
+
+def _log(directory: Path) -> dict[str, Any]:
+    """Envoy's default format."""
+    file = {
+        "@type": f"{_API}.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": str(directory / "access.log"),
+    }
+    return {"access_log": [{"name": "file", "typed_config": file}]}
 
 
 def _cluster(model: Path) -> dict[str, Any]:
@@ -163,7 +177,7 @@ proxy_ssl_trusted_certificate root.pem; proxy_ssl_verify on; proxy_ssl_verify_de
 """
 
 
-def _lane(number: int, each: Lane) -> str:
+def _lane(number: int, each: Lane, log: str) -> str:
     upstream = f"lane{number}"
     return f"""
 upstream {upstream} {{
@@ -171,7 +185,7 @@ upstream {upstream} {{
     keepalive 16; keepalive_requests 100000; keepalive_time 120s; keepalive_timeout 60s;
 }}
 server {{
-    listen 127.0.0.1:{each.port} ssl;
+    listen 127.0.0.1:{each.port} ssl; {log}
     location /m/mock/ {{
         proxy_pass https://{upstream}/;
         proxy_set_header Host {each.name};

@@ -111,14 +111,13 @@ def edge_variants(both: Sides) -> Iterator[dict[str, Target]]:
         program: Program | None = None
         for number, (name, drop) in enumerate(_DROPS.items()):
             directory = both.directory / f"e{number}"
-            settings = _settings(both, directory)
-            full = _program(both, settings)
+            full = full_program(both, directory, f"{both.directory}/slot{{slot}}/guard.sock")
             program = (
                 drop(replace(full, conf=_moved(program.conf, number), script=program.script))
                 if program
                 else full
             )
-            targets[name] = stack.enter_context(_variant(both, directory, program))
+            targets[name] = stack.enter_context(started(both, directory, program))
         yield {"bare": both.bare} | dict(reversed(targets.items()))
 
 
@@ -127,27 +126,29 @@ def _moved(conf: str, number: int) -> str:
     return conf.replace(f"/e{number - 1}/", f"/e{number}/")
 
 
-def _settings(both: Sides, directory: Path) -> EdgeSettings:
-    """The instance's own settings, for one more nginx beside it."""
+def full_program(both: Sides, directory: Path, guard_socket: str) -> Program:
+    """The edge's own files, for one more nginx beside the instance's, that finds its guards at `guard_socket`."""
+    settings = _settings(both, directory, guard_socket)
+    write_edge(settings, both.whole.authority, Revoked(), Owner(starter()), "1", 1)
+    conf, script = ((directory / name).read_text() for name in ("nginx.conf", "meshward.js"))
+    return Program(conf, script, both.guarded.slot, both.guarded.dns_name)
+
+
+def _settings(both: Sides, directory: Path, guard_socket: str) -> EdgeSettings:
+    """The instance's own settings, but for places."""
     cache = directory / "cache"
     module = str(find_components().njs_module)
     return replace(
         edge_settings(both.whole.plan, both.whole.run, cache, module, workers=1),
         run_dir=str(directory),
         root_bundle=str(directory / "certs" / "root.pem"),
-        guard_socket=f"{both.directory}/slot{{slot}}/guard.sock",
+        guard_socket=guard_socket,
     )
 
 
-def _program(both: Sides, settings: EdgeSettings) -> Program:
-    write_edge(settings, both.whole.authority, Revoked(), Owner(starter()), "1", 1)
-    directory = Path(settings.run_dir)
-    conf, script = ((directory / name).read_text() for name in ("nginx.conf", "meshward.js"))
-    return Program(conf, script, both.guarded.slot, both.guarded.dns_name)
-
-
 @contextmanager
-def _variant(both: Sides, directory: Path, program: Program) -> Iterator[Target]:
+def started(both: Sides, directory: Path, program: Program) -> Iterator[Target]:
+    """An nginx that runs `program`, which stands in `directory`, and has served a request."""
     port = free_port()
     user = "user root;\n" if os.geteuid() == 0 else ""
     text = user + re.sub(r"listen 127\.0\.0\.1:\d+ ssl", f"listen 127.0.0.1:{port} ssl", program.conf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -9,13 +10,13 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run of load. `cpu` is microseconds of CPU time per request, by process; latencies in milliseconds."""
+    """One run of load. `cpu` is microseconds of CPU time per request, by process; latencies in milliseconds, or nan."""
 
     requests: int
     seconds: float
     cpu: Mapping[str, float]
-    p50: float
-    p99: float
+    p50: float = math.nan
+    p99: float = math.nan
 
     @property
     def rate(self) -> float:
@@ -29,13 +30,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A measured number beside the most (or, with `least`, the least) that it may be."""
+    """A measured number beside the most (or, with `least`, the least) that it may be; `off` is its spread, if known."""
 
     name: str
     measured: float
     target: float
     unit: str
     least: bool = False
+    off: float = math.nan
 
     @property
     def met(self) -> bool:
@@ -46,9 +48,12 @@ class Verdict:
         return [
             self.name,
             f"{bound} {self.target:g} {self.unit}".strip(),
-            f"{shown(self.measured)} {self.unit}".strip(),
+            " ".join(filter(None, [shown(self.measured), self.unit, self._off()])),
             "met" if self.met else "**missed**",
         ]
+
+    def _off(self) -> str:
+        return "" if math.isnan(self.off) else f"(+- {shown(self.off)})"
 
 
 def middle(values: Iterable[float]) -> float:
@@ -75,6 +80,16 @@ def more(of: Sequence[float], than: Sequence[float]) -> float:
     return middle(of) - middle(than)
 
 
+def ratio_spread(of: Sequence[float], to: Sequence[float]) -> float:
+    """How far the ratio within one round usually is from the middle one: both sides of a round met the same machine."""
+    return spread([one / other for one, other in zip(of, to, strict=True)])
+
+
+def more_spread(of: Sequence[float], than: Sequence[float]) -> float:
+    """How far the difference within one round usually is from the middle one."""
+    return spread([one - other for one, other in zip(of, than, strict=True)])
+
+
 def steps(ladder: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """What each rung adds to the one before it, by medians; the first rung as it is. The steps sum to the last rung."""
     result: dict[str, float] = {}
@@ -87,7 +102,9 @@ def steps(ladder: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def shown(value: float) -> str:
-    """Three digits that mean something."""
+    """Three digits that mean something; nothing for nan."""
+    if math.isnan(value):
+        return ""
     if abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -25,10 +25,11 @@ from dataclasses import dataclass, field
 from bench.load import unverified
 from bench.requests import HOSTNAME
 
-IDLE, SLOW, BODIES, READERS, PROMPTS = 10_000, 1_000, 300, 200, 20
+IDLE, SLOW, BODIES, READERS, PROMPTS, KEYED, LARGE = 10_000, 1_000, 300, 200, 20, 40, 40
+KEYS_SIZE, LARGE_SIZE = 64_000, 1_000_000  # bytes of the body of each of those two
 HELD = 1_900_000  # bytes of a body that never ends, just below the edge's limit of 2 MB
 PROMPT = 100 * 1024 * 1024
-BANDWIDTH = 125_000_000  # bytes per second of all prompts together: one gigabit, not what loopback carries
+BANDWIDTH = 125_000_000  # bytes per second of all bodies together: one gigabit, not what loopback carries
 KIDS, HEADERS = 1_000, 200  # requests per second
 SPARE_FILES = 200
 TOGETHER = 100  # handshakes under way at once
@@ -213,6 +214,51 @@ async def kids(flood: Flood) -> Awaitable[None]:
     return _gather([_asking(flood, request, KIDS / 20, 2 + n % 10) for n in range(20)])
 
 
+def colliding(number: int) -> str:
+    """A key of 40 characters, of which LuaJIT hashes four each from 0, 9, 18 and 36: the number stands elsewhere."""
+    return f"keys{number:05d}{'x' * 31}"
+
+
+async def keys(flood: Flood) -> Awaitable[None]:
+    """Bodies below /v1 that are one object with as many keys as fit, all of one hash, from nobody."""
+    members = [f'"{colliding(number)}":0' for number in range(KEYS_SIZE // 45)]
+    body = f"{{{','.join(members)}}}".encode()
+    request = head("/v1/embeddings", "Authorization: x", *_json(body)) + b"\r\n" + body
+    return _gather([_again(flood, request, 2 + n % 10) for n in range(KEYED)])
+
+
+async def large(flood: Flood) -> Awaitable[None]:
+    """Conversations of 1 MB with a good token, whose model comes last: at one gigabit per second in all."""
+    tool = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"properties": {"model": {"type": "string"}}}},
+    }
+    value: dict[str, object] = {"input": "", "tools": [tool] * 100, "model": "mock"}
+    value["input"] = 'a "word" ' * ((LARGE_SIZE - len(json.dumps(value))) // 11)
+    body = json.dumps(value).encode()
+    request = head("/v1/embeddings", f"Authorization: Bearer {flood.token}", *_json(body)) + b"\r\n" + body
+    return _gather(
+        [_again(flood, request, 2 + n % 10, LARGE * len(request) / BANDWIDTH) for n in range(LARGE)]
+    )
+
+
+def _json(body: bytes) -> tuple[str, str]:
+    return "Content-Type: application/json", f"Content-Length: {len(body)}"
+
+
+async def _again(flood: Flood, request: bytes, source: int, every: float = 0.0) -> None:
+    """One request after the other, not more often than each `every` seconds, on a new connection where one ended."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        with contextlib.suppress(*_ENDS):
+            reader, writer = await flood.connect(source)
+            while not writer.is_closing():
+                began = clock()
+                writer.write(request)
+                await flood.answer(reader)
+                await asyncio.sleep(max(0.0, began + every - clock()))
+
+
 def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
@@ -244,6 +290,8 @@ KINDS = {
     "prompts": prompts,
     "headers": headers,
     "kids": kids,
+    "keys": keys,
+    "large": large,
 }
 
 

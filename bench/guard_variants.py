@@ -112,13 +112,13 @@ def _bootstraps(both: Sides) -> dict[str, tuple[Json, Any]]:
     for number, (part, drop) in enumerate(_DROPS.items()):
         place = both.directory / f"g{number}"
         place.mkdir()
-        left = copy.deepcopy(left) if left else _static(both)
+        left = copy.deepcopy(left) if left else full_guard(both)
         drop(left)
         found[part] = (json.loads(json.dumps(left).replace("@PLACE@", str(place))), place)
     return found
 
 
-def _static(both: Sides) -> Json:
+def full_guard(both: Sides) -> Json:
     """The full guard with everything inline, as the vendor judges it; it logs, and is wherever `@PLACE@` is put."""
     view = guard_view(both.whole.plan, GuardPart(both.guarded.model, both.guarded.version))
     authority, keys = both.whole.authority, load_keys(both.whole.state / "keys")

@@ -36,6 +36,10 @@ MEANINGS = {
     "prompts": f"{floods.PROMPTS} prompts of 100 MB at once, half of them chunked, with a good token, 1 Gbit/s in all",
     "headers": f"{floods.HEADERS}/s requests with 90 headers of 300 bytes, every eighth with 3,000 headers",
     "kids": f"{floods.KIDS:,}/s tokens with a random `kid`, each another, from 10 addresses",
+    "keys": f"{floods.KEYED} connections: bodies of {floods.KEYS_SIZE // 1000} KB below /v1, all keys of one hash, "
+    "`Authorization: x`",
+    "large": f"{floods.LARGE} connections: conversations of {floods.LARGE_SIZE // 1_000_000} MB below /v1, with tools, "
+    "the model last and a good token, 1 Gbit/s in all",
 }
 
 
@@ -83,6 +87,8 @@ def _mock(directory: Path) -> Iterator[Mock]:
         listen unix:{mock.socket}; listen 127.0.0.1:{mock.port};
         keepalive_requests 100000000; default_type application/json; error_page 405 =200 /long;
         location = /embed {{ return 200 '{requests.embedding().decode()}'; }}
+        client_max_body_size 0; client_body_buffer_size 4m;
+        location = /v1/embeddings {{ proxy_pass http://unix:{mock.socket}:/embed; }}
         location = /v1/chat/completions {{ return 405; }}
         location = /long {{ internal; alias {directory}/long.json; }}
     }}"""

@@ -8,7 +8,9 @@ import socket
 import ssl
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,62 +22,96 @@ _SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
 @dataclass(frozen=True)
+class Pacer:
+    """A paced client whose connections are open and warm."""
+
+    client: subprocess.Popen[str]
+
+    def go(self, seconds: float) -> dict[str, Any]:
+        """What `bench.paced` tells of the next `seconds`."""
+        assert self.client.stdin and self.client.stdout
+        self.client.stdin.write(f"{seconds:g}\n")
+        self.client.stdin.flush()
+        result: dict[str, Any] = json.loads(self.client.stdout.readline() or "{}")
+        if not result:
+            raise BenchError("the paced client has ended")
+        return result
+
+
+@dataclass(frozen=True)
 class Target:
-    """Where to send which bytes. `request` is a file: the raw HTTP request, token and all."""
+    """Where to send which bytes. `request` is a file: the raw HTTP request, token and all.
+
+    With `callers`, a file of tokens, one a line, `requests.ANY_TOKEN` in the request is each of them in turn, and each
+    connection comes from an address of its own.
+    """
 
     port: int
     request: Path
     meter: Meter
     tls: bool = True
+    callers: Path | None = None
+
+    def sending(self, request: Path) -> Target:
+        """The same way with other bytes."""
+        return replace(self, request=request)
 
     def busy(self, seconds: int) -> Sample:
         """All that 16 connections carry, by wrk."""
+        before = self.meter.read()
+        with self.wrk(seconds) as process:
+            told, why = process.communicate()
+        if process.returncode != 0:
+            raise BenchError(f"wrk failed: {told}{why}")
+        return self.meter.sample(before, json.loads(told.splitlines()[-1]))
+
+    def paced(self, rate: int, seconds: float) -> Sample:
+        """`rate` requests per second over 16 connections that are open and warm before the clock starts."""
+        with self.pacer(rate) as client:
+            before = self.meter.read()
+            result = client.go(seconds)
+        latencies = sorted(result["latencies"])
+        p50, p99 = (latencies[len(latencies) * part // 100] for part in (50, 99))
+        return self.meter.sample(before, {**result, "requests": len(latencies), "p50": p50, "p99": p99})
+
+    def wrk(
+        self, seconds: int, connections: int = CONNECTIONS, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/"
         argv = [
             "wrk",
             "-t1",
-            f"-c{CONNECTIONS}",
+            f"-c{connections}",
             f"-d{seconds}s",
             "--timeout",
-            "10s",
+            "20s",
             "-s",
             str(_SCRIPT),
             url,
         ]
-        before = self.meter.read()
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, env=self._environment())
-        if done.returncode != 0:
-            raise BenchError(f"wrk failed: {done.stdout}{done.stderr}")
-        return self.meter.sample(before, json.loads(done.stdout.splitlines()[-1]))
+        settings = self._environment() | dict(environment or {})
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings)
 
-    def paced(self, rate: int, seconds: float) -> Sample:
-        """`rate` requests per second over 16 connections that are open and warm before the clock starts."""
-        argv = [
-            sys.executable,
-            "-m",
-            "bench.paced",
-            str(self.port),
-            str(int(self.tls)),
-            str(rate),
-            f"{seconds:g}",
-        ]
+    @contextmanager
+    def pacer(self, rate: int, connections: int = CONNECTIONS) -> Iterator[Pacer]:
+        argv = [sys.executable, "-m", "bench.paced"]
+        argv += [str(each) for each in (self.port, int(self.tls), rate, connections)]
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment()
         ) as client:
-            assert client.stdin and client.stdout
+            assert client.stdout
             if client.stdout.readline() != "warm\n":
                 raise BenchError("the paced client did not get its connections")
-            before = self.meter.read()
-            client.stdin.write("go\n")
-            client.stdin.flush()
-            return self.meter.sample(before, json.loads(client.stdout.readline()))
+            yield Pacer(client)
+            client.kill()
 
     def once(self, request: bytes | None = None) -> tuple[int, bytes]:
         """One request on a connection of its own: status, and everything that came back."""
         return once(self.port, request or self.request.read_bytes(), self.tls)
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "BENCH_REQUEST": str(self.request)}
+        callers = {"BENCH_CALLERS": str(self.callers)} if self.callers else {}
+        return {**os.environ, "BENCH_REQUEST": str(self.request), **callers}
 
 
 def once(port: int, request: bytes, tls: bool = True) -> tuple[int, bytes]:

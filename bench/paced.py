@@ -1,19 +1,27 @@
-"""A paced client in a process of its own: python -m bench.paced PORT TLS RATE SECONDS, the request in $BENCH_REQUEST.
+"""A paced client in a process of its own: python -m bench.paced PORT TLS RATE CONNECTIONS.
 
-Says `warm` once every connection has had an answer, starts when a line comes in, and prints its result as JSON. wrk
-cannot do this: it sends the next request as soon as an answer is there.
+It says `warm` once every connection has had an answer. Each line is then a number of seconds, for which it sends, and
+which it answers with a JSON line. wrk cannot do this: it sends the next request as soon as an answer is there.
+
+$BENCH_REQUEST names the request's file. $BENCH_CALLERS may name one of tokens, one a line: they are shared out among
+the connections, each in turn stands in place of ANY_TOKEN, and each connection comes from an address of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.load import CONNECTIONS, unverified
+from bench.load import unverified
+from bench.requests import ANY_TOKEN
+
+WARM = 3  # requests of each connection before any counts
 
 
 @dataclass
@@ -22,19 +30,29 @@ class Client:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    request: bytes
+    requests: Iterator[bytes]
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
 
     async def ask(self) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
-        self.writer.write(self.request)
+        self.writer.write(next(self.requests))
         head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
-        length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
-        await self.reader.readexactly(int(length.partition(b":")[2]))
+        length = next((line for line in head.split(b"\r\n") if line.startswith(b"content-length:")), None)
+        if length:
+            await self.reader.readexactly(int(length.partition(b":")[2]))
+        else:
+            await self._chunks()
         self.latencies.append(clock() - began)
         self.errors += not head.startswith(b"http/1.1 200 ")
+
+    async def _chunks(self) -> None:
+        """The rest of a chunked answer."""
+        size = -1
+        while size:
+            size = int(await self.reader.readline(), 16)
+            await self.reader.readexactly(size + 2)
 
     async def run(self, first: float, every: float, until: float) -> None:
         """A request at `first` and then each `every` seconds; one that is late delays none but its successor."""
@@ -45,36 +63,53 @@ class Client:
             await self.ask()
             at += every
 
+    def taken(self) -> list[float]:
+        """The latencies since the last time, in milliseconds."""
+        latencies, self.latencies = self.latencies, []
+        return [each * 1e3 for each in latencies]
 
-async def connect(port: int, tls: bool, request: bytes) -> Client:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unverified() if tls else None)
-    client = Client(reader, writer, request)
-    for _ in range(3):
+
+async def connect(port: int, tls: bool, requests: Iterator[bytes], source: str) -> Client:
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=unverified() if tls else None, local_addr=(source, 0)
+    )
+    client = Client(reader, writer, requests)
+    for _ in range(WARM):
         await client.ask()
-    client.latencies.clear()
+    client.taken()
     return client
 
 
-async def main(port: int, tls: bool, rate: int, seconds: float) -> None:
+def written(number: int, connections: int) -> Iterator[bytes]:
+    """What connection `number` sends, again and again."""
     request = Path(os.environ["BENCH_REQUEST"]).read_bytes()
-    clients = [await connect(port, tls, request) for _ in range(CONNECTIONS)]
-    print("warm", flush=True)
-    sys.stdin.readline()
-    start = asyncio.get_running_loop().time()
-    every = CONNECTIONS / rate
-    await asyncio.gather(
-        *(client.run(start + n / rate, every, start + seconds) for n, client in enumerate(clients))
+    if "BENCH_CALLERS" not in os.environ:
+        return itertools.repeat(request)
+    tokens = Path(os.environ["BENCH_CALLERS"]).read_bytes().split()[number::connections]
+    return (request.replace(ANY_TOKEN.encode(), token) for token in itertools.cycle(tokens))
+
+
+def source(number: int) -> str:
+    """The address of connection `number`: one for all, unless there are many callers."""
+    return f"127.1.{number // 200}.{number % 200 + 1}" if "BENCH_CALLERS" in os.environ else "127.0.0.1"
+
+
+async def main(port: int, tls: bool, rate: int, connections: int) -> None:
+    clients = await asyncio.gather(
+        *(connect(port, tls, written(n, connections), source(n)) for n in range(connections))
     )
-    latencies = sorted(latency for client in clients for latency in client.latencies)
-    result = {
-        "requests": len(latencies),
-        "seconds": asyncio.get_running_loop().time() - start,
-        "p50": latencies[len(latencies) // 2] * 1e3,
-        "p99": latencies[len(latencies) * 99 // 100] * 1e3,
-        "errors": sum(client.errors for client in clients),
-    }
-    print(json.dumps(result), flush=True)
+    print("warm", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        start = asyncio.get_running_loop().time()
+        times = ((start + n / rate, connections / rate, start + float(line)) for n in range(connections))
+        await asyncio.gather(*(client.run(*when) for client, when in zip(clients, times, strict=True)))
+        result = {
+            "seconds": asyncio.get_running_loop().time() - start,
+            "latencies": [each for client in clients for each in client.taken()],
+            "errors": sum(client.errors for client in clients),
+        }
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2] == "1", int(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2] == "1", int(sys.argv[3]), int(sys.argv[4])))

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
+from bench import turns
 from bench.edge_variants import EDGE, edge_variants
 from bench.figures import middle, shown, spread, steps
 from bench.guard_variants import GUARD, guard_variants
 from bench.load import Target
-from bench.report import say, table
+from bench.report import table
 from bench.sides import Sides
 
-SECONDS, PACE, PACED = 1, 200, 1.0  # of a round
+SECONDS, PACE, PACED = 1.0, 200, 1.0  # of each variant in a round
 Ladder = Mapping[str, Sequence[float]]
-Load = Callable[[Target], float]
 
 
 def breakdown(both: Sides, rounds: int) -> list[str]:
@@ -33,32 +33,18 @@ def breakdown(both: Sides, rounds: int) -> list[str]:
 def _climbs(
     hop: str, targets: Mapping[str, Target], rounds: int, before: Callable[[], None] = lambda: None
 ) -> tuple[Ladder, Ladder]:
-    def busy(target: Target) -> float:
-        return target.busy(SECONDS).total(hop)
+    """CPU time per request for each variant, busy and paced."""
 
-    def paced(target: Target) -> float:
-        return target.paced(PACE, PACED).total(hop)
+    def climb(opening: turns.Opening, seconds: float, times: int, how: str) -> Ladder:
+        what = f"path, parts of the {hop}, {how}"
+        found = turns.in_turns(targets, opening, seconds, times, what, before)
+        return {name: [sample.total(hop) for sample in samples] for name, samples in found.items()}
 
     before()
     for target in targets.values():
-        busy(target)  # warms up
-    return _climb(f"{hop}, busy", targets, max(1, rounds - 1), busy, before), _climb(
-        f"{hop}, paced", targets, min(2, rounds), paced, before
-    )
-
-
-def _climb(
-    what: str, targets: Mapping[str, Target], rounds: int, load: Load, before: Callable[[], None]
-) -> Ladder:
-    """CPU time per request for each variant, in turn; the order swapped every round."""
-    found: dict[str, list[float]] = {name: [] for name in targets}
-    names = list(targets)
-    for number in range(rounds):
-        before()
-        for name in names[:: -1 if number % 2 else 1]:
-            found[name].append(load(targets[name]))
-        say(f"path, parts of the {what} {number + 1}/{rounds}")
-    return found
+        target.busy(1)  # warms up
+    busy = climb(turns.busy(), SECONDS, max(1, rounds - 1), "busy")
+    return busy, climb(turns.paced(PACE), PACED, min(2, rounds), "paced")
 
 
 def _table(hop: str, busy: Ladder, paced: Ladder, meanings: Mapping[str, str]) -> list[str]:

@@ -2,115 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
-from bench.figures import Sample, Verdict, middle, more, ratio, shown, spread
+from bench import turns
+from bench.figures import Sample, Verdict, middle, more, more_spread, ratio, ratio_spread, shown, spread
 from bench.load import CONNECTIONS, Target
 from bench.machine import served_first
 from bench.nginx import workers
 from bench.parts import breakdown
-from bench.report import Section, prose, say, table
+from bench.plain import plain_hop
+from bench.report import Section, prose, table
 from bench.sides import Sides, sides
-from bench.whole import PARTS
 
 PATH = ("edge", "guard")  # what every request passes; the others are listed beside
-BUSY, PACED, WAITED = 2, 2.5, 2.0  # seconds of a round
+BUSY, PACED, WAITED = 2.0, 2.5, 2.0  # seconds of each side in a round
 PACE, LATENCY_PACE = 200, 300  # requests per second
-
-
-def measure(directory: Path, rounds: int) -> Section:
-    with served_first() as how, sides(directory) as both:
-        busy = _rounds(both, rounds, lambda target: target.busy(BUSY), "busy")
-        paced = _rounds(both, rounds, lambda target: target.paced(PACE, PACED), "paced")
-        waited = _rounds(both, rounds, lambda target: target.paced(LATENCY_PACE, WAITED), "latency")
-        parts = breakdown(both, rounds)
-        edge_workers = workers(both.whole.roots()["edge"])
-    lines = _verdicts(busy, paced, waited)
-    lines += ["", *_table(busy, paced, waited), "", *parts, "", *_notes(edge_workers, rounds, how)]
-    return Section("path", "The path: what identity costs a request", lines)
-
-
+SIDES = ("bare", "bare, ordinary logs", "full", "full, plain hop")
+BESIDE = {"decide": "beside full: the decision service", "collector": "beside full: the collector"}
 Rounds = Mapping[str, list[Sample]]
 
 
-def _rounds(both: Sides, rounds: int, load: Callable[[Target], Sample], what: str) -> Rounds:
-    """`rounds` of `load` on each side, in turn, the order swapped every round. One round before them warms up."""
-    samples: dict[str, list[Sample]] = {"bare": [], "full": []}
-    targets = {"bare": both.bare, "full": both.full}
-    for each in targets.values():
-        each.busy(1)
-    for number in range(rounds):
-        for side in sorted(targets, reverse=bool(number % 2)):
-            samples[side].append(load(targets[side]))
-        say(
-            f"path, {what} {number + 1}/{rounds}: "
-            + ", ".join(f"{s} {samples[s][-1].total(*PATH):.0f} us" for s in samples)
-        )
-    return samples
+def measure(directory: Path, rounds: int) -> Section:
+    with ExitStack() as stack:
+        how = stack.enter_context(served_first())
+        both = stack.enter_context(sides(directory))
+        targets = _targets(both, stack.enter_context(plain_hop(both)))
+        for target in targets.values():
+            target.busy(1)  # warms up
+        busy = turns.in_turns(targets, turns.busy(), BUSY, rounds, "path, busy")
+        paced = turns.in_turns(targets, turns.paced(PACE), PACED, rounds, "path, paced")
+        waited = turns.in_turns(targets, turns.paced(LATENCY_PACE), WAITED, rounds, "path, latency")
+        parts = breakdown(both, rounds)
+        edge_workers = workers(both.whole.roots()["edge"])
+    loads = {"busy": busy, f"paced {PACE}/s": paced, f"paced {LATENCY_PACE}/s": waited}
+    lines = _verdicts(busy, paced, waited)
+    lines += ["", *_table(loads), "", *parts, "", *_notes(edge_workers, rounds, how)]
+    return Section("path", "The path: what identity costs a request", lines)
+
+
+def _targets(both: Sides, plain: Target) -> dict[str, Target]:
+    return dict(zip(SIDES, (both.bare, both.logged, both.full, plain), strict=True))
 
 
 def _series(samples: list[Sample], *names: str) -> list[float]:
     return [sample.total(*names) for sample in samples]
 
 
+def _pair(rounds: Rounds, of: str, to: str) -> tuple[list[float], list[float]]:
+    return _series(rounds[of], *PATH), _series(rounds[to], *PATH)
+
+
 def _verdicts(busy: Rounds, paced: Rounds, waited: Rounds) -> list[str]:
-    full, bare = (_series(busy[side], *PATH) for side in ("full", "bare"))
-    slow = [_series(paced[side], *PATH) for side in ("full", "bare")]
-    wait = [[sample.p50 for sample in waited[side]] for side in ("full", "bare")]
+    hot, slow = _pair(busy, "full", "bare"), _pair(paced, "full", "bare")
+    wait = [sample.p50 for sample in waited["full"]], [sample.p50 for sample in waited["bare"]]
+    records = _series(busy["full"], "collector")
     verdicts = [
-        Verdict("CPU per request, full / bare, busy", ratio(full, bare), 1.8, "x"),
-        Verdict("CPU per request more, busy", more(full, bare), 80, "us"),
-        Verdict(f"CPU per request more, paced at {PACE}/s", more(*slow), 150, "us"),
-        Verdict(f"median wait more, at {LATENCY_PACE}/s", more(*wait), 1, "ms"),
-        Verdict("the aim: CPU per request, full / bare, busy", ratio(full, bare), 1.3, "x"),
+        Verdict("CPU per request, full / bare, busy", ratio(*hot), 1.5, "x", off=ratio_spread(*hot)),
+        Verdict("the aim: the same", ratio(*hot), 1.3, "x", off=ratio_spread(*hot)),
+        Verdict(f"CPU per request more, paced at {PACE}/s", more(*slow), 150, "us", off=more_spread(*slow)),
+        Verdict(f"median wait more, at {LATENCY_PACE}/s", more(*wait), 0.25, "ms", off=more_spread(*wait)),
+        Verdict("the collector, CPU per record, busy", middle(records), 50, "us", off=spread(records)),
     ]
     return table(["what", "target", "measured", "verdict"], [verdict.cells() for verdict in verdicts])
 
 
-def _table(busy: Rounds, paced: Rounds, waited: Rounds) -> list[str]:
+def _table(loads: Mapping[str, Rounds]) -> list[str]:
     head = [
         "load",
-        "side",
+        "what runs",
         "edge",
         "guard",
         "both",
         "+-",
-        "decide",
-        "collector",
+        "/ bare",
+        "+-",
         "requests/s",
         "p50 ms",
         "p99 ms",
     ]
     rows = []
-    for name, rounds in (("busy", busy), (f"paced {PACE}/s", paced), (f"paced {LATENCY_PACE}/s", waited)):
-        for side in ("bare", "full"):
-            rows.append([name, side, *_row(rounds[side])])
+    for load, rounds in loads.items():
+        rows += [[load, side, *_row(rounds, side)] for side in SIDES]
+        rows += [[load, what, *_beside(rounds["full"], part)] for part, what in BESIDE.items()]
     return table(head, rows)
 
 
-def _row(samples: list[Sample]) -> list[str]:
-    def cpu(part: str) -> str:
-        return shown(middle(_series(samples, part))) if part in samples[0].cpu else ""
+def _row(rounds: Rounds, side: str) -> list[str]:
+    samples = rounds[side]
+    both, bare = _pair(rounds, side, "bare")
+    figures = [
+        *(middle(_series(samples, part)) for part in PATH),
+        *(middle(both), spread(both), ratio(both, bare), ratio_spread(both, bare)),
+        *(middle(values) for values in zip(*((s.rate, s.p50, s.p99) for s in samples), strict=True)),
+    ]
+    return [shown(figure) for figure in figures]
 
-    both = _series(samples, *PATH)
-    rest = [shown(middle(values)) for values in zip(*((s.rate, s.p50, s.p99) for s in samples), strict=True)]
-    edge, guard, decide, collector = (cpu(part) for part in PARTS)
-    return [edge, guard, shown(middle(both)), shown(spread(both)), decide, collector, *rest]
+
+def _beside(samples: list[Sample], part: str) -> list[str]:
+    cpu = _series(samples, part)
+    return ["", "", shown(middle(cpu)), shown(spread(cpu)), *[""] * 5]
 
 
 def _notes(edge_workers: int, rounds: int, how: str) -> list[str]:
     what = prose(
-        f"Microseconds of CPU time (user and system, all threads) per request, medians of {rounds} alternated rounds;",
-        "`+-` is half the distance between the quartiles. `both` is edge and guard, which every request passes.",
-        "`decide` decides once per caller and 4 s, `collector` makes a record of each request's two log lines, off its",
-        "path: both stand beside the sum, not in it.",
+        f"Microseconds of CPU time (user and system, all threads) per request, medians of {rounds} rounds, in each of",
+        f"which the sides take turns of {turns.SLICE:g} s (paced: {turns.PACED_SLICE:g} s), each loaded by a client of",
+        "its own that stands still meanwhile. `+-` is half the distance between the quartiles; of ratios and",
+        "differences, of those within a round. `both` is edge and guard, which every request passes; what stands",
+        "beside is not in it: the collector makes a record of each request's two log lines, off its path; the decision",
+        "service decides once per caller and 4 s, which go on in the others' turns, so that its share is overstated.",
+    )
+    sides_are = prose(
+        "Bare is nginx, mTLS and Envoy; with ordinary logs both write the access log that they write by default. Full",
+        "is an instance of `meshward up`. The plain hop is its own files without TLS on the unix socket between edge",
+        "and guard, whose mode would be the caller's proof: measured, and not offered.",
     )
     with_what = prose(
-        f"Both sides have {edge_workers} nginx worker and one Envoy worker, {CONNECTIONS} connections over TLS, a",
-        "prompt and an answer of 1 KB, and get the same bytes, an 800-byte token among them. The full side is an",
-        "instance of `meshward up`, which runs as many nginx workers as it sees CPUs: it is started on one CPU, and",
-        "may use all once it runs. Load generator and model share the machine; paced, each request wakes processes",
-        f"that sleep. All of it runs {how}.",
+        f"All sides have {edge_workers} nginx worker and one Envoy worker, {CONNECTIONS} connections over TLS, a",
+        "prompt and an answer of 1 KB, and get the same bytes, an 800-byte token among them. An instance runs as many",
+        "nginx workers as it sees CPUs: it is started on one CPU, and may use all once it runs. Load generator and",
+        f"model share the machine; paced, each request wakes processes that sleep. All of it runs {how}.",
     )
-    return [*what, "", *with_what]
+    return [*what, "", *sides_are, "", *with_what]

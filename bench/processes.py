@@ -16,6 +16,8 @@ from bench.figures import Sample
 
 START_WITHIN = 90.0  # seconds; a peer imports for a while
 STOP_WITHIN = 20.0
+REST_WITHIN = 2.0
+AT_REST = 0.05  # of one CPU
 
 
 class BenchError(Exception):
@@ -50,6 +52,7 @@ class Meter:
     """Reads the CPU time of groups of processes, each group a name and the root of its processes."""
 
     def __init__(self, roots: Mapping[str, int]) -> None:
+        self.roots = roots
         self._pids = {
             name: [each for each in descendants(pid) if _lasts(each)] for name, pid in roots.items()
         }
@@ -60,6 +63,21 @@ class Meter:
             return {name: sum(map(cpu_ns, pids)) for name, pids in self._pids.items()}
         except OSError as error:
             raise BenchError(f"one of the processes {self._pids} has ended while it was measured") from error
+
+    def rest(self) -> None:
+        """Wait until these processes have done what they still had to do: at most REST_WITHIN.
+
+        The collector looks at its logs only now and then, so that its silence takes longer to be one.
+        """
+        window = 0.12 if "collector" in self._pids else 0.004
+        deadline = time.monotonic() + REST_WITHIN
+        before = sum(self.read().values())
+        while time.monotonic() < deadline:
+            time.sleep(window)
+            now = sum(self.read().values())
+            if now - before < window * 1e9 * AT_REST:
+                return
+            before = now
 
     def sample(self, before: Mapping[str, int], load: Mapping[str, Any]) -> Sample:
         """What has passed since `before`, divided among the requests of `load` (what a client reported)."""

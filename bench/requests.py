@@ -12,9 +12,10 @@ from meshward.testing.issuer import Issuer
 SIZE = 1024  # bytes of a prompt, and of an answer
 TOKEN_SIZE = 800
 HOSTNAME = "models.test"
+ANY_TOKEN = "@TOKEN@"  # where each of many callers puts their own
 
 
-def token(issuer: Issuer) -> str:
+def token(issuer: Issuer, subject: str = "alice") -> str:
     """A person's access token as an identity provider fills it: about TOKEN_SIZE characters, good for an hour."""
     claims: dict[str, Any] = {
         "exp": int(time.time()) + 3600,
@@ -22,13 +23,24 @@ def token(issuer: Issuer) -> str:
         "azp": "bench",
         "sid": "0" * 32,
     }
-    bare = issuer.token("alice", ["scientists"], **claims)
+    bare = issuer.token(subject, ["scientists"], **claims)
     padding = max(0, (TOKEN_SIZE - len(bare)) * 3 // 4 - 20)
-    return issuer.token("alice", ["scientists"], **claims, profile="p" * padding)
+    return issuer.token(subject, ["scientists"], **claims, profile="p" * padding)
 
 
 def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     """A whole HTTP/1.1 request."""
+    return _head(path, {**headers, "Content-Length": str(len(body))}) + body
+
+
+def chunked(path: str, body: bytes, headers: Mapping[str, str], size: int) -> bytes:
+    """The same whose length nobody says: in chunks of `size` bytes."""
+    pieces = (body[at : at + size] for at in range(0, len(body), size))
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return _head(path, {**headers, "Transfer-Encoding": "chunked"}) + chunks + b"0\r\n\r\n"
+
+
+def _head(path: str, headers: Mapping[str, str]) -> bytes:
     named = {
         "Host": HOSTNAME,
         "Content-Type": "application/json",
@@ -36,12 +48,8 @@ def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         "User-Agent": "bench",
         **headers,
     }
-    lines = [
-        f"POST {path} HTTP/1.1",
-        *(f"{name}: {value}" for name, value in named.items()),
-        f"Content-Length: {len(body)}",
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 def prompt() -> bytes:
@@ -53,6 +61,19 @@ def chat(model: str) -> bytes:
     """A body for OpenAI's /v1/chat/completions."""
     value = {"model": model, "messages": []}
     return _padded(value, lambda value, text: value | {"messages": [{"role": "user", "content": text}]})
+
+
+def upload(size: int) -> bytes:
+    """A body of `size` bytes for /v1/embeddings, that names its model last, as SDKs do."""
+    empty = json.dumps({"input": "", "model": "mock"}).encode()
+    return json.dumps({"input": "word " * ((size - len(empty)) // 5), "model": "mock"}).encode()
+
+
+def event(number: int) -> bytes:
+    """One of a stream's server-sent events."""
+    choice = {"index": 0, "delta": {"content": f"word {number:04d} "}, "finish_reason": None}
+    value = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "mock"}
+    return b"data: %b\n\n" % json.dumps(value | {"choices": [choice]}).encode()
 
 
 def embedding() -> bytes:

@@ -1,7 +1,8 @@
-"""python -m bench.streaming GID SOCKET...: a model on many sockets that answers at once, or streams without end.
+"""python -m bench.streaming GID SOCKET...: a model on many sockets that answers at once, or streams.
 
 `POST /embed` is answered with 1 KB of JSON. `POST /v1/chat/completions` is a stream of server-sent events, `data: <n>`
 with n rising from 0, one in each `EVERY` seconds, until the client goes: only somebody in between can end it.
+`POST /v1/completions` is one of `EVENTS` events, `GAP` seconds apart.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from bench import requests
 
 EVERY = 0.5  # seconds
+EVENTS, GAP = 500, 0.002
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n"
 _EMBEDDING = requests.embedding()
 _ANSWER = _HEAD % b"application/json" + b"Content-Length: %d\r\n\r\n" % len(_EMBEDDING) + _EMBEDDING
@@ -26,6 +28,9 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(_length(head))
+            if head.startswith(b"POST /v1/completions "):
+                await _answer_of_events(writer)
+                continue
             if head.startswith(b"POST /v1/"):
                 await _stream(writer)
             writer.write(_ANSWER)
@@ -48,6 +53,18 @@ async def _stream(writer: asyncio.StreamWriter) -> None:
         await writer.drain()
         await asyncio.sleep(EVERY)
         number += 1
+
+
+async def _answer_of_events(writer: asyncio.StreamWriter) -> None:
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    writer.write(_STREAM)
+    for number in range(EVENTS):
+        event = requests.event(number)
+        writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+        await writer.drain()
+        await asyncio.sleep(max(0.0, began + number * GAP - clock()))
+    writer.write(b"0\r\n\r\n")
 
 
 async def main(paths: list[str], gid: int | None) -> None:

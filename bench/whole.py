@@ -30,6 +30,7 @@ from meshward.testing.issuer import Issuer
 from meshward.testing.stand_ins import free_port
 
 PARTS = ("edge", "guard", "decide", "collector")
+ROUTES = ("/embed", "/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 RATE = 100_000  # requests per second and identity: counted at both hops, never reached
 
 
@@ -79,7 +80,7 @@ def _policy(jwks: Path, port: int, mock: Mock) -> dict[str, Any]:
         return {"versions": {"v1": {"server": "mock", "url": url}}}
 
     return policies.base(jwks, port) | {
-        "servers": {"mock": {"infer": ["POST /embed", "POST /v1/chat/completions"]}},
+        "servers": {"mock": {"infer": [f"POST {route}" for route in ROUTES]}},
         "models": {"mock": model(f"unix:{mock.socket}"), "mock-tcp": model(f"http://127.0.0.1:{mock.port}")},
         "roles": {"scientist": [{"issuer": "test", "group": "scientists"}]},
         "grants": [
