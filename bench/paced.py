@@ -54,14 +54,12 @@ class Client:
             size = int(await self.reader.readline(), 16)
             await self.reader.readexactly(size + 2)
 
-    async def run(self, first: float, every: float, until: float) -> None:
-        """A request at `first` and then each `every` seconds; one that is late delays none but its successor."""
+    async def run(self, times: list[float]) -> None:
+        """A request at each of `times`; one that is late delays none but its successor."""
         clock = asyncio.get_running_loop().time
-        at = first
-        while at < until:
+        for at in times:
             await asyncio.sleep(max(0.0, at - clock()))
             await self.ask()
-            at += every
 
     def taken(self) -> list[float]:
         """The latencies since the last time, in milliseconds."""
@@ -101,8 +99,8 @@ async def main(port: int, tls: bool, rate: int, connections: int) -> None:
     print("warm", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         start = asyncio.get_running_loop().time()
-        times = ((start + n / rate, connections / rate, start + float(line)) for n in range(connections))
-        await asyncio.gather(*(client.run(*when) for client, when in zip(clients, times, strict=True)))
+        times = [start + number / rate for number in range(round(rate * float(line)))]
+        await asyncio.gather(*(client.run(times[n::connections]) for n, client in enumerate(clients)))
         result = {
             "seconds": asyncio.get_running_loop().time() - start,
             "latencies": [each for client in clients for each in client.taken()],

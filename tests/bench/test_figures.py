@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from bench.figures import Sample, Verdict, more, ratio, shown, spread, steps
+from bench.figures import Sample, Verdict, more, ratio, ratio_spread, shown, spread, steps
 from bench.processes import BenchError, Meter, cpu_ns
 from bench.report import Section, merged, table
 from hypothesis import given
@@ -18,6 +18,11 @@ ORDER = ("path", "memory")
 def test_one_slow_round_does_not_move_a_comparison() -> None:
     assert ratio([180, 181, 900], to=[100, 101, 99]) == pytest.approx(1.81)
     assert more([180, 181, 900], than=[100, 101, 99]) == pytest.approx(81)
+
+
+def test_a_machine_that_slows_down_between_rounds_spreads_no_ratio() -> None:
+    assert ratio_spread([150, 300, 600], to=[100, 200, 400]) == 0
+    assert ratio_spread([150, 300, 600], to=[100, 200, 300]) == pytest.approx(0.25)
 
 
 @given(st.dictionaries(st.text(max_size=3), SERIES, min_size=1))
@@ -43,6 +48,15 @@ def test_spread_is_half_the_distance_between_the_quartiles() -> None:
 def test_a_target_is_met_up_to_and_including_its_bound(verdict: Verdict, met: bool) -> None:
     assert verdict.met is met
     assert verdict.cells()[-1] == ("met" if met else "**missed**")
+
+
+def test_a_verdict_shows_how_far_it_is_off_where_that_is_known() -> None:
+    assert Verdict("", 1.48, 1.5, "x", off=0.04).cells()[2] == "1.48 x (+- 0.04)"
+    assert Verdict("", 0, 0, "").cells()[2] == "0.00"
+
+
+def test_what_was_not_measured_is_shown_as_nothing() -> None:
+    assert shown(Sample(1, 1.0, {}).p99) == ""
 
 
 def test_figures_show_three_digits() -> None:
