@@ -24,7 +24,7 @@ check: setup     ## lint, types and layers only
 	@sh scripts/setup.sh --dev
 	@sh scripts/check.sh
 
-bench: setup     ## measure what identity costs; writes bench/RESULTS.md
+bench: setup     ## measure what identity costs; writes bench/RESULTS.md, in about half an hour (ARGS="path --rounds 3": less)
 	@sh scripts/setup.sh --dev
 	$(PYTHON) -m bench $(ARGS)
 
