@@ -32,7 +32,9 @@ def module(name: str) -> Any:
     return _lua().require(name.encode())
 
 
-def find(body: bytes, content_type: str | None = "application/json", pauses: list[int] | None = None) -> Found | str:
+def find(
+    body: bytes, content_type: str | None = "application/json", pauses: list[int] | None = None
+) -> Found | str:
     """What the body names, or the word of the problem."""
     seen = pauses if pauses is not None else []
     answer = module("body_model").find(body, content_type and content_type.encode(), lambda: seen.append(1))

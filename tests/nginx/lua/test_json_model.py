@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from base64 import b64encode
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -21,18 +22,30 @@ from hypothesis import strategies as st
 FOUND = {
     "first": (b'{"model":"a","x":1}', "a"),
     "last": (b'{"x":[{"model":"b"}],"model":"a"}', "a"),
-    "between, as openai's embeddings": (b'{"input":"hi","model":"org/name","encoding_format":"base64"}', "org/name"),
+    "between, as openai's embeddings": (
+        b'{"input":"hi","model":"org/name","encoding_format":"base64"}',
+        "org/name",
+    ),
     "spread out": (b' \t\r\n{ "x" : 1 , "model"\n:\t"a" }\r\n', "a"),
-    "below a tool's schema there is another": (b'{"model":"a","tools":[{"properties":{"model":{"type":"string"}}}]}', "a"),
+    "below a tool's schema there is another": (
+        b'{"model":"a","tools":[{"properties":{"model":{"type":"string"}}}]}',
+        "a",
+    ),
     "its key in escapes": (b'{"\\u006d\\u006Fdel":"a"}', "a"),
     "as PHP writes a slash": (b'{"model":"org\\/name"}', "org/name"),
     "letters in escapes": (b'{"model":"\\u00e9\\ud83d\\ude00\\u65E5"}', "é😀日"),
     "letters as they are": ('{"model":"é😀日"}'.encode(), "é😀日"),
     "a backslash and a quote": (b'{"model":"a\\\\u0041\\"b"}', 'a\\u0041"b'),
     "a long name": (b'{"model":"' + b"\\ud83d\\ude00" * 256 + b'"}', "😀" * 256),
-    "all kinds of values": (b'{"a":[-0,0.5,-1.5e+10,2E-3,10,true,false,null,"",{},[]],"b":-1,"c":null,"model":"a"}', "a"),
+    "all kinds of values": (
+        b'{"a":[-0,0.5,-1.5e+10,2E-3,10,true,false,null,"",{},[]],"b":-1,"c":null,"model":"a"}',
+        "a",
+    ),
     "half a pair in a text": (b'{"messages":["cut \\ud83d"],"model":"a"}', "a"),
-    "keys near by": (b'{"mode":1,"models":2,"mod":3,"my_model":4,"model.x":5,"m\\u00f6del":6,"":7,"model":"a"}', "a"),
+    "keys near by": (
+        b'{"mode":1,"models":2,"mod":3,"my_model":4,"model.x":5,"m\\u00f6del":6,"":7,"model":"a"}',
+        "a",
+    ),
     "200 deep": (b'{"model":"a","x":' + b"[" * 200 + b"]" * 200 + b"}", "a"),
 }
 
@@ -86,7 +99,7 @@ REFUSED = {
         b'//\n{"model":"a"}',
         b'#\n{"model":"a"}',
         b'({"model":"a"})',
-        b")]}'\n{\"model\":\"a\"}",
+        b')]}\'\n{"model":"a"}',
         b'+AHs-"model":"a"}',
         b'{"model":"a",}',
         b'{,"model":"a"}',
@@ -117,7 +130,10 @@ REFUSED = {
         b'\x1e{"model":"a"}',
         b'\xc2\xa0{"model":"a"}',
         b'\xef\xbb\xbf{"model":"a"}',
-        *(('{"model":"a"}').encode(code) for code in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")),
+        *(
+            ('{"model":"a"}').encode(code)
+            for code in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+        ),
         *((' {"model":"a"}').encode(code) for code in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
         "\ufeff{}".encode("utf-16-be"),
         b'{"model":a}',
@@ -136,7 +152,13 @@ REFUSED = {
         b'{"mod\xc1\xa5l":"a"}',
         b'{"x":{"\xff":1}}',
     ],
-    "after_end": [b'{"model":"a"}{"model":"b"}', b'{"model":"a"}x', b"{}\x00", b'{"model":"a"}\n[]', b'{"model":"a"},'],
+    "after_end": [
+        b'{"model":"a"}{"model":"b"}',
+        b'{"model":"a"}x',
+        b"{}\x00",
+        b'{"model":"a"}\n[]',
+        b'{"model":"a"},',
+    ],
     "not_plain": [
         b'{"model":""}',
         b'{"model":"a\\n"}',
@@ -150,7 +172,10 @@ REFUSED = {
         b'{"model":"' + b"a" * 257 + b'"}',
         b'{"model":"' + b"\\u0061" * 257 + b'"}',
         b'{"model":"' + b"a" * 100_000 + b'"}',
-        *(b'{"model":' + value + b"}" for value in (b"1", b"-1", b"true", b"false", b"null", b'["a"]', b'{"a":1}')),
+        *(
+            b'{"model":' + value + b"}"
+            for value in (b"1", b"-1", b"true", b"false", b"null", b'["a"]', b'{"a":1}')
+        ),
     ],
     "unfinished": [
         b"{",
@@ -165,7 +190,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("word", "body"), [(word, body) for word, bodies in REFUSED.items() for body in bodies])
+@pytest.mark.parametrize(
+    ("word", "body"), [(word, body) for word, bodies in REFUSED.items() for body in bodies]
+)
 def test_what_readers_may_differ_about_is_refused(word: str, body: bytes) -> None:
     assert find(body) == word
 
@@ -248,7 +275,9 @@ def last_ones(reader: Callable[[bytes], Any]) -> Callable[[bytes], list[tuple[st
 READERS = {
     "json": pairs,
     "json, forgiving": last_ones(lambda body: json.loads(body, strict=False)),
-    "json, first object only": last_ones(lambda body: json.JSONDecoder().raw_decode(body.decode().lstrip())[0]),
+    "json, first object only": last_ones(
+        lambda body: json.JSONDecoder().raw_decode(body.decode().lstrip())[0]
+    ),
     "orjson": last_ones(orjson.loads),
     "jiter": last_ones(jiter.from_json),
     "pydantic": last_ones(pydantic_core.from_json),
@@ -289,8 +318,39 @@ def spelled(text: str, random: Random) -> str:
     return '"' + "".join(out) + '"'
 
 
-KEYS = ["model", "model", "Model", "mODEL", "mo-del", "model_", "models", "mode", "", "x", "é", "mo\0del", "model\ud800", "\ufeffmodel"]
-VALUES = ["a", "org/name", "é😀", "", "a\n", 1, None, True, [], {}, {"model": "c"}, [{"model": "c"}], "x\\", '"model":"d"', 1.5e300]
+KEYS = [
+    "model",
+    "model",
+    "Model",
+    "mODEL",
+    "mo-del",
+    "model_",
+    "models",
+    "mode",
+    "",
+    "x",
+    "é",
+    "mo\0del",
+    "model\ud800",
+    "\ufeffmodel",
+]
+VALUES = [
+    "a",
+    "org/name",
+    "é😀",
+    "",
+    "a\n",
+    1,
+    None,
+    True,
+    [],
+    {},
+    {"model": "c"},
+    [{"model": "c"}],
+    "x\\",
+    '"model":"d"',
+    1.5e300,
+]
 SPACES = ["", "", "", " ", "\n", "\r\n\t"]
 
 
@@ -299,7 +359,10 @@ def written(value: Any, random: Random) -> str:
     if isinstance(value, str):
         return spelled(value, random)
     if isinstance(value, dict):
-        members = [f"{space}{spelled(key, random)}{space}:{space}{written(one, random)}" for key, one in value.items()]
+        members = [
+            f"{space}{spelled(key, random)}{space}:{space}{written(one, random)}"
+            for key, one in value.items()
+        ]
         return "{" + ",".join(members) + space + "}"
     if isinstance(value, list):
         return "[" + ",".join(space + written(one, random) for one in value) + space + "]"
@@ -307,16 +370,58 @@ def written(value: Any, random: Random) -> str:
 
 
 def document(members: list[tuple[str, Any]], random: Random) -> str:
-    texts = [f"{spelled(key, random)}{random.choice(SPACES)}:{written(value, random)}" for key, value in members]
+    texts = [
+        f"{spelled(key, random)}{random.choice(SPACES)}:{written(value, random)}" for key, value in members
+    ]
     return random.choice(SPACES) + "{" + random.choice([",", ", "]).join(texts) + "}" + random.choice(SPACES)
 
 
 members = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), max_size=5)
 randoms = st.randoms(use_true_random=False)
-ENCODINGS = ["utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+ENCODINGS = [
+    "utf-8",
+    "utf-8",
+    "utf-8-sig",
+    "utf-16",
+    "utf-16-le",
+    "utf-16-be",
+    "utf-32",
+    "utf-32-le",
+    "utf-32-be",
+]
 SPLICES = [
-    *(b'"', b"\\", b"'", b"{", b"}", b"[", b"]", b",", b":", b"/**/", b"//\n", b"#", b"\x00", b"\n", b" ", b"\xef\xbb\xbf"),
-    *(b"\\u0000", b"\\ud800", b"\\udc00", b"\\x6d", b"\xff", b"\xc2\xa0", b"\xed\xa0\x80", b"NaN", b"-", b"0", b"e", b"."),
+    *(
+        b'"',
+        b"\\",
+        b"'",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"/**/",
+        b"//\n",
+        b"#",
+        b"\x00",
+        b"\n",
+        b" ",
+        b"\xef\xbb\xbf",
+    ),
+    *(
+        b"\\u0000",
+        b"\\ud800",
+        b"\\udc00",
+        b"\\x6d",
+        b"\xff",
+        b"\xc2\xa0",
+        b"\xed\xa0\x80",
+        b"NaN",
+        b"-",
+        b"0",
+        b"e",
+        b".",
+    ),
     *(b'"model":"b",', b'"Model":"b",', b',"model":"b"', b'{"model":"b"}', b"m", b"model"),
 ]
 
@@ -338,7 +443,9 @@ def test_no_reader_finds_another_model(members: list[tuple[str, Any]], random: R
 @settings(max_examples=800, deadline=None)
 @given(members, randoms)
 @example([("x", "a"), ("model", "a")], Random(0))
-def test_no_reader_finds_another_model_in_a_body_cut_at_any_place(members: list[tuple[str, Any]], random: Random) -> None:
+def test_no_reader_finds_another_model_in_a_body_cut_at_any_place(
+    members: list[tuple[str, Any]], random: Random
+) -> None:
     agrees(cut(document(members, random).encode("utf-8", "surrogatepass"), random))
 
 
@@ -354,17 +461,30 @@ trees = st.recursive(
     lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(), below, max_size=4),
     max_leaves=20,
 )
-other_keys = st.text(st.characters(exclude_categories=["Cc", "Cs"])).filter(lambda key: folded(key) != "model")
+other_keys = st.text(st.characters(exclude_categories=["Cc", "Cs"])).filter(
+    lambda key: folded(key) != "model"
+)
 
 
 @settings(max_examples=300, deadline=None)
-@given(plain_names, plain_names, st.dictionaries(other_keys, trees, max_size=5), st.integers(0, 5), st.booleans(), randoms)
+@given(
+    plain_names,
+    plain_names,
+    st.dictionaries(other_keys, trees, max_size=5),
+    st.integers(0, 5),
+    st.booleans(),
+    randoms,
+)
 def test_what_compliant_writers_write_is_found_and_only_the_model_changes(
     name: str, new: str, others: dict[str, Any], at: int, ascii_only: bool, random: Random
 ) -> None:
     items = list(others.items())
     value = dict([*items[:at], ("model", name), *items[at:]])
-    for text in (json.dumps(value, ensure_ascii=ascii_only), json.dumps(value, indent=2), written(value, random)):
+    for text in (
+        json.dumps(value, ensure_ascii=ascii_only),
+        json.dumps(value, indent=2),
+        written(value, random),
+    ):
         body = text.encode("utf-8", "surrogatepass")
         found = agrees(body)
         assert isinstance(found, Found)
@@ -390,14 +510,14 @@ for (const line of lines) {
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_node_finds_no_other_model() -> None:
-    from base64 import b64encode
-
     random, bodies = Random(7), []
     while len(bodies) < 3000:
         chosen = [(random.choice(KEYS), random.choice(VALUES)) for _ in range(random.randrange(5))]
         bodies.append(cut(document(chosen, random).encode("utf-8", "surrogatepass"), random))
     lines = b"".join(b64encode(body) + b"\n" for body in bodies)
-    answers = subprocess.run(["node", "-e", NODE], input=lines, capture_output=True, check=True).stdout.splitlines()
+    answers = subprocess.run(
+        ["node", "-e", NODE], input=lines, capture_output=True, check=True
+    ).stdout.splitlines()
     kinds = set()
     for body, line in zip(bodies, answers, strict=True):
         found, answer = find(body), json.loads(line)
@@ -431,7 +551,11 @@ def test_others_get_their_turn_every_few_bytes(body: bytes) -> None:
 
 
 def test_every_problem_has_a_sentence() -> None:
-    words = set(REFUSED) | {"absent", "encoding"} | {"form_boundary", "form_file", "form_head", "form_shape", "form_urlencoded"}
+    words = (
+        set(REFUSED)
+        | {"absent", "encoding"}
+        | {"form_boundary", "form_file", "form_head", "form_shape", "form_urlencoded"}
+    )
     assert set(sentences()) == words
     for sentence in sentences().values():
         assert re.fullmatch(r"[\x20-\x7e]{1,200}", sentence)

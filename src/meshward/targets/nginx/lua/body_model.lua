@@ -1,7 +1,8 @@
 -- Which model the body of a request names, and another name in its place: for JSON and for multipart forms.
 --
--- The caller is permitted the model that is found here, and the model server finds it again with a reader of its own. So where two
--- readers could find different ones, nothing is found, and the word that is returned says why (`body_problems.lua`).
+-- The caller is permitted the model that is found here, and the model server finds it again with a reader of its own.
+-- So where two readers could find different ones, nothing is found, and the word that is returned says why
+-- (`body_problems.lua`).
 
 local form_model = require("form_model")
 local json_model = require("json_model")
@@ -18,8 +19,8 @@ local function is_utf8(kind)
     return not find(rest, "charset", 1, true)
 end
 
--- `from, to, name`: the positions of the name as the body spells it, and what that means; or nil and a problem word. `pause` is called
--- every so often, for others' requests to go on.
+-- `from, to, name`: the positions of the name as the body spells it, and what that means; or nil and a problem word.
+-- `pause` is called every so often, for others' requests to go on.
 function M.find(body, content_type, pause)
     local kind = lower(content_type or "")
     if find(kind, "multipart", 1, true) then

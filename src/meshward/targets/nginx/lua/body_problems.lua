@@ -4,13 +4,19 @@ return {
     absent = "The body names no model. Give its JSON object, or its form, one model at the top level.",
     after_end = "Something follows the JSON object in the body. Send one object and nothing else.",
     encoding = "The Content-Type names another charset than UTF-8. Send the body in UTF-8.",
-    form_boundary = "The Content-Type of the form is not understood. Send multipart/form-data; boundary=WORD, with letters, digits and - _ . only.",
-    form_file = "The form's model is a file or of another type than text. Send it as a plain field, without a filename.",
-    form_head = 'A part of the form has headers that are not understood. Send Content-Disposition: form-data; name="NAME", a filename without \\ or ; and Content-Type.',
-    form_shape = "The form does not follow multipart/form-data: each part between boundaries on lines of their own, CRLF at line ends, nothing before or after.",
+    form_boundary = "The Content-Type of the form is not understood. "
+        .. "Send multipart/form-data; boundary=WORD, with letters, digits and - _ . only.",
+    form_file = "The form's model is a file or of another type than text. "
+        .. "Send it as a plain field, without a filename.",
+    form_head = 'A part of the form has headers that are not understood. '
+        .. 'Send Content-Disposition: form-data; name="NAME", a filename without \\ or ; and Content-Type.',
+    form_shape = "The form does not follow multipart/form-data: "
+        .. "each part between boundaries on lines of their own, CRLF at line ends, nothing before or after.",
     form_urlencoded = "A URL-encoded form is not read here. Send the body as application/json.",
-    misspelled = 'A name at the top level of the body could be read as "model" but is spelled otherwise. Spell it in plain lower case, once.',
-    not_json = "The body is not a JSON object in UTF-8 without a byte order mark: no comments, no single quotes, no commas too many, no raw line ends in strings.",
+    misspelled = 'A name at the top level of the body could be read as "model" but is spelled otherwise. '
+        .. 'Spell it in plain lower case, once.',
+    not_json = "The body is not a JSON object in UTF-8 without a byte order mark: "
+        .. "no comments, no single quotes, no commas too many, no raw line ends in strings.",
     not_plain = "The model in the body must be a string of 1 to 256 printable characters.",
     not_utf8 = "The body is not well-formed UTF-8. Send JSON in UTF-8.",
     odd_key = "A name at the top level of the body has a control character or half of a character. Leave it out.",

@@ -1,18 +1,21 @@
--- The model that a multipart/form-data body names: the one part that any reader of forms could take for the field `model`.
+-- The model that a multipart/form-data body names: the one part that any reader of forms could take for the field
+-- `model`.
 --
--- Readers of multipart differ about nearly everything that a writer need not do: text before the first boundary, bare line feeds,
--- folded or unknown header lines, escapes in names, transfer encodings, padded boundaries. So a body has the one shape that
--- clients write, and whatever else could be a boundary or a name is refused.
+-- Readers of multipart differ about nearly everything that a writer need not do: text before the first boundary, bare
+-- line feeds, folded or unknown header lines, escapes in names, transfer encodings, padded boundaries. So a body has
+-- the one shape that clients write, and whatever else could be a boundary or a name is refused.
 
 local ffi = require("ffi")
 local plain_name = require("plain_name")
 
-local find, gmatch, gsub, lower, match, sub = string.find, string.gmatch, string.gsub, string.lower, string.match, string.sub
+local find, gmatch, gsub = string.find, string.gmatch, string.gsub
+local lower, match, sub = string.lower, string.match, string.sub
 local min = math.min
 
 ffi.cdef("void *memmem(const void *haystack, size_t length, const void *needle, size_t needle_length);")
 
-local STRETCH = 16384
+local WINDOW = 65536                                           -- of a search, which passes it in 0.1 ms at most
+local STRETCH = 16384                                          -- of parts, each of which takes some microseconds
 local LONGEST_NAME = 1024
 local LONGEST_HEAD = 4096                                      -- of a part, with the empty line
 
@@ -25,17 +28,17 @@ local function boundary_of(content_type)
     return boundary and #boundary <= 70 and boundary
 end
 
--- Where `mark` begins at `from` or later, or nil; in stretches, between which `pause` is called.
+-- Where `mark` begins at `from` or later, or nil; in windows, between which `pause` is called.
 local function position(body, mark, from, pause)
     local start = ffi.cast("const char *", body)
     local at = from - 1
     while at < #body do
-        local length = min(STRETCH + #mark - 1, #body - at)
+        local length = min(WINDOW + #mark - 1, #body - at)
         local found = ffi.C.memmem(start + at, length, mark, #mark)
         if found ~= nil then
             return tonumber(ffi.cast("const char *", found) - start) + 1
         end
-        at = at + STRETCH
+        at = at + WINDOW
         pause()
     end
     return nil
@@ -43,9 +46,11 @@ end
 
 local DISPOSITION = '^Content%-Disposition: form%-data; name="([%w._%[%]-]+)"(.*)$'
 local FILE_NAME = '^; filename="[^%z\1-\31\127"\\;]*"$'
+local PARAMETERS = '^[%w ;="/._+-]*$'
 local CONTENT_TYPE = "^Content%-Type: ([%w!#$&^_.+-]+/[%w!#$&^_.+-]+)(.*)$"
 
--- The name of a part, whether it is a file, and its type, from the lines of its head; or nil: a line is not as clients write it.
+-- The name of a part, whether it is a file, and its type, from the lines of its head; or nil: a line is not as clients
+-- write it.
 local function read_head(head)
     local name, file, kind
     for line in gmatch(head, "(.-)\r\n") do
@@ -53,7 +58,7 @@ local function read_head(head)
         local typed, parameters = match(line, CONTENT_TYPE)
         if named and not name and (rest == "" or find(rest, FILE_NAME)) then
             name, file = named, rest ~= ""
-        elseif typed and not kind and find(parameters, "^[%w ;=\"/._+-]*$") and not find(lower(typed), "^multipart/") then
+        elseif typed and not kind and find(parameters, PARAMETERS) and not find(lower(typed), "^multipart/") then
             kind = lower(typed .. gsub(parameters, "[ \"]", ""))
         else
             return nil
@@ -62,7 +67,8 @@ local function read_head(head)
     return name, file, kind
 end
 
--- Whether some reader of forms takes `name` for the field `model`: they fold case, drop what is in brackets, or mend separators.
+-- Whether some reader of forms takes `name` for the field `model`: they fold case, drop what is in brackets, or mend
+-- separators.
 local function like_model(name)
     return gsub(match(lower(name), "^[%[%]]*([^%[%]]*)"), "[._-]", "") == "model"
 end
@@ -112,7 +118,10 @@ function M.find(body, content_type, pause)
     local mark = "--" .. boundary
     local from, to
     local paused, behind = 1, 1 + #mark
-    local more = sub(body, 1, #mark) == mark and goes_on(body, behind)
+    if sub(body, 1, #mark) ~= mark then
+        return nil, "form_shape"
+    end
+    local more = goes_on(body, behind)
     while more do
         local next_mark = position(body, mark, behind, pause)
         if not next_mark or sub(body, next_mark - 2, next_mark - 1) ~= "\r\n" then

@@ -1,15 +1,18 @@
--- The states inside a key at the top level of a JSON object: they compare it with `model` as it passes, escapes included.
+-- The states inside a key at the top level of a JSON object: they compare it with `model` as it passes, escapes
+-- included.
 --
--- What a key has spelled so far is a prefix of `model` spelled exactly; or `~` and a prefix spelled in another case, or with `-` or `_`
--- somewhere (Go's readers fold both); or `!`, something else for good. Each of these has a state, and a few for its escapes.
+-- What a key has spelled so far is a prefix of `model` spelled exactly; or `~` and a prefix spelled in another case, or
+-- with `-` or `_` somewhere (Go's readers fold both); or `!`, something else for good. Each of these has a state, and a
+-- few for its escapes.
 
 local rows = require("json_rows")
 
-local char, format, gsub, lower, sub, upper = string.char, string.format, string.gsub, string.lower, string.sub, string.upper
+local char, format, gsub = string.char, string.format, string.gsub
+local lower, sub, upper = string.lower, string.sub, string.upper
 local hex, state, to, to_each, to_hex_digits = rows.hex, rows.state, rows.to, rows.to_each, rows.to_hex_digits
 
--- Taken for `model` whatever else it has: a key with a control character (readers in C stop at a NUL), or with half a surrogate
--- pair (readers drop or replace it).
+-- Taken for `model` whatever else it has: a key with a control character (readers in C stop at a NUL), or with half a
+-- surrogate pair (readers drop or replace it).
 local ODD_KEY = rows.problem("odd_key")
 local MISSPELLED = rows.problem("misspelled")
 
@@ -62,7 +65,8 @@ local function four_digits(so_far, other, half, character)
     return row
 end
 
--- The state at the start of a key; `"` leads from `model` to `model_key`, and from any other that is clearly another to `other_key`.
+-- The state at the start of a key; `"` leads from `model` to `model_key`, and from any other that is clearly another to
+-- `other_key`.
 return function(model_key, other_key)
     local inside, pending = {}, {}
     local function at(so_far)

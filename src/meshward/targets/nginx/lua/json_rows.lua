@@ -1,6 +1,8 @@
--- The table that `json_states.lua` and `json_key.lua` fill: 256 entries for each state, and how a few kinds of states are made.
+-- The table that `json_states.lua` and `json_key.lua` fill: 256 entries for each state, and how a few kinds of states
+-- are made.
 --
--- A state is the number of its first entry, so that `entries[state + byte]` is what follows. Entries from `M.ACTIONS` up are not states.
+-- A state is the number of its first entry, so that `entries[state + byte]` is what follows. Entries from `M.ACTIONS`
+-- up are not states.
 
 local byte, sub = string.byte, string.sub
 

@@ -1,11 +1,12 @@
 -- The grammar of a JSON object (RFC 8259, in strict UTF-8) as one table of states, for `json_model.lua`.
 --
--- Readers of JSON agree about text that follows the grammar, and differ about all other. So the whole body is held to it, and the
--- scanner needs no opinion about comments, single quotes, raw line ends or half characters: they have no way through the table.
--- A table costs the same for every byte, whoever chose the bytes; a scanner of branches has inputs that it is slow on.
+-- Readers of JSON agree about text that follows the grammar, and differ about all other. So the whole body is held to
+-- it, and the scanner needs no opinion about comments, single quotes, raw line ends or half characters: they have no
+-- way through the table. A table costs the same for every byte, whoever chose the bytes; a scanner of branches has
+-- inputs that it is slow on.
 --
--- `next[state + byte]` is the next state, or from `M.PUSH_OBJECT` up something for the scanner to do. Every string has states of its
--- own for each place that it can stand in, so that its end needs no look at what is around it.
+-- `next[state + byte]` is the next state, or from `M.PUSH_OBJECT` up something for the scanner to do. Every string has
+-- states of its own for each place that it can stand in, so that its end needs no look at what is around it.
 
 local ffi = require("ffi")
 local key = require("json_key")
@@ -22,8 +23,9 @@ M.PUSH_OBJECT, M.PUSH_ARRAY, M.POP = rows.ACTIONS, rows.ACTIONS + 1, rows.ACTION
 M.MODEL_KEY, M.VALUE_STARTS, M.VALUE_ENDS = rows.ACTIONS + 3, rows.ACTIONS + 4, rows.ACTIONS + 5
 M.TOO_DEEP = rows.problem("too_deep")
 
--- Before the object. A body that no reader takes for an object has no model (audio, an array, text). Refused is what some reader may
--- skip on its way to one: control characters, comments, brackets of a program, byte order marks, wide spaces, UTF-7.
+-- Before the object. A body that no reader takes for an object has no model (audio, an array, text). Refused is what
+-- some reader may skip on its way to one: control characters, comments, brackets of a program, byte order marks, wide
+-- spaces, UTF-7.
 local function start(object)
     local row, odd, marks = between(ABSENT), state(ABSENT), state(ABSENT)
     for _, from in ipairs({row, odd}) do
@@ -97,7 +99,8 @@ local function value(row, after)
     number(row, after)
 end
 
--- From behind `{`: the first state, and the one behind a member. `name` makes the inside of a key, `closed` is where `}` leads.
+-- From behind `{`: the first state, and the one behind a member. `name` makes the inside of a key, `closed` is where
+-- `}` leads.
 local function object(name, closed)
     local first, next_key, colon, member, after = between(), between(), between(), between(), between()
     local inside = name(colon)

@@ -2,7 +2,8 @@
 
 local find, gsub = string.find, string.gsub
 
--- Every printable character becomes one dot, from `.` and the start of each sequence of Unicode's table 3-7; what is left is not plain.
+-- Every printable character becomes one dot, from `.` and the start of each sequence of Unicode's table 3-7; what is
+-- left is not plain.
 local PRINTABLE = {
     "[\32-\126]",
     "\194[\160-\191]",                                         -- no C1 controls
