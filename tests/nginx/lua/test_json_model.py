@@ -16,7 +16,7 @@ import orjson
 import pydantic_core
 import pytest
 from body_reader import Found, find, put, sentences
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 FOUND = {
@@ -318,39 +318,10 @@ def spelled(text: str, random: Random) -> str:
     return '"' + "".join(out) + '"'
 
 
-KEYS = [
-    "model",
-    "model",
-    "Model",
-    "mODEL",
-    "mo-del",
-    "model_",
-    "models",
-    "mode",
-    "",
-    "x",
-    "é",
-    "mo\0del",
-    "model\ud800",
-    "\ufeffmodel",
-]
-VALUES = [
-    "a",
-    "org/name",
-    "é😀",
-    "",
-    "a\n",
-    1,
-    None,
-    True,
-    [],
-    {},
-    {"model": "c"},
-    [{"model": "c"}],
-    "x\\",
-    '"model":"d"',
-    1.5e300,
-]
+OTHERS = ["models", "mode", "", "x", "é", "\ufeffmodel", "model "]
+ODD = ["model", "Model", "mODEL", "mo-del", "model_", "mo\0del", "model\ud800"]
+NAMES = ["a", "org/name", "é😀", "x\\", '"model":"d"']
+VALUES = [*NAMES, "", "a\n", 1, None, True, [], {}, {"model": "c"}, [{"model": "c"}], 1.5e300]
 SPACES = ["", "", "", " ", "\n", "\r\n\t"]
 
 
@@ -376,77 +347,47 @@ def document(members: list[tuple[str, Any]], random: Random) -> str:
     return random.choice(SPACES) + "{" + random.choice([",", ", "]).join(texts) + "}" + random.choice(SPACES)
 
 
-members = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), max_size=5)
+def members(random: Random) -> list[tuple[str, Any]]:
+    """Mostly with one model, sometimes with none, a second, or one in another spelling."""
+    chosen = [(random.choice(OTHERS), random.choice(VALUES)) for _ in range(random.randrange(4))]
+    if random.random() < 0.8:
+        chosen.append(("model", random.choice(NAMES + VALUES)))
+    if random.random() < 0.25:
+        chosen.append((random.choice(ODD), random.choice(VALUES)))
+    random.shuffle(chosen)
+    return chosen
+
+
 randoms = st.randoms(use_true_random=False)
-ENCODINGS = [
-    "utf-8",
-    "utf-8",
-    "utf-8-sig",
-    "utf-16",
-    "utf-16-le",
-    "utf-16-be",
-    "utf-32",
-    "utf-32-le",
-    "utf-32-be",
-]
-SPLICES = [
-    *(
-        b'"',
-        b"\\",
-        b"'",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b"/**/",
-        b"//\n",
-        b"#",
-        b"\x00",
-        b"\n",
-        b" ",
-        b"\xef\xbb\xbf",
-    ),
-    *(
-        b"\\u0000",
-        b"\\ud800",
-        b"\\udc00",
-        b"\\x6d",
-        b"\xff",
-        b"\xc2\xa0",
-        b"\xed\xa0\x80",
-        b"NaN",
-        b"-",
-        b"0",
-        b"e",
-        b".",
-    ),
-    *(b'"model":"b",', b'"Model":"b",', b',"model":"b"', b'{"model":"b"}', b"m", b"model"),
-]
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+MARKS = (
+    b"|\"|\\|'|{|}|[|]|,|:|/**/|//\n|#|\x00|\n| |-|0|e|.|m|NaN|\xef\xbb\xbf|\xff|\xc2\xa0|\xed\xa0\x80".split(
+        b"|"
+    )
+)
+PIECES = b'\\u0000|\\ud800|\\udc00|\\x6d|"model":"b",|"Model":"b",|,"model":"b"|{"model":"b"}|model'.split(
+    b"|"
+)
 
 
 def cut(body: bytes, random: Random) -> bytes:
     """The body with up to three pieces put in, taken out, or put in place of others."""
-    for _ in range(random.randrange(4)):
+    for _ in range(random.choice([0, 1, 1, 2, 3])):
         at = random.randrange(len(body) + 1)
-        body = body[:at] + random.choice([b"", *SPLICES]) + body[at + random.choice([0, 0, 1, 2]) :]
+        body = body[:at] + random.choice(MARKS + PIECES) + body[at + random.choice([0, 0, 1, 2]) :]
     return body
 
 
 @settings(max_examples=400, deadline=None)
-@given(members, randoms, st.sampled_from(ENCODINGS))
-def test_no_reader_finds_another_model(members: list[tuple[str, Any]], random: Random, encoding: str) -> None:
-    agrees(document(members, random).encode(encoding, "surrogatepass"))
+@given(randoms, st.sampled_from(ENCODINGS))
+def test_no_reader_finds_another_model(random: Random, encoding: str) -> None:
+    agrees(document(members(random), random).encode(encoding, "surrogatepass"))
 
 
 @settings(max_examples=800, deadline=None)
-@given(members, randoms)
-@example([("x", "a"), ("model", "a")], Random(0))
-def test_no_reader_finds_another_model_in_a_body_cut_at_any_place(
-    members: list[tuple[str, Any]], random: Random
-) -> None:
-    agrees(cut(document(members, random).encode("utf-8", "surrogatepass"), random))
+@given(randoms)
+def test_no_reader_finds_another_model_in_a_body_cut_at_any_place(random: Random) -> None:
+    agrees(cut(document(members(random), random).encode("utf-8", "surrogatepass"), random))
 
 
 @settings(max_examples=300, deadline=None)
@@ -502,7 +443,10 @@ const lines = require("fs").readFileSync(0, "utf8").split("\\n").slice(0, -1);
 for (const line of lines) {
     const bytes = Buffer.from(line, "base64");
     let out = null;
-    try { out = Object.entries(JSON.parse(bytes.toString("utf8"))).filter(([k]) => /^model$/i.test(k.replace(/[-_]/g, ""))); } catch {}
+    try {
+        const members = Object.entries(JSON.parse(bytes.toString("utf8")));
+        out = members.filter(([key]) => /^model$/i.test(key.replace(/[-_]/g, "")));
+    } catch {}
     console.log(JSON.stringify(out));
 }
 """
@@ -510,23 +454,23 @@ for (const line of lines) {
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_node_finds_no_other_model() -> None:
-    random, bodies = Random(7), []
-    while len(bodies) < 3000:
-        chosen = [(random.choice(KEYS), random.choice(VALUES)) for _ in range(random.randrange(5))]
-        bodies.append(cut(document(chosen, random).encode("utf-8", "surrogatepass"), random))
+    random = Random(7)
+    texts = (document(members(random), random) for _ in range(3000))
+    bodies = [cut(text.encode("utf-8", "surrogatepass"), random) for text in texts]
     lines = b"".join(b64encode(body) + b"\n" for body in bodies)
     answers = subprocess.run(
         ["node", "-e", NODE], input=lines, capture_output=True, check=True
     ).stdout.splitlines()
-    kinds = set()
+    kinds = []
     for body, line in zip(bodies, answers, strict=True):
         found, answer = find(body), json.loads(line)
-        kinds.add(found if isinstance(found, str) else "found")
+        kinds.append(found if isinstance(found, str) else "found")
         if answer is not None and isinstance(found, Found):
             assert answer == [["model", found.name]]
         elif answer is not None and found == "absent" and body.lstrip().startswith(b"{"):
             assert answer == []
-    assert {"found", "absent", "twice", "misspelled"} <= kinds
+    assert kinds.count("found") > 500
+    assert {"absent", "twice", "misspelled", "odd_key", "not_json"} <= set(kinds)
 
 
 # --- work ---------------------------------------------------------------------------------------------------------
