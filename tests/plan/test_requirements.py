@@ -79,6 +79,8 @@ def test_no_default_is_refused():
 
 def test_what_up_enforces_passes():
     assert refusals(Policy.model_validate(BASE)) == []
+    named = Policy.model_validate(changed("models.m.versions.v1.model", "Org/Name"))
+    assert Feature.BODY_MODEL in requirements(named) and refusals(named) == []
 
 
 GRANT = {"id": "g", "roles": ["r"], "models": "all", "actions": ["infer"]}
@@ -93,7 +95,6 @@ REFUSED = [
     ("models.m.versions.v1", HOSTED, "models.m.versions.v1.server"),
     ("models.m.versions.v1", HOSTED, "models.m.versions.v1.url"),
     ("models.m.versions.v1.replicas", ["https://x.example.com"], "models.m.versions.v1.replicas"),
-    ("models.m.versions.v1.model", "Org/Name", "models.m.versions.v1.model"),
     ("models.m.cache", {"ttl": "1m"}, "models.m.cache"),
     ("models.m.audit", {"capture": "sealed"}, "models.m.audit.capture"),
     ("models.m.calls", ["m"], "models.m.calls"),
@@ -120,7 +121,6 @@ SENTENCES = {
     "MW1006": "the edge does not yet believe any proxy's X-Forwarded-For",
     "MW1012": "hosted Inference Endpoints are not yet reached",
     "MW1013": "servers behind https are not yet reached",
-    "MW1015": "the body's `model` is not yet rewritten for the server",
     "MW1016": "answers are not yet cached",
     "MW1018": "capture modes other than `digest` are not yet recorded",
     "MW1019": "calls from model to model are not yet let through",

@@ -125,7 +125,7 @@ def test_several_files_are_one_policy():
     document = parse(
         files(
             f"version: 1\ntrust_domain: a.b\nmodels: {{m: {MODEL}}}\nedge: {{hostname: a.b}}\nnever: []\n",
-            f"version: 1\nmodels:\n  n: {MODEL}\n"
+            f"version: 1\nmodels:\n  n: {MODEL.replace('.sock', '2.sock')}\n"
             "roles:\n  r: [{workload: w}]\nedge: {listen: '127.0.0.1:1'}\n",
             "workloads: {w: {id: /w}}\ngrants:\n- {id: g, roles: [r], models: all, actions: [infer]}\n",
             "grants:\n- {id: h, roles: [r], models: all, actions: [infer]}\n",

@@ -265,7 +265,7 @@ def test_no_version_lists_a_server_twice(url, replicas, place):
 
 
 def test_at_most_sixteen_replicas():
-    several = [f"http://127.0.0.1:{port}" for port in range(9000, 9017)]
+    several = [f"http://127.0.0.1:{port}" for port in range(9001, 9018)]
     version = {"server": "tei", "url": "unix:/x.sock", "replicas": several}
     policy = changed(("models", "minilm", "versions", "v1"), version)
     assert refusal(policy).code.number == "MW0016"

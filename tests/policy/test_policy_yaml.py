@@ -234,9 +234,9 @@ def test_refusals_stay_below_200_mb(name):
 def with_many(number: int) -> dict[str, Any]:
     """A policy with `number` models, and as many grants."""
     policy = dict(BASE, agents={})
-    version = BASE["models"]["minilm"]["versions"]
+    versions = [{"v1": {"server": "tei", "url": f"unix:/run/{i}.sock"}} for i in range(number)]
     policy["models"] = {
-        f"m{i}": {"labels": {"n": f"l{i}"}, "versions": version, "aliases": [f"Org/m{i}"]}
+        f"m{i}": {"labels": {"n": f"l{i}"}, "versions": versions[i], "aliases": [f"Org/m{i}"]}
         for i in range(number)
     }
     grant = {"roles": ["staff"], "actions": ["infer", "describe"], "limits": {"requests": "600/min"}}

@@ -16,6 +16,7 @@ from meshward.apply.local import local_client
 from meshward.apply.vendor_validation import judge_guards
 from meshward.callers.revocations import Revoked
 from meshward.kit.errors import run_all
+from meshward.plan.naming import must_change_at_once
 from meshward.runtime.machine import Machine, guard_name
 from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.spiffe.ca import Authority, LeafCredential
@@ -128,7 +129,10 @@ class Guards:
         judge_guards(self._machine.layout, {key: each for (key, _), each in files.items()})
 
     def must_be_another(self, old: LiveRevision, new: LiveRevision, key: str) -> bool:
-        """Whether `new` changes what a guard is started with, or who it runs as."""
+        """Whether `new` changes what a guard is started with, who it runs as, or what the edge must know at once."""
+        versions = (each.plan.version(*key.split("/")) for each in (old, new))
+        if must_change_at_once(*versions):
+            return True
         guard = (key, old.slots[key])
         before = self._machine.known.get(guard_name(*guard))
         views = [self._view(each, guard, None) for each in (old, new)]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
 from meshward.kit.canonical import digest
+from meshward.kit.text import quoted
 from meshward.plan.entitlements import Entitlements, member_text
 from meshward.plan.ir import Credential, Deny, Grant, Issuer, Model, Plan, Version
 from meshward.policy.urls import ServerUrl
@@ -246,12 +247,18 @@ def _model(name: str, old: Model | None, new: Model | None) -> Iterator[Edit]:
 
 
 def _servers(old: Version | None, new: Version | None) -> str:
-    """Which servers come and go."""
+    """Which servers come and go, and what they call the model."""
     if old is None or new is None:
         return ""
     signs = [f"+{url}" for url in new.urls if url not in old.urls]
     signs += [f"-{url}" for url in old.urls if url not in new.urls]
+    if old.upstream_model != new.upstream_model:
+        signs.append(f"there {_called(old)} -> {_called(new)}")
     return f" ({', '.join(signs)})" if signs else ""
+
+
+def _called(version: Version) -> str:
+    return "no name" if version.upstream_model is None else quoted(version.upstream_model)
 
 
 def _lines(change: Change) -> Iterator[str]:

@@ -23,6 +23,13 @@ def accepted_names(model: Model, versions: Iterable[Version], route: Route) -> t
     return tuple(dict.fromkeys((model.name, *model.aliases, *ignored)))
 
 
+def must_change_at_once(before: Version, after: Version) -> bool:
+    """Whether edge and guard must not come to `after` one after the other: in between, a server that is new to this
+    version would be told what the old one called it, by which it may know another model.
+    """
+    return before.upstream_model != after.upstream_model and not set(after.urls) <= set(before.urls)
+
+
 def server_name(version: Version, route: Route) -> str | None:
     """What its server calls the model, where a body says so. None: the body passes as it came."""
     return version.upstream_model if version.is_named_on(route) else None

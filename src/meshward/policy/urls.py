@@ -58,6 +58,21 @@ def server_key(url: ServerUrl) -> str:
     return f"{url.scheme}://{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
 
 
+def shared_key(url: ServerUrl) -> str:
+    """Equal wherever two URLs may well lead to one server: as `server_key`, by either scheme, and this machine is one.
+
+    For what must not be missed. A link or a second DNS name is not seen here.
+    """
+    if isinstance(url, UnixSocket):
+        return f"unix:{url.path.removeprefix('/var') if url.path.startswith('/var/run/') else url.path}"
+    address = url.address
+    if address is not None and (inner := _embedded_ipv4(address)) is not None:
+        address = inner
+    host = str(address or url.host.lower())
+    local = host.endswith(".localhost") or is_loopback(host)
+    return f"{'localhost' if local else host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+
+
 def crosses_in_clear(url: ServerUrl) -> bool:
     """Whether what is sent to this server leaves the machine without TLS."""
     return isinstance(url, Url) and url.scheme == "http" and not is_loopback(url.host)

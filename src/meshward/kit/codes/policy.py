@@ -106,6 +106,18 @@ SEALED_FOR_NOBODY = Code(
 )
 SAME_DNS_NAME = Code("MW0030", "Two versions with one DNS name.", "Give it another name.", Exit.USAGE)
 SERVER_TWICE = Code("MW0031", "A server that is listed twice.", "Take one of them out.", Exit.USAGE)
+SERVER_SHARED = Code(
+    "MW0032",
+    "Models on one server that cannot tell them apart.",
+    "Give each model a server of its own, or a `model` of its own on one that goes by it.",
+    Exit.USAGE,
+)
+RIGHT_OVER_SHARED = Code(
+    "MW0033",
+    "A rule about a whole server that names some of its models.",
+    "Select all models of that server, or name `actions` without `observe` and `manage`.",
+    Exit.USAGE,
+)
 LAW_ABOUT_NOTHING = Code(
     "MW0050",
     "Lint: a law about models that do not exist.",

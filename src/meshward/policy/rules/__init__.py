@@ -10,11 +10,12 @@ from meshward.policy.rules.identities import check_identities
 from meshward.policy.rules.issuers import check_issuers
 from meshward.policy.rules.models import check_models
 from meshward.policy.rules.references import check_references
+from meshward.policy.rules.sharing import check_sharing
 from meshward.policy.schema import Policy
 
 __all__ = ["MOST_PROBLEMS", "check"]
 
-_RULES = (check_references, check_issuers, check_identities, check_models, check_access)
+_RULES = (check_references, check_issuers, check_identities, check_models, check_sharing, check_access)
 
 
 def check(policy: Policy, positions: Positions) -> list[Problem]:

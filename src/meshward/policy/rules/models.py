@@ -7,9 +7,11 @@ from meshward.kit.names import dns_label
 from meshward.kit.text import quoted
 from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import ACTIONS, Action, Model, Policy, Server, Version
-from meshward.policy.servers import BUILT_IN, listed_routes, routes_of, server_kinds
+from meshward.policy.servers import BUILT_IN, WITH_BODY, listed_routes, routes_of, server_kinds
 from meshward.policy.urls import crosses_in_clear, server_key
 from meshward.policy.values import Route
+
+_MOST_SAID = 6000  # nginx reads an answer of at most 16 KiB
 
 
 def check_models(policy: Policy, findings: Findings) -> None:
@@ -41,6 +43,19 @@ def _check_server(name: str, server: Server, findings: Findings) -> None:
         seen.setdefault(route, action)
     if server.health is not None:
         _check_health(server.health, seen, (*path, "health"), findings)
+    if server.body_model == "selects":
+        _check_bodies(server, path, findings)
+
+
+def _check_bodies(server: Server, path: tuple[str, ...], findings: Findings) -> None:
+    """Where several models share a server, each use of one of them must name it."""
+    for index, route in enumerate(server.infer):
+        if route.method not in WITH_BODY:
+            message = (
+                f"{quoted(str(route))} has no body, in which `body_model: selects` says that a model is named"
+            )
+            remedy = "List it under another action, or let the server's models not share it."
+            findings.error(codes.SERVER_SHARED, (*path, "infer", index), message, remedy)
 
 
 def _check_health(route: Route, seen: dict[Route, str], path: tuple[str, ...], findings: Findings) -> None:
@@ -116,6 +131,16 @@ def _check_aliases(policy: Policy, findings: Findings) -> None:
                     codes.AMBIGUOUS_NAME, path, message, "An alias means one model: take one of them out."
                 )
             owners.setdefault(alias, name)
+        if sum(map(_most_said, model.aliases)) > _MOST_SAID:
+            message = f"are more than {_MOST_SAID} bytes together, as the edge is told them"
+            findings.error(
+                codes.OUT_OF_BOUNDS, ("models", name, "aliases"), message, "Take out what no client says."
+            )
+
+
+def _most_said(alias: str) -> int:
+    """The bytes of an alias in the decision's answer, each percent-encoded, and a space."""
+    return 3 * len(alias.encode()) + 1
 
 
 def _check_dns_names(policy: Policy, findings: Findings) -> None:
@@ -146,6 +171,15 @@ def _check_upstreams(policy: Policy, findings: Findings) -> None:
                     findings.error(codes.SERVER_TWICE, (*path, "replicas", index), message, remedy)
                 seen.add(server_key(url))
             _check_secrecy(body, path, findings)
+            _check_said(policy, body, path, findings)
+
+
+def _check_said(policy: Policy, version: Version, path: tuple[str, ...], findings: Findings) -> None:
+    kind = policy.servers.get(version.server)
+    if version.model is not None and kind is not None and kind.body_model == "ignores":
+        message = f"is never said: bodies to a {quoted(version.server)} are not looked at"
+        remedy = "Take it out, or the kind's `body_model: ignores`."
+        findings.error(codes.EMPTY_PART, (*path, "model"), message, remedy)
 
 
 def _check_secrecy(version: Version, path: tuple[str, ...], findings: Findings) -> None:

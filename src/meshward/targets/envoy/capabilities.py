@@ -89,7 +89,9 @@ CAPABILITIES: Table = MappingProxyType(
         Feature.SERVER_CREDENTIAL: Can("credential_injector, from a watched file"),
         Feature.HTTPS_UPSTREAM: NotYet("servers behind https are not yet reached"),
         Feature.HOSTED_ENDPOINT: NotYet("hosted Inference Endpoints are not yet reached"),
-        Feature.BODY_MODEL: NotYet("bodies pass as they came"),
+        Feature.BODY_MODEL: NotYet(
+            "bodies pass as they came: models on one server are told apart by the edge alone"
+        ),
         Feature.CALLS: NotYet("calls from model to model are not yet let through"),
         Feature.CACHE: Cannot(
             "each answer is for one token's holder", "adr/0002-one-permission-per-token.md"

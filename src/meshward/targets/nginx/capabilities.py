@@ -82,7 +82,9 @@ CAPABILITIES: Table = MappingProxyType(
         Feature.SERVER_CREDENTIAL: _BEHIND,
         Feature.HTTPS_UPSTREAM: _BEHIND,
         Feature.HOSTED_ENDPOINT: _BEHIND,
-        Feature.BODY_MODEL: NotYet("the body's `model` is not yet rewritten for the server"),
+        Feature.BODY_MODEL: Can(
+            "the one `model` of a body must be its own, and becomes what its server calls it"
+        ),
         Feature.CALLS: Cannot("a model that calls another goes past the edge", "concepts.md"),
         Feature.CACHE: NotYet("answers are not yet cached"),
         Feature.LOG: Can("one JSON line per request, with what the decision said of the caller"),
