@@ -24,7 +24,11 @@ DAY_START = 1795392000  # Monday, 2026-11-23T00:00:00Z
 NOON = DAY_START + 12 * 3600
 DAY_END = DAY_START + 24 * 3600  # the first second of the 24th
 
-_SERVERS = {"v1": {"server": "echo", "url": "unix:/run/x.sock"}}
+
+def _servers(name: str) -> dict[str, Any]:
+    return {"v1": {"server": "echo", "url": f"unix:/run/{name}.sock"}}
+
+
 BASE: dict[str, Any] = {
     "version": 1,
     "trust_domain": "models.example.com",
@@ -48,10 +52,10 @@ BASE: dict[str, Any] = {
     },
     "servers": {"echo": {"infer": ["POST /run"], "describe": ["GET /info"], "health": "GET /health"}},
     "models": {
-        "m": {"versions": _SERVERS, "labels": {"tier": "cpu", "tenant": "a"}},
-        "n": {"versions": _SERVERS, "labels": {"tier": "gpu"}},
-        "h": {"versions": _SERVERS, "calls": ["m"]},
-        "k": {"versions": _SERVERS, "calls": ["m", "n"]},
+        "m": {"versions": _servers("m"), "labels": {"tier": "cpu", "tenant": "a"}},
+        "n": {"versions": _servers("n"), "labels": {"tier": "gpu"}},
+        "h": {"versions": _servers("h"), "calls": ["m"]},
+        "k": {"versions": _servers("k"), "calls": ["m", "n"]},
     },
     "grants": [{"id": "g", "roles": ["staff"], "models": "all", "actions": ["infer"]}],
     "agents": {

@@ -83,12 +83,17 @@ LAW = {
     "models": {"labels": {"data": "internal"}},
     "unless": {"via": ["front"]},
 }
-VERSIONS = {"v1": {"server": "echo", "url": "unix:/run/m.sock"}}
+
+
+def versions(name: str) -> dict[str, Any]:
+    return {"v1": {"server": "echo", "url": f"unix:/run/{name}.sock"}}
+
+
 MODELS = {
-    "public": {"versions": VERSIONS, "labels": {"data": "public"}},
-    "secret": {"versions": VERSIONS, "labels": {"data": "internal"}},
-    "front": {"versions": VERSIONS, "labels": {"data": "public"}, "calls": ["secret"]},
-    "other": {"versions": VERSIONS, "calls": ["secret"]},
+    "public": {"versions": versions("public"), "labels": {"data": "public"}},
+    "secret": {"versions": versions("secret"), "labels": {"data": "internal"}},
+    "front": {"versions": versions("front"), "labels": {"data": "public"}, "calls": ["secret"]},
+    "other": {"versions": versions("other"), "calls": ["secret"]},
 }
 ROLES = {"staff": [{"issuer": "i", "group": "staff"}], "boss": [{"issuer": "i", "group": "boss"}]}
 
