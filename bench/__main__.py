@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench import callers, decisions, handshakes, hostile, live, memory, path, peers, report, transfers
+from bench import callers, decisions, handshakes, hostile, live, memory, path, peers, report, scan, transfers
 from bench.processes import BenchError
 from bench.report import Section
 from meshward.runtime.place.directories import State, run_path
@@ -46,6 +46,7 @@ def _scenarios(peers_dir: Path) -> dict[str, Callable[[Path, int], Section]]:
         "transfers": transfers.measure,
         "callers": callers.measure,
         "handshakes": handshakes.measure,
+        "scan": scan.measure,
         "decisions": decisions.measure,
         "memory": memory.measure,
         "hostile": hostile.measure,
