@@ -31,6 +31,8 @@ HELD = 1_900_000  # bytes of a body that never ends, just below the edge's limit
 PROMPT = 100 * 1024 * 1024
 BANDWIDTH = 125_000_000  # bytes per second of all bodies together: one gigabit, not what loopback carries
 KIDS, HEADERS = 1_000, 200  # requests per second
+PIECE = 65536  # bytes of a large body, sent at once
+ADDRESSES = 100  # from which connections come that are to be held
 SPARE_FILES = 200
 TOGETHER = 100  # handshakes under way at once
 TURNS = 20  # in which all slow connections have sent their piece: in one burst they would be a load, not slow
@@ -102,8 +104,8 @@ def head(path: str, *headers: str, method: str = "POST") -> bytes:
 async def slow_headers(flood: Flood) -> Awaitable[None]:
     """Requests that never come to the end of their headers."""
 
-    async def opening(_: int) -> Streams:
-        reader, writer = await flood.connect()
+    async def opening(n: int) -> Streams:
+        reader, writer = await flood.connect(2 + n % ADDRESSES)
         writer.write(head("/m/mock/embed"))
         return reader, writer
 
@@ -115,8 +117,8 @@ async def slow_bodies(flood: Flood) -> Awaitable[None]:
     """Bodies that never end, where the edge must read one before it knows anybody: below /v1, with no real token."""
     start = head("/v1/chat/completions", "Authorization: Bearer x", "Content-Length: 2000000") + b"\r\n"
 
-    async def opening(_: int) -> Streams:
-        reader, writer = await flood.connect()
+    async def opening(n: int) -> Streams:
+        reader, writer = await flood.connect(2 + n % ADDRESSES)
         writer.write(start + b" " * HELD)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(writer.drain(), 2)
@@ -148,8 +150,8 @@ async def idle(flood: Flood) -> Awaitable[None]:
     """Keep-alive connections that have had an answer and ask nothing more."""
     request = head("/nothing", method="GET") + b"\r\n"
 
-    async def opening(_: int) -> Streams:
-        reader, writer = await flood.connect()
+    async def opening(n: int) -> Streams:
+        reader, writer = await flood.connect(2 + n % ADDRESSES)
         writer.write(request)
         await flood.answer(reader)
         return reader, writer
@@ -160,7 +162,7 @@ async def idle(flood: Flood) -> Awaitable[None]:
 
 async def prompts(flood: Flood) -> Awaitable[None]:
     """Bodies of 100 MB with a good token, half of them chunked: at one gigabit per second in all."""
-    piece = b" " * 65536
+    piece = b" " * PIECE
 
     async def upload(chunked: bool) -> None:
         framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {PROMPT}"
@@ -246,17 +248,18 @@ def _json(body: bytes) -> tuple[str, str]:
     return "Content-Type: application/json", f"Content-Length: {len(body)}"
 
 
-async def _again(flood: Flood, request: bytes, source: int, every: float = 0.0) -> None:
-    """One request after the other, not more often than each `every` seconds, on a new connection where one ended."""
-    clock = asyncio.get_running_loop().time
+async def _again(flood: Flood, request: bytes, source: int, pause: float = 0.0) -> None:
+    """One request after the other, in pieces with `pause` seconds between, on a new connection where one ended."""
     while True:
         with contextlib.suppress(*_ENDS):
             reader, writer = await flood.connect(source)
+            await asyncio.sleep(pause * random.random() * len(request) / PIECE)  # not all of them at one time
             while not writer.is_closing():
-                began = clock()
-                writer.write(request)
+                for at in range(0, len(request), PIECE):
+                    writer.write(request[at : at + PIECE])
+                    await writer.drain()
+                    await asyncio.sleep(pause)
                 await flood.answer(reader)
-                await asyncio.sleep(max(0.0, began + every - clock()))
 
 
 def base64url(data: bytes) -> str:

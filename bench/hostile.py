@@ -168,8 +168,9 @@ def _lines(found: dict[str, Found], rounds: int, how: str) -> list[str]:
             f"p99 in milliseconds of clients that send {RATE} requests per second over 16 connections for",
             f"{SECONDS:g} s, medians of {rounds} rounds, each without the flood and then with it; the idle connections",
             "are opened once, after their rounds without. `open` is how many of its connections the flood still held",
-            "at the end. One nginx worker. Well-behaved clients, model and instance share this machine,",
-            f"{how}; so does the flood's client, at nice 10 and from addresses of its own.",
+            f"at the end: those come from {floods.ADDRESSES} addresses. One nginx worker. Well-behaved clients, model",
+            f"and instance share this machine, {how}; so does the flood's client, at nice 10 and from addresses of its",
+            "own.",
             "HTTP/2 is not offered: who asks for `h2` (ALPN) gets HTTP/1.1, so there are no streams to reset.",
         ),
     ]

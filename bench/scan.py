@@ -118,8 +118,8 @@ def _lines(found: Mapping[str, list[Scanned]], rounds: int, how: str) -> list[st
         "",
         *prose(
             "The first three are what clients send, and the slowest of them is held against the target; the others are",
-            f"built to be slow. Bodies of {SIZE // 1_000_000} MB whose model comes last, scanned by the edge's Lua in an",
-            f"nginx with one worker: medians of {rounds} rounds of {MEGABYTES} MB each, by CPU time, the pauses for",
+            f"built to be slow. Bodies of {SIZE // 1_000_000} MB whose model comes last, scanned by the edge's Lua in",
+            f"an nginx with one worker: medians of {rounds} rounds of {MEGABYTES} MB each, by CPU time, the pauses for",
             "others' requests included. A stretch is what lies between two of them; the longest of all rounds. It ran",
             f"{how}.",
         ),
