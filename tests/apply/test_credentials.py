@@ -69,7 +69,7 @@ def keyed() -> Iterator[Keyed]:
 
 
 def write_keyed(keyed: Keyed, jwks: Path, port: int, directory: Path) -> dict[str, Path]:
-    """One model for each place where a key may be kept; `plain` has none, and `spare` waits to be a replica."""
+    """One model for each place where a key may be kept; `plain` has none, and server `spare` waits to be a replica."""
     sockets = {
         f"{name}/v1": directory / f"{name}.sock" for name in ("file", "env", "command", "plain", "spare")
     }
@@ -78,6 +78,7 @@ def write_keyed(keyed: Keyed, jwks: Path, port: int, directory: Path) -> dict[st
     models: dict[str, Any] = {
         key.split("/")[0]: {"versions": {"v1": {"server": "own", "url": f"unix:{path}"}}}
         for key, path in sockets.items()
+        if key != "spare/v1"
     }
     for name in ("file", "env", "command"):
         models[name]["versions"]["v1"]["credential"] = f"from-{name}"
