@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from meshward.apply.hop_files import Owner, edge_files, edge_settings
+from meshward.apply.hop_files import Nginx, Owner, edge_files, edge_settings
 from meshward.apply.live_revision import origin
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
@@ -13,6 +13,13 @@ from meshward.policy.schema import Policy
 from meshward.runtime.place.directories import Run
 from meshward.runtime.place.identities import ProcessIdentity
 from meshward.targets.nginx.projection import rates
+
+
+_RUN = Run(Path("/var/lib/mw"))
+
+
+def _nginx(version: tuple[int, ...]) -> Nginx:
+    return Nginx(version, ("/usr/lib/nginx/modules/x.so",), "/usr/share/lua/5.1")
 
 
 def plan_of(**over: object) -> Plan:
@@ -26,17 +33,13 @@ def plan_of(**over: object) -> Plan:
 
 
 def program(plan: Plan) -> dict[str, bytes]:
-    settings = edge_settings(
-        plan, Run(Path("/var/lib/mw")), Path("/dev/shm/mw"), "/usr/lib/nginx/modules/x.so", 1
-    )
-    return dict(edge_files(settings))
+    return dict(edge_files(edge_settings(plan, _RUN, _nginx((1, 22, 1)), 1)))
 
 
 def test_an_nginx_that_can_keep_idle_connections_through_a_reload_does() -> None:
     """`keepalive_min_timeout`, since nginx 1.27.4; an older one would refuse its program for it."""
-    place = (Run(Path("/var/lib/mw")), Path("/dev/shm/mw"), "/usr/lib/nginx/modules/x.so", 1)
     for version, has in (((1, 22, 1), False), ((1, 27, 3), False), ((1, 27, 4), True), ((1, 31), True)):
-        conf = edge_files(edge_settings(plan_of(), *place, version))["nginx.conf"]
+        conf = edge_files(edge_settings(plan_of(), _RUN, _nginx(version), 1))["nginx.conf"]
         assert (b"keepalive_min_timeout" in conf) == has, version
 
 

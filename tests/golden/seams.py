@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from meshward.apply.hop_files import edge_files, edge_settings
+from meshward.apply.hop_files import Nginx, edge_files, edge_settings
 from meshward.apply.revisions import Revision, Revisions
 from meshward.audit.join import arrange
 from meshward.callers.revocations import Revoked, edge_text
@@ -66,14 +66,14 @@ def plan(case: Case, _: Path) -> Files:
 
 
 def edge(case: Case, _: Path) -> Files:
-    """Plan -> what nginx reads. Of its script only what is written before it: the rest is a file of ours."""
+    """Plan -> what nginx reads. Of its Lua only the settings: the rest are files of ours."""
     nginx = tuple(case.given.get("nginx", ()))
-    cache, module = Path("/dev/shm/mw"), "/usr/lib/nginx/modules/ngx_http_js_module.so"
-    settings = edge_settings(resolve(case.policy()), _RUN, cache, module, 1, nginx)
+    modules = ("/usr/lib/nginx/modules/ndk_http_module.so", "/usr/lib/nginx/modules/ngx_http_lua_module.so")
+    settings = edge_settings(resolve(case.policy()), _RUN, Nginx(nginx, modules, "/usr/share/lua/5.1"), 1)
     files = edge_files(replace(settings, slots=_SLOTS))
     return {
         "nginx.conf": files["nginx.conf"].decode(),
-        "meshward.js.head": _lines(files["meshward.js"].decode().partition("\n")[0]),
+        "settings.lua": files["lua/settings.lua"].decode(),
         "revoked": edge_text(Revoked(**case.given.get("revoked", {}))),
     }
 

@@ -1,6 +1,6 @@
 """The real nginx with the real program, between a client that may send any bytes and two servers that record.
 
-`Edge` starts nginx, under a user of its own when the tests run as root. Its `decision` is a decision service
+`script(name, text)` may change a file of its Lua. `Edge` starts nginx, under a user of its own when the tests run as root. Its `decision` is a decision service
 that answers as told; its `guards` are TLS servers on unix sockets that demand
 client certificates, as Envoy does.
 """
@@ -27,8 +27,10 @@ from typing import Any
 
 import nginx_pki
 
+from meshward.apply.edge_page import EdgePage, page_bytes
 from meshward.apply.hop_files import edge_files
 from meshward.kit.durable import write_atomic
+from meshward.spiffe.placeholder import placeholder_certificate
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.testing.stand_ins import free_port
 from meshward.testing.waiting import DEADLINE, eventually
@@ -184,7 +186,7 @@ def permit(**changes: str) -> Answer:
         "X-Mw-Txn-Token": "h." + secrets.token_hex(8) + ".s",
         "X-Mw-Ties": TIE,
         "X-Mw-Facts": facts(sub="okta:ann", model="minilm"),
-        "X-Accel-Expires": "30",
+        "X-Mw-Ttl": "30",
     }
     headers |= {f"X-{name.replace('_', '-').title()}": value for name, value in changes.items()}
     return Answer(200, {name: value for name, value in headers.items() if value is not None})
@@ -197,11 +199,17 @@ def refusal(
         "X-Mw-Status": str(status),
         "X-Mw-Reason": reason,
         "X-Mw-Message": message,
-        "X-Accel-Expires": str(expires),
+        "X-Mw-Ttl": str(expires),
     }
     if status in (401, 403):
         headers["X-Mw-Challenge"] = f'Bearer resource_metadata="https://{HOST}/x", scope="minilm.infer"'
     return Answer(seen or (401 if status == 401 else 403), headers)
+
+
+def who() -> Answer:
+    """To the question who somebody is, below /v1/: it is known who, but not yet for which model."""
+    answer = refusal(400, "body_model_missing", "Name a model.", seen=403, expires=30)
+    return replace(answer, headers={**answer.headers, "X-Mw-Facts": facts(sub="okta:ann")})
 
 
 def by_token(request: Received) -> Answer:
@@ -212,7 +220,7 @@ def by_token(request: Received) -> Answer:
     if not credential.startswith("Bearer "):
         return refusal(401, "not_bearer", "Send Bearer and a token.")
     if credential.startswith("Bearer ok"):
-        return permit()
+        return permit() if request.get("X-Mw-Model") else who()
     return refusal(403, "no_grant", "You may not.", expires=30)
 
 
@@ -343,11 +351,10 @@ def _complete(data: bytes) -> bool:
 class Edge:
     """nginx, its directories, its two neighbours."""
 
-    def __init__(self, script: Callable[[str], str] = lambda text: text, **settings: Any) -> None:
+    def __init__(self, script: Callable[[str, str], str] = lambda _, text: text, **settings: Any) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="mwe-", dir="/tmp"))
         self.base.chmod(0o711)
         self.run = self.base / "edge"
-        self.cache = Path(tempfile.mkdtemp(prefix="mwe-", dir="/dev/shm"))
         self.loop = Loop()
         self.pki = nginx_pki.Pki()
         self.epoch = 1
@@ -370,7 +377,6 @@ class Edge:
                 "run_dir": str(self.run),
                 "decision_socket": str(self.base / "decide.sock"),
                 "control_socket": str(self.base / "control.sock"),
-                "cache_dir": str(self.cache / "c"),
                 "guard_socket": str(self.base / "{slot}.sock"),
                 "root_bundle": str(self.run / "certs/root.pem"),
                 "rates": ("2r/s", "600r/m", "3r/m"),
@@ -381,45 +387,54 @@ class Edge:
         )
 
     def _directories(self) -> None:
-        for directory in (self.run, self.run / "certs", self.run / "tmp"):
-            directory.mkdir(mode=0o700)
+        for directory in (self.run, self.run / "certs", self.run / "tmp", self.run / "lua/phases"):
+            directory.mkdir(mode=0o700, parents=True)
 
     def _guard(self, slot: int, name: str) -> Server:
         return Server(self.loop, self.base / f"{slot:02d}.sock", self.pki.guard_context(name))
 
-    def _write(self, script: Callable[[str], str]) -> None:
+    def _write(self, script: Callable[[str, str], str]) -> None:
         for name, data in edge_files(self.settings).items():
-            text = script(data.decode()) if name == "meshward.js" else data.decode()
-            self.put(name, text)
+            self.put(name, script(name, data.decode()) if name.startswith("lua/") else data)
         self.put("certs/root.pem", self.pki.root_pem)
+        self.put("certs/none.pem", placeholder_certificate().reveal())
         self.put("revoked", "end\n")
+        self.put("page", page_bytes(self.epoch, 0))
         self.rotate()
-        self.bump()
 
     def _own(self) -> None:
         if os.geteuid() == 0:
-            for path in (self.cache, self.run, *self.run.rglob("*")):
+            for path in (self.run, *self.run.rglob("*")):
                 os.chown(path, EDGE_UID, EDGE_UID)
 
     def put(self, name: str, data: str | bytes) -> None:
         """A file that nginx can read from the first moment on."""
         write_atomic(self.run / name, data, 0o640, EDGE_UID if os.geteuid() == 0 else None)
 
-    def bump(self, content: str | None = None) -> None:
+    @property
+    def page(self) -> EdgePage:
+        return EdgePage.in_directory(self.run)
+
+    def bump(self) -> None:
         """A new epoch, as after an accepted revision."""
+        self.epoch = self.page.raise_epoch()
+
+    def replace_page(self, content: bytes | None = None) -> None:
+        """Another page in the place of this one, with the next epoch: not the one that workers have mapped."""
         self.epoch += 1
-        self.put("epoch", content if content is not None else f"{self.epoch}\n")
+        self.put("page", page_bytes(self.epoch, self.generation) if content is None else content)
 
     def revoke(self, *ties: str, until: int = 0) -> None:
         """From now on these, and no others."""
-        self.put("revoked", "".join(f"{tie} {until:010d}\n" for tie in ties) + "end\n")
+        self.put("revoked", "".join(f"{tie} {until:010d}\n" for tie in sorted(ties)) + "end\n")
+        self.bump()
 
     def rotate(self) -> None:
         """New certificates of a new intermediate: complete files first, then the pointer."""
         generation = self.generation + 1
         self.put(f"certs/web.{generation}.pem", self.pki.web_pem(HOST))
         self.put(f"certs/edge.{generation}.pem", self.pki.edge_pem(DOMAIN))
-        self.put("generation", f"{generation}\n")
+        self.page.show(generation)
         self.generation = generation
 
     def start(self) -> Edge:
@@ -451,7 +466,6 @@ class Edge:
             server.stop()
         self.loop.close()
         shutil.rmtree(self.base)
-        shutil.rmtree(self.cache)
 
     def reset(self) -> None:
         """As new for the next test: no decision remembered, nothing recorded, everybody answers as usual."""
@@ -459,8 +473,9 @@ class Edge:
             server.received.clear()
             server.answer = lambda _: Answer(200, {"Content-Type": "application/json"}, b'{"ok":true}')
         self.decision.answer = by_token
+        if not self.page.epoch:
+            self.replace_page()
         self.revoke()
-        self.bump()
 
     @property
     def port(self) -> int:
@@ -512,7 +527,7 @@ class Edge:
 
 
 @contextlib.contextmanager
-def running(script: Callable[[str], str] = lambda text: text, **settings: Any) -> Iterator[Edge]:
+def running(script: Callable[[str, str], str] = lambda _, text: text, **settings: Any) -> Iterator[Edge]:
     edge = Edge(script, **settings)
     try:
         yield edge.start()

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from meshward.apply.edge_page import EdgePage
 from meshward.apply.hop_files import Owner, write_edge_revoked, write_revoked, write_rules
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.local import local_client
@@ -46,10 +47,11 @@ class DecisionHop:
     def revoke(self, revoked: Revoked, supervisor: SupervisorHandle) -> int:
         """Refuse `revoked` from the next request on, and end their answers; returns the epoch. Raises MeshwardError.
 
-        nginx needs nobody's word to end answers, so that comes first.
+        nginx needs nobody's word to end answers, so that comes first: a new epoch has it look.
         """
         before, run = self._health(), self._machine.run
         write_edge_revoked(revoked, run.edge_dir, Owner(self._machine.edge))
+        self._raise_epoch()
         write_revoked(revoked, run, Owner(self._machine.decide))
         return self._reload({"revoked": revoked.digest}, before, supervisor)
 
@@ -94,11 +96,8 @@ class DecisionHop:
         return epoch
 
     def _raise_epoch(self) -> int:
-        """After the service has arrived: what is then cached under the new epoch is a new decision."""
-        file = self._machine.run.edge_dir / "epoch"
-        epoch = int(file.read_text()) + 1
-        Owner(self._machine.edge).write(file, str(epoch))
-        return epoch
+        """After the service has arrived: what is then remembered under the new epoch is a new decision."""
+        return EdgePage.in_directory(self._machine.run.edge_dir).raise_epoch()
 
     def _health(self) -> dict[str, Any]:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from meshward.apply.hop_files import Owner, edge_files
+from meshward.apply.hop_files import Owner, edge_files, write_program
 from meshward.apply.vendor_validation import judge_edge
 from meshward.kit.statefile import StateFile
 from meshward.plan.ir import Plan
@@ -96,7 +96,7 @@ class EdgeHop:
         """
         running = supervisor.pid("edge")
         before = _workers(running) if running is not None else {}
-        self._write(settings)
+        write_program(settings, Owner(self._machine.edge))
         pid = supervisor.hang_up("edge")
         if pid is None or pid != running:
             return  # it reads the file when it starts
@@ -109,10 +109,6 @@ class EdgeHop:
             return [*lack, "no new worker yet"] if len(new) < settings.workers else lack
 
         supervisor.arrival("the edge", missing)
-
-    def _write(self, settings: EdgeSettings) -> None:
-        for name, content in edge_files(settings).items():
-            Owner(self._machine.edge).write(self._machine.run.edge_dir / name, content)
 
 
 def _workers(master: int) -> dict[int, str]:

@@ -9,9 +9,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from meshward.apply.edge_page import EdgePage, page_bytes
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.slots import SLOTS
 from meshward.callers.revocations import EDGE_FILE as EDGE_REVOKED
@@ -29,8 +31,8 @@ from meshward.runtime.place.directories import Run, own_directory
 from meshward.runtime.place.identities import ProcessIdentity
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
+from meshward.spiffe.placeholder import placeholder_certificate
 from meshward.targets.envoy.files import GuardFiles
-from meshward.targets.nginx.program import SCRIPT
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.targets.nginx.target import EDGE, EdgePlace, view_in
 from meshward.tokens.key_store import save_current
@@ -62,31 +64,49 @@ class Owner:
         return own_directory(path, gid=self.identity.gid, mode=0o750)
 
 
-def edge_settings(
-    plan: Plan, run: Run, cache: Path, module: str, workers: int, nginx: tuple[int, ...] = ()
-) -> EdgeSettings:
-    """The edge's program for `plan`, as nginx of version `nginx` knows it: what of it only a reload can change."""
+@dataclass(frozen=True, slots=True)
+class Nginx:
+    """The nginx that is to run the program: its version, and where its Lua is (`EdgeSettings`)."""
+
+    version: tuple[int, ...]
+    lua_modules: tuple[str, ...]
+    lua_path: str
+
+
+def edge_settings(plan: Plan, run: Run, nginx: Nginx, workers: int) -> EdgeSettings:
+    """The edge's program for `plan`, as `nginx` knows it: what of it only a reload can change."""
     return EdgeSettings(
         **asdict(EDGE.project(plan, None)),
         run_dir=str(run.edge_dir),
         decision_socket=str(run.decide_socket),
         control_socket=str(run.control_socket),
-        cache_dir=str(cache),
         guard_socket=str(run.path / "guards" / "{slot}" / "guard.sock"),
         root_bundle=str(run.edge_dir / "certs" / "root.pem"),
-        module=module,
+        lua_modules=nginx.lua_modules,
+        lua_path=nginx.lua_path,
         slots=SLOTS,
         workers=workers,
         cold_rate=COLD_RATE,
         cold_burst=COLD_BURST,
-        keepalive_min_timeout=nginx >= KEEPALIVE_MIN_TIMEOUT,
+        keepalive_min_timeout=nginx.version >= KEEPALIVE_MIN_TIMEOUT,
     )
 
 
 def edge_files(settings: EdgeSettings) -> Mapping[str, bytes]:
-    """nginx's program, by file name, with the script that ships beside its emitter."""
-    script = files("meshward.targets.nginx").joinpath(SCRIPT).read_text(encoding="utf-8")
-    return EDGE.emit(view_in(settings), EdgePlace(settings, script))
+    """nginx's program, by file name, with the Lua that ships beside its emitter."""
+    return EDGE.emit(view_in(settings), EdgePlace(settings, _lua_modules()))
+
+
+@cache
+def _lua_modules() -> Mapping[str, str]:
+    """The texts of the edge's Lua, by path below `lua/`."""
+    root = files("meshward.targets.nginx").joinpath("lua")
+    return {
+        f"{place}{each.name}": each.read_text(encoding="utf-8")
+        for place, directory in (("", root), ("phases/", root.joinpath("phases")))
+        for each in directory.iterdir()
+        if each.name.endswith(".lua")
+    }
 
 
 def write_edge(
@@ -94,11 +114,11 @@ def write_edge(
     authority: Authority,
     revoked: Revoked,
     owner: Owner,
-    generation: str,
+    generation: int,
     epoch: int,
     web: Secret | None = None,
 ) -> None:
-    """nginx's directory: the program, certificates of `generation`, the pointer to them, the epoch, the revoked.
+    """nginx's directory: the program, certificates of `generation`, the page that names them and the epoch, the revoked.
 
     `web`: key and chain of the server certificate; None: it is issued.
     """
@@ -112,16 +132,26 @@ def write_edge(
     owner.write(certs / names[WEB], web)
     owner.write(certs / names[CLIENT], authority.issue(edge, None, now).key_and_chain())
     owner.write(certs / "root.pem", authority.root_pem)
-    for name, content in edge_files(settings).items():
-        owner.write(directory / name, content)
+    owner.write(Path(settings.placeholder), placeholder_certificate())
+    write_program(settings, owner)
     write_edge_revoked(revoked, directory, owner)
-    owner.write(directory / "epoch", str(epoch))
-    owner.write(directory / "generation", generation)
+    page = EdgePage.in_directory(directory)
+    page.close()
+    owner.write(page.path, page_bytes(epoch, generation))
+
+
+def write_program(settings: EdgeSettings, owner: Owner) -> None:
+    """nginx's file and its Lua; the file last, for it names the others."""
+    directory = Path(settings.run_dir)
+    owner.readable_directory(directory / "lua")
+    owner.readable_directory(directory / "lua" / "phases")
+    for name, content in sorted(edge_files(settings).items()):
+        owner.write(directory / name, content)
 
 
 def edge_certificates(run: Run) -> dict[str, Path]:
-    """The files of the generation that nginx's pointer names, by stem. Raises OSError."""
-    generation = (run.edge_dir / "generation").read_text().strip()
+    """The files of the generation that nginx shows, by stem. Raises OSError."""
+    generation = EdgePage.in_directory(run.edge_dir).generation
     return {stem: run.edge_dir / "certs" / name for stem, name in certificate_names(generation).items()}
 
 

@@ -11,7 +11,7 @@ from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.strict import encode as base64url
 from meshward.policy.values import Rate
-from meshward.targets.nginx.wire import KEPT_FOR, Header, names_text, rate_text
+from meshward.targets.nginx.wire import Header, names_text, rate_text
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -79,7 +79,7 @@ def encode(reply: Reply) -> Encoded:
             status, said = reply.status, iter([(Header.REASON, reply.reason)])
     ttl = 0 if isinstance(reply, Fault) else reply.ttl
     headers = [(name.raw, value.encode("ascii")) for name, value in said]
-    return Encoded(status, [*headers, (KEPT_FOR.lower().encode(), str(ttl).encode())])
+    return Encoded(status, [*headers, (Header.TTL.raw, str(ttl).encode())])
 
 
 def facts_text(facts: Mapping[str, Any] | None) -> str:

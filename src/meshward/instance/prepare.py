@@ -13,6 +13,7 @@ from meshward.apply.edge_hop import save_facts
 from meshward.apply.guards import Guards, Issue
 from meshward.apply.hop_files import (
     CONNECT,
+    Nginx,
     Owner,
     edge_settings,
     write_authorities,
@@ -33,7 +34,8 @@ from meshward.plan.resolve import resolve
 from meshward.policy.parse import to_json
 from meshward.policy.schema import Policy
 from meshward.runtime.machine import Machine
-from meshward.runtime.place.directories import own_directory, shm_directory
+from meshward.runtime.place.components import Components
+from meshward.runtime.place.directories import own_directory
 from meshward.runtime.place.versions import numbers
 from meshward.runtime.supervise.part import Progress
 from meshward.spiffe.ca import load_or_create as load_authority
@@ -77,11 +79,9 @@ def prepare_mesh(place: Machine, policy: Policy, plan: Plan, revision: Revision)
     authority = load_authority(state.path / "ca", plan.trust_domain)
     keys, revoked = load_keys(state.path / "keys"), load_revocations(state.path).standing(time.time())
     web = server_certificate(plan, authority, datetime.now(UTC))
-    cache = shm_directory(state, place.edge.uid, place.edge.gid)
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
-    module, nginx = str(place.components.njs_module), numbers(place.components.versions["nginx"])
-    settings = edge_settings(plan, run, cache, module, workers, nginx)
-    write_edge(settings, authority, revoked, Owner(place.edge), str(counters.generation), counters.epoch, web)
+    settings = edge_settings(plan, run, _nginx(place.components), workers)
+    write_edge(settings, authority, revoked, Owner(place.edge), counters.generation, counters.epoch, web)
     judge_edge(place.layout, run.edge_dir / "nginx.conf")
     mesh = Mesh(place, Running(live, settings, counters))
     _write_guards(place, mesh.guards, live, Issue(authority, keys, revoked))
@@ -93,6 +93,11 @@ def prepare_mesh(place: Machine, policy: Policy, plan: Plan, revision: Revision)
     save_facts(state.path, settings)
     counters.save(state.path)
     return mesh
+
+
+def _nginx(found: Components) -> Nginx:
+    modules = tuple(map(str, found.lua_modules))
+    return Nginx(numbers(found.versions["nginx"]), modules, found.lua_path)
 
 
 def _write_guards(place: Machine, guards: Guards, live: LiveRevision, issue: Issue) -> None:

@@ -19,6 +19,7 @@ import httpx2
 
 from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import EdgeHop
+from meshward.apply.edge_page import EdgePage
 from meshward.apply.guards import Issue
 from meshward.apply.hop_files import CLIENT, WEB, Owner, certificate_names, edge_certificates
 from meshward.apply.live_revision import Guard
@@ -72,7 +73,7 @@ def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
     counters.save(mesh.machine.state.path)
     # Clients first: they may not know who issued it.
     save_roots(mesh.machine, plan, content[WEB], besides=True)
-    owner.write(run.edge_dir / "generation", str(generation))
+    EdgePage.in_directory(run.edge_dir).show(generation)
     save_roots(mesh.machine, plan, content[WEB])
     _discard(run.edge_dir / "certs", keep=(generation, generation - 1))
 

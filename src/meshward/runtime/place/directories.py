@@ -138,14 +138,8 @@ def run_directory(state: State) -> Path:
 
 
 def shm_path(state: State) -> Path:
+    """Where release 0.1.0 kept decisions: nothing is there any more."""
     return MEMORY / f"meshward-{state.hex}"
-
-
-def shm_directory(state: State, uid: int = -1, gid: int = -1) -> Path:
-    """An empty directory in memory, 0700, of `uid` (the edge's). What a killed instance left is removed."""
-    path = shm_path(state)
-    _remove_tree(path)
-    return own_directory(path, uid=uid, gid=gid)
 
 
 def own_directory(
@@ -186,7 +180,7 @@ def socket_path(path: Path) -> Path:
 
 
 def clean(state: State) -> None:
-    """Remove what must not outlive an instance: the decision cache in memory; sockets and private keys under RUN.
+    """Remove what must not outlive an instance: sockets and private keys under RUN, and what release 0.1.0 kept in memory.
 
     Logs stay: they may hold lines that no record covers yet. Keys are made or handed out anew at each start.
     """

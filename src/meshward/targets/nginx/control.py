@@ -7,6 +7,7 @@ instance to say; it is asked with what nginx sets here, and the body.
 from __future__ import annotations
 
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
+from meshward.targets.nginx.decision import counted_by_address
 from meshward.targets.nginx.emit import Directive, Key, Regex, Variable, block, mapping, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.targets.nginx.wire import Header
@@ -31,15 +32,16 @@ def upstream(s: EdgeSettings) -> list[Directive]:
     return [
         mapping(Variable("content_type"), "mw_json", "", (Regex(_JSON), "application/json")),
         mapping(Variable("http_origin"), "mw_browser", "1", (Key(""), "")),
-        simple("limit_req_zone", Variable("binary_remote_addr"), "zone=mw_control:1m", "rate=5r/s"),
-        simple("limit_conn_zone", Variable("binary_remote_addr"), "zone=mw_operators:1m"),
+        simple("limit_req_zone", Variable("mw_from"), "zone=mw_control:1m", "rate=5r/s"),
+        simple("limit_conn_zone", Variable("mw_from"), "zone=mw_operators:1m"),
         block("upstream", "mw_control", inside=[simple("server", f"unix:{s.control_socket}")]),
     ]
 
 
-def location(gate: list[Directive]) -> Directive:
+def location(s: EdgeSettings, gate: list[Directive]) -> Directive:
     """POST alone, to this one path."""
     inside = [
+        counted_by_address(s),
         *gate,
         refuse_if("mw_method", "!=", "POST", 405),
         simple("limit_req", "zone=mw_control", "burst=20", "nodelay"),

@@ -1,24 +1,22 @@
-"""How the edge asks: a question to the decision service, its cache, and a limit on questions that miss it."""
+"""How the edge asks: a question to the decision service, and a limit on them."""
 
 from __future__ import annotations
 
 from meshward.kit.reasons import Reason
 from meshward.kit.wellknown import METADATA, WHOAMI
-from meshward.targets.nginx.emit import Directive, Joined, Variable, block, join_values, refuse_if, simple
+from meshward.targets.nginx.emit import Directive, Variable, block, join_values, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
-from meshward.targets.nginx.wire import ANSWER, KEPT_FOR, QUESTION, Header
+from meshward.targets.nginx.wire import QUESTION, Header
 
 _IGNORED = ("Vary", "Set-Cookie", "Expires", "Cache-Control")
 _ACCEL = ("X-Accel-Expires", "X-Accel-Redirect", "X-Accel-Limit-Rate", "X-Accel-Buffering", "X-Accel-Charset")
 
 
-def cache(s: EdgeSettings) -> list[Directive]:
-    zone = ("keys_zone=mw_decisions:16m", "max_size=64m", "inactive=30s", "use_temp_path=off")
+def upstreams(s: EdgeSettings) -> list[Directive]:
     return [
-        simple("proxy_cache_path", s.cache_dir, "levels=1:2", *zone),
-        simple("limit_req_zone", Variable(Header.ADDR.received), "zone=mw_cold:4m", f"rate={s.cold_rate}"),
-        simple("limit_req_zone", Variable("binary_remote_addr"), "zone=mw_metadata:1m", "rate=20r/s"),
-        simple("limit_req_zone", Variable("binary_remote_addr"), "zone=mw_whoami:1m", "rate=2r/s"),
+        simple("limit_req_zone", Variable(Header.NET.received), "zone=mw_cold:4m", f"rate={s.cold_rate}"),
+        simple("limit_req_zone", Variable("mw_from"), "zone=mw_metadata:1m", "rate=20r/s"),
+        simple("limit_req_zone", Variable("mw_from"), "zone=mw_whoami:1m", "rate=2r/s"),
         _upstream("mw_cold", s.cold_socket, idle="60s"),
         _upstream("mw_decide", s.decision_socket, idle="4s"),  # less than a Python server keeps a connection
     ]
@@ -31,21 +29,8 @@ def _upstream(name: str, socket: str, idle: str) -> Directive:
     )
 
 
-def ask() -> list[Directive]:
-    """In a location: the key, forced before the subrequest could freeze it; then the question."""
-    return [
-        refuse_if("mw_key", "=", "", 503),
-        simple("auth_request", "/_decide"),
-        simple("auth_request_set", Variable("mw_cache"), Variable("upstream_cache_status")),
-        *(
-            simple("auth_request_set", Variable(name), Variable(said.answered))
-            for said, name in ANSWER.items()
-        ),
-    ]
-
-
 def location() -> Directive:
-    """Anything but 200, 401 and 403 becomes a 503. Nothing stale; without X-Accel-Expires nothing is kept."""
+    """Asked by lua/decisions.lua alone, which remembers the answer. It goes on to the end, whoever leaves: others wait."""
     return block(
         "location",
         "=",
@@ -55,10 +40,11 @@ def location() -> Directive:
             simple("proxy_pass", "http://mw_cold/decide"),
             *_plain_request(),
             *(simple("proxy_set_header", name, Variable(value)) for name, value in QUESTION.items()),
-            simple("proxy_hide_header", "WWW-Authenticate"),
+            simple("proxy_set_header", Header.NET, Variable("mw_net")),
             simple("proxy_next_upstream", "off"),
             simple("proxy_read_timeout", "3s"),
-            *_cache_directives(Variable("mw_key"), *_IGNORED, "X-Accel-Redirect", "X-Accel-Limit-Rate"),
+            simple("proxy_ignore_client_abort", "on"),
+            simple("proxy_ignore_headers", *_IGNORED, *_ACCEL),
         ],
     )
 
@@ -78,23 +64,12 @@ def _plain_request() -> list[Directive]:
     ]
 
 
-def _cache_directives(key: Variable | Joined, *ignored: str) -> list[Directive]:
-    return [
-        simple("proxy_cache", "mw_decisions"),
-        simple("proxy_cache_key", key),
-        simple("proxy_cache_lock", "on"),
-        simple("proxy_cache_lock_timeout", "20ms"),  # waiters poll every 500 ms: this asks for itself instead
-        simple("proxy_ignore_headers", *ignored),
-    ]
-
-
 def cold_server(s: EdgeSettings) -> Directive:
-    """Only misses come here, limited per address: a request has one limit pass, and @go needs it."""
+    """Only questions come here, limited per address: a request has one limit pass, and the identity's needs it."""
     limited = {
         Header.STATUS: "429",
         Header.REASON: Reason.COLD_RATE_LIMITED,
         Header.MESSAGE: "Too many new requests from your address. Wait a second, then try again.",
-        KEPT_FOR: "0",
     }
     refusal = [*(simple("add_header", name, value, "always") for name, value in limited.items())]
     return block(
@@ -106,9 +81,15 @@ def cold_server(s: EdgeSettings) -> Directive:
             simple("error_log", f"{s.run_dir}/error.log", "warn"),
             simple("large_client_header_buffers", "4", "16k"),
             block("location", "=", "/decide", inside=_cold_question(s)),
-            # For us alone: which generation of certificates the pointer leads to, as nginx reads it.
+            # For us alone: which generation of certificates the page names, as a worker reads it.
             block(
-                "location", "=", "/generation", inside=[simple("return", "200", Variable("mw_generation"))]
+                "location",
+                "=",
+                "/generation",
+                inside=[
+                    simple("set_by_lua_file", Variable("mw_shown"), s.phase("generation")),
+                    simple("return", "200", Variable("mw_shown")),
+                ],
             ),
             block("location", "@limited", inside=[*refusal, simple("return", "403")]),
             block("location", "/", inside=[simple("return", "404")]),
@@ -124,7 +105,6 @@ def _cold_question(s: EdgeSettings) -> list[Directive]:
         simple("proxy_pass", "http://mw_decide/decide"),
         *_plain_request(),
         *(simple("proxy_set_header", asked, Variable(asked.received)) for asked in QUESTION),
-        simple("proxy_pass_header", KEPT_FOR),
         simple("proxy_ignore_headers", *_IGNORED, *_ACCEL),
         simple("proxy_read_timeout", "2s"),
         # A pooled connection that a restarted service left is tried once more: a question changes nothing.
@@ -132,9 +112,15 @@ def _cold_question(s: EdgeSettings) -> list[Directive]:
     ]
 
 
-def metadata(gate: list[Directive]) -> list[Directive]:
-    """RFC 9728: where to get a token for what. For everybody, so cached and limited per address."""
+def counted_by_address(s: EdgeSettings) -> Directive:
+    """Before a limit per address: whom the address counts as."""
+    return simple("set_by_lua_file", Variable("mw_from"), s.phase("net"))
+
+
+def metadata(s: EdgeSettings, gate: list[Directive]) -> list[Directive]:
+    """RFC 9728: where to get a token for what. For everybody, so limited per address."""
     inside = [
+        counted_by_address(s),
         *gate,
         refuse_if("mw_method", "!=", "GET", 405),
         simple("limit_req", "zone=mw_metadata", "burst=40", "nodelay"),
@@ -143,8 +129,8 @@ def metadata(gate: list[Directive]) -> list[Directive]:
         simple("proxy_next_upstream", "error"),
         simple("proxy_read_timeout", "2s"),
         simple("proxy_intercept_errors", "on"),
-        *_cache_directives(join_values("metadata ", Variable("uri")), *_IGNORED, *_ACCEL),
-        simple("proxy_cache_valid", "200", "5s"),
+        simple("proxy_max_temp_file_size", "0"),
+        simple("proxy_ignore_headers", *_IGNORED, *_ACCEL),
     ]
     return [
         block("location", "=", METADATA, inside=inside),
@@ -152,7 +138,7 @@ def metadata(gate: list[Directive]) -> list[Directive]:
     ]
 
 
-def whoami(gate: list[Directive]) -> Directive:
+def whoami(s: EdgeSettings, gate: list[Directive]) -> Directive:
     """Who the bearer is to us, in the service's own words. Never cached, never in a file; limited per address.
 
     It asks as for a decision, but about no model; the path says that this is no decision.
@@ -166,6 +152,7 @@ def whoami(gate: list[Directive]) -> Directive:
         Header.RID: Variable("request_id"),
     }
     inside = [
+        counted_by_address(s),
         *gate,
         refuse_if("mw_method", "!=", "GET", 405),
         simple("limit_req", "zone=mw_whoami", "burst=10", "nodelay"),

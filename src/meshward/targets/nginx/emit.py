@@ -158,8 +158,13 @@ def mapping(
     return block("map", source, Variable(name), inside=inside)
 
 
+def settable(name: str) -> Directive:
+    """A variable that is empty until Lua sets it, and keeps what it was set to through internal redirects."""
+    return block("map", "", Variable(name), inside=[simple("default", "")])
+
+
 def exact(source: str, name: str, pattern: str) -> Directive:
-    """`source` if it has exactly this form, else empty: njs' "", `undefined` and `null` alike."""
+    """`source` if it has exactly this form, else empty."""
     return mapping(Variable(source), name, "", (Regex(pattern), Variable(source)))
 
 

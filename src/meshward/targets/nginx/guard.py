@@ -6,23 +6,18 @@ from meshward.targets.nginx.emit import (
     Directive,
     Joined,
     Key,
-    Regex,
     Variable,
     block,
     exact,
     join_values,
     mapping,
-    refuse_if,
     simple,
 )
 from meshward.targets.nginx.settings import EdgeSettings
-from meshward.targets.nginx.wire import ANSWER, rate_count
+from meshward.targets.nginx.wire import Header, rate_count
 
 _PRINTABLE = r"^[\x20-\x7e]+\z"
 _TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\z"
-
-# What njs chose, in one line: slot, name in the guard's certificate, digest of the body, target.
-_CHOICE = r"^[0-9]{2} [a-z0-9][a-z0-9.-]{0,252} [A-Za-z0-9+/]{43}= /[\x21-\x7e]*\z"
 
 # Of the client's headers, only these, and only while printable ASCII; the rest never leaves the edge.
 _PASSED = {
@@ -38,7 +33,7 @@ _HIDDEN = (
     *("Set-Cookie", "Set-Cookie2", "Alt-Svc", "Clear-Site-Data", "Strict-Transport-Security", "Via"),
     *("X-Envoy-Upstream-Service-Time", "X-Envoy-Attempt-Count", "X-Envoy-Overloaded", "X-Envoy-Ratelimited"),
     *("X-Envoy-Decorator-Operation", "X-Envoy-Original-Path", "X-Envoy-Immediate-Health-Check-Fail"),
-    *ANSWER,
+    *Header,
     "X-Error-Message",
     *("Refresh", "NEL", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed"),
     *("Accept-CH", "Critical-CH"),
@@ -67,10 +62,8 @@ def slots(s: EdgeSettings) -> list[Directive]:
 def limits(s: EdgeSettings) -> list[Directive]:
     """One zone per rate. A request counts in its decision's; in the others its key is empty."""
     rates = sorted(set(s.rates))
-    known = [(Key(rate), "1") for rate in rates]
     return [
         simple("limit_req_status", "429"),
-        mapping(Variable("mw_d_limit"), "mw_rate_known", "0", *known),
         *(directive for rate in rates for directive in _zone(rate)),
     ]
 
@@ -95,23 +88,18 @@ def _limit(rate: str) -> Directive:
 
 
 def judges() -> list[Directive]:
-    """Maps that prove what njs chose and what the client sent, before any of it goes upstream."""
-    chosen = join_values(
-        Variable("mw_slot"), " ", Variable("mw_sni"), " ", Variable("mw_reqd"), " ", Variable("mw_target")
-    )
-    return [
-        mapping(chosen, "mw_upstream", "", (Regex(_CHOICE), join_values("slot", Variable("mw_slot")))),
-        *(exact(source, f"mw_{source}", pattern) for source, pattern in _PASSED.values()),
-    ]
+    """Maps that prove what the client sent, before any of it goes upstream."""
+    return [exact(source, f"mw_{source}", pattern) for source, pattern in _PASSED.values()]
 
 
-def location(s: EdgeSettings) -> Directive:
-    """Behind the permit. A model can neither redirect inside the edge nor speak for it."""
+def location(s: EdgeSettings, front: str) -> Directive:
+    """Below `front`, behind the permit. A model can neither redirect inside the edge nor speak for it."""
     return block(
         "location",
-        "@go",
+        "^~",
+        front,
         inside=[
-            refuse_if("mw_upstream", "=", "", 503),
+            simple("rewrite_by_lua_file", s.phase("request")),
             *(_limit(rate) for rate in sorted(set(s.rates))),
             simple("proxy_pass", join_values("https://", Variable("mw_upstream"), Variable("mw_target"))),
             simple("proxy_http_version", "1.1"),
@@ -125,7 +113,7 @@ def location(s: EdgeSettings) -> Directive:
             simple("proxy_buffer_size", "16k"),
             simple("proxy_buffers", "4", "16k"),
             simple("proxy_redirect", "off"),
-            simple("js_body_filter", "mw.filter", "buffer_type=buffer"),
+            simple("body_filter_by_lua_file", s.phase("answer")),
             simple("proxy_ignore_headers", *_IGNORED),
             *(simple("proxy_hide_header", name) for name in _HIDDEN),
         ],

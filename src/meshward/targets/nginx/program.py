@@ -1,13 +1,11 @@
 """The edge as a fixed program for stock nginx: no rule of a policy is compiled into it.
 
-A request's way through it: gate (is it canonical, for us, and readable?) -> key (one hash over every input of
-the decision) -> /_decide (cached; a miss goes through the cold server to the decision service) -> `go` (njs:
-body digest, version, slot) -> @go (limits, mTLS to the guard). A refusal at any step ends in /_err/<status>.
+A request's way through it: lua/request.lua (gate, decision, body, version; asks /_decide where it remembers none)
+-> limits -> mTLS to the guard -> lua/answer.lua. A refusal at any step ends in /_err/<status>.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -18,17 +16,15 @@ from meshward.targets.nginx.emit import (
     Regex,
     Variable,
     block,
-    exact,
-    join_values,
     mapping,
     refuse_if,
+    settable,
     simple,
     text,
 )
 from meshward.targets.nginx.log import access_log
+from meshward.targets.nginx.lua_settings import lua_settings
 from meshward.targets.nginx.settings import EdgeSettings
-
-SCRIPT = "meshward.js"
 
 # The gate: an allow-list on the whole request line, so absolute-form, HTTP/0.9 and stray spaces fail too.
 _SEGMENT = r"/(?!\.{1,2}(?:/|\?| ))[A-Za-z0-9._~:@-]+"
@@ -39,40 +35,37 @@ PRINTABLE = r"^[\x20-\x7e]+\z"
 # What nginx refuses by itself, or makes of an upstream's silence. 430: too many from one address;
 # 494: headers too large; 495: a client
 # certificate that cannot be verified; 497: plain HTTP.
-_REFUSALS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 430, 494, 495, 497, 500, 501, 502, 503, 504)
-_ANSWERS = (400, 401, 403, 404, 405, 408, 413, 414, 421, 429, 431, 501, 502, 504)  # 503 is what is left
-
-# What is carried over internal redirects, where an njs VM ends.
-_CARRIED = (
-    *(
-        "mw_front",
-        "mw_model",
-        "mw_path",
-        "mw_target",
-        "mw_slot",
-        "mw_sni",
-        "mw_bucket",
-        "mw_reqd",
-        "mw_bytes_in",
-    ),
-    *("mw_last", "mw_reason", "mw_layer", "mw_message", "mw_challenge", "mw_retry", "mw_body"),
+_REFUSALS = (
+    *(400, 401, 403, 404, 405, 408, 413, 414, 415, 421, 429, 430, 494, 495, 497, 500, 501, 502, 503, 504),
 )
-_COMPUTED = {"mw_rawkey": "key", "mw_rawgeneration": "generation", "mw_refusal": "err", "mw_resd": "resd"}
+_ANSWERS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 421, 429, 431, 501, 502, 504)  # 503 is what is left
+
+# What Lua tells nginx, for the guard, the limits, the log and the refusals.
+_TOLD = (
+    *("mw_net", "mw_front", "mw_model", "mw_path", "mw_cache", "mw_facts", "mw_generation"),
+    *("mw_target", "mw_upstream", "mw_sni", "mw_d_txn", "mw_d_limit", "mw_bucket", "mw_reqd", "mw_bytes_in"),
+    *("mw_last", "mw_resd", "mw_reason", "mw_layer", "mw_message", "mw_challenge", "mw_retry", "mw_codings"),
+    "mw_body",
+)
 
 
-def render(settings: EdgeSettings, script: str) -> Mapping[str, bytes]:
+def render(settings: EdgeSettings, lua: Mapping[str, str]) -> Mapping[str, bytes]:
     """The files of the edge's program, by name, for `settings.run_dir`. Equal settings give equal bytes.
 
-    `script` is the text of `SCRIPT`, which lies beside this module.
+    `lua` are the texts of the modules in `lua/` beside this one, by name.
     """
-    own = {name: f"{settings.run_dir}/{name}" for name in ("epoch", "generation", "revoked")}
-    program = f"const SETTINGS = {json.dumps(own, ensure_ascii=True)};\n\n{script}"
-    return MappingProxyType({"nginx.conf": text(_main(settings)).encode(), SCRIPT: program.encode()})
+    modules = {**lua, "settings.lua": lua_settings(settings)}
+    return MappingProxyType(
+        {
+            "nginx.conf": text(_main(settings)).encode(),
+            **{f"lua/{name}": content.encode() for name, content in modules.items()},
+        }
+    )
 
 
 def _main(s: EdgeSettings) -> list[Directive]:
     return [
-        simple("load_module", s.module),
+        *(simple("load_module", module) for module in s.lua_modules),
         simple("daemon", "off"),
         simple("worker_processes", str(s.workers)),
         simple("worker_rlimit_core", "0"),
@@ -89,21 +82,28 @@ def _http(s: EdgeSettings) -> list[Directive]:
     return [
         # A message about a request repeats its line, query and all: none is written, at any level.
         simple("error_log", "/dev/null", "emerg"),
-        simple("js_import", "mw", "from", f"{s.run_dir}/meshward.js"),
+        *_lua(s),
         *_temporary_files(s),
         *_hygiene(s),
-        *(simple("js_var", Variable(name)) for name in _CARRIED),
-        *(simple("js_set", Variable(name), f"mw.{function}") for name, function in _COMPUTED.items()),
+        *(settable(name) for name in _TOLD),
         *_judges(s),
         *guard.judges(),
         *access_log(s),
-        *decision.cache(s),
+        *decision.upstreams(s),
         *control.upstream(s),
         *guard.limits(s),
-        *_connection_limits(),
         *guard.slots(s),
         _server(s),
         decision.cold_server(s),
+    ]
+
+
+def _lua(s: EdgeSettings) -> list[Directive]:
+    """Ours before all others. Where nginx has the libraries built in, it knows where they are."""
+    libraries = f"{s.lua_path}/?.lua" if s.lua_path else ";"
+    return [
+        simple("lua_package_path", f"{s.run_dir}/lua/?.lua;{libraries}"),
+        simple("init_by_lua_file", s.phase("start")),
     ]
 
 
@@ -131,7 +131,7 @@ def _hygiene(s: EdgeSettings) -> list[Directive]:
         # A worker told to end closes idle connections at once, and a request on its way there is lost, unless:
         *([simple("keepalive_min_timeout", "10s")] if s.keepalive_min_timeout else []),
         simple("large_client_header_buffers", "4", "8k"),
-        # Equal, always: a body that nginx puts into a file cannot be digested (njs throws).
+        # Equal, always: a body that nginx puts into a file is not digested.
         simple("client_max_body_size", str(s.max_body)),
         simple("client_body_buffer_size", str(s.max_body)),
         *([simple("max_headers", "100")] if s.max_headers else []),
@@ -139,70 +139,49 @@ def _hygiene(s: EdgeSettings) -> list[Directive]:
 
 
 def _judges(s: EdgeSettings) -> list[Directive]:
-    """A map judges every value that njs made or a client sent: what does not match is empty, or 0."""
+    """A map judges what a client sent: what does not match is empty, or 0. `lua/gate.lua` reads them."""
     hosts = (s.hostname, f"{s.hostname}:{s.listen_port}")
     return [
         mapping(Variable("http_host"), "mw_host", "0", *((Key(host), "1") for host in hosts)),
         mapping(Variable("request_method"), "mw_method", "", *((Key(method), method) for method in METHODS)),
         mapping(Variable("request"), "mw_canonical", "0", (Regex(CANONICAL), "1")),
         mapping(Variable("request_uri"), "mw_query_token", "", (Regex("[?&]access_token="), "1")),
-        # njs folds bytes that are not UTF-8 into one character, so they are refused before anything is keyed.
         mapping(
             Variable("http_authorization"), "mw_credential", "0", (Key(""), "1"), (Regex(PRINTABLE), "1")
         ),
         mapping(Variable("ssl_client_verify"), "mw_peer", "0", (Key("NONE"), "1"), (Key("SUCCESS"), "1")),
-        exact("mw_rawkey", "mw_key", r"^[0-9a-f]{64}\z"),
-        exact("mw_rawgeneration", "mw_generation", r"^[0-9]{1,15}\z"),
-        exact("mw_refusal", "mw_refused", r"^[0-9]{3}\z"),
     ]
 
 
 def _server(s: EdgeSettings) -> Directive:
     """The only server, so that whatever host or SNI a client names is answered by its gate."""
     host = f"[{s.listen_host}]" if ":" in s.listen_host else s.listen_host
-    crowd = simple("limit_conn", "mw_open", str(s.open_per_address))
     return block(
         "server",
         inside=[
             simple("listen", f"{host}:{s.listen_port}", "ssl", "default_server"),
             *_tls(s),
+            simple("log_by_lua_file", s.phase("ended")),
             simple("add_header", "X-Request-Id", Variable("request_id"), "always"),
             *(simple("error_page", str(code), "=", f"/_err/{code}") for code in _REFUSALS),
-            _errors(),
+            _errors(s),
             decision.location(),
-            *decision.metadata(_gate()),
-            decision.whoami(_gate()),
-            control.location(_gate()),
-            block(
-                "location",
-                "^~",
-                "/m/",
-                inside=[*_gate(), crowd, *decision.ask(), simple("js_content", "mw.go")],
-            ),
-            # The key needs the body's model: it is first read in @v1, behind what reads the body.
-            block("location", "^~", "/v1/", inside=[*_gate(), crowd, simple("js_content", "mw.v1")]),
-            block("location", "@v1", inside=[*decision.ask(), simple("js_content", "mw.go")]),
-            guard.location(s),
+            *decision.metadata(s, _gate()),
+            decision.whoami(s, _gate()),
+            control.location(s, _gate()),
+            guard.location(s, "/m/"),
+            guard.location(s, "/v1/"),
             block("location", "/", inside=[*_gate(), simple("return", "404")]),
         ],
     )
 
 
-def _connection_limits() -> list[Directive]:
-    """How many requests of one address may be under way: below /v1 a body lies in memory before anybody is known."""
-    return [
-        simple("limit_conn_zone", Variable("binary_remote_addr"), "zone=mw_open:4m"),
-        simple("limit_conn_status", "430"),
-        simple("limit_conn_log_level", "info"),
-    ]
-
-
 def _tls(s: EdgeSettings) -> list[Directive]:
-    # Key and certificates in one file, complete before the pointer to its generation is renamed.
-    file = join_values(f"{s.run_dir}/certs/web.", Variable("mw_generation"), ".pem")
     return [
-        simple("ssl_certificate", file),
-        simple("ssl_certificate_key", file),
+        # nginx wants one in its file. Nobody is shown it: it vouches for nothing, and ended before it began.
+        simple("ssl_certificate", s.placeholder),
+        simple("ssl_certificate_key", s.placeholder),
+        simple("ssl_certificate_by_lua_file", s.phase("handshake")),
         simple("ssl_protocols", "TLSv1.2", "TLSv1.3"),
         simple("ssl_ciphers", "ECDHE+AESGCM:ECDHE+CHACHA20"),
         # No session outlives the certificate that opened it.
@@ -228,12 +207,13 @@ def _gate() -> list[Directive]:
     ]
 
 
-def _errors() -> Directive:
-    """Never a proxy. `return`, not js_content, which would first read a refused body into memory."""
+def _errors(s: EdgeSettings) -> Directive:
+    """Never a proxy. `return`, which throws a refused body away; content made in Lua would leave it on the connection."""
     headers = {
         "X-Error-Message": "mw_message",
         "WWW-Authenticate": "mw_challenge",
         "Retry-After": "mw_retry",
+        "Accept-Encoding": "mw_codings",
         "X-Request-Id": "request_id",
     }
     body = Variable("mw_body")
@@ -244,6 +224,7 @@ def _errors() -> Directive:
         inside=[
             simple("internal"),
             simple("default_type", "application/json"),
+            simple("set_by_lua_file", Variable("mw_refused"), s.phase("refusal")),
             *(simple("add_header", name, Variable(value), "always") for name, value in headers.items()),
             *(refuse_if("mw_refused", "=", str(status), status, body) for status in _ANSWERS),
             simple("return", "503", body),

@@ -25,14 +25,17 @@ class EdgeSettings:
     listen_port: int
     hostname: str  # lower case; the only `Host` that is served, with or without the port
     run_dir: (
-        str  # the edge's own directory, 0700: logs, certificates, pointers, temporary files, pid, cold.sock
+        str  # the edge's own directory, 0700: logs, certificates, the page, Lua, temporary files, pid, cold.sock
     )
     decision_socket: str  # the decision service's unix socket
-    cache_dir: str  # of decisions: memory-backed, 0700
     control_socket: str  # the instance's own unix socket for operators
     guard_socket: str  # path with `{slot}` for the two digits of a slot
     root_bundle: str  # PEM file with the mesh's root
-    module: str = "/usr/lib/nginx/modules/ngx_http_js_module.so"
+    lua_modules: tuple[str, ...] = (
+        "/usr/lib/nginx/modules/ndk_http_module.so",
+        "/usr/lib/nginx/modules/ngx_http_lua_module.so",
+    )  # in this order; none where nginx has Lua built in
+    lua_path: str = "/usr/share/lua/5.1"  # of the libraries that come with the module; empty where built in
     rates: tuple[str, ...] = ()  # each that a decision may name, as `wire.rate_text` spells it
     slots: int = 64
     max_body: int = 2 * 1024 * 1024  # bytes; the largest of any model
@@ -40,7 +43,10 @@ class EdgeSettings:
     workers: int = 1
     cold_rate: str = "100r/s"  # undecided requests per client address
     cold_burst: int = 200
-    open_per_address: int = 200  # requests under way; times max_body, what one address can make the edge hold
+    open_per_address: int = 200  # requests under way in a worker; times max_body, what an address can make it hold
+    handshake_rate: int = 100  # TLS handshakes of one address per second and worker
+    handshake_burst: int = 400
+    decision_room: int = 4 * 1024 * 1024  # bytes of remembered decisions in a worker, twice
     keepalive_min_timeout: bool = (
         False  # whether this nginx knows it (since 1.27.4): then a reload loses no request
     )
@@ -52,10 +58,10 @@ class EdgeSettings:
             self.run_dir,
             self.decision_socket,
             self.control_socket,
-            self.cache_dir,
             self.guard_path(0),
             self.root_bundle,
-            self.module,
+            *self.lua_modules,
+            *([self.lua_path] if self.lua_path else []),
         )
         for path in paths:
             _demand(_PATH.fullmatch(path), f"`{path}` is no path that nginx can be told")
@@ -68,6 +74,8 @@ class EdgeSettings:
             _demand(_RATE.fullmatch(rate), f"`{rate}` is no rate such as `10r/s` or `600r/m`")
         _demand(1 <= self.slots <= 100 and 1 <= self.workers <= 64, "slots are 1 to 100, workers 1 to 64")
         _demand(0 < self.open_per_address <= 65536, "requests under way per address are 1 to 65536")
+        _demand(0 < self.handshake_rate <= self.handshake_burst <= 65536, "handshakes per address are 1 to 65536")
+        _demand(65536 <= self.decision_room <= 1 << 30, "the room for decisions is 64 KiB to 1 GiB")
         _demand(0 < self.listen_port < 65536, f"`{self.listen_port}` is no port")
         _demand(
             0 < self.max_body <= 1 << 30 and 0 < self.longest_timeout <= 86400, "body or timeout out of range"
@@ -76,6 +84,15 @@ class EdgeSettings:
 
     def guard_path(self, slot: int) -> str:
         return self.guard_socket.replace("{slot}", f"{slot:02d}")
+
+    def phase(self, name: str) -> str:
+        """The Lua file that nginx runs in this phase of a request."""
+        return f"{self.run_dir}/lua/phases/{name}.lua"
+
+    @property
+    def placeholder(self) -> str:
+        """A certificate for nginx's file alone; which one is shown, `lua/handshake.lua` says."""
+        return f"{self.run_dir}/certs/none.pem"
 
     @property
     def cold_socket(self) -> str:

@@ -18,7 +18,7 @@ class EdgePlace:
     """Where nginx runs. What a view says stands in place of what `settings` say of the same."""
 
     settings: EdgeSettings
-    script: str  # the text of `program.SCRIPT`
+    lua: Mapping[str, str]  # the texts of the modules in `lua/`, by path below it
 
 
 def view_in(settings: EdgeSettings) -> EdgeView:
@@ -31,7 +31,7 @@ def _project(plan: Plan, _: None) -> EdgeView:
 
 
 def _emit(view: EdgeView, place: EdgePlace) -> Mapping[str, bytes]:
-    return render(replace(place.settings, **asdict(view)), place.script)
+    return render(replace(place.settings, **asdict(view)), place.lua)
 
 
 EDGE: Target[None, EdgeView, EdgePlace, Mapping[str, bytes]] = Target("nginx", CAPABILITIES, _project, _emit)

@@ -1,6 +1,6 @@
 """What nginx and Python say to each other: every header, rate and route in its one spelling.
 
-nginx asks with `Header`s that it sets itself and answers by those that it got back; meshward.js reads the values.
+nginx asks with `Header`s that it sets itself and reads those that it gets back (`lua/decision.lua`).
 Nothing of a client or a model passes under these names. `tests/nginx/test_wire.py` holds this page against the script.
 """
 
@@ -29,6 +29,7 @@ class Header(StrEnum):
     VERIFY = "X-Mw-Verify"  # nginx's verdict on the client certificate: `NONE`, `SUCCESS`, or what is wrong
     CERTIFICATE = "X-Mw-Certificate"  # percent-encoded PEM
     RID = "X-Mw-Rid"  # the request's id
+    NET = "X-Mw-Net"  # whom the address counts as, for limits: an IPv6 address by its /64
     ORIGIN = "X-Mw-Origin"  # set where a browser's page asks
 
     STATUS = "X-Mw-Status"  # the client's
@@ -43,6 +44,7 @@ class Header(StrEnum):
     TIES = "X-Mw-Ties"  # whose revocation ends the answer: 32 hex digits each
     ENDS = "X-Mw-Ends"  # seconds since the epoch at which a running answer is ended
     FACTS = "X-Mw-Facts"  # base64url JSON, for the log
+    TTL = "X-Mw-Ttl"  # the whole seconds for which the answer may be used again; 0, or none: not at all
 
     @property
     def raw(self) -> bytes:
@@ -53,11 +55,6 @@ class Header(StrEnum):
     def received(self) -> str:
         """nginx's variable that holds it where nginx is asked."""
         return f"http_{self._variable}"
-
-    @property
-    def answered(self) -> str:
-        """nginx's variable that holds it where nginx was answered."""
-        return f"upstream_http_{self._variable}"
 
     @property
     def _variable(self) -> str:
@@ -76,27 +73,7 @@ QUESTION: Mapping[Header, str] = MappingProxyType(
         Header.CERTIFICATE: "ssl_client_escaped_cert",  # empty, so not sent, where there is none
     }
 )
-"""All that a decision is made from, and nginx's variable for it. Each is in the cache key (meshward.js, `key`)."""
-
-ANSWER: Mapping[Header, str] = MappingProxyType(
-    {
-        Header.STATUS: "mw_d_status",
-        Header.REASON: "mw_d_reason",
-        Header.MESSAGE: "mw_d_message",
-        Header.CHALLENGE: "mw_d_challenge",
-        Header.ROUTE: "mw_d_route",
-        Header.LIMIT: "mw_d_limit",
-        Header.BUCKET: "mw_d_bucket",
-        Header.TXN_TOKEN: "mw_d_txn",
-        Header.TIES: "mw_d_ties",
-        Header.ENDS: "mw_d_ends",
-        Header.FACTS: "mw_facts",
-    }
-)
-"""All that a decision says, and nginx's variable in which it is kept for the script, the guard and the log."""
-
-KEPT_FOR = "X-Accel-Expires"
-"""nginx's own: the seconds for which it may keep an answer; 0: not at all."""
+"""All that a decision is made from, and nginx's variable for it. Each is in the key by which it is remembered (`lua/request.lua`)."""
 
 _UNITS = {1: "s", 60: "m"}
 _UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~".encode())

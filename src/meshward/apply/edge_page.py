@@ -1,0 +1,71 @@
+"""RUN/edge/page: what every worker of nginx has mapped, so that a change is seen by the next request (`lua/page.lua`).
+
+Two numbers, 64 bits each, the low byte first: the epoch, which counts everything that ends remembered decisions, and
+the generation of the edge's certificates. An epoch of 0 says that nobody knows: nginx then refuses.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SIZE = 4096  # bytes
+_EPOCH, _GENERATION = 0, 1  # which of the words
+_WORD = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class EdgePage:
+    """The page at `path`, changed in place: whoever has it mapped sees it. Every method raises OSError."""
+
+    path: Path
+
+    @classmethod
+    def in_directory(cls, edge: Path) -> EdgePage:
+        return cls(edge / "page")
+
+    @property
+    def epoch(self) -> int:
+        return self._read(_EPOCH)
+
+    @property
+    def generation(self) -> int:
+        return self._read(_GENERATION)
+
+    def raise_epoch(self) -> int:
+        """End every remembered decision; returns the new epoch."""
+        epoch = self.epoch + 1
+        self._write(_EPOCH, epoch)
+        return epoch
+
+    def show(self, generation: int) -> None:
+        """Have the certificates of `generation` shown from the next handshake on."""
+        self._write(_GENERATION, generation)
+
+    def close(self) -> None:
+        """Before another page takes its place: whoever still has this one mapped refuses, or looks for the other."""
+        if self.path.exists() and self.path.stat().st_size == SIZE:
+            self._write(_EPOCH, 0)
+
+    def _read(self, word: int) -> int:
+        with self._words() as words:
+            return words[word]
+
+    def _write(self, word: int, value: int) -> None:
+        with self._words() as words:
+            words[word] = value  # one store of eight bytes: nobody reads half of it
+
+    @contextmanager
+    def _words(self) -> Iterator[memoryview]:
+        with self.path.open("r+b") as file, mmap.mmap(file.fileno(), SIZE) as page:
+            with memoryview(page) as view, view.cast("Q") as words:
+                yield words
+
+
+def page_bytes(epoch: int, generation: int) -> bytes:
+    """A whole page."""
+    return (_WORD.pack(epoch) + _WORD.pack(generation)).ljust(SIZE, b"\0")

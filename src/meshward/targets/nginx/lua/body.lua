@@ -1,0 +1,55 @@
+-- The request's body: in memory, within bounds, naming the model that was decided on, and digested as it goes on.
+
+local body_model = require "body_model"
+local digest = require "digest"
+local problems = require "body_problems"
+
+local read_body, get_body_data, get_body_file = ngx.req.read_body, ngx.req.get_body_data, ngx.req.get_body_file
+local set_body_data, sleep = ngx.req.set_body_data, ngx.sleep
+local SMALL = 16384 -- bytes that are hashed at once
+
+local function pause()
+    sleep(0)
+end
+
+local M = {}
+
+-- The whole body; "" where there is none.
+function M.read()
+    read_body()
+    local body = get_body_data()
+    if not body and get_body_file() then
+        error("the body is in a file", 0)
+    end
+    return body or ""
+end
+
+-- Where `body` names its model: first and last byte, and the name. Else nil and a word that `problems` explains.
+function M.model(body)
+    return body_model.find(body, ngx.var.content_type or "", pause)
+end
+
+-- `body` for a server that calls the model `called`, set as the request's: the model named between `from` and `to`.
+function M.rename(body, from, to, called)
+    local renamed = body_model.put(body, from, to, called)
+    set_body_data(renamed)
+    return renamed
+end
+
+function M.digest(body)
+    if body == "" then
+        return digest.EMPTY
+    end
+    return #body <= SMALL and digest.whole(body) or digest.large(body, pause)
+end
+
+-- What a client is told of a body that names no model, or more than one.
+function M.reason(problem)
+    return problems.reasons[problem] or "body_model_missing"
+end
+
+function M.sentence(problem, below_v1)
+    return below_v1 and problems.below_v1[problem] or problems.sentences[problem] or problems.sentences.absent
+end
+
+return M

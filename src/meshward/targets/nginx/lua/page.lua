@@ -1,0 +1,74 @@
+-- The page through which meshward speaks to every worker at once: the epoch, and which certificates are to be shown.
+-- A file of one page, mapped: a change is seen by the next request. 0 says that nobody knows, and so do a file that is
+-- gone, that another one stands in the place of, or that has another size: then nothing is decided by what is remembered.
+
+local ffi = require "ffi"
+local settings = require "settings"
+
+ffi.cdef [[
+int open(const char *path, int flags, ...);
+int close(int fd);
+void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset);
+int munmap(void *addr, size_t length);
+int statx(int dirfd, const char *path, int flags, unsigned int mask, void *about);
+]]
+
+local C = ffi.C
+local SIZE = 4096 -- bytes
+local O_RDONLY_CLOEXEC, PROT_READ, MAP_SHARED = 0x80000, 1, 1
+local AT_EMPTY_PATH, NLINK_AND_SIZE = 0x1000, 0x204 -- statx(2)
+local FAILED = ffi.cast("void *", -1)
+
+local about = ffi.new("uint64_t[32]") -- struct statx: the same on every machine
+local links = ffi.cast("uint32_t *", about) + 4
+local fd, words = -1, nil
+local generation, generation_text = 0, nil
+
+-- Whether `fd` is still the file of that name, as long as it must be. Asked before the page is touched: to read behind
+-- the end of a file that was cut kills the worker.
+local function stands()
+    return C.statx(fd, "", AT_EMPTY_PATH, NLINK_AND_SIZE, about) == 0 and links[0] > 0 and about[5] == SIZE
+end
+
+local function leave()
+    if words then
+        C.munmap(ffi.cast("void *", words), SIZE)
+        words = nil
+    end
+    if fd >= 0 then
+        C.close(fd)
+        fd = -1
+    end
+end
+
+local function map()
+    leave()
+    fd = C.open(settings.page, O_RDONLY_CLOEXEC)
+    if fd < 0 or not stands() then
+        return
+    end
+    local found = C.mmap(nil, SIZE, PROT_READ, MAP_SHARED, fd, 0)
+    if found ~= FAILED then
+        words = ffi.cast("volatile uint64_t *", found)
+    end
+end
+
+local M = {}
+
+-- The epoch, which counts everything that ends remembered decisions, and the generation of the certificates, in digits.
+-- nil: nobody knows.
+function M.read()
+    if not (words and stands() and words[0] ~= 0) then
+        map()
+        if not (words and words[0] ~= 0) then
+            return nil
+        end
+    end
+    local found = words[1]
+    if found ~= generation then
+        generation, generation_text = found, string.format("%d", tonumber(found))
+    end
+    return tonumber(words[0]), generation_text
+end
+
+return M

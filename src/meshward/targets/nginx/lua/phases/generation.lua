@@ -1,0 +1,2 @@
+local _, generation = require("page").read()
+return generation or ""

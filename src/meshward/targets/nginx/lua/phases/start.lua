@@ -1,0 +1,4 @@
+-- When nginx reads its file: everything is loaded once, before there are workers, and what is broken is told then.
+for _, name in ipairs { "answer", "ended", "handshake", "refusals", "request" } do
+    require(name)
+end

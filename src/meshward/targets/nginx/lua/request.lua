@@ -1,0 +1,184 @@
+-- A request for a model, in one handler before nginx passes it on: is it canonical, who may do what (remembered, or
+-- asked), does its body name the model that was decided on, and which version answers. Values for nginx travel in its
+-- variables. A throw is a 500, which refuses.
+
+local body = require "body"
+local crowd = require "crowd"
+local decision = require "decision"
+local decisions = require "decisions"
+local gate = require "gate"
+local page = require "page"
+local target = require "target"
+
+local find, sub, lower, byte, format = string.find, string.sub, string.lower, string.byte, string.format
+local exit, var, escape_uri = ngx.exit, ngx.var, ngx.escape_uri
+local V = byte "v"
+
+local function refuse(status, reason, message)
+    var.mw_reason, var.mw_message = reason, message
+    return exit(status)
+end
+
+-- Everything that a decision depends on but what a body says. No part but the last can hold a line feed.
+local function key_of(epoch)
+    local line = var.request
+    local query = find(line, "?", 1, true)
+    if query then
+        line = sub(line, 1, query - 1) .. sub(line, -9) -- " HTTP/1.1": a query is no part of a decision
+    end
+    local verify = var.ssl_client_verify
+    local certificate = verify ~= "NONE" and var.ssl_client_escaped_cert or ""
+    return epoch .. "\n" .. (var.http_host or "") .. "\n" .. line .. "\n" .. var.remote_addr .. "\n" .. verify .. "\n"
+        .. certificate .. "\n" .. (var.http_authorization or ""), query ~= nil
+end
+
+local function show(d)
+    var.mw_front, var.mw_model, var.mw_path, var.mw_facts = d.front, d.model, d.path, d.facts
+end
+
+-- Asks about a request that passed the gate. The decision then knows how its target was cut.
+local function ask(key, cut)
+    local model = escape_uri(cut.model)
+    var.mw_front, var.mw_model, var.mw_path = cut.front, model, cut.path
+    local d = decisions.ask(key)
+    d.front, d.model, d.path, d.before, d.from = cut.front, model, cut.path, cut.before, cut.from
+    return d
+end
+
+-- The decision for `key`: remembered, or asked for. nil and a status where the gate refuses.
+local function decide(key, has_query)
+    local d = decisions.known(key)
+    if d then
+        var.mw_cache = "HIT"
+        if not has_query then
+            return d
+        end
+    end
+    local refused = gate.refuses(var)
+    if refused then
+        return nil, refused
+    end
+    if not d then
+        var.mw_cache = "MISS"
+        d = ask(key, target.cut(var.request_uri))
+    end
+    return d
+end
+
+local function refuse_as(d)
+    show(d)
+    var.mw_challenge = d.challenge or ""
+    return refuse(d.status, d.reason, d.message)
+end
+
+-- Below /v1/ the body says which model is meant, and is read once the caller is known: `who` is the answer about nobody's
+-- model. The decision about the body's model, and where the body names it; or what to refuse with.
+local function named(who, key)
+    if who.permit then
+        error("a permit for no model", 0)
+    end
+    if who.facts == "" or who.status == 401 then
+        return who
+    end
+    show(who)
+    local text = body.read()
+    local from, to, name = body.model(text)
+    if not from then
+        refuse(400, body.reason(to), body.sentence(to, true))
+        return nil
+    end
+    local full = key .. "\n" .. name
+    local d = decisions.known(full)
+    if not d then
+        local cut = target.cut(var.request_uri)
+        cut.model = name
+        var.mw_cache = "MISS"
+        d = ask(full, cut)
+    end
+    return d, text, from, to, name
+end
+
+-- The body as it goes on: names the model that was decided on, in the server's own spelling.
+local function checked(d, version, text, from, to, name)
+    if d.front == "m" and d.names and text ~= "" then
+        from, to, name = body.model(text)
+        if not from and to ~= "absent" then
+            return nil, body.reason(to), body.sentence(to)
+        end
+    end
+    if from and d.names and not d.names[name] then
+        return nil, "body_model_other", "The body's model is not the one in the URL. Name that one, or leave the model out."
+    end
+    if version.called and text ~= "" then
+        if not from then
+            return nil, "body_model_missing", "The server behind this model has several: put this model's name into the body, as model."
+        end
+        if name ~= version.called then
+            return body.rename(text, from, to, version.called)
+        end
+    end
+    return text
+end
+
+-- nginx' variables for the guard, the limits and the log.
+local function send(d, version, text, generation, raw)
+    var.mw_bytes_in, var.mw_reqd = #text, body.digest(text)
+    var.mw_d_limit, var.mw_bucket, var.mw_d_txn = d.limit, d.bucket, d.token
+    var.mw_upstream, var.mw_sni, var.mw_generation = "slot" .. version.slot, version.name, generation
+    var.mw_target = d.before .. sub(raw, d.from)
+end
+
+local function coded()
+    local coding = var.http_content_encoding
+    return coding and coding ~= "" and lower(coding) ~= "identity"
+end
+
+local function pass(d, epoch, generation, text, from, to, name)
+    show(d)
+    if coded() then
+        return exit(415)
+    end
+    text = text or body.read()
+    if #text > d.most then
+        return refuse(413, "body_too_large", format("This model takes at most %d bytes; the body has %d.", d.most, #text))
+    end
+    local version = decision.version(d, var.request_id)
+    local sent, reason, message = checked(d, version, text, from, to, name)
+    if not sent then
+        return refuse(400, reason, message)
+    end
+    send(d, version, sent, generation, var.request_uri)
+    ngx.ctx = { decision = d, epoch = epoch }
+end
+
+return function()
+    local epoch, generation = page.read()
+    if not epoch then
+        return exit(503)
+    end
+    local net = crowd.net()
+    if not crowd.enter(net) then
+        return exit(430)
+    end
+    var.mw_net = net
+    local upgrade = var.http_upgrade
+    if upgrade and upgrade ~= "" then -- a model's 101 would open a tunnel past every later check
+        return exit(400)
+    end
+    local key, has_query = key_of(epoch)
+    local d, refused = decide(key, has_query)
+    if not d then
+        return exit(refused)
+    end
+    local text, from, to, name
+    if byte(var.request_uri, 2) == V then
+        d, text, from, to, name = named(d, key)
+        if not d then
+            return
+        end
+    end
+    if not d.permit then
+        return refuse_as(d)
+    end
+    return pass(d, epoch, generation, text, from, to, name)
+end
