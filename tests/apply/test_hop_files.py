@@ -14,7 +14,6 @@ from meshward.runtime.place.directories import Run
 from meshward.runtime.place.identities import ProcessIdentity
 from meshward.targets.nginx.projection import rates
 
-
 _RUN = Run(Path("/var/lib/mw"))
 
 

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -524,6 +525,24 @@ class Edge:
 
     def errors(self) -> str:
         return (self.run / "error.log").read_text(encoding="utf-8", errors="replace")
+
+
+def changed(module: str, name: str, how: str) -> Callable[[str, str], str]:
+    """A change of the Lua: the function `name` of `module` begins with `how`."""
+    head = re.compile(rf"^(?:local )?function (?:M[.:])?{re.escape(name)}\([^)]*\)\n", re.MULTILINE)
+
+    def script(file: str, text: str) -> str:
+        if file != f"lua/{module}.lua":
+            return text
+        found = head.search(text)
+        assert found, f"no function {name} in {file}"
+        return f"{text[: found.end()]}    do {how} end\n{text[found.end() :]}"
+
+    return script
+
+
+def throwing(module: str, name: str) -> Callable[[str, str], str]:
+    return changed(module, name, "error('x', 0)")
 
 
 @contextlib.contextmanager

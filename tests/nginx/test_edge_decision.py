@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,6 +20,8 @@ from edge_harness import (
     refusal,
     running,
 )
+
+from meshward.apply.edge_page import page_bytes
 
 
 def test_the_decision_is_asked_exactly_what_the_contract_says(edge: Edge) -> None:
@@ -40,6 +43,7 @@ def test_the_decision_is_asked_exactly_what_the_contract_says(edge: Edge) -> Non
         "X-Mw-Path": "/v1/x",
         "X-Mw-Front": "m",
         "X-Mw-Addr": "127.0.0.1",
+        "X-Mw-Net": "127.0.0.1",
         "X-Mw-Verify": "NONE",
     }
     assert asked.body == b""
@@ -108,6 +112,7 @@ def test_v1_and_m_do_not_share_an_answer(edge: Edge) -> None:
     edge.request("POST", "/v1/embeddings", body=body)
     assert [(r.get("X-Mw-Front"), r.get("X-Mw-Path")) for r in edge.decision.received] == [
         ("m", "/v1/embeddings"),
+        ("v1", "/v1/embeddings"),  # who is it?
         ("v1", "/v1/embeddings"),
     ]
 
@@ -125,33 +130,72 @@ def test_a_new_epoch_is_seen_by_the_very_next_request(edge: Edge) -> None:
     assert len(edge.decision.received) == 20
 
 
-@pytest.mark.parametrize(
-    "junk", ["", "\n", "x", "-1", "1 2", "9" * 16, "1\n2\n", "1e3", "undefined", "0x10", "１", " 1"]
-)
+_NO_PAGES = {
+    "zero": page_bytes(0, 1),
+    "empty": b"",
+    "short": page_bytes(7, 1)[:-1],
+    "long": page_bytes(7, 1) + b"\0",
+    "a number in words": b"7\n",
+}
+
+
+@pytest.mark.parametrize("junk", _NO_PAGES)
 def test_without_an_epoch_nobody_passes_and_with_it_all_is_well_again(edge: Edge, junk: str) -> None:
     with edge.client() as client:
         assert client.request("GET", "/m/minilm/a").status == 200
-        edge.bump(junk)
+        edge.replace_page(_NO_PAGES[junk])
         refused = client.request("GET", "/m/minilm/a")
         assert (refused.status, refused.json()["error_type"]) == (503, "decision_unavailable")
-        edge.bump()
+        edge.replace_page()
         assert client.request("GET", "/m/minilm/a").status == 200
     assert len(edge.seen()) == 2
 
 
-def test_an_epoch_file_that_is_gone_closes(edge: Edge) -> None:
-    (edge.run / "epoch").unlink()
-    assert edge.request("GET", "/m/minilm/a").status == 503
-    assert edge.request("POST", "/v1/a", body=b'{"model":"minilm"}').status == 503
-    edge.bump()
-    assert edge.request("GET", "/m/minilm/a").status == 200
-    assert len(edge.seen()) == 1 and len(edge.decision.received) == 1
+def test_an_epoch_of_zero_in_the_page_that_is_mapped_closes_and_another_page_opens(edge: Edge) -> None:
+    with edge.client() as client:
+        assert client.request("GET", "/m/minilm/a").status == 200
+        edge.page.close()
+        assert client.request("GET", "/m/minilm/a").status == 503
+        edge.replace_page()
+        assert client.request("GET", "/m/minilm/a").status == 200
+
+
+@pytest.mark.parametrize("size", [0, 8, 4095, 8192])
+def test_a_page_that_is_cut_or_grows_under_the_workers_closes_and_kills_none(edge: Edge, size: int) -> None:
+    with edge.client() as client:
+        assert client.request("GET", "/m/minilm/a").status == 200
+        os.truncate(edge.page.path, size)
+        assert client.request("GET", "/m/minilm/a").status == 503
+        edge.replace_page()
+        assert client.request("GET", "/m/minilm/a").status == 200, (
+            "by the same worker, on the same connection"
+        )
+
+
+def test_a_page_that_is_gone_closes(edge: Edge) -> None:
+    with edge.client() as client:
+        assert client.request("GET", "/m/minilm/a").status == 200
+        edge.page.path.unlink()
+        assert client.request("GET", "/m/minilm/a").status == 503
+        assert client.request("POST", "/v1/a", body=b'{"model":"minilm"}').status == 503
+        edge.replace_page()
+        assert client.request("GET", "/m/minilm/a").status == 200
+    assert len(edge.seen()) == 2 and len(edge.decision.received) == 2
+
+
+def test_a_page_in_the_place_of_the_mapped_one_is_the_one_that_counts(edge: Edge) -> None:
+    """As after a backup was put back: the old page still says what it said."""
+    with edge.client() as client:
+        assert client.request("GET", "/m/minilm/a").status == 200
+        edge.decision.answer = lambda _: refusal(403, "no_grant")
+        edge.replace_page()
+        assert client.request("GET", "/m/minilm/a").status == 403
 
 
 _FAULTS = {
-    "500": Answer(500, {"X-Accel-Expires": "0"}),
-    "503 that asks to be kept": Answer(503, {"X-Accel-Expires": "30"}),
-    "302": Answer(302, {"Location": "/", "X-Accel-Expires": "0"}),
+    "500": Answer(500, {"X-Mw-Ttl": "0"}),
+    "503 that asks to be kept": Answer(503, {"X-Mw-Ttl": "30"}),
+    "302": Answer(302, {"Location": "/", "X-Mw-Ttl": "0"}),
     "400": Answer(400),
     "404": Answer(404),
     "429": Answer(429),
@@ -221,9 +265,9 @@ def test_a_slow_decision_closes_and_is_not_kept(edge: Edge) -> None:
 def test_an_answer_that_says_zero_or_nothing_is_not_kept(edge: Edge) -> None:
     for expires in ("0", None):
         edge.reset()
-        headers = {name: value for name, value in permit().headers.items() if name != "X-Accel-Expires"}
+        headers = {name: value for name, value in permit().headers.items() if name != "X-Mw-Ttl"}
         edge.decision.answer = lambda _, e=expires, h=headers: Answer(
-            200, {**h, **({"X-Accel-Expires": e} if e else {})}
+            200, {**h, **({"X-Mw-Ttl": e} if e else {})}
         )  # type: ignore[misc]
         for _ in range(3):
             assert edge.request("GET", "/m/minilm/a").status == 200
@@ -231,7 +275,7 @@ def test_an_answer_that_says_zero_or_nothing_is_not_kept(edge: Edge) -> None:
 
 
 def test_an_answer_ends_when_it_said(edge: Edge) -> None:
-    edge.decision.answer = lambda _: permit(accel_expires="1")
+    edge.decision.answer = lambda _: permit(mw_ttl="1")
     with edge.client() as client:
         client.request("GET", "/m/minilm/a")
         edge.decision.answer = lambda _: refusal(403, "no_grant")
@@ -254,7 +298,7 @@ def test_two_callers_at_once_get_their_own(edge: Edge) -> None:
     assert found == [200, 403] * 12
 
 
-def test_tokens_that_njs_would_fold_into_one_share_nothing(edge: Edge) -> None:
+def test_tokens_that_are_no_plain_text_are_asked_about_by_nobody(edge: Edge) -> None:
     with edge.client() as client:
         for byte in (b"\xe9", b"\xff", b"\xef\xbf\xbd"):
             client.send(message("GET", "/m/minilm/a", "ok").replace(b"Bearer ok", b"Bearer ok" + byte))
@@ -300,7 +344,7 @@ def test_the_permits_facts_are_logged_as_they_came(edge: Edge) -> None:
     }
 
 
-def test_metadata_is_for_everybody_by_get_and_cached(edge: Edge) -> None:
+def test_metadata_is_for_everybody_by_get(edge: Edge) -> None:
     document = {"resource": "https://models.test"}
     edge.decision.answer = lambda _: Answer(
         200, {"Content-Type": "application/json"}, json.dumps(document).encode()
@@ -311,8 +355,8 @@ def test_metadata_is_for_everybody_by_get_and_cached(edge: Edge) -> None:
             answer = edge.request("GET", f"{path}?access=1", token=None)
             assert (answer.status, answer.json()) == (200, document)
     assert [r.line for r in edge.decision.received] == [
-        f"GET {place} HTTP/1.1",
-        f"GET {place}/m/minilm HTTP/1.1",
+        *[f"GET {place} HTTP/1.1"] * 3,
+        *[f"GET {place}/m/minilm HTTP/1.1"] * 3,
     ]
     assert edge.request("POST", place, body=b"{}").status == 405
     edge.decision.answer = lambda _: Answer(404)
@@ -327,7 +371,7 @@ def test_metadata_is_for_everybody_by_get_and_cached(edge: Edge) -> None:
 def test_whoami_asks_anew_each_time_and_hands_on_no_header_of_the_clients(edge: Edge) -> None:
     place = "/.well-known/meshward/whoami"
     edge.decision.answer = lambda r: Answer(
-        200, {"X-Accel-Expires": "30"}, (r.get("X-Mw-Authorization") or "").encode()
+        200, {"X-Mw-Ttl": "30"}, (r.get("X-Mw-Authorization") or "").encode()
     )
     for token in ("ok1", "ok2", "ok1"):
         answer = edge.request("GET", place, token, X_Mw_Addr="1.2.3.4", X_Mw_Model="m", Cookie="a")

@@ -24,7 +24,7 @@ def lua_settings(s: EdgeSettings) -> str:
 
 def _string(text: str) -> str:
     """As Lua reads it back byte for byte: what is no plain character is a decimal escape."""
-    plain = (chr(b) if 32 <= b < 127 and b not in b"\"\\\\" else f"\\{b:03d}" for b in text.encode())
+    plain = (chr(b) if 32 <= b < 127 and b not in b'"\\\\' else f"\\{b:03d}" for b in text.encode())
     return f'"{"".join(plain)}"'
 
 

@@ -24,9 +24,7 @@ class EdgeSettings:
     listen_host: str  # an IP address
     listen_port: int
     hostname: str  # lower case; the only `Host` that is served, with or without the port
-    run_dir: (
-        str  # the edge's own directory, 0700: logs, certificates, the page, Lua, temporary files, pid, cold.sock
-    )
+    run_dir: str  # the edge's own directory, 0700: logs, certificates, the page, Lua, temporary files, pid, cold.sock
     decision_socket: str  # the decision service's unix socket
     control_socket: str  # the instance's own unix socket for operators
     guard_socket: str  # path with `{slot}` for the two digits of a slot
@@ -43,7 +41,9 @@ class EdgeSettings:
     workers: int = 1
     cold_rate: str = "100r/s"  # undecided requests per client address
     cold_burst: int = 200
-    open_per_address: int = 200  # requests under way in a worker; times max_body, what an address can make it hold
+    open_per_address: int = (
+        200  # requests under way in a worker; times max_body, what an address can make it hold
+    )
     handshake_rate: int = 100  # TLS handshakes of one address per second and worker
     handshake_burst: int = 400
     decision_room: int = 4 * 1024 * 1024  # bytes of remembered decisions in a worker, twice
@@ -74,7 +74,9 @@ class EdgeSettings:
             _demand(_RATE.fullmatch(rate), f"`{rate}` is no rate such as `10r/s` or `600r/m`")
         _demand(1 <= self.slots <= 100 and 1 <= self.workers <= 64, "slots are 1 to 100, workers 1 to 64")
         _demand(0 < self.open_per_address <= 65536, "requests under way per address are 1 to 65536")
-        _demand(0 < self.handshake_rate <= self.handshake_burst <= 65536, "handshakes per address are 1 to 65536")
+        _demand(
+            0 < self.handshake_rate <= self.handshake_burst <= 65536, "handshakes per address are 1 to 65536"
+        )
         _demand(65536 <= self.decision_room <= 1 << 30, "the room for decisions is 64 KiB to 1 GiB")
         _demand(0 < self.listen_port < 65536, f"`{self.listen_port}` is no port")
         _demand(
