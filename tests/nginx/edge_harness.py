@@ -1,8 +1,8 @@
 """The real nginx with the real program, between a client that may send any bytes and two servers that record.
 
-`script(name, text)` may change a file of its Lua. `Edge` starts nginx, under a user of its own when the tests run as root. Its `decision` is a decision service
-that answers as told; its `guards` are TLS servers on unix sockets that demand
-client certificates, as Envoy does.
+`Edge` starts nginx, under a user of its own when the tests run as root; `script(name, text)` may change a file of
+its Lua. Its `decision` is a decision service that answers as told; its `guards` are TLS servers on unix sockets that
+demand client certificates, as Envoy does.
 """
 
 from __future__ import annotations
@@ -352,7 +352,14 @@ def _complete(data: bytes) -> bool:
 class Edge:
     """nginx, its directories, its two neighbours."""
 
-    def __init__(self, script: Callable[[str, str], str] = lambda _, text: text, **settings: Any) -> None:
+    def __init__(
+        self,
+        script: Callable[[str, str], str] = lambda _, text: text,
+        *,
+        starts: bool = True,
+        **settings: Any,
+    ) -> None:
+        self.starts = starts  # whether a handshake can succeed
         self.base = Path(tempfile.mkdtemp(prefix="mwe-", dir="/tmp"))
         self.base.chmod(0o711)
         self.run = self.base / "edge"
@@ -446,8 +453,13 @@ class Edge:
         who = {"user": EDGE_UID, "group": EDGE_UID, "extra_groups": []} if os.geteuid() == 0 else {}
         command = [nginx_binary(), "-e", str(self.run / "error.log"), "-c", str(self.run / "nginx.conf")]
         self.process = subprocess.Popen(command, umask=0o077, stderr=subprocess.PIPE, **who)  # type: ignore[call-overload]
-        eventually(self._answers)
+        eventually(self._answers if self.starts else self._listens)
         return self
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 10):
+            return True
+        return False
 
     def _answers(self) -> bool:
         assert self.process and self.process.poll() is None, (self.process.stderr.read(), self.errors())  # type: ignore[union-attr]
@@ -546,8 +558,10 @@ def throwing(module: str, name: str) -> Callable[[str, str], str]:
 
 
 @contextlib.contextmanager
-def running(script: Callable[[str, str], str] = lambda _, text: text, **settings: Any) -> Iterator[Edge]:
-    edge = Edge(script, **settings)
+def running(
+    script: Callable[[str, str], str] = lambda _, text: text, *, starts: bool = True, **settings: Any
+) -> Iterator[Edge]:
+    edge = Edge(script, starts=starts, **settings)
     try:
         yield edge.start()
     finally:

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from edge_harness import DOMAIN, GUARDS, HOST, Client, Edge, Server, permit
+from edge_harness import DOMAIN, GUARDS, HOST, Client, Edge, Server, permit, running
 from nginx_pki import Pki
 
+from meshward.apply.edge_page import page_bytes
 from meshward.testing.waiting import eventually
 
 
@@ -112,30 +113,64 @@ def test_certificates_change_under_load_and_nobody_notices(edge: Edge) -> None:
     assert len(serials) == 15 and min(done) > 50
 
 
-@pytest.mark.parametrize("pointer", [None, "", "x", "1\n2", "../1", "999999"])
-def test_without_its_pointer_no_handshake_succeeds(edge: Edge, pointer: str | None) -> None:
-    path = edge.run / "generation"
-    for name in ("web", "edge"):  # files that such pointers would name, were they believed
-        for decoy in filter(None, (pointer, "")):
-            if "/" not in decoy and not decoy.isdigit():
-                edge.put(
-                    f"certs/{name}.{decoy}.pem",
-                    (edge.run / f"certs/{name}.{edge.generation}.pem").read_bytes(),
-                )
+_NO_GENERATIONS = {
+    "nobody knows": page_bytes(0, 1),
+    "cut": page_bytes(9, 1)[:-1],
+    "none": page_bytes(9, 0),
+    "without files": page_bytes(9, 999_999),
+    "too large": page_bytes(9, 2**64 - 1),
+}
+
+
+@pytest.mark.parametrize("page", [*_NO_GENERATIONS, None])
+def test_without_its_generation_no_handshake_succeeds(edge: Edge, page: str | None) -> None:
     with edge.client() as client:
-        if pointer is None:
-            path.unlink()
+        if page is None:
+            edge.page.path.unlink()
         else:
-            edge.put("generation", pointer)
+            edge.put("page", _NO_GENERATIONS[page])
         with pytest.raises(OSError):
             edge.client()
         edge.guard.stop()
         edge.guard.start()
         refused = client.request("GET", "/m/minilm/a")
-        assert (refused.status, refused.json()["layer"]) == (502, "guard")
+        assert refused.status in (502, 503)
         assert edge.seen() == []
-    edge.rotate()
+    edge.epoch += 10
+    edge.put("page", page_bytes(edge.epoch, edge.generation))
     assert edge.request("GET", "/m/minilm/a").status == 200
+
+
+def test_a_certificate_that_cannot_be_read_is_replaced_by_no_other(edge: Edge) -> None:
+    """Not by that of the generation before, and not by the one that stands in nginx's file."""
+    edge.put(f"certs/web.{edge.generation + 1}.pem", "no certificate")
+    edge.page.show(edge.generation + 1)
+    with pytest.raises(OSError):
+        edge.client()
+    edge.page.show(edge.generation)
+    assert edge.request("GET", "/m/minilm/a").status == 200
+
+
+def test_a_generation_is_parsed_once_by_a_worker() -> None:
+    """Its file may go: the next handshakes need it no more."""
+    with running() as edge:
+        (edge.run / f"certs/web.{edge.generation}.pem").unlink()
+        for _ in range(3):
+            assert edge.request("GET", "/m/minilm/a").status == 200
+
+
+def test_handshakes_are_limited_per_address() -> None:
+    with running(handshake_rate=1, handshake_burst=5) as edge:
+        outcomes = []
+        for _ in range(20):
+            try:
+                with edge.client():
+                    outcomes.append(True)
+            except OSError:
+                outcomes.append(False)
+        assert outcomes[0] and not all(outcomes)
+        with edge.client(source="127.0.0.2") as other:
+            assert other.request("GET", "/m/minilm/a").status == 200
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])

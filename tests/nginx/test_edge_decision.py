@@ -43,7 +43,6 @@ def test_the_decision_is_asked_exactly_what_the_contract_says(edge: Edge) -> Non
         "X-Mw-Path": "/v1/x",
         "X-Mw-Front": "m",
         "X-Mw-Addr": "127.0.0.1",
-        "X-Mw-Net": "127.0.0.1",
         "X-Mw-Verify": "NONE",
     }
     assert asked.body == b""

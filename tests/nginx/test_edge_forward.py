@@ -262,7 +262,9 @@ def test_limits_count_per_bucket_and_rate(edge: Edge) -> None:
 
 
 def test_a_limit_holds_on_v1_too(edge: Edge) -> None:
-    edge.decision.answer = lambda _: permit(mw_limit="2r/s", mw_bucket="a" * 32)
+    edge.decision.answer = lambda r: (
+        permit(mw_limit="2r/s", mw_bucket="a" * 32) if r.get("X-Mw-Model") else who()
+    )
     body = b'{"model":"minilm"}'
     with edge.client() as client:
         found = [client.request("POST", "/v1/x", body=body) for _ in range(4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from edge_harness import nginx_binary
 
 from meshward.apply.hop_files import edge_files
 from meshward.kit.errors import MeshwardError
+from meshward.spiffe.placeholder import placeholder_certificate
 from meshward.targets.nginx.settings import EdgeSettings
 
 
@@ -26,7 +28,6 @@ def _settings(directory: Path, **changes: Any) -> EdgeSettings:
             "run_dir": str(directory),
             "decision_socket": "/run/mw/decide.sock",
             "control_socket": "/run/mw/control.sock",
-            "cache_dir": f"{directory}/cache",
             "guard_socket": "/run/mw/{slot}/guard.sock",
             "root_bundle": f"{directory}/root.pem",
             "rates": ("10r/s", "1r/m", "600r/m"),
@@ -60,8 +61,9 @@ def test_equal_settings_give_equal_bytes(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_nginx_accepts_it(tmp_path: Path, hostname: str, host: str) -> None:
-    for directory in ("tmp", "certs"):
-        (tmp_path / directory).mkdir()
+    for directory in ("tmp", "certs", "lua/phases"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "certs/none.pem").write_text(placeholder_certificate().reveal())
     (tmp_path / "root.pem").write_bytes(_root())
     for name, data in edge_files(_settings(tmp_path, hostname=hostname, listen_host=host)).items():
         (tmp_path / name).write_bytes(data)
@@ -91,7 +93,7 @@ def test_an_error_never_ends_at_another_server(tmp_path: Path) -> None:
     assert targets == {"", "@limited"}
     for inside, directive in parsed:
         if any("/_err/" in place or "@limited" in place for place in inside):
-            assert not directive["directive"].startswith(("proxy_", "js_")), directive
+            assert not directive["directive"].startswith(("proxy_", "content_")), directive
 
 
 def test_an_if_does_nothing_but_return(tmp_path: Path) -> None:
@@ -107,9 +109,11 @@ def test_every_location_from_outside_begins_with_the_whole_gate(tmp_path: Path) 
         d for d in outer["block"] if d["directive"] == "location" and not d["args"][0].startswith("@")
     ]
     open_ones = [d["block"] for d in locations if d["block"][0]["directive"] != "internal"]
-    assert len(open_ones) == 7
+    assert len(open_ones) == 9
     for inner in open_ones:
-        checked = [d["args"][0].strip("($") for d in inner[:7]]
+        if inner[0]["directive"] == "rewrite_by_lua_file":
+            continue  # it asks the gate itself, of each request that nothing is remembered of
+        checked = [d["args"][0].strip("($") for d in inner if d["directive"] == "if"][:7]
         assert checked == [
             "mw_host",
             "mw_method",
@@ -122,10 +126,13 @@ def test_every_location_from_outside_begins_with_the_whole_gate(tmp_path: Path) 
 
 
 def test_every_way_to_a_guard_passes_a_decision(tmp_path: Path) -> None:
-    """Only `go` and `v1` redirect; only @go knows guards; wherever `go` runs, auth_request stands."""
+    """Only two locations know guards, and each begins with the handler that decides."""
     locations = [d for _, d in _parse(tmp_path) if d["directive"] == "location"]
-    to_guards = [x["args"] for x in locations if any("https://" in str(d["args"]) for d in x["block"])]
-    assert to_guards == [["@go"]]
+    to_guards = [x for x in locations if any("https://" in str(d["args"]) for d in x["block"])]
+    assert [x["args"] for x in to_guards] == [["^~", "/m/"], ["^~", "/v1/"]]
+    for each in to_guards:
+        first = each["block"][0]
+        assert first["directive"] == "rewrite_by_lua_file" and first["args"][0].endswith("/request.lua")
     proxying = [
         " ".join(x["args"]) for x in locations if any(d["directive"] == "proxy_pass" for d in x["block"])
     ]
@@ -137,13 +144,26 @@ def test_every_way_to_a_guard_passes_a_decision(tmp_path: Path) -> None:
         f"^~ {metadata}/m/",
         whoami,
         control,
-        "@go",
+        "^~ /m/",
+        "^~ /v1/",
         "= /decide",
     ]
-    for location in locations:
-        runs_go = any(d["directive"] == "js_content" and d["args"] == ["mw.go"] for d in location["block"])
-        asks = [d["args"] for d in location["block"] if d["directive"] == "auth_request"]
-        assert asks == ([["/_decide"]] if runs_go else [])
+
+
+def test_every_variable_that_lua_sets_is_one_that_nginx_has(tmp_path: Path) -> None:
+    """Of a variable that nothing in its file reads nginx keeps no place: setting it would throw."""
+    conf = edge_files(_settings(tmp_path))["nginx.conf"].decode()
+    lua = "".join(
+        text.decode() for name, text in edge_files(_settings(tmp_path)).items() if name != "nginx.conf"
+    )
+    written = {
+        name
+        for group in re.findall(r"^ *((?:(?:ngx\.)?var\.mw_\w+(?:, )?)+) = ", lua, re.MULTILINE)
+        for name in re.findall(r"mw_\w+", group)
+    }
+    assert len(written) > 20
+    for name in written:
+        assert len(re.findall(rf"\$\{{?{name}\b", conf)) >= 2, name
 
 
 def test_a_body_can_never_be_put_into_a_file(tmp_path: Path) -> None:
@@ -160,7 +180,7 @@ def test_bursts_make_a_token_bucket(tmp_path: Path) -> None:
     limits = {
         tuple(d["args"])
         for inside, d in _parse(tmp_path)
-        if d["directive"] == "limit_req" and "location @go" in inside
+        if d["directive"] == "limit_req" and "location ^~ /m/" in inside
     }
     assert limits == {
         ("zone=mw_10s", "burst=9", "nodelay"),

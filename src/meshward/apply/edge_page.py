@@ -61,9 +61,13 @@ class EdgePage:
 
     @contextmanager
     def _words(self) -> Iterator[memoryview]:
-        with self.path.open("r+b") as file, mmap.mmap(file.fileno(), SIZE) as page:
-            with memoryview(page) as view, view.cast("Q") as words:
-                yield words
+        with (
+            self.path.open("r+b") as file,
+            mmap.mmap(file.fileno(), SIZE) as page,
+            memoryview(page) as view,
+            view.cast("Q") as words,
+        ):
+            yield words
 
 
 def page_bytes(epoch: int, generation: int) -> bytes:

@@ -118,7 +118,7 @@ def write_edge(
     epoch: int,
     web: Secret | None = None,
 ) -> None:
-    """nginx's directory: the program, certificates of `generation`, the page that names them and the epoch, the revoked.
+    """nginx's directory: the program, certificates of `generation`, the page that names them, the revoked.
 
     `web`: key and chain of the server certificate; None: it is issued.
     """

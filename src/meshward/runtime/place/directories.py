@@ -180,7 +180,7 @@ def socket_path(path: Path) -> Path:
 
 
 def clean(state: State) -> None:
-    """Remove what must not outlive an instance: sockets and private keys under RUN, and what release 0.1.0 kept in memory.
+    """Remove what must not outlive an instance: sockets, private keys under RUN, what release 0.1.0 kept in memory.
 
     Logs stay: they may hold lines that no record covers yet. Keys are made or handed out anew at each start.
     """

@@ -30,7 +30,7 @@ def _upstream(name: str, socket: str, idle: str) -> Directive:
 
 
 def location() -> Directive:
-    """Asked by lua/decisions.lua alone, which remembers the answer. It goes on to the end, whoever leaves: others wait."""
+    """Asked by lua/decisions.lua alone, which remembers the answer. Whoever leaves, it is answered: others wait."""
     return block(
         "location",
         "=",

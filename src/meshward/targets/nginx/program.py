@@ -63,6 +63,9 @@ def render(settings: EdgeSettings, lua: Mapping[str, str]) -> Mapping[str, bytes
     )
 
 
+_NOTHING = (("=", "/m"), ("=", "/v1"), ("/",))
+
+
 def _main(s: EdgeSettings) -> list[Directive]:
     return [
         *(simple("load_module", module) for module in s.lua_modules),
@@ -171,7 +174,8 @@ def _server(s: EdgeSettings) -> Directive:
             control.location(s, _gate()),
             guard.location(s, "/m/"),
             guard.location(s, "/v1/"),
-            block("location", "/", inside=[*_gate(), simple("return", "404")]),
+            # Of a front without its slash nginx would make a redirect.
+            *(block("location", *place, inside=[*_gate(), simple("return", "404")]) for place in _NOTHING),
         ],
     )
 
@@ -208,7 +212,7 @@ def _gate() -> list[Directive]:
 
 
 def _errors(s: EdgeSettings) -> Directive:
-    """Never a proxy. `return`, which throws a refused body away; content made in Lua would leave it on the connection."""
+    """Never a proxy. `return`, which throws a refused body away: content made in Lua might leave it."""
     headers = {
         "X-Error-Message": "mw_message",
         "WWW-Authenticate": "mw_challenge",

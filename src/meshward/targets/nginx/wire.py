@@ -73,7 +73,7 @@ QUESTION: Mapping[Header, str] = MappingProxyType(
         Header.CERTIFICATE: "ssl_client_escaped_cert",  # empty, so not sent, where there is none
     }
 )
-"""All that a decision is made from, and nginx's variable for it. Each is in the key by which it is remembered (`lua/request.lua`)."""
+"""All that a decision is made from, and nginx's variable for it. Each is in the key of `lua/request.lua`."""
 
 _UNITS = {1: "s", 60: "m"}
 _UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~".encode())

@@ -78,9 +78,10 @@ local function printable(text, most)
 end
 
 local function refusal(status, said)
+    local reason = said["x-mw-reason"] or ""
     return {
         status = STATUSES[said["x-mw-status"]] or status,
-        reason = match(said["x-mw-reason"] or "", "^[a-z][a-z0-9_]*$") or "refused",
+        reason = #reason <= 64 and match(reason, "^[a-z][a-z0-9_]*$") or "refused",
         message = printable(said["x-mw-message"], 200) or "The request was refused.",
         challenge = printable(said["x-mw-challenge"], 4096),
     }
