@@ -9,7 +9,7 @@ export MESHWARD_TEST_DATA
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
 
-setup:           ## make the environment in .venv (installs nginx and njs if they are missing); starts nothing
+setup:           ## make the environment in .venv (installs nginx and its Lua module if they are missing); starts nothing
 	@sh scripts/setup.sh
 
 demo: setup      ## run everything on this machine, with a real model and a demo identity provider (ARGS=--tour: show it)

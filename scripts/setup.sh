@@ -46,7 +46,6 @@ nginx=$(command -v nginx || ls /usr/sbin/nginx 2>/dev/null || true)
 [ -n "$nginx" ] || openresty || missing="$missing nginx-light"
 # The Lua module brings the release of lua-resty-core and of OpenResty's LuaJIT that it was built with.
 openresty || module ngx_http_lua_module.so || missing="$missing libnginx-mod-http-lua"
-module ngx_http_js_module.so || missing="$missing libnginx-mod-http-js"  # until the edge's last njs is gone
 command -v unshare >/dev/null 2>&1 || missing="$missing util-linux"
 python=$(command -v python3.11 || command -v python3 || true)
 [ -n "$python" ] || missing="$missing python3 python3-venv"

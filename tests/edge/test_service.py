@@ -82,7 +82,7 @@ def test_a_permit_carries_all_that_nginx_needs(service: Service) -> None:
     assert headers["x-mw-route"] == f"{1 << 20}|90 00 v1.minilm.mesh.test|10 01 v2.minilm.mesh.test"
     assert headers["x-mw-limit"] == "600r/m"
     assert len(headers["x-mw-bucket"]) == 32
-    assert headers["x-accel-expires"] == "4"
+    assert headers["x-mw-ttl"] == "4"
     parts = split_token(headers["x-mw-txn-token"])
     public = load(service.mesh.directory / "keys").public_jwks()
     key = parse_key_set(json.dumps(public).encode())[json_object(parts.header)["kid"]]
@@ -121,7 +121,7 @@ def test_the_transaction_ends_with_the_credential(service: Service) -> None:
     now = int(time.time())
     response = service.ask(service.token("science", iat=now - 10, exp=now + 4))
     assert facts(response)["exp"] == now + 4
-    assert response.headers["x-accel-expires"] in ("1", "2")
+    assert response.headers["x-mw-ttl"] in ("1", "2")
 
 
 def test_by_v1_a_model_is_also_known_by_its_alias(service: Service) -> None:
@@ -185,7 +185,7 @@ def test_no_credentials(service: Service) -> None:
     assert refusal(response) == (401, "401", "no_credentials")
     metadata = "https://models.test:8443/.well-known/oauth-protected-resource/m/minilm"
     assert response.headers["x-mw-challenge"] == f'Bearer resource_metadata="{metadata}"'
-    assert response.headers["x-accel-expires"] == "0" and response.headers["x-mw-facts"] == ""
+    assert response.headers["x-mw-ttl"] == "0" and response.headers["x-mw-facts"] == ""
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_bad_tokens(service: Service, token: str, reason: str) -> None:
     response = service.ask(token)
     assert refusal(response) == (401, "401", reason)
     assert 'error="invalid_token"' in response.headers["x-mw-challenge"]
-    assert response.headers["x-accel-expires"] == "0"
+    assert response.headers["x-mw-ttl"] == "0"
     assert "canary" not in str(response.headers)
 
 
@@ -246,7 +246,7 @@ def test_denials(service: Service) -> None:
     assert "corp:alice" in response.headers["x-mw-message"]
     assert 'scope="minilm.infer"' in response.headers["x-mw-challenge"]
     assert 'error="insufficient_scope"' in response.headers["x-mw-challenge"]
-    assert response.headers["x-accel-expires"] == "4"
+    assert response.headers["x-mw-ttl"] == "4"
     assert facts(response)["sub"] == "corp:alice" and facts(response)["perm"] == "minilm.infer"
     assert refusal(service.ask(service.token("science"), path="/unload")) == (403, "403", "no_grant")
     assert refusal(service.ask(service.token("science"), model="other"))[:2] == (403, "403")
@@ -297,7 +297,7 @@ def test_unknown_routes(service: Service, over: dict[str, str]) -> None:
 def test_questions_that_the_edge_never_asks(service: Service, over: dict[str, str | None]) -> None:
     response = service.ask(service.token("science"), **over)
     assert (response.status_code, response.headers["x-mw-reason"]) == (500, "faulty_question")
-    assert response.headers["x-accel-expires"] == "0"
+    assert response.headers["x-mw-ttl"] == "0"
 
 
 GOOD = (
@@ -327,7 +327,7 @@ def test_a_header_that_comes_twice_is_a_fault(service: Service, more: str) -> No
 
 def test_bytes_that_are_not_ascii_are_a_fault(service: Service) -> None:
     answer = service.asker.raw(raw_question("\xe9"))
-    assert answer.startswith(b"HTTP/1.1 500") and b"x-accel-expires: 0" in answer
+    assert answer.startswith(b"HTTP/1.1 500") and b"x-mw-ttl: 0" in answer
 
 
 def test_client_headers_mean_nothing(service: Service) -> None:
@@ -467,7 +467,7 @@ def test_keys_that_cannot_be_had_are_a_fault_and_not_the_callers(tmp_path: Path)
     with running(tmp_path) as (_, asker):
         response = asker.ask(mesh.issuer.token("alice", ["science"]))
         assert (response.status_code, response.headers["x-mw-reason"]) == (503, "issuer_keys_unavailable")
-        assert response.headers["x-accel-expires"] == "0"
+        assert response.headers["x-mw-ttl"] == "0"
         mesh.write()
         eventually(lambda: asker.ask(mesh.issuer.token("alice", ["science"])).status_code == 200)
 
@@ -479,7 +479,7 @@ def test_without_records_there_are_no_decisions(tmp_path: Path) -> None:
         token = mesh.issuer.token("alice", ["science"])
         response = asker.ask(token)
         assert (response.status_code, response.headers["x-mw-reason"]) == (403, "audit_blind")
-        assert response.headers["x-accel-expires"] == "0"
+        assert response.headers["x-mw-ttl"] == "0"
         beat.touch()
         assert asker.ask(token).status_code == 200
         old = time.time() - 11

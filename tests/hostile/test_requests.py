@@ -112,7 +112,7 @@ def test_a_decision_is_only_for_what_it_was_made_for(stack: Stack, alice: str) -
 
 
 def test_tokens_of_broken_bytes_share_nothing(stack: Stack, alice: str) -> None:
-    """njs reads header bytes as UTF-8 and folds what is broken into one character: all must be refused before that."""
+    """A token is printable ASCII: what is not is refused before anybody is asked."""
     host = f"{stack.hostname}:{stack.port}".encode()
     for number in (0xE9, 0xFF, 0xFE, 0x01, 0x7F):
         tail = bytes([number])

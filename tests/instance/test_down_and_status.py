@@ -14,7 +14,7 @@ from meshward.instance.down import down
 from meshward.instance.status import status
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place import directories
-from meshward.runtime.place.directories import open_state, run_directory, shm_directory, shm_path
+from meshward.runtime.place.directories import open_state, run_directory, shm_path
 from meshward.runtime.place.instance_file import Guarded, Instance
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.testing.waiting import eventually
@@ -40,9 +40,10 @@ def test_down_stops_everything_and_says_whether_anything_ran(start: Start, tmp_p
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_down_removes_the_decision_cache_and_the_sockets_and_nothing_else(tmp_path: Path):
+def test_down_removes_the_sockets_and_nothing_else(tmp_path: Path):
     state = open_state(tmp_path / "state")
-    run, shm = run_directory(state), shm_directory(state)
+    run, shm = run_directory(state), shm_path(state)
+    shm.mkdir()
     (shm / "decision").write_text("a token")
     (run / "records").write_text("kept")
     (run / "guards").mkdir()

