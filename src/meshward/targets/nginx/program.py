@@ -16,6 +16,7 @@ from meshward.targets.nginx.emit import (
     Regex,
     Variable,
     block,
+    join_values,
     mapping,
     refuse_if,
     settable,
@@ -89,6 +90,8 @@ def _http(s: EdgeSettings) -> list[Directive]:
         *_temporary_files(s),
         *_hygiene(s),
         *(settable(name) for name in _TOLD),
+        # nginx has a place for a variable only if its file reads it. This does, of all; nobody asks for it.
+        mapping(join_values(*map(Variable, _TOLD)), "mw_told", ""),
         *_judges(s),
         *guard.judges(),
         *access_log(s),
