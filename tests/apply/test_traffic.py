@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from meshward.apply.edge_page import EdgePage
 from meshward.apply.traffic.weights import MOST, check_weights, with_traffic
 from meshward.cli.main import main
 from meshward.control.ask import VERBS
@@ -118,14 +119,14 @@ def test_weights_that_cannot_be_name_what_there_is(
 
 def test_weights_are_live_with_the_next_request_and_in_history(stack: Stack, alice: str) -> None:
     assert spread(stack, alice, 20) == {"v1": 20, "v2": 0}
-    processes, epoch = stack.processes(), int((stack.run / "edge" / "epoch").read_text())
+    processes, epoch = stack.processes(), EdgePage.in_directory(stack.run / "edge").epoch
     done = stack.command("traffic", "m1", "v1=50", "v2=50", "--reason", "try v2")
     assert done.returncode == 0 and "weight 0 -> 50" in done.stdout and "live at every hop" in done.stdout, (
         done
     )
     found = spread(stack, alice, 100)
     assert 25 <= found["v2"] <= 75, found
-    assert stack.processes() == processes and int((stack.run / "edge" / "epoch").read_text()) > epoch
+    assert stack.processes() == processes and EdgePage.in_directory(stack.run / "edge").epoch > epoch
     last = history(stack)[0]
     assert (last["reason"], last["author"]) == ("try v2", user_name(os.getuid()))
     assert stack.command("traffic", "m1", "v2=1").returncode == 0, "one that is not named gets nothing"

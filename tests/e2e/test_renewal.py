@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from meshward.apply.edge_page import EdgePage
 from meshward.kit.durable import write_atomic
 from meshward.tokens.key_store import POINTER, load
 from meshward.tokens.keys import RETIRED_FOR
@@ -57,6 +58,6 @@ def test_of_the_edges_certificates_two_generations_stay(stack: Stack) -> None:
 
     for _ in range(4):
         ask(stack.state, {"do": "rotate", "what": "edge-certificate"}, lambda _: None)
-    generation = int((stack.run / "edge" / "generation").read_text())
+    generation = EdgePage.in_directory(stack.run / "edge").generation
     kept = {file.name for file in (stack.run / "edge" / "certs").glob("web.*.pem")}
     assert kept == {f"web.{generation}.pem", f"web.{generation - 1}.pem"}

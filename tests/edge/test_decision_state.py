@@ -263,6 +263,6 @@ def test_an_exception_is_a_500_and_its_text_is_not_logged(tmp_path: Path) -> Non
     headers = [(f"x-mw-{name}".encode(), value.encode()) for name, value in QUESTION.items()]
     with capture_logs() as logs:
         answer = asyncio.run(service.answer(headers))
-    assert answer.status == 500 and (b"x-accel-expires", b"0") in answer.headers
+    assert answer.status == 500 and (b"x-mw-ttl", b"0") in answer.headers
     assert [line["event"] for line in logs] == ["fault"] and logs[0]["type"] == "RuntimeError"
     assert "canary" not in str(logs) + str(answer)

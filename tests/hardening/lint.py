@@ -1,7 +1,7 @@
 """Three checks on a whole nginx.conf that no linter has, each about a way in which a decision stops being one.
 
 They read the file as crossplane does, and a finding is one sentence. What counts as protected is whatever comes after a
-decision: a location with `auth_request`, and one that a script of such a location redirects to.
+decision: a location that begins with the handler which decides.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ from typing import Any
 import crossplane
 
 Directive = dict[str, Any]
-_ASKS = "auth_request"
+_HANDLER = "rewrite_by_lua_file"
+_QUESTION = "= /_decide"  # where the handler asks
 _SENDS = ("proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass")
-_ROUTED = ("js_content", "auth_request")  # a location with one of these hands on to others
+_ROUTED = (
+    "content_by_lua_file",
+    "content_by_lua_block",
+    "auth_request",
+    _HANDLER,
+)  # these may hand on to others
 
 
 @dataclass(frozen=True)
@@ -63,39 +69,36 @@ def error_page_to_a_server(conf: Path) -> Iterator[str]:
                 yield f"`{location.name}`: an error goes to `{target}`, which asks another server"
 
 
-def key_misses_an_input(conf: Path, script: str) -> Iterator[str]:
-    """A cached answer, and an input of the question that is not in the answer's key: one caller gets another's."""
-    every = locations(conf)
-    for location in every:
-        if not _answers_decisions(location, every) or not location.own("proxy_cache"):
+# What the handler sets itself, before it asks, from what its key has: a piece of the request line, or of the address.
+_MADE_OF = {
+    **dict.fromkeys(("mw_method", "mw_front", "mw_model", "mw_path"), "request"),
+    "mw_net": "remote_addr",
+}
+
+
+def key_misses_an_input(conf: Path, handler: str) -> Iterator[str]:
+    """An input of the question that is not in the key of its answer: one caller gets another's."""
+    hashed = _keyed(handler)
+    for location in locations(conf):
+        if location.name != _QUESTION:
             continue
-        hashed = _hashed(script)
-        key = " ".join(location.own("proxy_cache_key")[0]) if location.own("proxy_cache_key") else ""
         for name, value, *_ in location.own("proxy_set_header"):
             for variable in re.findall(r"\$\{?([a-z_0-9]+)", value):
-                if f"${variable}" not in key and not ("mw_key" in key and variable in hashed):
-                    yield f"`{location.name}`: `{name}` depends on `${variable}`, its cache key does not"
+                if _MADE_OF.get(variable, variable) not in hashed:
+                    yield f"`{location.name}`: `{name}` depends on `${variable}`, the key does not"
 
 
-def stale_decision(conf: Path) -> Iterator[str]:
-    """A decision that is used after its time, because the service that would renew it is gone."""
-    every = locations(conf)
-    for location in every:
-        if not _answers_decisions(location, every):
-            continue
-        for name in ("proxy_cache_use_stale", "proxy_cache_background_update"):
+def kept_decision(conf: Path) -> Iterator[str]:
+    """An answer that nginx keeps itself: it would outlive the epoch, or its end, or the service that gave it."""
+    for location in locations(conf):
+        for name in ("proxy_cache", "proxy_cache_use_stale", "proxy_cache_background_update", "proxy_store"):
             for arguments in location.all(name):
                 if arguments != ["off"]:
-                    yield f"`{location.name}`: `{name} {' '.join(arguments)}` keeps a decision past its end"
+                    yield f"`{location.name}`: `{name} {' '.join(arguments)}` keeps what a hop was answered"
 
 
 def _is_protected(location: Location) -> bool:
-    return bool(location.all(_ASKS)) or location.name.startswith("@")
-
-
-def _answers_decisions(location: Location, every: list[Location]) -> bool:
-    asked = {arguments[0] for other in every for arguments in other.all(_ASKS)}
-    return location.name.split(" ")[-1] in asked
+    return bool(location.own(_HANDLER))
 
 
 def _place(target: str, every: list[Location]) -> Location | None:
@@ -108,14 +111,12 @@ def _place(target: str, every: list[Location]) -> Location | None:
     return max(fitting, key=lambda each: len(each.name.split(" ")[-1]), default=None)
 
 
-def _hashed(script: str) -> set[str]:
-    """The nginx variables that `key` of meshward.js hashes: through its locals, and what `cut` gives back."""
-    body = re.search(r"^(?:async )?function key\(r\) \{\n(.*?)^\}", script, re.MULTILINE | re.DOTALL)
-    assert body, "meshward.js holds no function `key`"
-    local = dict(re.findall(r"const (\w+) = ([^;]+);", body[1]))
-    parts = re.search(r"\[([^\]]*)\]\.join\('\\n'\)", body[1])
-    assert parts, "`key` joins no list of its inputs"
-    into = parts[1].split(",") + re.findall(r"\.update\((\w+)\)", body[1])
-    sources = [local.get(name.strip(), name.strip()) for name in into]
-    names = {name for source in sources for name in re.findall(r"[vV]ariables\.(\w+)|\bv\.(\w+)", source)[:1]}
-    return {one or other for one, other in names} | ({"mw_front"} if "cut(v)" in sources else set())
+def _keyed(handler: str) -> set[str]:
+    """The nginx variables that `key_of` of lua/request.lua puts together: by themselves, or through its locals."""
+    body = re.search(r"^local function key_of\(epoch\)\n(.*?)^end", handler, re.MULTILINE | re.DOTALL)
+    assert body, "lua/request.lua holds no function `key_of`"
+    local = dict(re.findall(r"local (\w+) = ([^\n]+)", body[1]))
+    parts = re.search(r"return (epoch .*?), query", body[1], re.DOTALL)
+    assert parts, "`key_of` puts no key together"
+    sources = [local.get(name, name) for name in re.findall(r"[\w.]+", parts[1])]
+    return {name for source in sources for name in re.findall(r"\bvar\.(\w+)", source)}

@@ -1,4 +1,4 @@
-"""The list of reasons is closed: Python and nginx's script say no other word, and each of them is said."""
+"""The list of reasons is closed: Python and nginx's Lua say no other word, and each of them is said."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from meshward.trace.reasons import REMEDIES
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "meshward"
-SCRIPT = (SOURCES / "targets" / "nginx" / "meshward.js").read_text()
+LUA = "\n".join(file.read_text() for file in sorted((SOURCES / "targets" / "nginx" / "lua").rglob("*.lua")))
 WORDS = {str(reason) for reason in Reason}
 AMBIGUOUS = {"revoked", "refused", "fault"}  # plain words, which also mean other things
 
@@ -24,14 +24,15 @@ def nodes() -> Iterator[tuple[str, ast.AST]]:
                 yield str(file.relative_to(ROOT)), node
 
 
-def of_the_script() -> set[str]:
-    """What it refuses with: by a status of nginx, at once, and in a stream that it ends."""
-    at_once = re.findall(r"refuse\(r, \d{3}, '(\w+)'", SCRIPT)
-    by_status = re.findall(r"\[[^\[\],]+, '(\w+)',", SCRIPT)
-    in_streams = re.findall(r"(\w+): \[\d{3}, '[A-Z]", SCRIPT)
-    in_place_of_none = re.findall(r"v\.mw_d_reason\) \|\| '(\w+)'", SCRIPT)
-    assert at_once and by_status and in_streams and in_place_of_none
-    return {*at_once, *by_status, *in_streams, *in_place_of_none}
+def of_nginx() -> set[str]:
+    """What its Lua refuses with: by a status of nginx, at once, of a body, and in a stream that it ends."""
+    at_once = re.findall(r'(?:refuse\(\d{3}|return nil), "(body_\w+|[a-z]+_[a-z_]+)"', LUA)
+    by_status = re.findall(r'\{ \d{3}, "(\w+)", ', LUA)
+    in_streams = re.findall(r'(\w+) = \{ \d{3}, "[A-Z]', LUA)
+    in_place_of_none = re.findall(r'\) or "(\w+)",', LUA)
+    of_bodies = re.findall(r'reasons\[problem\] or "(\w+)"', LUA)
+    assert at_once and by_status and in_streams and in_place_of_none and of_bodies
+    return {*at_once, *by_status, *in_streams, *in_place_of_none, *of_bodies}
 
 
 def test_a_reason_is_called_as_it_is_spelled() -> None:
@@ -39,7 +40,7 @@ def test_a_reason_is_called_as_it_is_spelled() -> None:
 
 
 def test_nginx_says_no_other_word() -> None:
-    assert of_the_script() - WORDS == set()
+    assert of_nginx() - WORDS == set()
 
 
 def test_each_word_is_said() -> None:
@@ -51,7 +52,7 @@ def test_each_word_is_said() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id == "Reason"
     }
-    assert WORDS - values - of_the_script() == set()
+    assert WORDS - values - of_nginx() == set()
 
 
 def test_each_has_a_remedy() -> None:

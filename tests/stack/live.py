@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from meshward.kit.durable import write_atomic
+from meshward.apply.edge_page import EdgePage
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse, to_json
@@ -31,7 +31,5 @@ def apply(stack: Stack, policy: Policy, **more: Any) -> dict[str, Any]:
 
 
 def raise_epoch(stack: Stack) -> None:
-    """End every cached decision."""
-    file = stack.run / "edge" / "epoch"
-    stat = file.stat()
-    write_atomic(file, str(int(file.read_text()) + 1), stat.st_mode & 0o777, stat.st_gid)
+    """End every remembered decision."""
+    EdgePage.in_directory(stack.run / "edge").raise_epoch()

@@ -141,13 +141,12 @@ def test_the_edges_files_follow_its_view() -> None:
         hostname="other.test",
         run_dir="/run/edge",
         decision_socket="/run/decide.sock",
-        cache_dir="/run/cache",
         control_socket="/run/control.sock",
         guard_socket="/run/guards/{slot}/guard.sock",
         root_bundle="/run/root.pem",
     )
-    files = EDGE.emit(EDGE.project(limited(), None), EdgePlace(settings, "// script"))
-    assert set(files) == {"nginx.conf", "meshward.js"}
+    files = EDGE.emit(EDGE.project(limited(), None), EdgePlace(settings, {"x.lua": "-- x"}))
+    assert set(files) == {"nginx.conf", "lua/x.lua", "lua/settings.lua"}
     conf = files["nginx.conf"].decode()
     assert "rate=5r/s" in conf and "127.0.0.1:9443" in conf and "other.test" not in conf
 

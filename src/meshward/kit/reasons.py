@@ -53,7 +53,7 @@ class Reason(StrEnum):
     FAULTY_QUESTION = "faulty_question"
     ISSUER_KEYS_UNAVAILABLE = "issuer_keys_unavailable"
 
-    # nginx by itself (meshward.js).
+    # nginx by itself (lua/).
     NOT_CANONICAL = "not_canonical"
     BAD_REQUEST = "bad_request"
     TOKEN_IN_QUERY = "token_in_query"  # noqa: S105
@@ -61,6 +61,8 @@ class Reason(StrEnum):
     CLIENT_TIMEOUT = "client_timeout"
     BODY_TOO_LARGE = "body_too_large"
     BODY_MODEL_MISSING = "body_model_missing"
+    BODY_MODEL_OTHER = "body_model_other"
+    CODING_UNSUPPORTED = "coding_unsupported"
     TARGET_TOO_LONG = "target_too_long"
     HOST_UNKNOWN = "host_unknown"
     RATE_LIMITED = "rate_limited"
@@ -71,7 +73,7 @@ class Reason(StrEnum):
     CODING_UNKNOWN = "coding_unknown"
     DECISION_UNAVAILABLE = "decision_unavailable"
     REVOCATIONS_UNKNOWN = "revocations_unknown"
-    REFUSED = "refused"  # by the decision service, in words that the script cannot read
+    REFUSED = "refused"  # by the decision service, in words that nginx cannot read
 
     # A guard.
     GUARD_NO_TOKEN = "guard_no_token"  # noqa: S105

@@ -68,6 +68,8 @@ REMEDIES: Mapping[Reason, str] = MappingProxyType(
         Reason.CLIENT_TIMEOUT: "the request did not arrive in time: send all of it at once",
         Reason.BODY_TOO_LARGE: "send less, or raise the model's `max_body`",
         Reason.BODY_MODEL_MISSING: "put the model's name into the body's `model`",
+        Reason.BODY_MODEL_OTHER: "name the URL's model in the body's `model`, or leave it out",
+        Reason.CODING_UNSUPPORTED: "switch request compression off in the client",
         Reason.TARGET_TOO_LONG: _SMALLER,
         Reason.HOST_UNKNOWN: "use the host name that the edge is configured for",
         Reason.RATE_LIMITED: "wait as long as `Retry-After` says, or raise the grant's limit",

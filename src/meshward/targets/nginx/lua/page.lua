@@ -16,18 +16,20 @@ int statx(int dirfd, const char *path, int flags, unsigned int mask, void *about
 local C = ffi.C
 local SIZE = 4096 -- bytes
 local O_RDONLY_CLOEXEC, PROT_READ, MAP_SHARED = 0x80000, 1, 1
-local AT_EMPTY_PATH, NLINK_AND_SIZE = 0x1000, 0x204 -- statx(2)
+local AT_FDCWD, AT_EMPTY_PATH, INO_AND_SIZE = -100, 0x1000, 0x300 -- statx(2)
 local FAILED = ffi.cast("void *", -1)
 
 local about = ffi.new("uint64_t[32]") -- struct statx: the same on every machine
-local links = ffi.cast("uint32_t *", about) + 4
+local INO, BYTES, DEV = 4, 5, 17 -- which of its words
 local fd, words = -1, nil
+local ino, dev = 0, 0 -- of the page that is mapped
 local generation, generation_text = 0, nil
 
--- Whether `fd` is still the file of that name, as long as it must be. Asked before the page is touched: to read behind
--- the end of a file that was cut kills the worker.
+-- Whether the page that is mapped is the one of that name, and whole. Asked before it is touched: to read behind the
+-- end of a file that was cut kills the worker.
 local function stands()
-    return C.statx(fd, "", AT_EMPTY_PATH, NLINK_AND_SIZE, about) == 0 and links[0] > 0 and about[5] == SIZE
+    return C.statx(AT_FDCWD, settings.page, 0, INO_AND_SIZE, about) == 0
+        and about[INO] == ino and about[DEV] == dev and about[BYTES] == SIZE
 end
 
 local function leave()
@@ -44,9 +46,10 @@ end
 local function map()
     leave()
     fd = C.open(settings.page, O_RDONLY_CLOEXEC)
-    if fd < 0 or not stands() then
+    if fd < 0 or C.statx(fd, "", AT_EMPTY_PATH, INO_AND_SIZE, about) ~= 0 or about[BYTES] ~= SIZE then
         return
     end
+    ino, dev = about[INO], about[DEV]
     local found = C.mmap(nil, SIZE, PROT_READ, MAP_SHARED, fd, 0)
     if found ~= FAILED then
         words = ffi.cast("volatile uint64_t *", found)
