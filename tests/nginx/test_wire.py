@@ -1,106 +1,134 @@
-"""The script that nginx runs and the page that Python goes by name the same things in the same spelling."""
+"""What the decision service says in Python's words is what the Lua that nginx runs takes it for."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from edge_harness import GUARDS, Answer, Edge, Received, who
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.nginx.test_nginx_program import _settings
 
 import meshward.targets.nginx
-from meshward.apply.hop_files import edge_files
 from meshward.callers.revocations import ties
 from meshward.decide.types import Identity, Permit
 from meshward.edge.answers import bucket
+from meshward.edge.replies import Fault, Permitted, Refused, Reply, encode
+from meshward.kit.reasons import Reason
+from meshward.kit.secret import Secret
 from meshward.plan.ir import Limits
 from meshward.policy.values import Rate
-from meshward.targets.nginx.wire import ANSWER, QUESTION, Choice, Header, names_text, rate_text, route_text
+from meshward.targets.nginx.wire import QUESTION, Choice, Header, names_text, rate_text, route_text
 
-SCRIPT = (Path(meshward.targets.nginx.__file__).parent / "meshward.js").read_text()
-CODE = re.sub(r"//[^\n]*", "", SCRIPT)
-COMMENTS = "\n".join(re.findall(r"//[^\n]*", SCRIPT))
-
-
-def function(name: str) -> str:
-    """A function's own text."""
-    start = re.search(rf"^(?:async )?function {name}\(", CODE, re.MULTILINE)
-    assert start is not None, name
-    return CODE[start.start() : CODE.index("\n}", start.start())]
+LUA = Path(meshward.targets.nginx.__file__).parent / "lua"
+ALICE = Identity(issuer="corp", subject="alice", actors=("bot",))
+PERMIT = Permit("m.infer", ("g",), "g", Limits(Rate(2, 1), None, None, "identity"), (), None)
+TIES = ties(ALICE, "jti")
 
 
-def pattern(text: str, tested: str) -> re.Pattern[str]:
-    """The regular expression that the script holds against `tested`."""
-    found = re.search(rf"/(\^.*?\$)/\.(?:test|exec)\({re.escape(tested)}\)", text)
-    assert found is not None, tested
-    return re.compile(found[1], re.ASCII)
+def permitted(**changes: Any) -> Permitted:
+    values: dict[str, Any] = {
+        "route": route_text(2_097_152, [Choice(1, "00", GUARDS[0])]),
+        "names": (),
+        "rate": None,
+        "bucket": bucket(PERMIT, ALICE),
+        "token": Secret("aaa.bbb-_.ccc"),
+        "ties": TIES,
+        "ends_at": None,
+        "facts": {"sub": "corp:alice", "e": "\u00e9"},
+        "ttl": 4,
+    }
+    return Permitted(**values | changes)
 
 
-def test_the_script_reads_every_word_of_an_answer_that_it_is_given_and_no_other(tmp_path: Path) -> None:
-    conf = edge_files(_settings(tmp_path))["nginx.conf"].decode()
-    read = set(re.findall(r"\bmw_d_\w+", CODE)) | set(
-        re.findall(r"\$\{?(mw_d_\w+|mw_facts)\b", _without_sets(conf))
-    )
-    assert read == set(ANSWER.values())
+def said(reply: Reply) -> Answer:
+    status, headers = encode(reply)
+    return Answer(status, {name.decode(): value.decode() for name, value in headers})
 
 
-def _without_sets(conf: str) -> str:
-    return re.sub(r"auth_request_set \S+ \S+;", "", conf)
+def test_lua_reads_every_word_of_an_answer_and_no_other() -> None:
+    text = "".join(file.read_text() for file in LUA.rglob("*.lua"))
+    asked = {*QUESTION, Header.RID, Header.NET, Header.ORIGIN}
+    assert set(re.findall(r'said\["(x-mw-[a-z-]+)"\]', text)) == {
+        each.lower() for each in set(Header) - asked
+    }
 
 
-def test_nginx_keeps_each_word_of_an_answer_from_its_own_header(tmp_path: Path) -> None:
-    conf = edge_files(_settings(tmp_path))["nginx.conf"].decode()
-    kept = set(re.findall(r"auth_request_set \$(\w+) \$(upstream_http_\w+);", conf))
-    assert kept == {(name, said.answered) for said, name in ANSWER.items()}
+def test_a_permit_is_read_as_it_is_spelled(edge: Edge) -> None:
+    edge.decision.answer = lambda _: said(permitted(ends_at=4_000_000_000, rate=Rate(2, 1)))
+    answers = [edge.request("POST", "/m/minilm/embed", body=b"{}") for _ in range(3)]
+    assert [each.status for each in answers] == [200, 200, 429], "counted, by the bucket"
+    assert len(edge.decision.received) == 1, "kept"
+    first, _ = edge.seen()
+    assert first.get("Txn-Token") == "aaa.bbb-_.ccc"
+    assert edge.line(answers[0].get("X-Request-Id"))["guard"] == GUARDS[0]
 
 
-def test_the_script_speaks_of_no_header_that_there_is_not() -> None:
-    known = {str(header) for header in Header}
-    assert set(re.findall(r"X-Mw-[A-Za-z-]*[A-Za-z]", COMMENTS)) <= known
-    assert re.findall(r"(?i)x-mw-", CODE) == []
+def test_weights_are_read_as_they_are_spelled(edge: Edge) -> None:
+    choices = [Choice(3, "00", GUARDS[0]), Choice(1, "01", GUARDS[1])]
+    edge.decision.answer = lambda _: said(permitted(route=route_text(1000, choices)))
+    with edge.client() as client:
+        for _ in range(200):
+            assert client.request("GET", "/m/minilm/x").status == 200
+    assert 20 <= len(edge.guards[1].received) <= 85
 
 
-def test_every_input_of_a_decision_is_in_the_caches_key() -> None:
-    """What the script names otherwise than nginx does: `front` is what `cut` returned."""
-    key = function("key").replace("front,", "v.mw_front,")
-    hashed = set(re.findall(r"\b(?:v|rawVariables)\.(\w+)", key))
-    assert set(QUESTION.values()) <= hashed
+NAMES = ["m", "org/Name v2", "nämé", "a+b", "100%|x", "tgi"]
 
 
-def test_a_route_is_read_as_it_is_spelled() -> None:
-    text = route_text(2_097_152, [Choice(90, "00", "v1.m.mesh.test"), Choice(10, "07", "v2.m.mesh.test")])
-    go, send = function("go"), function("send")
-    split = re.search(r"mw_d_route\.split\('(.)'\)", go)
-    words = re.search(r"pick\(route, v\.request_id\)\.split\('(.)'\)", send)
-    assert split is not None and words is not None
-    size, *versions = text.split(split[1])
-    assert pattern(go, "route[0]").fullmatch(size)
-    assert [each.split(words[1])[1:] for each in versions] == [
-        ["00", "v1.m.mesh.test"],
-        ["07", "v2.m.mesh.test"],
-    ]
-    assert re.search(r"v\.mw_slot = version\[1\];\s+v\.mw_sni = version\[2\];", send)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_read_as_it_is_spelled(edge: Edge, name: str) -> None:
+    edge.decision.answer = lambda _: said(permitted(names=NAMES))
+    for asked, status in ((name, 200), (name + "x", 400)):
+        body = json.dumps({"model": asked}).encode()
+        assert edge.request("POST", "/m/minilm/v1/x", body=body).status == status
 
 
-def test_the_fourth_word_of_a_version_does_not_change_the_first_three() -> None:
-    text = route_text(1, [Choice(1, "00", "v1.m", "Qwen/Q 3|é"), Choice(1, "01", "v2.m")])
-    assert text == "1|1 00 v1.m Qwen%2FQ%203%7C%C3%A9|1 01 v2.m"
+@pytest.mark.parametrize("called", ["Qwen/Q 3|\u00e9", "a+b", 'quo"te', "m"])
+def test_a_servers_name_is_read_as_it_is_spelled(edge: Edge, called: str) -> None:
+    route = route_text(1000, [Choice(1, "00", GUARDS[0], called)])
+    edge.decision.answer = lambda _: said(permitted(route=route, names=["m"]))
+    assert edge.request("POST", "/m/minilm/v1/x", body=b'{"x":1,"model":"m","y":[]}').status == 200
+    assert json.loads(edge.seen()[0].body) == {"x": 1, "model": called, "y": []}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Refused(404, Reason.MODEL_UNKNOWN, "No such model."),
+        Refused(403, Reason.NO_GRANT, "You may not.", 'Bearer scope="m.infer"', {"sub": "a"}, 4),
+        Refused(401, Reason.TOKEN_EXPIRED, "It ended.", "Bearer"),
+        Refused(503, Reason.AUDIT_BLIND, "No records."),
+        Fault(500, Reason.DECISION_FAULT),
+    ],
+)
+def test_a_refusal_is_read_as_it_is_spelled(edge: Edge, reply: Refused | Fault) -> None:
+    edge.decision.answer = lambda _: said(reply)
+    for _ in range(2):
+        answer = edge.request("GET", "/m/minilm/x")
+        if isinstance(reply, Fault):
+            assert (answer.status, answer.json()["error_type"]) == (503, "decision_unavailable")
+        else:
+            assert (answer.status, answer.json()["error_type"]) == (reply.status, reply.reason)
+            assert (answer.get("WWW-Authenticate") or "") == reply.challenge or not reply.challenge
+    assert len(edge.decision.received) == (1 if isinstance(reply, Refused) and reply.ttl else 2)
+
+
+def test_who_is_this_is_read_as_it_is_spelled(edge: Edge) -> None:
+    def answer(request: Received) -> Answer:
+        return said(permitted()) if request.get("X-Mw-Model") else who()
+
+    edge.decision.answer = answer
+    assert edge.request("POST", "/v1/x", body=b'{"model":"minilm"}').status == 200
 
 
 @given(st.text().filter(lambda text: not re.search("[\ud800-\udfff]", text)))
 def test_a_name_is_one_word_that_reads_back(name: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._~%-]*", names_text([name])) and unquote(names_text([name])) == name
-
-
-def test_who_is_counted_and_who_is_revoked_is_read_as_it_is_spelled() -> None:
-    identity = Identity(issuer="corp", subject="alice", actors=("bot",))
-    permit = Permit("m.infer", ("g",), "g", Limits(Rate(5, 60), None, None, "identity"), (), None)
-    assert pattern(function("go"), "v.mw_d_bucket").fullmatch(bucket(permit, identity))
-    assert pattern(function("revoked"), "v.mw_d_ties").fullmatch(" ".join(ties(identity, "jti")))
-    assert pattern(function("over"), "v.mw_d_ends").fullmatch("1924988400")
 
 
 @pytest.mark.parametrize(

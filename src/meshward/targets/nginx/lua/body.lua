@@ -44,12 +44,8 @@ function M.digest(body)
 end
 
 -- What a client is told of a body that names no model, or more than one.
-function M.reason(problem)
-    return problems.reasons[problem] or "body_model_missing"
-end
-
-function M.sentence(problem, below_v1)
-    return below_v1 and problems.below_v1[problem] or problems.sentences[problem] or problems.sentences.absent
+function M.sentence(problem)
+    return problems[problem] or problems.absent
 end
 
 return M

@@ -77,14 +77,18 @@ local function named(who, key)
     if who.permit then
         error("a permit for no model", 0)
     end
-    if who.facts == "" or who.status == 401 then
+    if who.facts == "" or who.status ~= 400 then
         return who
     end
     show(who)
+    if find(lower(var.content_type or ""), "multipart", 1, true) then
+        refuse(400, "body_model_missing", "The model of a form is named by the URL: send it to /m/NAME/v1/... instead of /v1/...")
+        return nil
+    end
     local text = body.read()
     local from, to, name = body.model(text)
     if not from then
-        refuse(400, body.reason(to), body.sentence(to, true))
+        refuse(400, "body_model_missing", body.sentence(to))
         return nil
     end
     local full = key .. "\n" .. name
@@ -103,7 +107,7 @@ local function checked(d, version, text, from, to, name)
     if d.front == "m" and d.names and text ~= "" then
         from, to, name = body.model(text)
         if not from and to ~= "absent" then
-            return nil, body.reason(to), body.sentence(to)
+            return nil, "body_model_missing", body.sentence(to)
         end
     end
     if from and d.names and not d.names[name] then
