@@ -76,9 +76,9 @@ _MADE_OF = {
 }
 
 
-def key_misses_an_input(conf: Path, handler: str) -> Iterator[str]:
+def key_misses_an_input(conf: Path, key: str) -> Iterator[str]:
     """An input of the question that is not in the key of its answer: one caller gets another's."""
-    hashed = _keyed(handler)
+    hashed = _keyed(key)
     for location in locations(conf):
         if location.name != _QUESTION:
             continue
@@ -111,12 +111,9 @@ def _place(target: str, every: list[Location]) -> Location | None:
     return max(fitting, key=lambda each: len(each.name.split(" ")[-1]), default=None)
 
 
-def _keyed(handler: str) -> set[str]:
-    """The nginx variables that `key_of` of lua/request.lua puts together: by themselves, or through its locals."""
-    body = re.search(r"^local function key_of\(epoch\)\n(.*?)^end", handler, re.MULTILINE | re.DOTALL)
-    assert body, "lua/request.lua holds no function `key_of`"
-    local = dict(re.findall(r"local (\w+) = ([^\n]+)", body[1]))
-    parts = re.search(r"return (epoch .*?), query", body[1], re.DOTALL)
-    assert parts, "`key_of` puts no key together"
-    sources = [local.get(name, name) for name in re.findall(r"[\w.]+", parts[1])]
-    return {name for source in sources for name in re.findall(r"\bvar\.(\w+)", source)}
+def _keyed(text: str) -> set[str]:
+    """The nginx variables whose bytes lua/key.lua puts into the key: each that it reads."""
+    parts = re.search(r"^local PARTS = \{(.*?)\}", text, re.MULTILINE | re.DOTALL)
+    assert parts, "lua/key.lua holds no list of PARTS"
+    assert "for i = 1, #PARTS do\n        add(c, raw.get(PARTS[i]))" in text, "lua/key.lua adds no PARTS"
+    return {*re.findall(r'"(\w+)"', parts[1]), *re.findall(r'raw\.get\("(\w+)"\)', text)}

@@ -75,8 +75,8 @@ def _written(directory: Path, **changes: Any) -> Path:
     return directory / "nginx.conf"
 
 
-def _handler(conf: Path) -> str:
-    return (conf.parent / "lua" / "request.lua").read_text()
+def _key(conf: Path) -> str:
+    return (conf.parent / "lua" / "key.lua").read_text()
 
 
 def _gixy(conf: Path) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ def test_gixy_is_awake(tmp_path: Path) -> None:
 def test_our_own_checks_find_nothing(shape: str, tmp_path: Path) -> None:
     conf = _written(tmp_path, **SHAPES[shape])
     assert list(lint.error_page_to_a_server(conf)) == []
-    assert list(lint.key_misses_an_input(conf, _handler(conf))) == []
+    assert list(lint.key_misses_an_input(conf, _key(conf))) == []
     assert list(lint.kept_decision(conf)) == []
 
 
@@ -170,23 +170,23 @@ def test_an_error_page_that_ends_at_a_server_is_found(tmp_path: Path, after: str
 )
 def test_a_question_with_an_input_that_no_key_has_is_found(tmp_path: Path, sent: str) -> None:
     conf = _with(_written(tmp_path), "location = /_decide {", f'proxy_set_header X-Mw-More "{sent}";')
-    assert list(lint.key_misses_an_input(conf, _handler(conf)))
+    assert list(lint.key_misses_an_input(conf, _key(conf)))
 
 
 @pytest.mark.parametrize(
     ("dropped", "variable"),
     [
-        ('.. line .. "\\n" ', "mw_method"),
-        ('.. var.remote_addr .. "\\n" ', "remote_addr"),
-        ('.. verify .. "\\n"', "ssl_client_verify"),
-        (".. certificate", "ssl_client_escaped_cert"),
-        ('.. (var.http_authorization or "")', "http_authorization"),
+        ('raw.get("request")', "mw_method"),
+        ('"remote_addr", ', "remote_addr"),
+        ('"ssl_client_verify", ', "ssl_client_verify"),
+        ('"ssl_client_escaped_cert", ', "ssl_client_escaped_cert"),
+        (', "http_authorization"', "http_authorization"),
     ],
 )
 def test_a_key_that_lost_an_input_is_found(tmp_path: Path, dropped: str, variable: str) -> None:
     conf = _written(tmp_path)
-    assert dropped in _handler(conf)
-    found = list(lint.key_misses_an_input(conf, _handler(conf).replace(dropped, "", 1)))
+    assert dropped in _key(conf)
+    found = list(lint.key_misses_an_input(conf, _key(conf).replace(dropped, "", 1)))
     assert any(f"`${variable}`" in each for each in found)
 
 
@@ -204,8 +204,11 @@ def test_a_decision_that_nginx_keeps_is_found(tmp_path: Path, after: str, line: 
     assert list(lint.kept_decision(_with(_written(tmp_path), after, line)))
 
 
-def test_the_crowd_of_an_address_is_counted_before_a_body_is_read(tmp_path: Path) -> None:
-    handler = _handler(_written(tmp_path))
-    assert handler.index("crowd.enter") < handler.index("key_of(epoch)", handler.index("crowd.enter"))
+def test_the_crowd_of_an_address_is_counted_before_anybody_is_asked_and_a_body_is_read(
+    tmp_path: Path,
+) -> None:
+    handler = (_written(tmp_path).parent / "lua" / "request.lua").read_text()
+    main = handler[handler.rindex("return function()") :]
+    assert main.index("crowd.enter") < main.index("decide(") < main.index("named(") < main.index("pass(")
     with pytest.raises(MeshwardError):
         _written(tmp_path / "none", open_per_address=0)

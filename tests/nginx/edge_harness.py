@@ -349,6 +349,10 @@ def _complete(data: bytes) -> bool:
 # --- the edge -------------------------------------------------------------------------------------
 
 
+class NotStarted(Exception):
+    """nginx ended at once: what it said, and its log."""
+
+
 class Edge:
     """nginx, its directories, its two neighbours."""
 
@@ -457,17 +461,23 @@ class Edge:
         return self
 
     def _listens(self) -> bool:
+        self._require_alive()
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 10):
             return True
         return False
 
     def _answers(self) -> bool:
-        assert self.process and self.process.poll() is None, (self.process.stderr.read(), self.errors())  # type: ignore[union-attr]
+        self._require_alive()
         try:
             with self.client():
                 return True
         except OSError:
             return False
+
+    def _require_alive(self) -> None:
+        assert self.process and self.process.stderr
+        if self.process.poll() is not None:
+            raise NotStarted(self.process.stderr.read(), self.errors())
 
     def stop(self) -> None:
         if self.process:

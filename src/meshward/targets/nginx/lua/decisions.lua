@@ -27,7 +27,7 @@ local function shared(d)
     return d.ttl > 0 or not d.permit
 end
 
-local function wait(key, other)
+local function wait(other)
     other.waiting = other.waiting + 1
     other.woken:wait(PATIENCE)
     local d = other.decision
@@ -65,7 +65,7 @@ end
 function M.ask(key)
     local other = asking[key]
     if other and now() - other.since < PATIENCE then
-        return wait(key, other)
+        return wait(other)
     end
     local d = ask_for_all(key)
     if d.ttl > 0 then

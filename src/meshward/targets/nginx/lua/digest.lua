@@ -23,19 +23,34 @@ function M.begin()
     return c
 end
 
+-- A digest that is begun and finished without a pause: there is one such at a time.
+function M.begin_shared()
+    C.SHA256_Init(context)
+    return context
+end
+
 function M.add(c, data)
     C.SHA256_Update(c, data, #data)
 end
 
-function M.finish(c)
+function M.add_bytes(c, bytes, size)
+    C.SHA256_Update(c, bytes, size)
+end
+
+-- The 32 bytes themselves.
+function M.finish_raw(c)
     C.SHA256_Final(result, c)
-    return encode_base64(ffi.string(result, 32))
+    return ffi.string(result, 32)
+end
+
+function M.finish(c)
+    return encode_base64(M.finish_raw(c))
 end
 
 function M.whole(data)
-    C.SHA256_Init(context)
-    C.SHA256_Update(context, data, #data)
-    return M.finish(context)
+    local c = M.begin_shared()
+    M.add(c, data)
+    return M.finish(c)
 end
 
 -- The same of what may be large: `pause` lets others have their turn.

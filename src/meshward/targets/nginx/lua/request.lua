@@ -7,29 +7,17 @@ local crowd = require "crowd"
 local decision = require "decision"
 local decisions = require "decisions"
 local gate = require "gate"
+local key = require "key"
 local page = require "page"
+local raw = require "raw"
 local target = require "target"
 
-local find, sub, lower, byte, format = string.find, string.sub, string.lower, string.byte, string.format
+local find, sub, lower, format = string.find, string.sub, string.lower, string.format
 local exit, var, escape_uri = ngx.exit, ngx.var, ngx.escape_uri
-local V = byte "v"
 
 local function refuse(status, reason, message)
     var.mw_reason, var.mw_message = reason, message
     return exit(status)
-end
-
--- Everything that a decision depends on but what a body says. No part but the last can hold a line feed.
-local function key_of(epoch)
-    local line = var.request
-    local query = find(line, "?", 1, true)
-    if query then
-        line = sub(line, 1, query - 1) .. sub(line, -9) -- " HTTP/1.1": a query is no part of a decision
-    end
-    local verify = var.ssl_client_verify
-    local certificate = verify ~= "NONE" and var.ssl_client_escaped_cert or ""
-    return epoch .. "\n" .. (var.http_host or "") .. "\n" .. line .. "\n" .. var.remote_addr .. "\n" .. verify .. "\n"
-        .. certificate .. "\n" .. (var.http_authorization or ""), query ~= nil
 end
 
 local function show(d)
@@ -37,17 +25,17 @@ local function show(d)
 end
 
 -- Asks about a request that passed the gate. The decision then knows how its target was cut.
-local function ask(key, cut)
+local function ask(name, cut)
     local model = escape_uri(cut.model)
     var.mw_front, var.mw_model, var.mw_path = cut.front, model, cut.path
-    local d = decisions.ask(key)
+    local d = decisions.ask(name)
     d.front, d.model, d.path, d.before, d.from = cut.front, model, cut.path, cut.before, cut.from
     return d
 end
 
--- The decision for `key`: remembered, or asked for. nil and a status where the gate refuses.
-local function decide(key, has_query)
-    local d = decisions.known(key)
+-- The decision of that name: remembered, or asked for. nil and a status where the gate refuses.
+local function decide(name, has_query)
+    local d = decisions.known(name)
     if d then
         var.mw_cache = "HIT"
         if not has_query then
@@ -60,7 +48,7 @@ local function decide(key, has_query)
     end
     if not d then
         var.mw_cache = "MISS"
-        d = ask(key, target.cut(var.request_uri))
+        d = ask(name, target.cut(var.request_uri))
     end
     return d
 end
@@ -73,7 +61,7 @@ end
 
 -- Below /v1/ the body says which model is meant, and is read once the caller is known: `who` is the answer about nobody's
 -- model. The decision about the body's model, and where the body names it; or what to refuse with.
-local function named(who, key)
+local function named(who, asked)
     if who.permit then
         error("a permit for no model", 0)
     end
@@ -91,7 +79,7 @@ local function named(who, key)
         refuse(400, "body_model_missing", body.sentence(to))
         return nil
     end
-    local full = key .. "\n" .. name
+    local full = key.about(asked, name)
     local d = decisions.known(full)
     if not d then
         local cut = target.cut(var.request_uri)
@@ -125,16 +113,15 @@ local function checked(d, version, text, from, to, name)
 end
 
 -- nginx' variables for the guard, the limits and the log.
-local function send(d, version, text, generation, raw)
+local function send(d, version, text, generation)
     var.mw_bytes_in, var.mw_reqd = #text, body.digest(text)
     var.mw_d_limit, var.mw_bucket, var.mw_d_txn = d.limit, d.bucket, d.token
     var.mw_upstream, var.mw_sni, var.mw_generation = "slot" .. version.slot, version.name, generation
-    var.mw_target = d.before .. sub(raw, d.from)
+    var.mw_target = d.before .. sub(var.request_uri, d.from)
 end
 
 local function coded()
-    local coding = var.http_content_encoding
-    return coding and coding ~= "" and lower(coding) ~= "identity"
+    return raw.has("http_content_encoding") and lower(var.http_content_encoding) ~= "identity"
 end
 
 local function pass(d, epoch, generation, text, from, to, name)
@@ -151,7 +138,7 @@ local function pass(d, epoch, generation, text, from, to, name)
     if not sent then
         return refuse(400, reason, message)
     end
-    send(d, version, sent, generation, var.request_uri)
+    send(d, version, sent, generation)
     ngx.ctx = { decision = d, epoch = epoch }
 end
 
@@ -165,18 +152,17 @@ return function()
         return exit(430)
     end
     var.mw_net = net
-    local upgrade = var.http_upgrade
-    if upgrade and upgrade ~= "" then -- a model's 101 would open a tunnel past every later check
+    if raw.has("http_upgrade") then -- a model's 101 would open a tunnel past every later check
         return exit(400)
     end
-    local key, has_query = key_of(epoch)
-    local d, refused = decide(key, has_query)
+    local asked, has_query = key.of_request(epoch)
+    local d, refused = decide(asked, has_query)
     if not d then
         return exit(refused)
     end
     local text, from, to, name
-    if byte(var.request_uri, 2) == V then
-        d, text, from, to, name = named(d, key)
+    if d.front == "v1" then
+        d, text, from, to, name = named(d, asked)
         if not d then
             return
         end

@@ -2,3 +2,5 @@
 for _, name in ipairs { "answer", "ended", "handshake", "refusals", "request" } do
     require(name)
 end
+-- Little garbage: how much a collision costs grows with it.
+collectgarbage("setpause", 110)
