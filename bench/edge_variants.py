@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.load import Target
 from bench.nginx import nginx
 from bench.processes import BenchError, Meter, accepts
 from bench.sides import Sides
-from meshward.apply.hop_files import Owner, edge_settings, write_edge
+from meshward.apply.hop_files import Nginx, Owner, edge_files, edge_settings, write_edge
 from meshward.callers.revocations import Revoked
 from meshward.runtime.place.components import find_components
 from meshward.runtime.place.identities import starter
@@ -22,84 +22,94 @@ from meshward.testing.stand_ins import free_port
 
 EDGE = {
     "bare": "TLS in, mTLS out",
-    "+ gate": "canonical form, host, method; headers by allow-list; certificates by variable",
-    "+ key": "njs: SHA-256 over every input of the decision, the epoch file read",
-    "+ decision": "auth_request, answered from the decision cache, the token sent on",
-    "+ hop": "njs: version and slot chosen, then a second location",
+    "+ headers": "by allow-list both ways; a request id; certificates by generation",
+    "+ gate": "Lua: the page with epoch and generation, who is open per address; no tunnel",
+    "+ decision": "Lua: a key of every input, the decision from memory, the version chosen, the token sent on",
+    "+ body": "Lua: read into memory, its model found",
     "+ limit": "one limit_req zone, keyed by identity",
-    "+ digests": "njs: SHA-256 of prompt and answer",
+    "+ endings": "Lua: each piece of an answer may end it",
+    "+ digests": "Lua: SHA-256 of prompt and answer",
     "+ log": "one JSON line: the full edge",
 }
+_CONF = "nginx.conf"
 
 
 @dataclass(frozen=True)
 class Program:
-    """The edge's two files as text, and the guard that its decision names."""
+    """The edge's files as texts by name, and the guard that its decision names."""
 
-    conf: str
-    script: str
+    files: Mapping[str, str]
     slot: str
     name: str
 
-    def edited(self, pattern: str, by: str | Callable[[re.Match[str]], str]) -> Program:
+    def edited(self, file: str, pattern: str, by: str | Callable[[re.Match[str]], str] = "") -> Program:
         """With every match replaced. Raises BenchError if the program no longer has the part that is to go."""
-        conf, found = re.subn(pattern, by, self.conf, flags=re.DOTALL)
+        text, found = re.subn(pattern, by, self.files[file], flags=re.DOTALL)
         if not found:
             raise BenchError(
-                f"the edge's program holds nothing like `{pattern}`: bring bench/edge_variants.py up to date"
+                f"{file} holds nothing like `{pattern}`: bring bench/edge_variants.py up to date"
             )
-        return replace(self, conf=conf)
+        return replace(self, files={**self.files, file: text})
 
 
 def without_log(program: Program) -> Program:
-    return program.edited(r"access_log [^;]*access\.log[^;]*;", "access_log off;")
+    return program.edited(_CONF, r"access_log [^;]*access\.log[^;]*;", "access_log off;")
 
 
 def without_digests(program: Program) -> Program:
-    """The prompt's digest is then always that of nothing: the program wants one in the right form."""
-    script, found = re.subn(r"\n    if \(size > SMALL\) \{\n.*?\n    \}", "", program.script, flags=re.DOTALL)
-    script, hashed = re.subn(r"v\.mw_reqd = size \? [^;]*;", "v.mw_reqd = EMPTY;", script)
-    if not (found and hashed):
-        raise BenchError("`go` in meshward.js digests nothing: bring bench/edge_variants.py up to date")
-    return replace(program, script=script).edited(r"js_body_filter [^;]*;", "")
+    """The prompt's digest is then always that of nothing: the guard's header wants one."""
+    program = program.edited("lua/body.lua", r"return #body <= SMALL [^\n]*", "return digest.EMPTY")
+    return program.edited("lua/answer.lua", r'\n    if data ~= "" then\n.*?\n    end(?=\n    if last)')
+
+
+def without_endings(program: Program) -> Program:
+    return program.edited(_CONF, r"body_filter_by_lua_file [^;]*;")
 
 
 def without_limit(program: Program) -> Program:
-    return program.edited(r"limit_req zone=mw_[0-9]+[sm] [^;]*;", "")
+    return program.edited(_CONF, r"limit_req zone=mw_[0-9]+[sm] [^;]*;")
 
 
-def without_hop(program: Program) -> Program:
-    """Straight on from the first location, always to the same guard."""
-    inside = _location(program.conf, "@go")
-    inside = re.sub(r"if \(\$mw_upstream = \"\"\) \{[^}]*\}", "", inside)
-    inside = (
-        inside.replace("${mw_upstream}", f"slot{program.slot}")
-        .replace("$mw_sni", program.name)
-        .replace("${mw_reqd}", "")
-    )
-    return _in_front(program, r"js_content mw\.go;", inside)
+def without_body(program: Program) -> Program:
+    """nginx reads it all the same, to pass it on."""
+    return program.edited("lua/request.lua", r"text = text or body\.read\(\)", 'text = text or ""')
 
 
 def without_decision(program: Program) -> Program:
-    return _in_front(program, r"auth_request(?:_set)? [^;]*;")
+    """Always to the same guard."""
+    fixed = {
+        "${mw_upstream}${mw_target}": f"slot{program.slot}/embed$is_args",
+        "$mw_sni": program.name,
+        "${mw_generation}": "1",
+    }
 
+    def inside(found: re.Match[str]) -> str:
+        text = found[0]
+        for variable, value in fixed.items():
+            text = text.replace(variable, value)
+        return text
 
-def without_key(program: Program) -> Program:
-    program = replace(
-        program,
-        conf=program.conf.replace(f"slot{program.slot}${{mw_target}}", f"slot{program.slot}/embed$is_args"),
+    program = program.edited(_CONF, r'location "?\^~"? /m/ \{.*?\n        \}', inside)
+    return program.edited(
+        "lua/request.lua", r"\n    local key, has_query = key_of\(epoch\)\n.*?\nend\n", "\nend\n"
     )
-    return _in_front(program, r"if \(\$mw_key = \"\"\) \{[^}]*\}")
 
 
-_DROPS = {
+def without_gate(program: Program) -> Program:
+    program = program.edited(_CONF, r"log_by_lua_file [^;]*;")
+    return program.edited(_CONF, r"rewrite_by_lua_file [^;]*;")
+
+
+# Each is also without what those before it dropped.
+DROPS: Mapping[str, Callable[[Program], Program]] = {
     "+ log": lambda program: program,
     "+ digests": without_log,
-    "+ limit": without_digests,
-    "+ hop": without_limit,
-    "+ decision": without_hop,
-    "+ key": without_decision,
-    "+ gate": without_key,
+    "+ endings": without_digests,
+    "+ limit": without_endings,
+    "+ body": without_limit,
+    "+ decision": without_body,
+    "+ gate": without_decision,
+    "+ headers": without_gate,
 }
 
 
@@ -108,38 +118,29 @@ def edge_variants(both: Sides) -> Iterator[dict[str, Target]]:
     """One nginx for each variant, from bare to full."""
     targets: dict[str, Target] = {}
     with ExitStack() as stack:
-        program: Program | None = None
-        for number, (name, drop) in enumerate(_DROPS.items()):
+        for number, name in enumerate(DROPS):
             directory = both.directory / f"e{number}"
-            full = full_program(both, directory, f"{both.directory}/slot{{slot}}/guard.sock")
-            program = (
-                drop(replace(full, conf=_moved(program.conf, number), script=program.script))
-                if program
-                else full
-            )
+            program = full_program(both, directory, f"{both.directory}/slot{{slot}}/guard.sock")
+            for drop in list(DROPS.values())[: number + 1]:
+                program = drop(program)
             targets[name] = stack.enter_context(started(both, directory, program))
         yield {"bare": both.bare} | dict(reversed(targets.items()))
-
-
-def _moved(conf: str, number: int) -> str:
-    """The last variant's file for the next one's directory; its port is put in when it starts."""
-    return conf.replace(f"/e{number - 1}/", f"/e{number}/")
 
 
 def full_program(both: Sides, directory: Path, guard_socket: str) -> Program:
     """The edge's own files, for one more nginx beside the instance's, that finds its guards at `guard_socket`."""
     settings = _settings(both, directory, guard_socket)
-    write_edge(settings, both.whole.authority, Revoked(), Owner(starter()), "1", 1)
-    conf, script = ((directory / name).read_text() for name in ("nginx.conf", "meshward.js"))
-    return Program(conf, script, both.guarded.slot, both.guarded.dns_name)
+    write_edge(settings, both.whole.authority, Revoked(), Owner(starter()), generation=1, epoch=1)
+    files = {name: content.decode() for name, content in edge_files(settings).items()}
+    return Program(files, both.guarded.slot, both.guarded.dns_name)
 
 
 def _settings(both: Sides, directory: Path, guard_socket: str) -> EdgeSettings:
     """The instance's own settings, but for places."""
-    cache = directory / "cache"
-    module = str(find_components().njs_module)
+    components = find_components()
+    own = Nginx((), components.lua_modules, components.lua_path)
     return replace(
-        edge_settings(both.whole.plan, both.whole.run, cache, module, workers=1),
+        edge_settings(both.whole.plan, both.whole.run, own, workers=1),
         run_dir=str(directory),
         root_bundle=str(directory / "certs" / "root.pem"),
         guard_socket=guard_socket,
@@ -151,8 +152,9 @@ def started(both: Sides, directory: Path, program: Program) -> Iterator[Target]:
     """An nginx that runs `program`, which stands in `directory`, and has served a request."""
     port = free_port()
     user = "user root;\n" if os.geteuid() == 0 else ""
-    text = user + re.sub(r"listen 127\.0\.0\.1:\d+ ssl", f"listen 127.0.0.1:{port} ssl", program.conf)
-    (directory / "meshward.js").write_text(program.script.replace(_other(program.script), str(directory)))
+    text = user + re.sub(r"listen 127\.0\.0\.1:\d+ ssl", f"listen 127.0.0.1:{port} ssl", program.files[_CONF])
+    for name in program.files.keys() - {_CONF}:
+        (directory / name).write_text(program.files[name])
     with nginx(directory, text, lambda: accepts(port)) as process:
         target = Target(port, both.full.request, Meter({"edge": process.pid}))
         status, answer = target.once()
@@ -161,31 +163,3 @@ def started(both: Sides, directory: Path, program: Program) -> Iterator[Target]:
                 f"a variant of the edge does not serve: {answer[:500]!r}; see {directory}/error.log"
             )
         yield target
-
-
-def _other(script: str) -> str:
-    """The directory that the script's settings name."""
-    found = re.search(r'"epoch": "([^"]*)/epoch"', script)
-    assert found
-    return found[1]
-
-
-def _location(conf: str, name: str) -> str:
-    """What stands inside the one `location` of that name; it ends with the brace below its first letter."""
-    found = re.search(rf"^( *)location {name} \{{\n(.*?)^\1\}}", conf, re.MULTILINE | re.DOTALL)
-    if not found:
-        raise BenchError(
-            f"the edge's program has no location `{name}`: bring bench/edge_variants.py up to date"
-        )
-    return found[2]
-
-
-def _in_front(program: Program, pattern: str, by: str = "") -> Program:
-    """With every match replaced in the location that a request meets first."""
-    inside = _location(program.conf, r'"?\^~"? /m/')
-    edited, found = re.subn(pattern, lambda _: by, inside, flags=re.DOTALL)
-    if not found:
-        raise BenchError(
-            f"the edge's /m/ holds nothing like `{pattern}`: bring bench/edge_variants.py up to date"
-        )
-    return replace(program, conf=program.conf.replace(inside, edited))

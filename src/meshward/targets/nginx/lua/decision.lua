@@ -71,6 +71,8 @@ local function permit(said)
     return d
 end
 
+local BESIDES = 1024 -- bytes of what is remembered beside the long texts: tables, names, the key
+
 local STATUSES = { ["400"] = 400, ["401"] = 401, ["403"] = 403, ["404"] = 404, ["429"] = 429, ["503"] = 503 }
 
 local function printable(text, most)
@@ -102,7 +104,7 @@ function M.read(status, said)
     d.facts = said["x-mw-facts"] or ""
     demand(not find(d.facts, "[^%w%-_]"), "facts")
     d.ttl = tonumber(match(said["x-mw-ttl"] or "", "^%d%d?%d?$") or 0)
-    d.size = 512 + #(said["x-mw-route"] or "") + #(said["x-mw-txn-token"] or "") + #d.facts + #(d.message or "") + #(d.challenge or "")
+    d.size = BESIDES + #(d.token or "") + #d.facts + #(d.message or "") + #(d.challenge or "")
     return d
 end
 

@@ -61,7 +61,8 @@ function M.known(key)
     end
 end
 
--- Asks with what the request's variables say; remembers the answer for `key` as long as it may. Throws where nobody decides.
+-- Asks with what the request's variables say, and remembers the answer for `key` as long as it may. Throws where nobody
+-- decides.
 function M.ask(key)
     local other = asking[key]
     if other and now() - other.since < PATIENCE then

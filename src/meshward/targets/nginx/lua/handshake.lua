@@ -11,7 +11,8 @@ local function load(generation)
     local file = assert(io.open(settings.certificates .. "/web." .. generation .. ".pem", "rb"))
     local pem = file:read("*a")
     file:close()
-    return { generation = generation, chain = assert(ssl.parse_pem_cert(pem)), key = assert(ssl.parse_pem_priv_key(pem)) }
+    local chain, key = assert(ssl.parse_pem_cert(pem)), assert(ssl.parse_pem_priv_key(pem))
+    return { generation = generation, chain = chain, key = key }
 end
 
 -- A throw, as any refusal, ends the handshake.

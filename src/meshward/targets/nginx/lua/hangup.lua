@@ -1,5 +1,5 @@
--- Leaves the model of an answer that was ended before its end. nginx goes on to read what nobody gets, unless the client
--- leaves; so to nginx the client has left: nothing more is read from its connection. What was written still arrives.
+-- Leaves the model of an answer that was ended before its end. nginx goes on to read what nobody gets, unless the
+-- client leaves; so to nginx it has left: nothing more is read from its connection. What was written still arrives.
 
 local ffi = require "ffi"
 

@@ -1,6 +1,6 @@
--- The name under which a decision is remembered: SHA-256 over the bytes of everything that it depends on, each with its
--- length before it, begun with a secret of this worker. Two questions have one name only if SHA-256 collides, and nobody
--- outside can choose a name.
+-- The name under which a decision is remembered: SHA-256 over the bytes of everything that it depends on, each with
+-- its length before it, begun with a secret of this worker. Two questions have one name only if SHA-256 collides, and
+-- nobody outside can choose a name.
 
 local digest = require "digest"
 local ffi = require "ffi"

@@ -1,6 +1,6 @@
 -- The page through which meshward speaks to every worker at once: the epoch, and which certificates are to be shown.
--- A file of one page, mapped: a change is seen by the next request. 0 says that nobody knows, and so do a file that is
--- gone, that another one stands in the place of, or that has another size: then nothing is decided by what is remembered.
+-- A file of one page, mapped: a change is seen by the next request. 0 says that nobody knows, and so do a file that
+-- is gone, that another one stands in the place of, or that has another size: then all is refused.
 
 local ffi = require "ffi"
 local settings = require "settings"

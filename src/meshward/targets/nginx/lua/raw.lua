@@ -1,5 +1,5 @@
--- nginx' variables as bytes in nginx' own memory. What a stranger chose becomes no Lua string: Lua keeps each string once
--- and finds it by a hash that some builds let strangers collide (CVE-2024-39702), so that each one more costs more.
+-- nginx' variables as bytes in nginx' own memory. What a stranger chose becomes no Lua string: Lua keeps each string
+-- once and finds it by a hash that some builds let strangers collide (CVE-2024-39702), so each one more costs more.
 
 local base = require "resty.core.base"
 local ffi = require "ffi"

@@ -1,6 +1,9 @@
--- What a client gets that nothing passed for: the status, why, in which words, in the shape that its kind of client prints.
+-- What a client gets that nothing passed for: the status, why, in which words, in the shape that its kind of client
+-- prints.
+-- luacheck: no max line length (sentences)
 
-local find, gsub, format, match, sub, byte = string.find, string.gsub, string.format, string.match, string.sub, string.byte
+local byte, find, format = string.byte, string.find, string.format
+local gsub, match, sub = string.gsub, string.match, string.sub
 local var = ngx.var
 
 -- By the status with which nginx comes to /_err/<status>: what the client gets, why, and in which words.

@@ -59,7 +59,7 @@ local function refuse_as(d)
     return refuse(d.status, d.reason, d.message)
 end
 
--- Below /v1/ the body says which model is meant, and is read once the caller is known: `who` is the answer about nobody's
+-- Below /v1/ the body says which model is meant, and is read once the caller is known: `who` is the answer about no
 -- model. The decision about the body's model, and where the body names it; or what to refuse with.
 local function named(who, asked)
     if who.permit then
@@ -70,14 +70,12 @@ local function named(who, asked)
     end
     show(who)
     if find(lower(var.content_type or ""), "multipart", 1, true) then
-        refuse(400, "body_model_missing", "The model of a form is named by the URL: send it to /m/NAME/v1/... instead of /v1/...")
-        return nil
+        return nil, refuse(400, "body_model_missing", body.sentence("form_at_v1"))
     end
     local text = body.read()
     local from, to, name = body.model(text)
     if not from then
-        refuse(400, "body_model_missing", body.sentence(to))
-        return nil
+        return nil, refuse(400, "body_model_missing", body.sentence(to))
     end
     local full = key.about(asked, name)
     local d = decisions.known(full)
@@ -99,11 +97,11 @@ local function checked(d, version, text, from, to, name)
         end
     end
     if from and d.names and not d.names[name] then
-        return nil, "body_model_other", "The body's model is not the one in the URL. Name that one, or leave the model out."
+        return nil, "body_model_other", body.sentence("other")
     end
     if version.called and text ~= "" then
         if not from then
-            return nil, "body_model_missing", "The server behind this model has several: put this model's name into the body, as model."
+            return nil, "body_model_missing", body.sentence("needed")
         end
         if name ~= version.called then
             return body.rename(text, from, to, version.called)
@@ -131,7 +129,8 @@ local function pass(d, epoch, generation, text, from, to, name)
     end
     text = text or body.read()
     if #text > d.most then
-        return refuse(413, "body_too_large", format("This model takes at most %d bytes; the body has %d.", d.most, #text))
+        local sentence = format("This model takes at most %d bytes; the body has %d.", d.most, #text)
+        return refuse(413, "body_too_large", sentence)
     end
     local version = decision.version(d, var.request_id)
     local sent, reason, message = checked(d, version, text, from, to, name)

@@ -5,8 +5,8 @@ local find, sub = string.find, string.sub
 
 local M = {}
 
--- `/m/<model><rest>`, or `/v1/...`, whose model the body names. `from`: the place in `raw` from which the target goes on;
--- `before`: what goes on before that.
+-- `/m/<model><rest>`, or `/v1/...`, whose model the body names. `from`: the place in `raw` from which the target goes
+-- on; `before`: what goes on before that.
 function M.cut(raw)
     local query = find(raw, "?", 1, true) or #raw + 1
     if sub(raw, 1, 4) == "/v1/" then
