@@ -26,7 +26,7 @@ def nodes() -> Iterator[tuple[str, ast.AST]]:
 
 def of_nginx() -> set[str]:
     """What its Lua refuses with: by a status of nginx, at once, of a body, and in a stream that it ends."""
-    at_once = re.findall(r'(?:refuse\(\d{3}|return nil), "(body_\w+|[a-z]+_[a-z_]+)"', LUA)
+    at_once = re.findall(r'(?:refuse\(\d{3}|return nil), "(body_model_\w+|body_too_large)"', LUA)
     by_status = re.findall(r'\{ \d{3}, "(\w+)", ', LUA)
     in_streams = re.findall(r'(\w+) = \{ \d{3}, "[A-Z]', LUA)
     in_place_of_none = re.findall(r'\) or "(\w+)",', LUA)
