@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import nginx_pki
+import other_nginx
 
 from meshward.apply.edge_page import EdgePage, page_bytes
 from meshward.apply.hop_files import edge_files
@@ -44,7 +45,11 @@ GUARDS = {0: f"v1.minilm.{DOMAIN}", 1: f"v2.minilm.{DOMAIN}"}
 
 
 def nginx_binary() -> str:
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    found = (
+        other_nginx.binary()
+        or shutil.which("nginx")
+        or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    )
     assert found, "nginx is needed for these tests"
     return found
 
@@ -394,6 +399,7 @@ class Edge:
                 "rates": ("2r/s", "600r/m", "3r/m"),
                 "max_body": 200_000,
                 "longest_timeout": 3,
+                **other_nginx.settings(),
                 **changes,
             }
         )

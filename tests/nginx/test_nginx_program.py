@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import crossplane
+import other_nginx
 import pytest
 from edge_harness import nginx_binary
 
@@ -31,6 +32,7 @@ def _settings(directory: Path, **changes: Any) -> EdgeSettings:
             "guard_socket": "/run/mw/{slot}/guard.sock",
             "root_bundle": f"{directory}/root.pem",
             "rates": ("10r/s", "1r/m", "600r/m"),
+            **other_nginx.settings(),
             **changes,
         }
     )
