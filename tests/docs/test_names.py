@@ -113,7 +113,7 @@ def _file(name: str, beside: Path) -> Path | None:
 @cache
 def _defined(file: Path) -> frozenset[str]:
     if file.suffix != ".py":
-        return frozenset(re.findall(r"(?:function|const|let) (\w+)", file.read_text()))
+        return frozenset(re.findall(r"function (?:\w+[.:])?(\w+)", file.read_text()))
     nodes = list(ast.walk(ast.parse(file.read_text())))
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     assigned = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

@@ -1,6 +1,6 @@
 """Refusing somebody from now on, whatever the policy says: first durably, then at the edge, then at the guards.
 
-The edge refuses their next request, and ends the answers that they are getting (`lua/endings.lua`).
+The edge refuses their next request, and ends the answers that they are getting (`targets/nginx/lua/endings.lua`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from meshward.targets.nginx.settings import EdgeSettings
 
 
 def lua_settings(s: EdgeSettings) -> str:
-    """`settings.lua`. Equal settings give equal text."""
+    """The text of settings.lua. Equal settings give equal text."""
     values = {
         "page": _string(f"{s.run_dir}/page"),
         "revoked": _string(f"{s.run_dir}/revoked"),
