@@ -51,7 +51,7 @@ CAPABILITIES: Table = MappingProxyType(
         Feature.BODY_ROUTING: Can("duplicate, escaped and differently cased keys are refused"),
         Feature.IDENTITY_HEADERS: Can("no client header goes on but four, if printable"),
         Feature.LISTENER: Can("from its file; HTTP/1.1 over TLS, one host name", reload=True),
-        Feature.EDGE_CERTIFICATE: Can("files by generation, read at each handshake"),
+        Feature.EDGE_CERTIFICATE: Can("files by generation, each parsed once by a worker"),
         Feature.TRUSTED_PROXIES: NotYet("the edge does not yet believe any proxy's X-Forwarded-For"),
         Feature.NEXT_HOP: Can("the DNS name in the guard's SVID: nginx compares no SPIFFE ID"),
         Feature.TOKEN_TYPE: _SENDS,
@@ -59,7 +59,7 @@ CAPABILITIES: Table = MappingProxyType(
         Feature.REVOKED_SUBJECT: _ASKED_AGAIN,
         Feature.REVOKED_AGENT: _ASKED_AGAIN,
         Feature.REVOKED_TOKEN: _ASKED_AGAIN,
-        Feature.REVOKED_STREAM: Can("the ties of each answer, compared every two seconds; at its next byte"),
+        Feature.REVOKED_STREAM: Can("the ties of each answer, compared at its next byte after a revocation"),
         Feature.EXPIRED_STREAM: Can("the decision names the end; at the first chunk after it"),
         Feature.REQUEST_RATE: Can(
             "a token bucket per grant and identity; a rate that no grant named before is a zone of its own",

@@ -31,7 +31,9 @@ end
 
 -- `body` for a server that calls the model `called`, set as the request's: the model named between `from` and `to`.
 function M.rename(body, from, to, called)
+    pause() -- two copies of a large body, each a stretch of its own
     local renamed = body_model.put(body, from, to, called)
+    pause()
     set_body_data(renamed)
     return renamed
 end

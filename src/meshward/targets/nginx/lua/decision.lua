@@ -22,7 +22,7 @@ local function versions(route)
         end
         demand(weight and #weight <= 6 and #name <= 253 and tonumber(slot) < settings.slots, "version")
         total = total + tonumber(weight)
-        found[#found + 1] = { upto = total, slot = slot, name = name, called = called and unescape_uri(called) }
+        found[#found + 1] = { upto = total, upstream = "slot" .. slot, name = name, called = called and unescape_uri(called) }
     end
     demand(total > 0, "weight")
     return tonumber(most), found, total

@@ -113,8 +113,11 @@ end
 -- nginx' variables for the guard, the limits and the log.
 local function send(d, version, text, generation)
     var.mw_bytes_in, var.mw_reqd = #text, body.digest(text)
-    var.mw_d_limit, var.mw_bucket, var.mw_d_txn = d.limit, d.bucket, d.token
-    var.mw_upstream, var.mw_sni, var.mw_generation = "slot" .. version.slot, version.name, generation
+    if d.limit ~= "" then
+        var.mw_d_limit, var.mw_bucket = d.limit, d.bucket
+    end
+    var.mw_d_txn, var.mw_upstream, var.mw_sni = d.token, version.upstream, version.name
+    var.mw_generation = generation
     var.mw_target = d.before .. sub(var.request_uri, d.from)
 end
 
