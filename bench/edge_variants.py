@@ -24,7 +24,8 @@ EDGE = {
     "bare": "TLS in, mTLS out",
     "+ headers": "by allow-list both ways; a request id; certificates by generation",
     "+ gate": "Lua: the page with epoch and generation, who is open per address; no tunnel",
-    "+ decision": "Lua: a key of every input, the decision from memory, the version chosen, the token sent on",
+    "+ key": "Lua: SHA-256 over every input of the decision",
+    "+ decision": "Lua: from memory; the version chosen, the token sent on",
     "+ body": "Lua: read into memory, its model found",
     "+ limit": "one limit_req zone, keyed by identity",
     "+ endings": "Lua: each piece of an answer may end it",
@@ -90,9 +91,11 @@ def without_decision(program: Program) -> Program:
         return text
 
     program = program.edited(_CONF, r'location "?\^~"? /m/ \{.*?\n        \}', inside)
-    return program.edited(
-        "lua/request.lua", r"\n    local key, has_query = key_of\(epoch\)\n.*?\nend\n", "\nend\n"
-    )
+    return program.edited("lua/request.lua", r"\n    local d, refused = decide\(.*?\nend\n", "\nend\n")
+
+
+def without_key(program: Program) -> Program:
+    return program.edited("lua/request.lua", r"\n    local asked, has_query = key\.[^\n]*")
 
 
 def without_gate(program: Program) -> Program:
@@ -108,7 +111,8 @@ DROPS: Mapping[str, Callable[[Program], Program]] = {
     "+ limit": without_endings,
     "+ body": without_limit,
     "+ decision": without_body,
-    "+ gate": without_decision,
+    "+ key": without_decision,
+    "+ gate": without_key,
     "+ headers": without_gate,
 }
 

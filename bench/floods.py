@@ -230,18 +230,24 @@ async def keys(flood: Flood) -> Awaitable[None]:
 
 
 async def large(flood: Flood) -> Awaitable[None]:
-    """Conversations of 1 MB with a good token, whose model comes last: at one gigabit per second in all."""
-    tool = {
-        "type": "function",
-        "function": {"name": "f", "parameters": {"properties": {"model": {"type": "string"}}}},
-    }
+    """Conversations of 1 MB below /v1, from nobody."""
+    return _gather([_again(flood, _conversation("x"), 2 + n % 10) for n in range(LARGE)])
+
+
+async def talks(flood: Flood) -> Awaitable[None]:
+    """The same with a good token, at one gigabit per second in all."""
+    request, pause = _conversation(f"Bearer {flood.token}"), PIECE * LARGE / BANDWIDTH
+    return _gather([_again(flood, request, 2 + n % 10, pause) for n in range(LARGE)])
+
+
+def _conversation(credential: str) -> bytes:
+    """A request whose model comes last, after tools that have a property of that name."""
+    schema = {"type": "object", "properties": {"model": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
     value: dict[str, object] = {"input": "", "tools": [tool] * 100, "model": "mock"}
     value["input"] = 'a "word" ' * ((LARGE_SIZE - len(json.dumps(value))) // 11)
     body = json.dumps(value).encode()
-    request = head("/v1/embeddings", f"Authorization: Bearer {flood.token}", *_json(body)) + b"\r\n" + body
-    return _gather(
-        [_again(flood, request, 2 + n % 10, LARGE * len(request) / BANDWIDTH) for n in range(LARGE)]
-    )
+    return head("/v1/embeddings", f"Authorization: {credential}", *_json(body)) + b"\r\n" + body
 
 
 def _json(body: bytes) -> tuple[str, str]:
@@ -295,6 +301,7 @@ KINDS = {
     "kids": kids,
     "keys": keys,
     "large": large,
+    "talks": talks,
 }
 
 

@@ -38,7 +38,8 @@ MEANINGS = {
     "kids": f"{floods.KIDS:,}/s tokens with a random `kid`, each another, from 10 addresses",
     "keys": f"{floods.KEYED} connections: bodies of {floods.KEYS_SIZE // 1000} KB below /v1, all keys of one hash, "
     "`Authorization: x`",
-    "large": f"{floods.LARGE} connections: conversations of {floods.LARGE_SIZE // 1_000_000} MB below /v1, with tools, "
+    "large": f"{floods.LARGE} connections: bodies of {floods.LARGE_SIZE // 1_000_000} MB below /v1, `Authorization: x`",
+    "talks": f"{floods.LARGE} connections: conversations of {floods.LARGE_SIZE // 1_000_000} MB below /v1, with tools, "
     "the model last and a good token, 1 Gbit/s in all",
 }
 

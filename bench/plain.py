@@ -26,9 +26,8 @@ def plain_hop(both: Sides) -> Iterator[Target]:
     socket.parent.mkdir(parents=True)
     guard = json.loads(json.dumps(_without_tls(full_guard(both))).replace("@PLACE@", str(socket.parent)))
     program = full_program(both, place / "edge", str(place / "slot{slot}" / "guard.sock"))
-    program = program.edited(r'proxy_pass "https://', 'proxy_pass "http://').edited(
-        r"proxy_ssl_\w+ [^;]*;", ""
-    )
+    program = program.edited("nginx.conf", 'proxy_pass "https://', 'proxy_pass "http://')
+    program = program.edited("nginx.conf", r"proxy_ssl_\w+ [^;]*;")
     with ExitStack() as stack:
         guard_pid = stack.enter_context(envoy(socket.parent, guard, socket))
         target = stack.enter_context(started(both, place / "edge", program))
