@@ -166,8 +166,8 @@ def test_a_permit_says_which_names_a_body_may_have_where_it_is_looked_at() -> No
 def test_who_asks_for_no_model_is_told_so_and_the_answer_may_be_kept() -> None:
     told = headers(answers.unnamed_reply(caller(), NOW))
     assert told["x-mw-status"] == "400" and told["x-mw-reason"] == "body_model_missing"
-    assert told["x-accel-expires"] == "4" and told["x-mw-facts"] and "`model`" in told["x-mw-message"]
-    assert headers(answers.unnamed_reply(caller(2.75), NOW))["x-accel-expires"] == "1"
+    assert told["x-mw-ttl"] == "4" and told["x-mw-facts"] and "`model`" in told["x-mw-message"]
+    assert headers(answers.unnamed_reply(caller(2.75), NOW))["x-mw-ttl"] == "1"
 
 
 def test_an_answer_can_be_ended_by_all_whom_it_is_for() -> None:
