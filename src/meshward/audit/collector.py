@@ -11,22 +11,26 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from meshward.audit.join import counted_reason, seconds
-from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Hop, parse
+from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Line
+from meshward.audit.looks import Look, look, without_late
 from meshward.audit.places import CHANGES, HEARTBEAT
 from meshward.audit.store import Batch, Store, StoreUnwritable
-from meshward.audit.tail import Chunk, Log, Position, Tail
+from meshward.audit.tail import Log, Position, Tail
 from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
 
 POLL = 0.1
-"""Seconds between two looks at the logs when nothing is new."""
+"""Seconds between two looks at the logs."""
+WINDOW = 0.5
+"""The same while much comes: one transaction then holds many records, and most of them whole."""
+_MUCH = 10  # lines of one look
 _LOG = "access.log"
 _DISCOVER = 0.5  # seconds
 _BEAT = 1.0  # seconds
@@ -55,6 +59,8 @@ class Collector:
         self._read = 0  # bytes since the start
         self._told_read = -1
         self._found = Batch()  # gaps and vanished files that no transaction has written yet
+        self._pause = 0.0  # seconds until the next look
+        self._complete = float("-inf")  # all that was in the logs then had been read by the end of that round
         self._known = store.take_positions()
         self._logs: dict[str, Log] = {}
         for source in {position.source for position, _ in self._known}:
@@ -63,40 +69,44 @@ class Collector:
     def run(self, stop: threading.Event) -> None:
         """Collect until `stop` is set, then read what is left. Raises StoreDamaged."""
         while not stop.is_set():
-            if not self.round():
-                stop.wait(POLL)
+            self.round()
+            stop.wait(self._pause)
         self._looked = float("-inf")
         while self.round():
             pass
 
     def round(self) -> bool:
-        """One look at all logs. Returns whether more waits to be read. Raises StoreDamaged.
+        """One look at all logs. Returns whether more waits to be taken. Raises StoreDamaged.
 
         1. Find logs that are new.
-        2. Read whole lines behind the positions.
+        2. Read whole lines behind the positions; leave the last of a log for the next round while their other
+           halves are not there yet.
         3. Write records, counts and positions in one transaction.
         4. Only then move the positions, which erases the raw lines.
         5. When all is read, stop waiting for halves that are late.
         6. Show that records are kept.
         """
-        now = self._clock()
+        now, self._pause = self._clock(), POLL
         self._discover(int(now))  # 1
         released = [(log, tail) for log in self._logs.values() for tail in log.released()]
-        chunks = list(self._chunks({tail for _, tail in released}))  # 2
-        more = any(chunk.more for _, chunk in chunks)
+        found = self._looks({tail for _, tail in released})  # 2
+        taken = without_late(found)
+        more, left = any(each.chunk.more for each in found), _count(found) - _count(taken)
         try:
-            batch = self._batch(chunks, [tail.position for _, tail in released], now)
+            batch = self._batch(taken, [tail.position for _, tail in released], now)
             if batch:
                 self._store.write(batch, now)  # 3
             self._found = Batch()
-            self._advance(chunks, released)  # 4
+            self._advance(taken, released)  # 4
             if not more:
-                self._store.settle(now)  # 5
+                self._store.settle(self._complete if left else now)  # 5
+                self._complete = now
             self._beat()  # 6
         except (StoreUnwritable, NotKept) as error:
             self._say_once(error)
             return False
-        return more
+        self._pause = 0.0 if more else WINDOW if _count(found) > _MUCH else POLL
+        return more or left > 0
 
     def lag(self) -> int:
         """Bytes in the logs that are not read yet."""
@@ -127,27 +137,25 @@ class Collector:
             self._found.gone += lost
             self._found.gaps.update((second, source, gap) for gap in gaps)
 
-    def _chunks(self, released: set[Tail]) -> Iterator[tuple[Tail, Chunk]]:
-        for log in self._logs.values():
-            for tail in log.tails.values():
-                chunk = tail.read(final=tail in released)
-                if chunk is not None:
-                    yield tail, chunk
+    def _looks(self, released: set[Tail]) -> list[Look]:
+        tails = [tail for log in self._logs.values() for tail in log.tails.values()]
+        return [found for tail in tails if (found := look(tail, final=tail in released))]
 
-    def _batch(self, chunks: list[tuple[Tail, Chunk]], released: list[Position], now: float) -> Batch:
+    def _batch(self, taken: list[Look], released: list[Position], now: float) -> Batch:
         batch = Batch(gaps=self._found.gaps.copy(), gone=self._found.gone + released)
-        for tail, chunk in chunks:
-            batch.positions.append(chunk.position)
-            if chunk.gap:
-                batch.gaps[(int(now), tail.source, chunk.gap)] += 1
-            for raw in chunk.lines:
-                _take(batch, raw, tail.source, int(now))
+        for each in taken:
+            batch.positions.append(each.chunk.position)
+            if each.chunk.gap:
+                batch.gaps[(int(now), each.tail.source, each.chunk.gap)] += 1
+            for lines in each.lines:
+                _sort(batch, lines, each.tail.source, int(now))
         return batch
 
-    def _advance(self, chunks: list[tuple[Tail, Chunk]], released: list[tuple[Log, Tail]]) -> None:
-        for tail, chunk in chunks:
-            self._read += max(0, chunk.position.offset - tail.position.offset)
-            tail.advance(chunk.position)
+    def _advance(self, taken: list[Look], released: list[tuple[Log, Tail]]) -> None:
+        for each in taken:
+            tail, position = each.tail, each.chunk.position
+            self._read += max(0, position.offset - tail.position.offset)
+            tail.advance(position)
             if not tail.erasable:
                 self._say_once(
                     MeshwardError(codes.LOG_NOT_ERASED, "read lines cannot be erased from the logs")
@@ -191,10 +199,9 @@ class Collector:
             self._log.error(error.message, code=error.code.number, remedy=error.remedy)
 
 
-def _take(batch: Batch, raw: bytes, source: str, now: int) -> None:
-    """Sort one raw line into the batch. Which hop speaks is told by the file, never by the line."""
-    hop: Hop = "guard" if source.startswith("guards/") else "control" if source == CHANGES else "edge"
-    for line in parse(raw, hop):
+def _sort(batch: Batch, lines: Sequence[Line], source: str, now: int) -> None:
+    """Put what one raw line said where it belongs."""
+    for line in lines:
         if isinstance(line, Garbage):
             batch.gaps[(now, source, line.reason)] += 1
         elif isinstance(line, ChangeLine):
@@ -205,6 +212,11 @@ def _take(batch: Batch, raw: bytes, source: str, now: int) -> None:
             batch.refusals[(int(seconds(line.t)) or now, "edge", reason)] += 1
         else:
             batch.edges.append(line)
+
+
+def _count(looks: Sequence[Look]) -> int:
+    """The raw lines in all of them."""
+    return sum(len(each.lines) for each in looks)
 
 
 def _sources(run: Path) -> list[str]:

@@ -103,7 +103,11 @@ def arrange(rid: str, edges: Sequence[EdgeLine], guards: Sequence[GuardLine]) ->
     3. Of the rest, an edge's line takes a guard's only if the guard's peer was the edge: mutual TLS keeps
        everybody else inside the mesh from attaching a line to a request that is not theirs.
     4. What is left stands alone. Where more than one record came out, all but a first that agrees are marked.
+
+    Nearly always there is one line of each, and they agree.
     """
+    if len(edges) == len(guards) == 1 and (record := Record(rid, edges[0], guards[0])).agrees:
+        return [record]
     left = list(dict.fromkeys(guards))
     unique = list(dict.fromkeys(edges))
     chosen: dict[EdgeLine, GuardLine] = {}

@@ -11,17 +11,16 @@ import json
 import os
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from meshward.audit.join import Record, arrange, record_id, seconds
-from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line, values_of
+from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line, text_of
 from meshward.audit.tail import Position
 from meshward.kit import codes
-from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import MeshwardError
 from meshward.kit.lock import take
 
@@ -285,8 +284,10 @@ class Store(Records):
         dropped = 0
         rows: list[tuple[object, ...]] = []
         surplus: list[tuple[int]] = []
-        for rid, (edges, guards) in _by_rid(batch).items():
-            known = self._rows(rid)
+        groups = _by_rid(batch)
+        there = self._there(groups)
+        for rid, (edges, guards) in groups.items():
+            known = there.get(rid, [])
             edges = [*(record.edge for _, _, record in known if record.edge), *edges]
             guards = [*(record.guard for _, _, record in known if record.guard), *guards]
             records = arrange(rid, edges, guards)
@@ -299,6 +300,17 @@ class Store(Records):
         self._db.executemany(_INSERT, rows)
         self._db.executemany("DELETE FROM records WHERE seq = ?", surplus)
         return dropped
+
+    def _there(self, rids: Iterable[str]) -> dict[str, list[tuple[int, float, Record]]]:
+        """What `_rows` says of each of `rids` that has records: one question for all of them."""
+        query = (
+            "SELECT rid, seq, seen, edge, guard, waiting, reused FROM records "
+            "WHERE rid IN (SELECT value FROM json_each(?)) ORDER BY seq"
+        )
+        found: dict[str, list[tuple[int, float, Record]]] = defaultdict(list)
+        for rid, seq, seen, *rest in self._query(query, (json.dumps(list(rids)),)):
+            found[rid].append((seq, seen, _record(rid, *rest)))
+        return found
 
     def _count(self, table: str, where: str, counts: Counter[tuple[int, str, str]]) -> None:
         self._db.executemany(
@@ -360,8 +372,8 @@ def _columns(record: Record, place: tuple[int | None, float]) -> tuple[object, .
         facts.grant,
         record.status,
         record.refused_by,
-        canonical_json(values_of(record.edge)) if record.edge else None,
-        canonical_json(values_of(record.guard)) if record.guard else None,
+        text_of(record.edge) if record.edge else None,
+        text_of(record.guard) if record.guard else None,
     )
 
 

@@ -18,7 +18,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meshward.audit.lines import MAX_LINE
@@ -50,12 +50,24 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """New whole lines, and the position behind them. `gap` says why lines before these may be lost."""
+    """New whole lines, and the position behind them. `gap` says why lines before these may be lost.
+
+    `before`: what proves the position in front of them.
+    """
 
     lines: tuple[bytes, ...]
     position: Position
     more: bool = False
     gap: str | None = None
+    before: bytes = b""
+
+    def first(self, count: int) -> Chunk:
+        """Its first `count` lines, of more."""
+        taken = b"".join([line + b"\n" for line in self.lines[:count]])
+        left = len(b"\n".join(self.lines[count:]))
+        mark = _mark((self.before + taken)[-_WINDOW:])
+        position = replace(self.position, offset=self.position.offset - left, mark=mark)
+        return replace(self, lines=self.lines[:count], position=position)
 
 
 class LogUnreadable(MeshwardError):
@@ -114,7 +126,8 @@ class Tail:
         position = Position(
             self.source, self.position.inode, start + end, _mark(data[max(0, end - _WINDOW) : end])
         )
-        return Chunk(tuple(data[before:end].split(b"\n")), position, more=len(data) - before == limit)
+        lines = tuple(data[before:end].split(b"\n"))
+        return Chunk(lines, position, more=len(data) - before == limit, before=data[:before])
 
     def advance(self, position: Position) -> None:
         """What lies before `position` is durable elsewhere: remember that, and erase it here."""
