@@ -68,7 +68,9 @@ def measure(directory: Path, rounds: int) -> Section:
             for load in LOADS:
                 took[load.name].append(once(directory, pairs, load))
             idle.append(at_rest(directory))
-            say(f"collector {number + 1}/{rounds}: " + ", ".join(f"{t[-1].cpu:.0f} us" for t in took.values()))
+            say(
+                f"collector {number + 1}/{rounds}: " + ", ".join(f"{t[-1].cpu:.0f} us" for t in took.values())
+            )
     return Section("collector", "The collector: a record of each request", _lines(took, idle, how))
 
 
@@ -139,7 +141,7 @@ def _collector(directory: Path, among: int = 0) -> Iterator[tuple[int, Path, Pat
 
 
 def _used(directory: Path, records: int) -> Path:
-    """A store that holds so many records, made once. They are short: what they cost the others is their place in the index."""
+    """A store that holds so many records, made once. They are short: what counts is their place in the index."""
     made = directory / f"used-{records}" / FILE
     if made.exists():
         return made
@@ -149,7 +151,7 @@ def _used(directory: Path, records: int) -> Path:
     columns = "rid, at, seen, waiting, agrees, reused, subject, model, action, paid_by, status"
     rows = ((secrets.token_hex(16), float(n), float(n)) for n in range(records))
     db.executemany(
-        f"INSERT INTO records ({columns}) VALUES (?, ?, ?, 0, 1, 0, 's', 'm', 'infer', 'g', 200)",  # noqa: S608
+        f"INSERT INTO records ({columns}) VALUES (?, ?, ?, 0, 1, 0, 's', 'm', 'infer', 'g', 200)",
         rows,
     )
     db.commit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,9 @@ from meshward.audit.store import Store
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.log import log_to
+
+_GARBAGE = 100_000
+"""Containers between two searches for circles: a round makes many containers, and no circle."""
 
 
 def main() -> int:
@@ -31,6 +35,8 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         collector = Collector(arguments.run, Store(arguments.state), log)
+        gc.freeze()
+        gc.set_threshold(_GARBAGE)
         log.info("collecting")
         collector.run(stop)
         collector.close()

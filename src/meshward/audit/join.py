@@ -8,14 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from meshward.audit.lines import EdgeLine, Facts, GuardLine, is_rid, values_of
 from meshward.kit.canonical import digest
 from meshward.kit.reasons import Reason
 
+_CLAIMS = ("subject", "permission", "model", "action", "grant", "revision", "transaction")
+_WIRE_CLAIMS = ("guard", "peer", "method", "path", "prompt digest")
+_Texts = tuple[str, ...]
 _FRONT = re.compile(r"/m/[^/]+(?P<rest>/.*)?", re.DOTALL)
 _TOLD = re.compile(r"sha-256=:(?P<digest>[A-Za-z0-9+/=]+):")
+_SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,9})?", re.ASCII)
 _REASON = re.compile(r"[a-z0-9_]{1,48}", re.ASCII)
 # The answer ended early. Envoy's own 5xx for such a fault is an answer of its own, and whole.
 _CUT = frozenset({"DC", "DPE", "DT", "LR", "NFCF", "OM", "RFCF", "SI", "UC", "UMSDR", "UPE", "UR", "UT"})
@@ -152,6 +156,7 @@ def edge_spiffe_id(dns_name: str) -> str:
     return f"spiffe://{dns_name.split('.', 2)[-1]}/edge"
 
 
+@lru_cache(maxsize=1024)  # nearly always a status
 def number(text: str) -> int:
     """A status or size; 0 where it is no number."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
@@ -159,7 +164,7 @@ def number(text: str) -> int:
 
 def seconds(text: str) -> float:
     """A time stamp `<seconds>.<milliseconds>`; 0 where it is none."""
-    return float(text) if re.fullmatch(r"[0-9]{1,11}(\.[0-9]{1,9})?", text, re.ASCII) else 0.0
+    return float(text) if _SECONDS.fullmatch(text) else 0.0
 
 
 def told_digest(guard: GuardLine) -> str:
@@ -211,35 +216,34 @@ def _compare(edge: EdgeLine, guard: GuardLine) -> Iterator[Disagreement]:
         yield Disagreement("verdict", f"refused: {edge.reason}", f"saw the request: {guard.status}")
     elif refusal and refusal is not Reason.GUARD_RATE_LIMITED:
         yield Disagreement("verdict", "permitted", refusal)
-    for what, left, right in _claims(edge.claims or Facts(), guard):
-        if left != right and not (refusal and not right):  # a refused token leaves no claims behind
+    for what, left, right in _differing(_CLAIMS, *_claims(edge.claims or Facts(), guard)):
+        if not (refusal and not right):  # a refused token leaves no claims behind
             yield Disagreement(what, left, right)
-    for what, left, right in _wire_claims(edge, guard):
-        if left != right:
-            yield Disagreement(what, left, right)
+    for what, left, right in _differing(_WIRE_CLAIMS, *_wire_claims(edge, guard)):
+        yield Disagreement(what, left, right)
     if not _statuses_fit(number(edge.status), number(guard.status)):
         yield Disagreement("status", edge.status, guard.status)
 
 
-def _claims(facts: Facts, guard: GuardLine) -> Iterable[tuple[str, str, str]]:
+def _differing(names: _Texts, left: _Texts, right: _Texts) -> Iterable[tuple[str, str, str]]:
+    """Both tellings of what is told differently; nearly always nothing."""
+    if left == right:
+        return ()
+    return (each for each in zip(names, left, right, strict=True) if each[1] != each[2])
+
+
+def _claims(facts: Facts, guard: GuardLine) -> tuple[_Texts, _Texts]:
     return (
-        ("subject", facts.sub, guard.sub),
-        ("permission", facts.perm, guard.scope),
-        ("model", facts.model, guard.model),
-        ("action", facts.action, guard.action),
-        ("grant", facts.grant, guard.grant),
-        ("revision", facts.rev, guard.rev),
-        ("transaction", facts.txn, guard.txn),
+        (facts.sub, facts.perm, facts.model, facts.action, facts.grant, facts.rev, facts.txn),
+        (guard.sub, guard.scope, guard.model, guard.action, guard.grant, guard.rev, guard.txn),
     )
 
 
-def _wire_claims(edge: EdgeLine, guard: GuardLine) -> Iterable[tuple[str, str, str]]:
+def _wire_claims(edge: EdgeLine, guard: GuardLine) -> tuple[_Texts, _Texts]:
+    path = edge.path if edge.path == guard.path else _below_model(edge)
     return (
-        ("guard", edge.guard, guard.guard),
-        ("peer", edge_spiffe_id(edge.guard), guard.peer),
-        ("method", edge.method, guard.method),
-        ("path", edge.path if edge.path == guard.path else _below_model(edge), guard.path),
-        ("prompt digest", edge.reqd, told_digest(guard)),
+        (edge.guard, edge_spiffe_id(edge.guard), edge.method, path, edge.reqd),
+        (guard.guard, guard.peer, guard.method, guard.path, told_digest(guard)),
     )
 
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import repeat
-from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from meshward.audit.flat import read, storable, value, write
@@ -147,9 +146,6 @@ class Garbage:
 
 Line = EdgeLine | GuardLine | ChangeLine | Garbage
 
-_EDGE_FIELDS, _EDGE_SORTED = EdgeLine._fields, tuple(sorted(EdgeLine._fields))
-_GUARD_FIELDS, _GUARD_SORTED = GuardLine._fields, tuple(sorted(GuardLine._fields))
-_edge_values, _guard_values = attrgetter(*_EDGE_SORTED), attrgetter(*_GUARD_SORTED)
 _FACTS = tuple(field.name for field in fields(Facts) if field.name != "roles")
 _CHANGE_FIELDS = tuple(field.name for field in fields(ChangeLine))
 _KEY: Mapping[Hop, str] = {"edge": "rid", "guard": "rid", "control": "id"}
@@ -177,12 +173,12 @@ def parse(raw: bytes, hop: Hop) -> list[Line]:
 
 def edge_line(values: Mapping[str, str]) -> EdgeLine:
     """An edge's line from its fields; absent ones are empty, unknown ones are left out."""
-    return EdgeLine._make(map(values.get, _EDGE_FIELDS, repeat("")))
+    return EdgeLine._make(map(values.get, EdgeLine._fields, repeat("")))
 
 
 def guard_line(values: Mapping[str, str]) -> GuardLine:
     """A guard's line from its fields; absent ones are empty, unknown ones are left out."""
-    return GuardLine._make(map(values.get, _GUARD_FIELDS, repeat("")))
+    return GuardLine._make(map(values.get, GuardLine._fields, repeat("")))
 
 
 def change_text(line: ChangeLine) -> str:
@@ -198,10 +194,8 @@ def values_of(line: EdgeLine | GuardLine) -> dict[str, str]:
 
 
 def text_of(line: EdgeLine | GuardLine) -> str:
-    """The canonical JSON of `values_of(line)`."""
-    if isinstance(line, EdgeLine):
-        return write(_EDGE_SORTED, _edge_values(line))
-    return write(_GUARD_SORTED, _guard_values(line))
+    """`values_of(line)` as JSON."""
+    return write(line._fields, line)
 
 
 @lru_cache(maxsize=1024)  # one cached decision serves many requests
