@@ -16,7 +16,20 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bench import callers, decisions, handshakes, hostile, live, memory, path, peers, report, scan, transfers
+from bench import (
+    callers,
+    collector,
+    decisions,
+    handshakes,
+    hostile,
+    live,
+    memory,
+    path,
+    peers,
+    report,
+    scan,
+    transfers,
+)
 from bench.processes import BenchError
 from bench.report import Section
 from meshward.runtime.place.directories import State, run_path
@@ -48,6 +61,7 @@ def _scenarios(peers_dir: Path) -> dict[str, Callable[[Path, int], Section]]:
         "handshakes": handshakes.measure,
         "scan": scan.measure,
         "decisions": decisions.measure,
+        "collector": collector.measure,
         "memory": memory.measure,
         "hostile": hostile.measure,
         "live": live.measure,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Sample
+from meshward.audit.collector import WINDOW
 
 START_WITHIN = 90.0  # seconds; a peer imports for a while
 STOP_WITHIN = 20.0
@@ -69,7 +70,7 @@ class Meter:
 
         The collector looks at its logs only now and then, so that its silence takes longer to be one.
         """
-        window = 0.12 if "collector" in self._pids else 0.004
+        window = WINDOW + 0.1 if "collector" in self._pids else 0.004
         deadline = time.monotonic() + REST_WITHIN
         before = sum(self.read().values())
         while time.monotonic() < deadline:
