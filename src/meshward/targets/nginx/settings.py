@@ -44,8 +44,8 @@ class EdgeSettings:
     open_per_address: int = (
         200  # requests under way in a worker; times max_body, what an address can make it hold
     )
-    handshake_rate: int = 100  # TLS handshakes of one address per second and worker
-    handshake_burst: int = 400
+    handshake_rate: int = 500  # TLS handshakes of one address per second and worker: a quarter of a core
+    handshake_burst: int = 2000
     decision_room: int = 4 * 1024 * 1024  # bytes of remembered decisions in a worker, twice
     keepalive_min_timeout: bool = (
         False  # whether this nginx knows it (since 1.27.4): then a reload loses no request

@@ -5,7 +5,7 @@ return {
     rates = {  },
     slots = 2,
     open_per_address = 200,
-    handshake_rate = 100,
-    handshake_burst = 400,
+    handshake_rate = 500,
+    handshake_burst = 2000,
     room = 4194304,
 }
