@@ -80,7 +80,7 @@ def load(stack: Stack, token: str, callers: int = 2) -> Iterator[list[int]]:
 
 
 def test_only_the_weights_of_that_model_differ(tmp_path: Path) -> None:
-    sockets = dict.fromkeys(("m1/v1", "m2/v1"), tmp_path / "a.sock")
+    sockets = {name: tmp_path / f"{name[:2]}.sock" for name in ("m1/v1", "m2/v1")}
     policy = policy_of(hostile_policy(tmp_path / "jwks.json", 443, sockets))
     changed = with_traffic(policy, "m1", {"v1": 7})
     before, after = (each.model_dump(mode="json") for each in (policy, changed))
@@ -107,7 +107,7 @@ def test_only_the_weights_of_that_model_differ(tmp_path: Path) -> None:
 def test_weights_that_cannot_be_name_what_there_is(
     tmp_path: Path, model: str, weights: dict[str, int], names: str
 ) -> None:
-    sockets = dict.fromkeys(("m1/v1", "m2/v1"), tmp_path / "a.sock")
+    sockets = {name: tmp_path / f"{name[:2]}.sock" for name in ("m1/v1", "m2/v1")}
     plan = resolve(policy_of(hostile_policy(tmp_path / "jwks.json", 443, sockets)))
     with pytest.raises(MeshwardError) as told:
         check_weights(weights, plan, model)

@@ -114,7 +114,6 @@ def test_certificates_change_under_load_and_nobody_notices(edge: Edge) -> None:
 
 
 _NO_GENERATIONS = {
-    "nobody knows": page_bytes(0, 1),
     "cut": page_bytes(9, 1)[:-1],
     "none": page_bytes(9, 0),
     "without files": page_bytes(9, 999_999),

@@ -1,6 +1,6 @@
 -- The page through which meshward speaks to every worker at once: the epoch, and which certificates are to be shown.
--- A file of one page, mapped: a change is seen by the next request. 0 says that nobody knows, and so do a file that
--- is gone, that another one stands in the place of, or that has another size: then all is refused.
+-- A file of one page, mapped: a change is seen by the next request. 0 says that nobody knows, and so does a file that
+-- is gone, that has another size, or that another one took the place of, until that one is mapped. Then all is refused.
 
 local ffi = require "ffi"
 local settings = require "settings"
@@ -59,19 +59,20 @@ end
 local M = {}
 
 -- The epoch, which counts everything that ends remembered decisions, and the generation of the certificates, in digits.
--- nil: nobody knows.
+-- nil in place of either: nobody knows.
 function M.read()
     if not (words and stands() and words[0] ~= 0) then
         map()
-        if not (words and words[0] ~= 0) then
-            return nil
+        if not words then
+            return nil, nil
         end
     end
     local found = words[1]
     if found ~= generation then
-        generation, generation_text = found, string.format("%d", tonumber(found))
+        generation, generation_text = found, found ~= 0 and string.format("%d", tonumber(found)) or nil
     end
-    return tonumber(words[0]), generation_text
+    local epoch = words[0]
+    return epoch ~= 0 and tonumber(epoch) or nil, generation_text
 end
 
 return M
