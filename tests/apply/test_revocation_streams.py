@@ -32,6 +32,7 @@ from meshward.testing.recorder import Stream, openai_event, tgi_event
 from tests.stack import policies
 from tests.stack.asking import ask
 from tests.stack.inside import Inside, knock
+from tests.stack.live import raise_epoch
 from tests.stack.running import Stack, eventually, running
 
 CHAT, COUNT = "/m/chat/v1/chat/completions", 70
@@ -267,6 +268,7 @@ def test_a_list_that_is_damaged_ends_streams_and_the_next_revocation_mends_it(st
     with streaming(stack, (bob, CHAT)) as (answer,):
         eventually(lambda: answer.body)
         file.write_text("garbage")
+        raise_epoch(stack)
     assert answer.whole and answer.events[-1]["error"]["code"] == "revocations_unknown"
     revoke(stack, subject="test:mallory")
     with streaming(stack, (bob, CHAT)) as (answer,):
@@ -315,6 +317,7 @@ def test_a_long_list_costs_the_edge_nothing(stack: Stack) -> None:
         eventually(lambda: all(answer.body for answer in answers))
         revoked = edge_text(Revoked({**many, "test:user7": None}))
         write_atomic(file, revoked, stat.st_mode & 0o777, stat.st_gid)
+        raise_epoch(stack)
     assert edge_seconds(stack) - before < 2.0
     ended = [len(answer.events) < COUNT for answer in answers]
     assert ended == [number == 7 for number in range(40)]
