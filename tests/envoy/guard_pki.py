@@ -95,9 +95,9 @@ def claims(model: str = "m.1", action: str = "infer", **changes: object) -> dict
     """The claims of a Transaction Token as the decision service makes them."""
     now = int(time.time())
     permission = f"{model}.{action}"
-    tctx = {"model": model, "action": action, "grant": "g-free", "rev": "7", "perm": {permission: "1"}}
+    tctx = {"model": model, "action": action, "grant": "g-free", "rev": "7"}
     whole: dict[str, object] = {
-        "iss": "https://edge.test", "aud": "td.test", "iat": now, "exp": now + 55,
+        "iss": "https://edge.test", "aud": ["td.test", permission], "iat": now, "exp": now + 55,
         "txn": "0d5e2e3a-1b9c-4f0e-9f65-6f2d3c1f7a10", "sub": "okta:alice", "scope": permission,
         "req_wl": "spiffe://td.test/edge", "roles": ["ds"],
         "tctx": tctx, "rctx": {"ath": "x"},

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from guard_harness import EDGE, Guard, Model, read_answer, running
+from guard_pki import claims
 
+from meshward.audit.lines import GuardLine, parse
 from meshward.testing.waiting import eventually
 
 KEYS = {
@@ -29,13 +31,7 @@ KEYS = {
     "dur",
     "peer",
     "serial",
-    "sub",
-    "scope",
-    "grant",
-    "rev",
-    "txn",
-    "model",
-    "action",
+    "who",
     "told_reqd",
     "guard",
     "upstream",
@@ -86,7 +82,7 @@ def test_a_net_for_each_subject_and_grant() -> None:
     with running() as guard:
 
         def statuses(sub: str, grant: str, count: int) -> list[int]:
-            tctx = {"model": "m.1", "action": "infer", "grant": grant, "rev": "7", "perm": {"m.1.infer": "1"}}
+            tctx = {"model": "m.1", "action": "infer", "grant": grant, "rev": "7"}
             return [guard.ask(token=guard.token(sub=sub, tctx=tctx)).status for _ in range(count)]
 
         assert statuses("okta:a", "g-2", 3) == [200, 200, 429]
@@ -94,7 +90,7 @@ def test_a_net_for_each_subject_and_grant() -> None:
         assert statuses("okta:a", "g-3", 4) == [200, 200, 200, 429]
         assert statuses("okta:a", "g-2", 1) == [429]
         assert statuses("okta:a", "g-free", 10) == [200] * 10
-        tctx = {"model": "m.1", "action": "infer", "grant": "g-2", "rev": "7", "perm": {"m.1.infer": "1"}}
+        tctx = {"model": "m.1", "action": "infer", "grant": "g-2", "rev": "7"}
         answer = guard.ask("/v1/public", token=guard.token(tctx=tctx, sub="okta:a"))
         assert answer.status == 429
         assert answer.headers["retry-after"] == "1"
@@ -104,7 +100,7 @@ def test_a_net_for_each_subject_and_grant() -> None:
 
 def test_refused_requests_do_not_count() -> None:
     with running() as guard:
-        tctx = {"model": "m.1", "action": "infer", "grant": "g-2", "rev": "7", "perm": {"m.1.infer": "1"}}
+        tctx = {"model": "m.1", "action": "infer", "grant": "g-2", "rev": "7"}
         token = guard.token(tctx=tctx)
         assert [guard.ask("/v1/secret", token=token).status for _ in range(5)] == [403] * 5
         assert [guard.ask(token=token).status for _ in range(3)] == [200, 200, 429]
@@ -113,7 +109,7 @@ def test_refused_requests_do_not_count() -> None:
 def test_more_subjects_than_a_limit_refill_nobody() -> None:
     """Eviction refills a bucket: the room for identities must be above what one interval sees."""
     with running() as guard:
-        tctx = {"model": "m.1", "action": "infer", "grant": "g-2", "rev": "7", "perm": {"m.1.infer": "1"}}
+        tctx = {"model": "m.1", "action": "infer", "grant": "g-2", "rev": "7"}
         connection = guard.connect()
 
         def ask(sub: str) -> int:
@@ -181,13 +177,7 @@ def test_the_log_line_of_a_permitted_request() -> None:
             "dur": "",
             "peer": EDGE,
             "serial": "",
-            "sub": "okta:alice",
-            "scope": "m.1.infer",
-            "grant": "g-free",
-            "rev": "7",
-            "txn": "0d5e2e3a-1b9c-4f0e-9f65-6f2d3c1f7a10",
-            "model": "m.1",
-            "action": "infer",
+            "who": "7 g-free 0d5e2e3a-1b9c-4f0e-9f65-6f2d3c1f7a10 m.1.infer okta:alice",
             "told_reqd": digest,
             "guard": guard.view.dns_name,
             "upstream": guard.model.path,
@@ -199,10 +189,37 @@ def test_every_answered_request_has_one_line_and_claims_only_after_the_signature
         guard.ask(token=None)
         guard.ask(token=guard.signer.sign({"sub": "okta:forged"}))
         guard.ask(token=guard.token("manage"))
-        lines = guard.log_lines(3)
-        assert [line["status"] for line in lines] == ["401", "401", "403"]
-        assert [line["sub"] for line in lines] == ["", "", "okta:alice"]
-        assert len({line["uid"] for line in lines}) == 3
+        guard.ask("/none")
+        guard.ask()
+        lines = guard.log_lines(5)
+        assert [line["status"] for line in lines] == ["401", "401", "403", "403", "200"]
+        assert [line.get("who", "").endswith("okta:alice") for line in lines] == [False] * 4 + [True]
+        assert not any(line.get("who") for line in lines[:4]), "an audience is compared before a signature"
+        assert len({line["uid"] for line in lines}) == 5
+
+
+def test_what_is_refused_after_the_token_names_who_was_refused() -> None:
+    with running(revoked=("okta:eve",)) as guard:
+        tctx = {"model": "m.1", "action": "infer", "grant": "g-2", "rev": "7"}
+        asked = [
+            guard.ask(token=guard.token(sub=sub, tctx=tctx)).status for sub in ("okta:eve", *["okta:a"] * 3)
+        ]
+        assert asked == [403, 200, 200, 429]
+        subjects = [str(line["who"]).split(" ")[-1] for line in guard.log_lines(4)]
+        assert subjects == ["okta:eve", "okta:a", "okta:a", "okta:a"]
+
+
+def test_the_line_reads_back_as_what_the_edge_compares_with() -> None:
+    """Whatever a subject holds: it stands last."""
+    with running() as guard:
+        subjects = ("okta:alice", "okta:al ice", 'x:","who":"1 ', "x: - - - -", "x:a:b")
+        for sub in subjects:
+            guard.ask(token=guard.token(sub=sub))
+        for line, sub in zip(guard.log_lines(5), subjects, strict=True):
+            (read,) = parse(json.dumps(line).encode(), "guard")
+            assert isinstance(read, GuardLine)
+            assert (read.sub, read.scope, read.grant, read.rev) == (sub, "m.1.infer", "g-free", "7")
+            assert (read.txn, read.model, read.action) == (str(claims()["txn"]), "m.1", "infer")
 
 
 def test_no_secret_in_any_file_but_the_svid_s() -> None:
@@ -230,16 +247,17 @@ def test_hostile_claims_stay_inside_their_strings() -> None:
     with running() as guard:
         assert guard.ask(token=guard.token(sub=sub)).status == 200
         (line,) = guard.log_lines(1)
-        assert line["sub"] == sub
+        assert str(line["who"]).endswith(f" {sub}")
         assert set(line) <= KEYS
 
 
 def test_claims_of_another_type_are_logged_as_text() -> None:
     with running() as guard:
-        tctx = {"model": ["m.1"], "action": 7, "grant": {"a": [1]}, "rev": None, "perm": {}}
-        assert guard.ask(token=guard.token(scope=["a", "b"], tctx=tctx)).status == 403
+        tctx = {"model": ["m.1"], "action": 7, "grant": "g-free", "rev": None}
+        assert guard.ask(token=guard.token(scope=["a", "b"], txn=7, tctx=tctx)).status == 200
         (line,) = guard.log_lines(1)
         assert all(isinstance(value, str) for value in line.values())
+        assert line["who"] == "- g-free 7 m.1.infer okta:alice"
 
 
 def test_file_modes() -> None:

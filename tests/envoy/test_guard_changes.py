@@ -33,6 +33,23 @@ def test_rules_are_enforced_on_an_open_connection() -> None:
         assert guard.ask("/other").status == 200
 
 
+def test_a_route_whose_demand_nobody_knows_is_refused() -> None:
+    """Nor one without any. The rules and what verifies tokens come in two files: neither is open without the other."""
+    for pattern, by in (
+        ('"requirement_name": "[^"]*"', '"requirement_name": "m.1.other"'),
+        ("txn-jwt", "txn-jwx"),
+    ):
+        with running() as guard:
+            document = json.loads(guard.files.xds["rds"])
+            document["version_info"] = by
+            _replace(pattern, by)(document)
+            guard.put("rds", json.dumps(document).encode())
+            eventually(lambda guard=guard: guard.ask().status == 403, what="it is closed")
+            guard.model.seen.clear()
+            assert guard.ask().status == 403 and guard.ask(token=guard.token(aud=[" "])).status in (403, 404)
+            assert guard.model.seen == []
+
+
 def test_no_routes_at_all_still_refuse() -> None:
     with running() as guard:
         guard.apply(guard.render(routes=()))
@@ -116,6 +133,13 @@ BROKEN: dict[str, tuple[str, Callable[[Document], None] | None]] = {
     "mistyped rbac": ("rds", _rename("rbac")),
     "mistyped policies": ("rds", _rename("policies")),
     "mistyped principals": ("rds", _rename("principals")),
+    "mistyped requirement": ("rds", _rename("requirement_name")),
+    "mistyped caller": ("rds", _rename("filter_state")),
+    "a filter of another kind": ("rds", _replace("PerRouteConfig", "PerRouteKonfig")),
+    "mistyped audiences": ("ecds-jwt", _rename("audiences")),
+    "mistyped requirements": ("ecds-jwt", _rename("requirement_map")),
+    "mistyped subjects": ("ecds-jwt", _rename("subjects")),
+    "a requirement of nobody": ("ecds-jwt", _replace('"provider_name": "txn"', '"provider_name": "tnx"')),
     "mistyped cluster": ("cds", _rename("type")),
     "other name": ("rds", _replace('"name": "guard"', '"name": "other"')),
     "no rules": ("rds", _nothing),
@@ -130,7 +154,7 @@ BROKEN: dict[str, tuple[str, Callable[[Document], None] | None]] = {
 
 @pytest.fixture(scope="module")
 def victim() -> Any:
-    with running() as guard:
+    with running(revoked=("okta:eve",)) as guard:
         yield guard
 
 
@@ -204,7 +228,8 @@ def _attempts(guard: Guard, name: str) -> int:
 
 
 def files(directory: str = "/run/guard", sent: SentKey | None = None) -> GuardFiles:
-    authority, guarded = Authority(), view("unix:/run/m.sock", credential=sent is not None)
+    authority = Authority()
+    guarded = view("unix:/run/m.sock", credential=sent is not None, revoked=("okta:eve",))
     own = authority.issue(guarded.spiffe_id, dns=guarded.dns_name)
     identity = GuardIdentity(own.chain, Secret(own.key), authority.bundle, (Signer().jwk,), sent)
     return render(guarded, GuardSettings(directory), identity)
@@ -223,7 +248,7 @@ def test_the_twin_is_valid_and_holds_all_that_runs(tmp_path: Path) -> None:
     made = files()
     assert judged(made.twin, tmp_path)
     twin = json.loads(made.twin)
-    manager = twin["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager = twin["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][-1]["typed_config"]
     for name, part in (("rds", manager["route_config"]), ("cds", twin["static_resources"]["clusters"][0])):
         (resource,) = json.loads(made.xds[name])["resources"]
         assert {"@type": resource["@type"], **part} == resource
@@ -237,7 +262,10 @@ MISTYPED: dict[str, tuple[bytes, bytes]] = {
     "and_ids": (b'"and_ids"', b'"andids"'),
     "unknown cluster": (b'"cluster":"model","idle', b'"cluster":"nodel","idle'),
     "keys": (b'{\\"keys\\":', b'{\\"keyz\\":'),
-    "matcher without a value": (b'"string_match":{"exact":"1"}', b'"string_match":{}'),
+    "matcher without a value": (b'"string_match":{"exact":"okta:eve"}', b'"string_match":{}'),
+    "caller without a value": (b'"string_match":{"exact":"spiffe://td.test/edge"}', b'"string_match":{}'),
+    "audiences": (b'"audiences":["m.1.infer"]', b'"audience":["m.1.infer"]'),
+    "requirement": (b'"requirement_name"', b'"requirement_nam"'),
     "certificate": (b"BEGIN CERTIFICATE", b"BEGIN CERTIFICAT"),
     "provider": (b'"provider_name":"txn"', b'"provider_name":"tnx"'),
 }

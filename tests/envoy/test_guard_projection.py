@@ -14,7 +14,19 @@ from guard_pki import Authority, Signer
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.plan.features import ON_PATHS, Can, Cannot, Feature, NotYet
-from meshward.plan.ir import CachePolicy, Edge, Grant, Limits, Model, Plan, Selector, Version
+from meshward.plan.ir import (
+    CachePolicy,
+    Condition,
+    Edge,
+    Grant,
+    Limits,
+    Model,
+    OnRequest,
+    Plan,
+    Selector,
+    Version,
+)
+from meshward.policy.schema import Action
 from meshward.policy.urls import UnixSocket
 from meshward.policy.values import Rate, Route
 from meshward.targets.envoy.capabilities import CAPABILITIES
@@ -23,6 +35,7 @@ from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute, GuardPart, Net, guard_view
 from meshward.targets.envoy.readback import GuardReport, differences, read_report
 from meshward.targets.envoy.rules import route_configuration
+from meshward.targets.envoy.tokens import token_keys
 
 
 def version(name: str, **changes: Any) -> Version:
@@ -77,18 +90,39 @@ def test_a_version_is_projected_with_its_own_parts() -> None:
     assert projected.issuer == "https://edge.test"
     assert projected.spiffe_id == "spiffe://td.test/model/m"
     assert projected.callers == ("spiffe://td.test/edge",)
-    assert projected.routes == (
-        GuardedRoute("GET", "/info", "m.describe"),
-        GuardedRoute("POST", "/ask", "m.infer"),
-    )
+    assert projected.routes == (GuardedRoute("POST", "/ask", "m.infer"),)
     assert projected.nets == (Net("g", 120, 60),)
+
+
+def test_what_no_grant_gives_has_no_route() -> None:
+    """A shadow grant gives nothing; one on request, one that a model must call for, and one that has ended, may."""
+    both = frozenset[Action]({"infer", "describe"})
+
+    def routes(*grants: Grant) -> list[str]:
+        return [route.permission for route in guard_view(plan(*grants), GuardPart("m", "v1")).routes]
+
+    assert routes() == routes(grant("g", {"n"}, actions=both)) == []
+    assert routes(grant("g", {"m"}, actions=both, shadow=True)) == []
+    assert routes(grant("g", {"m"})) == ["m.infer"]
+    assert routes(grant("g", {"m"}, on_request=OnRequest(60, (), ()))) == ["m.infer"]
+    via = Condition(None, None, None, ("other",), None, None)
+    assert routes(grant("g", {"m"}, when=via), grant("h", {"m"}, expires=1)) == ["m.infer"]
+    assert routes(grant("g", {"m"}), grant("h", {"m"}, actions=both)) == ["m.describe", "m.infer"]
+
+
+def test_a_grant_that_comes_or_goes_leaves_what_verifies_tokens() -> None:
+    """Another filter there would forget every token that was verified before."""
+    keys = (Signer().jwk,)
+    plans = plan(), plan(grant("g", {"m"})), plan(grant("h", {"m"}, actions=frozenset({"infer", "observe"})))
+    made = [token_keys(guard_view(each, GuardPart("m", "v1")), keys, 10) for each in plans]
+    assert made[0] == made[1] == made[2]
 
 
 def test_only_what_concerns_this_model_and_is_enforced_is_in_it() -> None:
     """A guard whose part did not change must not change: other models' grants leave no trace."""
     rate = Rate(1, 1)
     some = plan(grant("free", {"m"}), grant("other", {"n"}, rate), grant("shadow", {"m"}, rate, shadow=True))
-    assert guard_view(some, GuardPart("m", "v1")) == guard_view(plan(), GuardPart("m", "v1"))
+    assert guard_view(some, GuardPart("m", "v1")) == guard_view(plan(grant("g", {"m"})), GuardPart("m", "v1"))
 
 
 def test_health_is_asked_only_where_there_is_something_to_choose() -> None:
@@ -212,8 +246,8 @@ def test_hostile_text_stays_data() -> None:
     path = '/a"}],"x":%REQ(authorization)%${x}\\'
     files = rendered(routes=(GuardedRoute("GET", path, "m.1.infer"),))
     (resource,) = json.loads(files.xds["rds"])["resources"]
-    assert resource["virtual_hosts"][0]["routes"][0]["match"]["path"] == path
-    assert len(resource["virtual_hosts"][0]["routes"]) == 1
+    routes = resource["virtual_hosts"][0]["routes"]
+    assert [each["match"]["path"] for each in routes] == [path, path]
 
 
 def test_no_route_has_envoys_own_limit_of_15_seconds() -> None:
@@ -226,7 +260,7 @@ def test_no_route_has_envoys_own_limit_of_15_seconds() -> None:
 def test_an_old_connection_is_told_to_close_and_not_cut() -> None:
     bootstrap = json.loads(rendered().bootstrap)
     (chain,) = bootstrap["static_resources"]["listeners"][0]["filter_chains"]
-    assert chain["filters"][0]["typed_config"]["http1_safe_max_connection_duration"] is True
+    assert chain["filters"][-1]["typed_config"]["http1_safe_max_connection_duration"] is True
 
 
 def test_the_command_refuses_unknown_fields() -> None:

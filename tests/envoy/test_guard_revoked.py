@@ -8,7 +8,7 @@ from guard_harness import running
 from guard_pki import claims
 
 from meshward.policy.schema import Agent
-from meshward.targets.envoy.rules import LONGEST_CHAIN
+from meshward.targets.envoy.tokens import LONGEST_CHAIN
 
 AGENTS = "spiffe://td.test/agent"
 
@@ -21,7 +21,7 @@ def chain(*names: str) -> dict[str, Any]:
 
 
 def test_a_revoked_agent_is_refused_at_every_depth() -> None:
-    with running() as guard:
+    with running(agents=True) as guard:
         others = [f"a{depth}" for depth in range(LONGEST_CHAIN)]
 
         def asked(*names: str) -> int:

@@ -44,7 +44,7 @@ def test_the_token_is_what_guards_and_the_draft_expect() -> None:
     assert len(claims.pop("txn")) == 36
     assert claims == {
         "iss": "https://models.test",
-        "aud": "mesh.test",
+        "aud": ["mesh.test", "mini.lm.infer"],
         "iat": NOW,
         "exp": NOW + 60,
         "sub": "corp:alice",
@@ -56,7 +56,6 @@ def test_the_token_is_what_guards_and_the_draft_expect() -> None:
             "action": "infer",
             "grant": "science",
             "rev": "7",
-            "perm": {"mini.lm.infer": "1"},
         },
         "rctx": {"ath": "hash", "cid": "cli"},
     }

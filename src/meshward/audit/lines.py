@@ -178,7 +178,28 @@ def edge_line(values: Mapping[str, str]) -> EdgeLine:
 
 def guard_line(values: Mapping[str, str]) -> GuardLine:
     """A guard's line from its fields; absent ones are empty, unknown ones are left out."""
-    return GuardLine._make(map(values.get, GuardLine._fields, repeat("")))
+    known = values if "who" not in values else {**values, **_who(values["who"])}
+    return GuardLine._make(map(known.get, GuardLine._fields, repeat("")))
+
+
+@lru_cache(maxsize=1024)  # one cached decision serves many requests
+def _who(text: str) -> Mapping[str, str]:
+    """What a guard verified: revision, grant, transaction, permission and subject, of which the last may hold spaces.
+
+    A permission is `<model>.<action>`, and no action has a dot. What was not there is a dash.
+    """
+    rev, grant, txn, scope, sub = (text.split(" ", 4) + [""] * 5)[:5]
+    model, _, action = scope.rpartition(".")
+    named = {
+        "rev": rev,
+        "grant": grant,
+        "txn": txn,
+        "scope": scope,
+        "sub": sub,
+        "model": model,
+        "action": action,
+    }
+    return {name: "" if value == "-" else value for name, value in named.items()}
 
 
 def change_text(line: ChangeLine) -> str:

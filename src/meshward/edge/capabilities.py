@@ -56,6 +56,7 @@ CAPABILITIES: Table = MappingProxyType(
         Feature.REPLICAS: _NEXT,
         Feature.HEALTH: _NEXT,
         Feature.SERVER_CREDENTIAL: _NEXT,
+        Feature.PASSED_SUBJECT: _NEXT,
         Feature.HTTPS_UPSTREAM: _NEXT,
         Feature.HOSTED_ENDPOINT: _NEXT,
         Feature.BODY_MODEL: _TOLD,

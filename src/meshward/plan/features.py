@@ -178,6 +178,11 @@ class Feature(Enum):
         FeatureKind.PASSAGE,
         "the key that a server demands, which no caller sees",
     )
+    PASSED_SUBJECT = (
+        codes.LACKS_PASSED_SUBJECT,
+        FeatureKind.PASSAGE,
+        "a server is told who asks, as it was verified, and no other server is",
+    )
     HTTPS_UPSTREAM = codes.LACKS_HTTPS_UPSTREAM, FeatureKind.PASSAGE, "servers behind https"
     HOSTED_ENDPOINT = codes.LACKS_HOSTED_ENDPOINT, FeatureKind.PASSAGE, "hosted Inference Endpoints"
     BODY_MODEL = codes.LACKS_BODY_MODEL, FeatureKind.PASSAGE, "a body's `model` as the server itself calls it"

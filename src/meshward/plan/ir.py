@@ -43,6 +43,7 @@ class Version:
     dns_name: str  # <version>.<model>.<trust domain>: what the edge verifies in the guard's SVID
     replicas: tuple[ServerUrl, ...] = ()  # further servers
     naming: Naming = NOT_KNOWN
+    told: tuple[str, ...] = ()  # what of the caller they are told
 
     @property
     def urls(self) -> tuple[ServerUrl, ...]:

@@ -73,6 +73,7 @@ def _versions(
                 routes=kind.routes,
                 health=kind.health,
                 credential=version.credential,
+                told=tuple(version.told),
                 upstream_model=version.model,
                 dns_name=f"{dns_label(name)}.{dns_label(model_name)}.{trust_domain}",
                 replicas=tuple(version.replicas),

@@ -147,6 +147,7 @@ KEYS: dict[str, Row] = {
     "Version.url": _HTTPS,
     "Version.replicas": (Need(Feature.REPLICAS), Need(Feature.HTTPS_UPSTREAM, _behind_https)),
     "Version.credential": _where(Feature.SERVER_CREDENTIAL),
+    "Version.pass": _where(Feature.PASSED_SUBJECT),
     "Version.model": _where(Feature.BODY_MODEL, _is_given),
     "Model.task": _CHECKED,
     "Model.labels": _PART,

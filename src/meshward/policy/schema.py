@@ -239,6 +239,10 @@ class Version(_Node):
     model: Text | None = None
     """What the server itself calls the model. A body must then name the model, by its name or an alias, and its server
     reads this instead. Models that share a server each need one of their own."""
+    told: Annotated[
+        list[Literal["subject"]], Field(alias="pass", max_length=1, exclude_if=lambda told: not told)
+    ] = []
+    """What the server is told of the caller. `subject`: who it is, in the header `X-Meshward-Subject`."""
 
 
 class Cache(_Node):

@@ -53,12 +53,14 @@ class TransactionTokenMinter:
     def __init__(self, key: SigningKey, *, issuer: str, audience: str, workload: str) -> None:
         self._key = key
         self.kid = key.kid
-        self._fixed = {"iss": issuer, "aud": audience, "req_wl": workload}
+        self._audience = audience
+        self._fixed = {"iss": issuer, "req_wl": workload}
         self._header = _part({"alg": ALGORITHM, "kid": key.kid, "typ": TYPE})
 
     def mint(self, transaction: Transaction, now: float) -> Minted:
         """A token that ends no later than the credential. Raises ValueError if that has ended."""
-        claims = self._fixed | claims_of(transaction, int(now)) | self._act(transaction.actors)
+        audiences = {"aud": [self._audience, transaction.permission]}
+        claims = self._fixed | audiences | claims_of(transaction, int(now)) | self._act(transaction.actors)
         signed = f"{self._header}.{_part(claims)}"
         text = f"{signed}.{encode(self._key.sign(signed.encode('ascii')))}"
         return Minted(Secret(text), claims, token_hash(text))
@@ -67,12 +69,12 @@ class TransactionTokenMinter:
         """`act` (RFC 8693, 4.1), outermost the current actor; nothing where the subject acts alone."""
         act: dict[str, Any] = {}
         for name in reversed(actors):
-            act = {"act": {"sub": str(agent_id(self._fixed["aud"], name))} | act}
+            act = {"act": {"sub": str(agent_id(self._audience, name))} | act}
         return act
 
 
 def claims_of(transaction: Transaction, issued_at: int) -> dict[str, Any]:
-    """The claims that differ from token to token. Guards read scalar strings at fixed paths only."""
+    """The claims that differ from token to token, but for `aud`. What a guard reads is a string at a fixed path."""
     expires_at = min(issued_at + LIFETIME, transaction.expires_at)
     if expires_at <= issued_at:
         raise ValueError("the credential has expired")
@@ -88,7 +90,6 @@ def claims_of(transaction: Transaction, issued_at: int) -> dict[str, Any]:
             "action": transaction.action,
             "grant": transaction.grant,
             "rev": str(transaction.revision),
-            "perm": {transaction.permission: "1"},
         },
         "rctx": dict(transaction.proof) | ({} if transaction.client is None else {"cid": transaction.client}),
     }

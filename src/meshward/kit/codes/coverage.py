@@ -88,6 +88,7 @@ LACKS_BODY_DIGESTS = _lacks("MW1072", "body digests")
 LACKS_BLOCK_WHEN_BLIND = _lacks("MW1073", "block when blind")
 LACKS_ROTATION = _lacks("MW1074", "rotation")
 LACKS_OPERATORS = _lacks("MW1075", "operators")
+LACKS_PASSED_SUBJECT = _lacks("MW1076", "passed subject")
 NOT_FOR_NGINX = Code(
     "MW1201",
     "A text that cannot be written into a configuration of nginx.",

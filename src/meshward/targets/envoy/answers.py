@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 from meshward.kit.reasons import Reason
 from meshward.targets.envoy.projection import GuardView
-from meshward.targets.envoy.wire import JWT, LAYER_HEADER, PAYLOAD, REASON_HEADER, Json, typed_extension
+from meshward.targets.envoy.wire import (
+    LAYER_HEADER,
+    PEER_STATE,
+    REASON_HEADER,
+    WHO_STATE,
+    Json,
+    typed_extension,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,7 @@ def _body(refusal: _LocalReply, openai: bool) -> Json:
 def access_log(view: GuardView, path: str) -> Json:
     """One object per request, every value a string: who, by which decision, what came of it.
 
+    `who` is there once the token was verified: revision, grant, transaction, permission and subject, in this order.
     `dur` is milliseconds. What is absent is empty or not there. No token, no query string, no body; what a
     caller wrote is cut to a bounded length.
     """
@@ -123,12 +131,9 @@ def access_log(view: GuardView, path: str) -> Json:
         "bytes": _text("%BYTES_SENT%"),
         "bytes_in": _text("%BYTES_RECEIVED%"),
         "dur": _text("%DURATION%"),
-        "peer": "%DOWNSTREAM_PEER_URI_SAN%",
+        "peer": f"%FILTER_STATE({PEER_STATE}:PLAIN)%",
         "serial": "%DOWNSTREAM_PEER_SERIAL%",
-        "sub": _claim("sub"),
-        "scope": _claim("scope"),
-        "txn": _claim("txn"),
-        **{name: _claim("tctx", name) for name in ("grant", "rev", "model", "action")},
+        "who": f"%FILTER_STATE({WHO_STATE}:PLAIN)%",
         "told_reqd": "%REQ(CONTENT-DIGEST):128%",
         "guard": view.dns_name,
         "upstream": "%UPSTREAM_HOST%",
@@ -141,10 +146,6 @@ def access_log(view: GuardView, path: str) -> Json:
             log_format={"json_format": fields, "omit_empty_values": True},
         ),
     }
-
-
-def _claim(*path: str) -> str:
-    return _text(f"%DYNAMIC_METADATA({JWT}:{':'.join((PAYLOAD, *path))})%")
 
 
 def _text(operator: str) -> str:

@@ -28,11 +28,15 @@ CAPABILITIES: Table = MappingProxyType(
     {
         Feature.CALLER: Can("mTLS, TLS 1.3, exactly one SPIFFE ID, the edge's; no session is resumed"),
         Feature.TRANSACTION_TOKEN: Can(
-            "jwt_authn with current and next key: signature, issuer, audience, at most 60 s (and 5 s skew) left; "
+            "jwt_authn with current and next key: signature, issuer, subject, at most 60 s (and 5 s skew) left; "
             "one token serves its decision's whole window, by design"
         ),
-        Feature.PERMISSION: Can("RBAC per exact method and path: permission, scope and model of the token"),
-        Feature.ROUTES: Can("a route for each; what has none meets a filter that refuses all"),
+        Feature.PERMISSION: Can(
+            "jwt_authn per exact method and path: the permission is among the token's audiences"
+        ),
+        Feature.ROUTES: Can(
+            "a route for each that some grant gives; what has none meets a rule that no token passes"
+        ),
         Feature.IDENTITY: _DECIDED,
         Feature.WORKLOADS: _DECIDED,
         Feature.ROLES: _DECIDED,
@@ -79,7 +83,9 @@ CAPABILITIES: Table = MappingProxyType(
             "a guard sees one version's requests", f"{_FILTERS}/local_rate_limit_filter"
         ),
         Feature.SHARED_LIMIT: _DECIDED,
-        Feature.MAX_BODY: Can("the body is buffered up to the model's size; beyond it 413"),
+        Feature.MAX_BODY: Can(
+            "by the length that a request tells, else buffered up to the model's size; beyond it 413"
+        ),
         Feature.TIMEOUT: Can("the longest silence of a request; its whole length has no limit"),
         Feature.WEIGHTS: Cannot("it stands for one version of one model", "traffic.md"),
         Feature.REPLICAS: Can(
@@ -87,6 +93,7 @@ CAPABILITIES: Table = MappingProxyType(
         ),
         Feature.HEALTH: Can("asked each second where there is another server or version to go to"),
         Feature.SERVER_CREDENTIAL: Can("credential_injector, from a watched file"),
+        Feature.PASSED_SUBJECT: Can("jwt_authn's own header of the verified `sub`; one that came is wiped"),
         Feature.HTTPS_UPSTREAM: NotYet("servers behind https are not yet reached"),
         Feature.HOSTED_ENDPOINT: NotYet("hosted Inference Endpoints are not yet reached"),
         Feature.BODY_MODEL: NotYet(

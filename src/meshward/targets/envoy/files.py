@@ -8,7 +8,7 @@ from typing import Any
 
 from meshward.kit.canonical import canonical_json
 from meshward.kit.secret import Secret
-from meshward.targets.envoy import resources
+from meshward.targets.envoy import resources, tokens
 from meshward.targets.envoy.listener import GuardSettings, PartSource, callers_only, listener
 from meshward.targets.envoy.projection import GuardView
 from meshward.targets.envoy.resources import BUNDLE, RULES, SERVER, SVID, TOKEN_KEYS, SentKey
@@ -119,7 +119,7 @@ def _changing_content(
     """In the order in which they are to be written: a route must not name a server before it is there."""
     return {
         SERVER: resources.server(view),
-        TOKEN_KEYS: resources.token_keys(view, token_keys, settings.token_cache),
+        TOKEN_KEYS: tokens.token_keys(view, token_keys, settings.token_cache),
         RULES: resources.rules(view, settings.max_identities),
     }
 

@@ -36,7 +36,7 @@ class GuardView:
     """Sizes in bytes, times in seconds. `upstream` and `replicas` are servers' URLs in the policy's own spelling.
 
     `health` is the path that the guard asks its servers again and again; None: it asks nothing. `credential`: whether
-    it sends them a key.
+    it sends them a key. `agents`: whether a token may name some. `told`: what of the caller its servers are told.
     """
 
     trust_domain: str
@@ -57,6 +57,8 @@ class GuardView:
     replicas: tuple[str, ...] = ()
     health: str | None = None
     credential: bool = False
+    agents: bool = False
+    told: tuple[str, ...] = ()
 
     @property
     def upstreams(self) -> tuple[str, ...]:
@@ -80,12 +82,16 @@ class GuardPart:
 
 
 def guard_view(plan: Plan, part: GuardPart) -> GuardView:
-    """What the guard for `part` enforces. Raises KeyError for an unknown version."""
+    """What the guard for `part` enforces. Raises KeyError for an unknown version.
+
+    A route that no grant could open is not there. One that is given on request is: it opens without a new revision.
+    """
     model, entry = part.model, plan.models[part.model]
     deployed = plan.version(model, part.version)
     routes = (
         GuardedRoute(route.method, route.path, f"{model}.{action}")
         for route, action in deployed.routes.items()
+        if any(grant.gives(model, action) for grant in plan.grants)
     )
     return GuardView(
         trust_domain=plan.trust_domain,
@@ -104,6 +110,8 @@ def guard_view(plan: Plan, part: GuardPart) -> GuardView:
         replicas=tuple(map(str, deployed.replicas)),
         health=_health(entry, deployed),
         credential=deployed.credential is not None,
+        agents=bool(plan.agents or part.agents),
+        told=deployed.told,
     )
 
 

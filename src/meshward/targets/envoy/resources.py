@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from meshward.kit import codes
-from meshward.kit.canonical import canonical_json, digest
+from meshward.kit.canonical import digest
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.targets.envoy.projection import GuardView
@@ -20,8 +18,6 @@ from meshward.targets.envoy.replicas import health_checks, load_balancing
 from meshward.targets.envoy.rules import route_configuration
 from meshward.targets.envoy.wire import (
     CREDENTIAL,
-    JWT_RESOURCE,
-    PAYLOAD,
     SOCKET_BYTES,
     UPSTREAM,
     Json,
@@ -34,10 +30,6 @@ TOKEN_KEYS = "ecds-jwt"  # noqa: S105 - a file's name
 SVID = "svid"
 BUNDLE = "bundle"
 NAMES = (RULES, SERVER, TOKEN_KEYS, SVID, BUNDLE)  # of every guard; some have CREDENTIAL besides
-
-MAX_LIFETIME = 60  # seconds; bounds what is left of a token's life, the minter alone bounds the whole
-CLOCK_SKEW = 5
-_PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "kid", "alg", "use")
 
 
 def rules(view: GuardView, max_identities: int) -> Json:
@@ -95,42 +87,6 @@ def _unreachable_error(url: str) -> MeshwardError:
         codes.SERVER_NOT_PLAIN_HTTP,
         f"the guard cannot reach `{url}`: it speaks plain HTTP to a unix socket or to an IP address and port",
     )
-
-
-def token_keys(view: GuardView, keys: Sequence[Mapping[str, Any]], cache: int) -> Json:
-    """The jwt_authn filter for tokens signed by one of `keys` (EC P-256 JWKs); it keeps `cache` tokens."""
-    if not keys:
-        raise MeshwardError(codes.NO_TXN_KEY, "there is no Transaction Token key")
-    provider = {
-        "issuer": view.issuer,
-        "audiences": [view.trust_domain],
-        "local_jwks": {"inline_string": canonical_json({"keys": [_public(key) for key in keys]})},
-        "from_headers": [{"name": "Txn-Token"}],
-        "forward": False,
-        "payload_in_metadata": PAYLOAD,
-        "require_expiration": True,
-        "max_lifetime": f"{MAX_LIFETIME}s",
-        "clock_skew_seconds": CLOCK_SKEW,
-        "jwt_cache_config": {"jwt_cache_size": cache, "jwt_max_token_size": 8192},
-    }
-    filter_ = typed_extension(
-        "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-        providers={"txn": provider},
-        rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "txn"}}],
-        strip_failure_response=True,
-    )
-    return typed_extension("config.core.v3.TypedExtensionConfig", name=JWT_RESOURCE, typed_config=filter_)
-
-
-def _public(key: Mapping[str, Any]) -> Json:
-    """`key`, public members only. One of another kind, or without `alg`, would accept more than ES256."""
-    whole = all(key.get(name) for name in ("kid", "x", "y"))
-    if not whole or (key.get("kty"), key.get("crv"), key.get("alg")) != ("EC", "P-256", "ES256"):
-        raise MeshwardError(
-            codes.TXN_KEY_NOT_WHOLE,
-            "a Transaction Token key is not a whole ES256 key with a `kid`",
-        )
-    return {name: key[name] for name in _PUBLIC_MEMBERS if name in key}
 
 
 def svid(chain: str, key: Secret) -> Json:

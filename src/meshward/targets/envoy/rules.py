@@ -1,33 +1,32 @@
-"""What a guard lets pass: exact routes, each with its own RBAC, and the net under each grant's limit (RDS).
+"""What a guard lets pass: exact routes, each with the permission that its token must hold, who is revoked, and the net
+under each grant's limit (RDS).
 
-Without a route of its own a request meets the listener's RBAC, which has no policies and so refuses all.
+The route that serves a request names what jwt_authn demands of it, so nothing is matched twice. A request without a
+route, and a route without a demand that jwt_authn knows, are refused there: see `tokens`.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from meshward.targets.envoy.projection import GuardedRoute, GuardView, Net
+from meshward.targets.envoy.tokens import LONGEST_CHAIN, actor_header, claim_headers
 from meshward.targets.envoy.wire import (
-    AUTHORIZATION,
-    JWT,
+    BUFFER,
+    GRANT_HEADER,
+    JWT_RESOURCE,
     LAYER_HEADER,
     LIMIT,
-    PAYLOAD,
-    PEER_HEADER,
+    PEER_STATE,
     RBAC,
     REASON_HEADER,
+    SUBJECT_HEADER,
     UPSTREAM,
     Json,
     typed_extension,
 )
 
-LONGEST_CHAIN = 8  # agents; the policy's bound of `max_depth`
-_SUBJECT = "(?s)[^:]+:.+"  # <issuer's name>:<stable id>; jwt_authn passes a token without any `sub`
-_IDENTITY_HEADERS = (
-    AUTHORIZATION, "proxy-authorization", "cookie", "forwarded", "txn-token", "remote-user",
-    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-client-cert", "x-real-ip",
-)  # fmt: skip
 # A model must not be able to speak as the guard.
 _OWN_ANSWER_HEADERS = (LAYER_HEADER, REASON_HEADER)
 # `reset` would run one POST several times; a connection that never stood has run nothing. Each try is another server
@@ -51,29 +50,47 @@ def route_configuration(view: GuardView, max_identities: int) -> Json:
     host: Json = {
         "name": "model",
         "domains": [view.dns_name],
-        "routes": [_route(view, route) for route in view.routes],
+        "routes": [each for route in view.routes for each in _routes(view, route)],
+        "typed_per_filter_config": _for_all_routes(view, max_identities),
     }
-    if view.nets:
-        host["typed_per_filter_config"] = {LIMIT: limit_filter(view.nets, max_identities)}
     return {
         "name": "guard",
         "virtual_hosts": [host],
-        "request_headers_to_remove": _removed_headers(view),
+        # What the guard itself has put there: Envoy the first, jwt_authn the others.
+        "request_headers_to_remove": ["x-forwarded-proto", *claim_headers(view)],
         "response_headers_to_remove": list(_OWN_ANSWER_HEADERS),
     }
 
 
-def _removed_headers(view: GuardView) -> list[str]:
-    """The router takes these off last, so not the key that the guard itself has put there: see `listener`."""
-    names = [*_IDENTITY_HEADERS, PEER_HEADER]
-    return [name for name in names if not (view.credential and name == AUTHORIZATION)]
+def _for_all_routes(view: GuardView, max_identities: int) -> Json:
+    limits = {LIMIT: limit_filter(view.nets, max_identities)} if view.nets else {}
+    return {**limits, **({RBAC: _live(view)} if _conditions(view) else {})}
 
 
-def _route(view: GuardView, route: GuardedRoute) -> Json:
+def _routes(view: GuardView, route: GuardedRoute) -> list[Json]:
+    """Twice: a body whose length is told and allowed streams through; any other meets the buffer, which counts it."""
+    told: Json = {"name": "content-length", "range_match": {"start": 0, "end": view.max_body + 1}}
+    counted = {
+        BUFFER: typed_extension(
+            "extensions.filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": view.max_body}
+        )
+    }
+    return [_route(view, route, [told], {}), _route(view, route, [], counted)]
+
+
+def _route(view: GuardView, route: GuardedRoute, headers: list[Json], filters: Json) -> Json:
+    requirement = typed_extension(
+        "extensions.filters.http.jwt_authn.v3.PerRouteConfig", requirement_name=route.permission
+    )
     return {
+        "name": route.permission,
         "match": {
             "path": route.path,
-            "headers": [{"name": ":method", "string_match": {"exact": route.method}}],
+            "headers": [
+                {"name": ":method", "string_match": {"exact": route.method}},
+                *headers,
+            ],
+            "filter_state": [{"key": PEER_STATE, "string_match": _one_of(view.callers)}],
         },
         "route": {
             "cluster": UPSTREAM,
@@ -82,58 +99,47 @@ def _route(view: GuardView, route: GuardedRoute) -> Json:
             "retry_policy": _RETRY,
         },
         "request_body_buffer_limit": view.max_body,
-        "typed_per_filter_config": {
-            RBAC: typed_extension(
-                "extensions.filters.http.rbac.v3.RBACPerRoute", rbac=_allow(view, route.permission)
-            ),
-            "envoy.filters.http.buffer": typed_extension(
-                "extensions.filters.http.buffer.v3.BufferPerRoute",
-                buffer={"max_request_bytes": view.max_body},
-            ),
-        },
+        "typed_per_filter_config": {JWT_RESOURCE: requirement, **filters},
     }
 
 
-def _allow(view: GuardView, permission: str) -> Json:
-    """Caller, permission, model, scope and subject: all of them, each one exact."""
-    callers = [{"authenticated": {"principal_name": {"exact": caller}}} for caller in view.callers]
-    alone = [{"header": {"name": PEER_HEADER, "string_match": {"exact": caller}}} for caller in view.callers]
-    everything = [
-        {"or_ids": {"ids": callers}},
-        {"or_ids": {"ids": alone}},
-        _claim(("tctx", "perm", permission), {"exact": "1"}),
-        _claim(("tctx", "model"), {"exact": view.model}),
-        _claim(("scope",), {"exact": permission}),
-        _claim(("sub",), {"safe_regex": {"regex": _SUBJECT}}),
-        *({"not_id": _claim(("sub",), {"exact": subject})} for subject in view.revoked),
-        *_without(view.revoked_agents),
-    ]
-    policy = {"permissions": [{"any": True}], "principals": [{"and_ids": {"ids": everything}}]}
-    return {"rules": {"action": "ALLOW", "policies": {permission: policy}}}
+def _one_of(callers: tuple[str, ...]) -> Json:
+    """All URIs of a caller's certificate together must be one of these: an SVID has just one (X509-SVID 5.2)."""
+    if len(callers) == 1:
+        return {"exact": callers[0]}
+    return {"safe_regex": {"regex": "|".join(map(re.escape, callers))}}
+
+
+def _live(view: GuardView) -> Json:
+    """What is asked of a verified token besides: every one of these."""
+    policy = {"permissions": [{"any": True}], "principals": [{"and_ids": {"ids": _conditions(view)}}]}
+    rules = {"action": "ALLOW", "policies": {"live": policy}}
+    return typed_extension("extensions.filters.http.rbac.v3.RBACPerRoute", rbac={"rules": rules})
+
+
+def _conditions(view: GuardView) -> list[Json]:
+    """Nobody who is revoked."""
+    return [*(_not(_is(SUBJECT_HEADER, subject)) for subject in view.revoked), *_without(view.revoked_agents)]
 
 
 def _without(agents: tuple[str, ...]) -> list[Json]:
     """None of `agents` anywhere in the actor chain, and no chain that goes on further than a guard looks."""
     if not agents:
         return []
-    chains = [("act",) * depth for depth in range(1, LONGEST_CHAIN + 2)]
-    named = [_claim((*chain, "sub"), {"exact": agent}) for chain in chains[:-1] for agent in agents]
-    return [{"not_id": each} for each in [*named, _present(chains[-1])]]
+    chain = [actor_header(depth) for depth in range(1, LONGEST_CHAIN + 2)]
+    return [*(_not(_is(each, agent)) for each in chain[:-1] for agent in agents), _not(_present(chain[-1]))]
 
 
-def _claim(path: tuple[str, ...], match: Json) -> Json:
-    """A string in the verified payload; a number, a list or an object there never matches."""
-    return _metadata(path, {"string_match": match})
+def _is(header: str, value: str) -> Json:
+    return {"header": {"name": header, "string_match": {"exact": value}}}
 
 
-def _present(path: tuple[str, ...]) -> Json:
-    """Anything at all in the verified payload."""
-    return _metadata(path, {"present_match": True})
+def _present(header: str) -> Json:
+    return {"header": {"name": header, "present_match": True}}
 
 
-def _metadata(path: tuple[str, ...], value: Json) -> Json:
-    keys = [{"key": key} for key in (PAYLOAD, *path)]
-    return {"sourced_metadata": {"metadata_matcher": {"filter": JWT, "path": keys, "value": value}}}
+def _not(principal: Json) -> Json:
+    return {"not_id": principal}
 
 
 def limit_filter(nets: tuple[Net, ...], max_identities: int) -> Json:
@@ -147,7 +153,7 @@ def limit_filter(nets: tuple[Net, ...], max_identities: int) -> Json:
             "always_consume_default_token_bucket": False,
             "max_dynamic_descriptors": max_identities,
             "rate_limits": [
-                {"actions": [_descriptor("sub", ("sub",)), _descriptor("grant", ("tctx", "grant"))]}
+                {"actions": [_descriptor("sub", SUBJECT_HEADER), _descriptor("grant", GRANT_HEADER)]}
             ],
             "descriptors": [_bucket(net) for net in nets],
         }
@@ -157,9 +163,8 @@ def limit_filter(nets: tuple[Net, ...], max_identities: int) -> Json:
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 
 
-def _descriptor(key: str, path: tuple[str, ...]) -> Json:
-    keys = [{"key": each} for each in (PAYLOAD, *path)]
-    return {"metadata": {"descriptor_key": key, "metadata_key": {"key": JWT, "path": keys}}}
+def _descriptor(key: str, header: str) -> Json:
+    return {"request_headers": {"descriptor_key": key, "header_name": header}}
 
 
 def _bucket(net: Net) -> Json:

@@ -8,16 +8,23 @@ Json = dict[str, Any]
 
 SOCKET_BYTES = 103  # of a unix socket's path: sun_path is 108 with its NUL on Linux, elsewhere 104
 
-JWT = "envoy.filters.http.jwt_authn"  # jwt_authn stores the payload under its own name, whatever the filter's
 RBAC = "envoy.filters.http.rbac"
 LIMIT = "envoy.filters.http.local_ratelimit"
-JWT_RESOURCE = "txn-jwt"
-PAYLOAD = "txn"
+BUFFER = "envoy.filters.http.buffer"
+JWT_RESOURCE = "txn-jwt"  # the name of the jwt_authn filter, by which routes name their requirement of it
 UPSTREAM = "model"
+TOKEN_HEADER = "txn-token"  # noqa: S105 - a name
 CREDENTIAL = "credential"
-AUTHORIZATION = "authorization"
 LAYER_HEADER, REASON_HEADER = "x-mw-layer", "x-mw-reason"  # on answers of the guard's own
-PEER_HEADER = "x-mw-peer"  # between our own filters only: set on arrival, taken off before the model
+# Between our own filters only: wiped on arrival, set from the verified token, taken off before the model.
+SUBJECT_HEADER, GRANT_HEADER, REVISION_HEADER, TXN_HEADER = "x-mw-sub", "x-mw-grant", "x-mw-rev", "x-mw-txn"
+PASSED_SUBJECT_HEADER = "x-meshward-subject"  # what a model is told, where its version says so
+PEER_STATE = "meshward.peer"  # of a connection: all URIs of the caller's certificate
+WHO_STATE = "meshward.who"  # of a request: what was verified of it
+# The permission is the route's, which the token holds. What may hold a space stands last.
+WHO = (
+    f"%REQ({REVISION_HEADER})% %REQ({GRANT_HEADER})% %REQ({TXN_HEADER})% %ROUTE_NAME% %REQ({SUBJECT_HEADER})%"
+)
 
 
 def typed_extension(kind: str, **fields: Any) -> Json:

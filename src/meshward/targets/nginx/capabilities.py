@@ -80,6 +80,7 @@ CAPABILITIES: Table = MappingProxyType(
         Feature.REPLICAS: _BEHIND,
         Feature.HEALTH: _BEHIND,
         Feature.SERVER_CREDENTIAL: _BEHIND,
+        Feature.PASSED_SUBJECT: _BEHIND,
         Feature.HTTPS_UPSTREAM: _BEHIND,
         Feature.HOSTED_ENDPOINT: _BEHIND,
         Feature.BODY_MODEL: Can(
