@@ -56,8 +56,9 @@ _RULES = """\
 
 * a name of nothing: an issuer, role, workload, model, agent, credential, server kind or attribute that is
   not defined;
-* two grants, denies or laws with one id, two models with one alias, an alias that is a model's name, two
-  workloads with one SPIFFE ID, two issuers with one `iss`, two versions with one DNS name;
+* two grants, denies or laws with one id, two models with one alias, an alias that is a model's name, a trust
+  domain that is a permission (`<model>.<action>`), two workloads with one SPIFFE ID, two issuers with one
+  `iss`, two versions with one DNS name;
 * a route under two actions of one server kind, or a client's route that is also the health route; two
   versions of a model that give one route different actions, because they share one URL;
 * traffic to a version that does not exist, or to none at all;

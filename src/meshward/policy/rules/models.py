@@ -22,6 +22,7 @@ def check_models(policy: Policy, findings: Findings) -> None:
         _check_meanings(name, model, meanings, findings)
         _check_traffic(name, model, findings)
     _check_aliases(policy, findings)
+    _check_audiences(policy, findings)
     _check_dns_names(policy, findings)
     _check_upstreams(policy, findings)
     _check_sealing(policy, findings)
@@ -141,6 +142,18 @@ def _check_aliases(policy: Policy, findings: Findings) -> None:
 def _most_said(alias: str) -> int:
     """The bytes of an alias in the decision's answer, each percent-encoded, and a space."""
     return 3 * len(alias.encode()) + 1
+
+
+def _check_audiences(policy: Policy, findings: Findings) -> None:
+    """Every Transaction Token is for the trust domain and for one permission, so these must not look alike."""
+    model, _, action = policy.trust_domain.rpartition(".")
+    if model in policy.models and action in ACTIONS:
+        findings.error(
+            codes.AMBIGUOUS_NAME,
+            ("models", model),
+            f"{quoted(model)} makes the trust domain {quoted(policy.trust_domain)} one of its permissions",
+            "Give the model another name: every token would hold that permission.",
+        )
 
 
 def _check_dns_names(policy: Policy, findings: Findings) -> None:
