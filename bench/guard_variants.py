@@ -21,27 +21,27 @@ from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import GuardIdentity, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart, guard_view
-from meshward.targets.envoy.wire import JWT_RESOURCE, LIMIT, RBAC
+from meshward.targets.envoy.wire import JWT_RESOURCE, LIMIT, ONE_GRANT
 from meshward.tokens.key_store import load as load_keys
 from meshward.tokens.txn import Transaction, TransactionTokenMinter
 
 GUARD = {
     "bare": "mTLS in, one route, a unix socket out",
-    "+ strictness": "exact routes, body size, names of callers taken off, connection limits",
-    "+ token": "jwt_authn: the Transaction Token, from its cache",
-    "+ rules": "RBAC: caller, permission, model, scope, subject",
+    "+ strictness": "exact routes, caller, body size, names of callers taken off, connection limits",
+    "+ token": "jwt_authn: the Transaction Token, from its cache; permission, subject, a grant",
     "+ limit": "local rate limit, a bucket for each subject and grant",
-    "+ log": "one JSON line: the full guard",
+    "+ log": "one JSON line, and what was verified kept for it: the full guard",
 }
 Json = dict[str, Any]
 
 
 def _manager(bootstrap: Json) -> Any:
-    return bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    return bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][-1]["typed_config"]
 
 
 def without_log(bootstrap: Json) -> None:
     del _manager(bootstrap)["access_log"]
+    _drop_filter(bootstrap, "envoy.filters.http.set_filter_state")
 
 
 def without_limit(bootstrap: Json) -> None:
@@ -49,14 +49,11 @@ def without_limit(bootstrap: Json) -> None:
     del _manager(bootstrap)["route_config"]["virtual_hosts"][0]["typed_per_filter_config"]
 
 
-def without_rules(bootstrap: Json) -> None:
-    _drop_filter(bootstrap, RBAC)
-    for route in _manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"]:
-        del route["typed_per_filter_config"][RBAC]
-
-
 def without_token(bootstrap: Json) -> None:
     _drop_filter(bootstrap, JWT_RESOURCE)
+    _drop_filter(bootstrap, ONE_GRANT)
+    for route in _manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"]:
+        del route["typed_per_filter_config"][JWT_RESOURCE]
 
 
 def _drop_filter(bootstrap: Json, name: str) -> None:
@@ -70,8 +67,7 @@ def _drop_filter(bootstrap: Json, name: str) -> None:
 _DROPS: dict[str, Callable[[Json], None]] = {
     "+ log": lambda _: None,
     "+ limit": without_log,
-    "+ rules": without_limit,
-    "+ token": without_rules,
+    "+ token": without_limit,
     "+ strictness": without_token,
 }
 

@@ -16,7 +16,7 @@ from bench.guard_variants import Json, full_guard
 from bench.load import Target
 from bench.processes import BenchError, Meter
 from bench.sides import Sides
-from meshward.targets.envoy.wire import PEER_HEADER
+from meshward.targets.envoy.wire import PEER_STATE
 
 
 @contextmanager
@@ -46,18 +46,11 @@ def _without_tls(bootstrap: Json) -> Json:
 
 
 def _for_anybody(value: Any) -> Any:
-    """A copy in which no rule names a caller by certificate."""
+    """A copy in which no route names a caller by certificate."""
     if isinstance(value, dict):
-        return {name: _for_anybody(inside) for name, inside in value.items()}
-    if isinstance(value, list):
-        return [_for_anybody(inside) for inside in value if not _names_caller(inside)]
-    return value
+        return {name: _for_anybody(inside) for name, inside in value.items() if not _names_caller(name, inside)}
+    return [_for_anybody(inside) for inside in value] if isinstance(value, list) else value
 
 
-def _names_caller(rule: Any) -> bool:
-    """Whether `rule` is one principal, or the alternatives for one, by certificate."""
-    if not isinstance(rule, dict):
-        return False
-    inside = rule.get("or_ids", {}).get("ids", [])
-    by_name = rule.get("header", {}).get("name") == PEER_HEADER and "string_match" in rule["header"]
-    return "authenticated" in rule or by_name or (bool(inside) and all(map(_names_caller, inside)))
+def _names_caller(name: str, inside: Any) -> bool:
+    return name == "filter_state" and [each["key"] for each in inside] == [PEER_STATE]

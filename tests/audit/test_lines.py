@@ -178,3 +178,26 @@ def test_a_line_survives_its_own_values(text: str):
     assert isinstance(edge, EdgeLine) and isinstance(guard, GuardLine)
     assert edge_line(values_of(edge)) == edge
     assert guard_line(values_of(guard)) == guard
+
+
+def test_what_a_guard_verified_stands_in_one_field() -> None:
+    line = '{"v":"1","hop":"guard","rid":"r","who":"7 science 0d5e m.1.infer okta:a b - c"}'
+    (read,) = parse(line.encode(), "guard")
+    assert isinstance(read, GuardLine)
+    assert (read.rev, read.grant, read.txn, read.scope) == ("7", "science", "0d5e", "m.1.infer")
+    assert (read.model, read.action, read.sub) == ("m.1", "infer", "okta:a b - c")
+    for who in ("", "-", "- - - - -", "7", "7 a"):
+        (read,) = parse(line.replace("7 science 0d5e m.1.infer okta:a b - c", who).encode(), "guard")
+        assert isinstance(read, GuardLine) and (read.sub, read.scope, read.model, read.action) == (
+            "",
+            "",
+            "",
+            "",
+        )
+
+
+def test_a_guards_line_of_an_earlier_release_is_read_as_it_was() -> None:
+    old = '{"v":"1","hop":"guard","rid":"r","sub":"okta:a","scope":"m.infer","model":"m","action":"infer"}'
+    (read,) = parse(old.encode(), "guard")
+    assert isinstance(read, GuardLine) and guard_line(values_of(read)) == read
+    assert (read.sub, read.model, read.action) == ("okta:a", "m", "infer")

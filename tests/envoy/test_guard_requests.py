@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from guard_harness import HOST, Guard
+from guard_harness import HOST, Guard, running
 
 # Spellings that some reader takes for a permitted route. Only the exact one may pass.
 SPELLINGS = [
@@ -218,3 +218,55 @@ def test_body_size(guard: Guard) -> None:
     raw = head + "Transfer-Encoding: chunked\r\n\r\n"
     assert guard.send(raw.encode() + chunk * 2).status == 413
     assert guard.model.seen == []
+
+
+def test_a_model_is_told_who_asks_where_its_version_says_so() -> None:
+    """The guard's own word for it: not what came, and no name that could end the header and begin another."""
+    with running(told=("subject",)) as guard:
+        spoofed = (("X-Meshward-Subject", "okta:root"), ("x-meshward-subject", "okta:root"))
+        assert guard.ask(headers=spoofed).status == 200
+        (seen,) = guard.model.seen
+        assert [value for name, value in seen.headers if name.lower() == "x-meshward-subject"] == [
+            "okta:alice"
+        ]
+        own = {"host", "x-request-id", "content-length", "x-meshward-subject"}
+        assert {name.lower() for name, _ in seen.headers} == own
+        guard.model.seen.clear()
+        for hostile in ("okta:a\r\nX-Admin: 1", "okta:a\n", "okta:\x00", "\x7f:a", "a\tb:c"):
+            assert guard.ask(token=guard.token(sub=hostile)).status == 401, hostile
+        assert guard.model.seen == []
+
+
+def test_claims_that_came_as_headers_are_not_taken_for_the_tokens() -> None:
+    """Neither by the net nor by the log, nor by what looks for the revoked."""
+    names = ("x-mw-sub", "x-mw-grant", "x-mw-rev", "x-mw-txn", "X-MW-ACT-1", "X-Mw-Sub")
+    with running(agents=True, revoked=("okta:alice",)) as guard:
+        spoofed = tuple((name, "okta:bob") for name in names)
+        assert guard.ask(headers=spoofed).status == 403
+        assert guard.ask(token=guard.token(sub="okta:eve"), headers=spoofed).status == 200
+        assert str(guard.log_lines(2)[1]["who"]).endswith(" m.1.infer okta:eve")
+        assert {name.lower() for name, _ in guard.model.seen[0].headers} == {
+            "host",
+            "x-request-id",
+            "content-length",
+        }
+        guard.model.seen.clear()
+        bare = guard.token(tctx={"model": "m.1", "action": "infer", "rev": "7"}, sub="okta:eve")
+        assert guard.ask(token=bare, headers=(("x-mw-grant", "g-2"),)).status == 403
+        assert guard.model.seen == []
+
+
+def test_a_body_without_a_length_is_counted() -> None:
+    """And one whose length is told may be anything up to it: what comes is what was told."""
+    with running(max_body=10) as guard:
+        head = f"POST /embed HTTP/1.1\r\nHost: {guard.view.dns_name}\r\nTxn-Token: {guard.token()}\r\n"
+        chunked = head + "Transfer-Encoding: chunked\r\n\r\n"
+        assert guard.send(chunked.encode() + b"5\r\nxxxxx\r\n5\r\nxxxxx\r\n0\r\n\r\n").status == 200
+        guard.model.seen.clear()
+        for raw in (b"b\r\n" + b"x" * 11, b"5\r\nxxxxx\r\n6\r\nxxxxxx"):
+            assert guard.send(chunked.encode() + raw + b"\r\n0\r\n\r\n").status == 413
+        for length in ("11", "99999999999999999999", "-1", "10, 11", "+10", "0x5"):
+            with contextlib.suppress(EOFError):
+                answer = guard.send(head.encode() + f"Content-Length: {length}\r\n\r\n".encode() + b"x" * 11)
+                assert answer.status in (400, 413), length
+        assert guard.model.seen == []

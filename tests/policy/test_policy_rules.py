@@ -188,6 +188,14 @@ def test_a_rule_is_broken(path, value, code, word):
     assert problem.remedy and problem.where.line > 1
 
 
+def test_a_trust_domain_that_is_a_permission():
+    """It is an audience of every token: each would open that action of that model."""
+    policy = changed(("trust_domain",), "minilm.infer")
+    assert refusal(policy).code.number == "MW0021"
+    for other in ("minilm.infers", "book.minilm", "infer", "other.infer", "minilm.infer.test"):
+        assert refusals(changed(("trust_domain",), other)) == []
+
+
 def test_two_models_with_one_alias():
     policy = changed(("models", "minilm", "aliases"), ["Org/x"])
     policy["models"]["book"]["aliases"] = ["Org/x"]

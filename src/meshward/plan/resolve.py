@@ -21,7 +21,7 @@ def resolve(policy: schema.Policy) -> ir.Plan:
     """
     kinds, named = models.kinds(policy), policy.models
     return ir.Plan(
-        trust_domain=policy.trust_domain,
+        trust_domain=_trust_domain(policy),
         edge=_edge(policy.edge),
         issuers=_by_name(policy.issuers, issuers.issuer),
         workloads=_by_name(policy.workloads, lambda _, given: f"spiffe://{policy.trust_domain}{given.id}"),
@@ -67,6 +67,14 @@ def _aliases(named: Mapping[str, schema.Model]) -> dict[str, str]:
     if len(aliases) < len(pairs) or aliases.keys() & named.keys():
         raise ValueError("an alias means two models")
     return dict(sorted(aliases.items()))
+
+
+def _trust_domain(policy: schema.Policy) -> str:
+    """An audience of every Transaction Token, as is its permission."""
+    model, _, action = policy.trust_domain.rpartition(".")
+    if model in policy.models and action in schema.ACTIONS:
+        raise ValueError("the trust domain is a permission")
+    return policy.trust_domain
 
 
 def _audit(given: schema.Audit) -> ir.Audit:

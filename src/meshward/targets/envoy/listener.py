@@ -21,6 +21,7 @@ from meshward.targets.envoy.wire import (
     GRANT_HEADER,
     JWT_RESOURCE,
     LIMIT,
+    ONE_GRANT,
     PEER_STATE,
     RBAC,
     SOCKET_BYTES,
@@ -184,7 +185,7 @@ def _filters(view: GuardView, source: PartSource) -> list[Json]:
     buffer = typed_extension("extensions.filters.http.buffer.v3.Buffer", max_request_bytes=1)
     return [
         {"name": JWT_RESOURCE, **source.token},
-        {"name": "one-grant", "typed_config": _demand_one_grant()},
+        {"name": ONE_GRANT, "typed_config": _demand_one_grant()},
         {"name": "envoy.filters.http.set_filter_state", "typed_config": _remember_who()},
         {"name": RBAC, "disabled": True, "typed_config": _refuse_all()},
         {"name": LIMIT, "disabled": True, "typed_config": limit_filter((), 0)},

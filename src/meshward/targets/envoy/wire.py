@@ -12,6 +12,7 @@ RBAC = "envoy.filters.http.rbac"
 LIMIT = "envoy.filters.http.local_ratelimit"
 BUFFER = "envoy.filters.http.buffer"
 JWT_RESOURCE = "txn-jwt"  # the name of the jwt_authn filter, by which routes name their requirement of it
+ONE_GRANT = "one-grant"  # the name of the filter that demands this of a token
 UPSTREAM = "model"
 TOKEN_HEADER = "txn-token"  # noqa: S105 - a name
 CREDENTIAL = "credential"
