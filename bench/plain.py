@@ -48,7 +48,9 @@ def _without_tls(bootstrap: Json) -> Json:
 def _for_anybody(value: Any) -> Any:
     """A copy in which no route names a caller by certificate."""
     if isinstance(value, dict):
-        return {name: _for_anybody(inside) for name, inside in value.items() if not _names_caller(name, inside)}
+        return {
+            name: _for_anybody(inside) for name, inside in value.items() if not _names_caller(name, inside)
+        }
     return [_for_anybody(inside) for inside in value] if isinstance(value, list) else value
 
 
