@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,24 +37,32 @@ from meshward.runtime.place.directories import State, run_path
 
 ROUNDS = 5
 PEERS = Path(".bench-peers")
+Scenario = Callable[[Path, int], Section]
 
 
 def main() -> int:
     options = _options()
     scenarios = _scenarios(options.peers_dir.absolute())
+    failed = [name for name in options.scenario or scenarios if not _run(name, scenarios, options.rounds)]
+    return 1 if failed else 0
+
+
+def _run(name: str, scenarios: Mapping[str, Scenario], rounds: int) -> bool:
+    """Whether it wrote its section. One that cannot be measured keeps none of the others from it."""
+    began = time.monotonic()
     try:
-        for name in options.scenario or scenarios:
-            with workshop() as directory:
-                section = scenarios[name](directory, options.rounds)
-            report.write(section, list(scenarios))
-            print("\n".join([f"## {section.title}", "", *section.lines, ""]), flush=True)
+        with workshop() as directory:
+            section = scenarios[name](directory, rounds)
     except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    return 0
+        print(f"bench: {name}: {error}", file=sys.stderr)
+        return False
+    report.write(section, list(scenarios))
+    print("\n".join([f"## {section.title}", "", *section.lines, ""]), flush=True)
+    report.say(f"{name} took {time.monotonic() - began:.0f} s")
+    return True
 
 
-def _scenarios(peers_dir: Path) -> dict[str, Callable[[Path, int], Section]]:
+def _scenarios(peers_dir: Path) -> dict[str, Scenario]:
     return {
         "path": path.measure,
         "transfers": transfers.measure,

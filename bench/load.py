@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -77,6 +78,8 @@ class Target:
     def wrk(
         self, seconds: int, connections: int = CONNECTIONS, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[str]:
+        if not shutil.which("wrk"):
+            raise BenchError("`wrk` is not installed")
         url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/"
         argv = [
             "wrk",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from bench.figures import Sample, Verdict, more, ratio, ratio_spread, shown, spread, steps
@@ -10,6 +11,9 @@ from bench.processes import BenchError, Meter, cpu_ns
 from bench.report import Section, merged, table
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bench import __main__ as command
+from bench import report
 
 SERIES = st.lists(st.floats(1, 1e6), min_size=1, max_size=9)
 ORDER = ("path", "memory")
@@ -98,3 +102,21 @@ def test_a_run_replaces_its_own_section_and_keeps_the_others() -> None:
     assert three.index("## Path") < three.index("## Memory")
     assert "two" in three and "one" not in three and "| 1 |" in three and "*later*" in three
     assert merged(three, Section("memory", "Memory", ["two"]), "now", ORDER) == three
+
+
+def test_a_scenario_that_cannot_be_measured_keeps_none_of_the_others_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_directory: Path, _rounds: int) -> Section:
+        raise BenchError("no wrk here")
+
+    scenarios = {
+        "path": fails,
+        "memory": lambda _directory, rounds: Section("memory", "M", [f"{rounds} rounds"]),
+    }
+    monkeypatch.setattr(command, "_scenarios", lambda _peers: scenarios)
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr("sys.argv", ["bench", "--rounds", "3"])
+    assert command.main() == 1
+    assert "3 rounds" in report.RESULTS.read_text()
+    assert "path: no wrk here" in capsys.readouterr().err
