@@ -51,7 +51,7 @@ def answer(request: Received, connection: socket.socket) -> None:
 
 
 def policy(issuer: str, port: int, sockets: dict[str, Path]) -> dict[str, Any]:
-    kinds = {"minilm": "tei", "assistant": "vllm"}
+    kinds = {"minilm": {"server": "tei"}, "assistant": {"server": "vllm", "model": "Qwen/Qwen3-0.6B"}}
     return {
         "version": 1,
         "trust_domain": TRUST_DOMAIN,
@@ -64,7 +64,7 @@ def policy(issuer: str, port: int, sockets: dict[str, Path]) -> dict[str, Any]:
         },
         "roles": {"user": [{"issuer": "test", "group": "data-science"}]},
         "models": {
-            name: {"versions": {"v1": {"server": kind, "url": f"unix:{sockets[f'{name}/v1']}"}}}
+            name: {"versions": {"v1": {**kind, "url": f"unix:{sockets[f'{name}/v1']}"}}}
             for name, kind in kinds.items()
         },
         "grants": [{"id": "g", "roles": ["user"], "models": "all", "actions": ["infer", "describe"]}],

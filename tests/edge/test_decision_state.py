@@ -99,7 +99,8 @@ ANY = (*OWN, "tgi", "dummy")
         ({"server": "tgi", "model": "x"}, "POST", "/v1/chat/completions", ANY),
         ({"server": "tgi"}, "POST", "/generate", ()),
         ({"server": "inference-endpoint"}, "POST", "/rerank", ANY),
-        ({"server": "inference-endpoint", "model": "x"}, "POST", "/rerank", OWN),
+        ({"server": "inference-endpoint", "model": "x"}, "POST", "/rerank", ANY),
+        ({"server": "vllm", "model": "x"}, "POST", "/v1/chat/completions", ANY),
     ],
 )
 def test_which_names_a_body_may_have(

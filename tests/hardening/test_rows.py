@@ -246,15 +246,20 @@ def _when_it_ends(tls: ssl.SSLSocket) -> bytes | None:
 
 
 def test_g05_one_address_holds_so_many_requests_and_no_more(stack: Stack, ann: str) -> None:
-    """Below /v1 a body is read before anybody is known: two hundred of 2 MB are what one address may make us hold."""
+    """Two hundred bodies of 2 MB are what one address may make a worker hold; more are refused unread."""
     unfinished = _head(
-        stack, "POST /v1/chat/completions HTTP/1.1", "Authorization: Bearer x", "Content-Length: 9999"
+        stack, "POST /v1/chat/completions HTTP/1.1", f"Authorization: Bearer {ann}", "Content-Length: 9999"
     )
     with ExitStack() as held:
-        for _ in range(PER_ADDRESS):
-            held.enter_context(_connection(stack, "127.0.0.2")).sendall(unfinished + b'{"model":')
-        with _connection(stack, "127.0.0.2") as probe:
-            eventually(lambda: _asks(probe, stack, ann) == 429, what="the limit")
+
+        def is_full() -> bool:
+            """Whether every worker refuses: of many new connections each takes some."""
+            for _ in range(PER_ADDRESS // 4):
+                held.enter_context(_connection(stack, "127.0.0.2")).sendall(unfinished + b'{"model":')
+            probes = [held.enter_context(_connection(stack, "127.0.0.2")) for _ in range(20)]
+            return all(_asks(probe, stack, ann) == 429 for probe in probes)
+
+        eventually(is_full, what="the limit")
         assert stack.call("GET", PUBLIC, ann).status == 200, "another address is not held up"
         refused = _raw_from(
             stack, "127.0.0.2", _head(stack, f"GET {PUBLIC} HTTP/1.1", f"Authorization: Bearer {ann}")

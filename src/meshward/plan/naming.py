@@ -14,12 +14,14 @@ ANY_NAME = ("tgi", "dummy")
 def accepted_names(model: Model, versions: Iterable[Version], route: Route) -> tuple[str, ...]:
     """Where any of these `versions` of `model` may answer; none: the body is not looked at.
 
-    A server that looks at names must not get one that means nothing here and something there.
+    A server that looks at names must not get one that means nothing here and something there: it is told its own, or
+    the name is refused.
     """
     able = tuple(versions)
     if not any(version.is_named_on(route) for version in able):
         return ()
-    ignored = ANY_NAME if all(version.ignores_names for version in able) else ()
+    harmless = all(version.ignores_names or server_name(version, route) is not None for version in able)
+    ignored = ANY_NAME if harmless else ()
     return tuple(dict.fromkeys((model.name, *model.aliases, *ignored)))
 
 
