@@ -34,6 +34,16 @@ def test_halves_of_two_batches_become_one_record(store: Store):
     assert record.agrees and not record.waiting
 
 
+def test_a_batch_that_completes_the_newest_record_overwrites_none(store: Store):
+    """New ones stand before it in the batch and after it."""
+    store.write(Batch(edges=[edge(new_rid()), edge(RID)]), 0.0)
+    before, after = new_rid(), new_rid()
+    store.write(Batch(edges=[edge(before)], guards=[guard(RID), guard(before), guard(after)]), 1.0)
+    store.write(Batch(edges=[edge(after), edge(new_rid())]), 2.0)
+    assert [[record.agrees for record in store.records(rid)] for rid in (RID, before, after)] == [[True]] * 3
+    assert store._db.execute("SELECT count(*), count(DISTINCT seq) FROM records").fetchone() == (5, 5)
+
+
 def test_a_half_whose_other_never_comes_is_settled_as_missing(store: Store):
     store.write(Batch(edges=[edge(RID)]), 100.0)
     assert store.settle(100.0 + PATIENCE - 0.1) == 0

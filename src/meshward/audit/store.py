@@ -42,6 +42,7 @@ CREATE TABLE changes (
 """
 _STEPS = {1: _CHANGES}  # what makes of each older format the next
 _BUSY_MS = 5_000
+_CACHE = 8 * 1024  # KiB: all that a large batch changes, so that no page goes to the journal twice
 _CHECKPOINT = 4_000  # pages in the journal: those of the index come often, and go into the file once
 _SCHEMA = (
     """
@@ -264,6 +265,7 @@ class Store(Records):
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE}")
         verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise StoreDamaged(self.path, verdict)
