@@ -197,13 +197,11 @@ class Log:
 
     def released(self) -> list[Tail]:
         """Deleted files whose writer has moved on: at most a line without an end is left in them."""
-        replaced = self.path.exists() or not self.path.parent.exists()
         quiet_since = time.monotonic() - _QUIET
-        return [
-            tail
-            for tail in self.tails.values()
-            if replaced and tail.deleted and tail.grew_at < quiet_since and tail.lag <= _OVERLONG
-        ]
+        ended = [tail for tail in self.tails.values() if tail.grew_at < quiet_since and tail.deleted]
+        if not ended or not (self.path.exists() or not self.path.parent.exists()):
+            return []
+        return [tail for tail in ended if tail.lag <= _OVERLONG]
 
     def forget(self, tail: Tail) -> None:
         self.tails.pop(tail.position.inode).close()
