@@ -422,7 +422,7 @@ class Edge:
 
     def _own(self) -> None:
         if os.geteuid() == 0:
-            for path in (self.run, *self.run.rglob("*")):
+            for path in {self.run, *self.run.rglob("*")} - {self.page.path}:  # which stays ours
                 os.chown(path, EDGE_UID, EDGE_UID)
 
     def put(self, name: str, data: str | bytes) -> None:

@@ -6,10 +6,13 @@ the generation of the edge's certificates. An epoch of 0 says that nobody knows:
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
+import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +50,11 @@ class EdgePage:
         self._write(_GENERATION, generation)
 
     def close(self) -> None:
-        """Before another page takes its place: whoever still has this one mapped refuses, or looks for the other."""
-        if self.path.exists() and self.path.stat().st_size == SIZE:
+        """Before another page takes its place: whoever still has this one mapped refuses, or looks for the other.
+
+        What is no page of ours is left as it is.
+        """
+        with suppress(OSError):
             self._write(_EPOCH, 0)
 
     def _read(self, word: int) -> int:
@@ -62,12 +68,25 @@ class EdgePage:
     @contextmanager
     def _words(self) -> Iterator[memoryview]:
         with (
-            self.path.open("r+b") as file,
+            open(self.path, "r+b", opener=_ours) as file,  # noqa: PTH123  Path.open takes no opener
             mmap.mmap(file.fileno(), SIZE) as page,
             memoryview(page) as view,
             view.cast("Q") as words,
         ):
             yield words
+
+
+def _ours(path: str, flags: int) -> int:
+    """Opens only a page that we wrote: nginx owns the directory, and could put a link to another file there, which we,
+    who may be root, would then write into; or a file that it cuts while we have it mapped, which kills us.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    about = os.fstat(descriptor)
+    regular = stat.S_ISREG(about.st_mode) and about.st_nlink == 1 and about.st_size == SIZE
+    if not regular or about.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise OSError(errno.EPERM, "not a page that meshward wrote", path)
+    return descriptor
 
 
 def page_bytes(epoch: int, generation: int) -> bytes:
