@@ -22,10 +22,9 @@ function M.get(name)
     return bytes[0], tonumber(length[0])
 end
 
--- Whether the variable has any value.
+-- Whether there is such a variable, be it empty: to nginx, a header without a value is one all the same.
 function M.has(name)
-    local _, size = M.get(name)
-    return size > 0
+    return M.get(name) ~= nil
 end
 
 return M

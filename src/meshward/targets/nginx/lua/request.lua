@@ -14,6 +14,7 @@ local target = require "target"
 
 local find, sub, lower, format = string.find, string.sub, string.lower, string.format
 local exit, var, escape_uri = ngx.exit, ngx.var, ngx.escape_uri
+local ATTEMPTS = 3 -- the first has waited for the body, so the others take no time
 
 local function refuse(status, reason, message)
     var.mw_reason, var.mw_message = reason, message
@@ -125,7 +126,9 @@ local function coded()
     return raw.has("http_content_encoding") and lower(var.http_content_encoding) ~= "identity"
 end
 
-local function pass(d, epoch, generation, text, from, to, name)
+-- Whether the request has been passed on: a body may take its time, and what was decided before it came may have ended
+-- meanwhile.
+local function pass(d, epoch, text, from, to, name)
     show(d)
     if coded() then
         return exit(415)
@@ -135,6 +138,10 @@ local function pass(d, epoch, generation, text, from, to, name)
         local sentence = format("This model takes at most %d bytes; the body has %d.", d.most, #text)
         return refuse(413, "body_too_large", sentence)
     end
+    local current, generation = page.read()
+    if current ~= epoch then
+        return false
+    end
     local version = decision.version(d, var.request_id)
     local sent, reason, message = checked(d, version, text, from, to, name)
     if not sent then
@@ -142,10 +149,31 @@ local function pass(d, epoch, generation, text, from, to, name)
     end
     send(d, version, sent, generation)
     ngx.ctx = { decision = d, epoch = epoch }
+    return true
+end
+
+-- One attempt, by what is decided under `epoch`. False: that is no longer so.
+local function attempt(epoch)
+    local asked, has_query = key.of_request(epoch)
+    local d, refused = decide(asked, has_query)
+    if not d then
+        return exit(refused)
+    end
+    local text, from, to, name
+    if d.front == "v1" then
+        d, text, from, to, name = named(d, asked)
+        if not d then
+            return true
+        end
+    end
+    if not d.permit then
+        return refuse_as(d)
+    end
+    return pass(d, epoch, text, from, to, name)
 end
 
 return function()
-    local epoch, generation = page.read()
+    local epoch = page.read()
     if not epoch then
         return exit(503)
     end
@@ -157,20 +185,13 @@ return function()
     if raw.has("http_upgrade") then -- a model's 101 would open a tunnel past every later check
         return exit(400)
     end
-    local asked, has_query = key.of_request(epoch)
-    local d, refused = decide(asked, has_query)
-    if not d then
-        return exit(refused)
-    end
-    local text, from, to, name
-    if d.front == "v1" then
-        d, text, from, to, name = named(d, asked)
-        if not d then
-            return
+    for _ = 1, ATTEMPTS do
+        if not epoch or attempt(epoch) then
+            break
         end
+        epoch = page.read()
     end
-    if not d.permit then
-        return refuse_as(d)
+    if not ngx.ctx.decision then
+        return exit(503)
     end
-    return pass(d, epoch, generation, text, from, to, name)
 end

@@ -1,0 +1,65 @@
+"""A body that takes its time: what was decided before it came is not used where it ended meanwhile."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from edge_harness import Answer, Client, Edge, message, refusal
+
+from meshward.testing.waiting import eventually
+
+BODY = json.dumps({"model": "minilm", "input": "x"}).encode()
+TARGETS = ["/m/minilm/embed", "/v1/embeddings"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("permitted", [True, False])
+@pytest.mark.parametrize("remembered", [True, False])
+def test_who_may_is_decided_anew_where_a_revision_came_before_the_body_did(
+    edge: Edge, target: str, permitted: bool, remembered: bool
+) -> None:
+    if remembered:
+        assert edge.request("POST", target, body=BODY).status == 200
+    with edge.client() as client:
+        data = message("POST", target, "ok", BODY)
+        _send_all_but_the_end(edge, client, data)
+        if not permitted:
+            edge.decision.answer = lambda _: refusal(403, "no_grant")
+        edge.bump()
+        edge.guard.received.clear()
+        client.send(data[-1:])
+        assert client.response().status == (200 if permitted else 403)
+    assert len(edge.seen()) == permitted
+
+
+def _send_all_but_the_end(edge: Edge, client: Client, data: bytes) -> None:
+    client.send(data[:-1])
+    asked = len(edge.decision.received)
+    with edge.client() as other:  # a later request that was answered: the one worker has read the first
+        assert other.request("GET", "/m/minilm/look").status == 200
+    eventually(lambda: asked or len(edge.decision.received) > 1)
+
+
+def test_certificates_may_change_twice_while_the_body_comes(edge: Edge) -> None:
+    with edge.client() as client:
+        data = message("POST", "/m/minilm/embed", "ok", BODY)
+        _send_all_but_the_end(edge, client, data)
+        first = edge.generation
+        edge.rotate()
+        edge.rotate()
+        (edge.run / f"certs/edge.{first}.pem").unlink()
+        client.send(data[-1:])
+        assert client.response().status == 200
+
+
+def test_an_upgrade_without_a_value_is_one(edge: Edge) -> None:
+    edge.guard.answer = lambda _: Answer(
+        raw=b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nTUNNEL"
+    )
+    answer = edge.raw(
+        b"GET /m/minilm/a HTTP/1.1\r\nHost: models.test\r\nAuthorization: Bearer ok\r\n"
+        b"Upgrade:\r\nConnection: upgrade\r\n\r\n"
+    )
+    assert b" 400 " in answer and b"TUNNEL" not in answer
+    assert edge.seen() == []
