@@ -68,7 +68,7 @@ class EdgePage:
     @contextmanager
     def _words(self) -> Iterator[memoryview]:
         with (
-            open(self.path, "r+b", opener=_ours) as file,  # noqa: PTH123  Path.open takes no opener
+            open(self.path, "r+b", opener=_ours) as file,
             mmap.mmap(file.fileno(), SIZE) as page,
             memoryview(page) as view,
             view.cast("Q") as words,
