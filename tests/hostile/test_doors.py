@@ -51,7 +51,10 @@ def test_certificates(stack: Stack, inside: Inside, alice: str, tmp_path: Path) 
 
 
 def test_transaction_tokens(stack: Stack, inside: Inside, alice: str) -> None:
-    """With the edge's own certificate: only a live token of this model, this permission and this trust domain."""
+    """With the edge's own certificate: only a live token of this edge, this model and this permission.
+
+    The trust domain goes with the edge's host name and key, which nobody else has.
+    """
     now = time.time()
     head, payload, signature = inside.txn("m1.infer").split(".")
     wrong = {
@@ -61,7 +64,11 @@ def test_transaction_tokens(stack: Stack, inside: Inside, alice: str) -> None:
         "of another model, renamed": inside.txn("m2.infer", model="m1"),
         "of another permission": inside.txn("m1.manage"),
         "expired": inside.txn("m1.infer", now=now - 120),
-        "for another audience": inside.txn("m1.infer", audience="other.test"),
+        "for the trust domain and no permission": inside.txn(stack.instance.trust_domain),
+        "for a permission with a longer name": inside.txn("m1.infer.m1.infer"),
+        "of another trust domain": inside.txn(
+            "m1.infer", audience="other.test", issuer="https://other.test", key=make_key()
+        ),
         "of another issuer": inside.txn("m1.infer", issuer="https://evil.test"),
         "by another key": inside.txn("m1.infer", key=make_key()),
         "without a signature": f"{head}.{payload}.",
