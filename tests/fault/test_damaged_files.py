@@ -96,7 +96,7 @@ def test_half_a_file_of_a_guard_changes_nothing(work: Busy, watch: Watch, way: s
     watch.well()
     assert work.status("alice", "users", "m01") == 200 and work.status("eve", "nobody", "m01") == 403
     changed = json.loads(json.dumps(work.text))
-    changed["servers"]["mock"]["describe"] = ["GET /mended"]
+    changed["servers"]["mock"]["infer"].append("GET /mended")
     work.apply(changed)
     assert json.loads(file.read_bytes())["resources"], "the file is whole again"
     work.apply(work.text)
