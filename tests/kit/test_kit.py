@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem, Where
 from meshward.kit.names import dns_label, is_name
 from meshward.kit.secret import Secret
+from meshward.kit.strict import base64url, encode
+from meshward.kit.text import to_ascii
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True)
 JSON = st.recursive(
@@ -44,7 +48,8 @@ def test_what_is_no_name(text: str) -> None:
 @given(JSON)
 def test_equal_values_have_one_spelling(value: object) -> None:
     text = canonical_json(value)
-    assert text.isascii() and "\n" not in text
+    assert text.isascii() and "\n" not in text and json.loads(text) == value
+    assert text == json.dumps(value, sort_keys=True, separators=(",", ":"))
     if isinstance(value, dict):
         assert canonical_json(dict(reversed(value.items()))) == text
         assert digest(dict(reversed(value.items()))) == digest(value)
@@ -53,6 +58,20 @@ def test_equal_values_have_one_spelling(value: object) -> None:
 def test_a_float_that_is_no_number_has_no_spelling() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json(float("nan"))
+
+
+@given(st.binary(max_size=64))
+def test_base64url_is_the_standard_alphabet_with_two_letters_changed(data: bytes) -> None:
+    text = encode(data)
+    assert text == base64.b64encode(data).decode().rstrip("=").replace("+", "-").replace("/", "_")
+    assert base64url(text) == data
+
+
+@given(st.text(st.sampled_from("a ~\x1f\x7f\n\r\t\xe9\xa0\u202e")))
+def test_every_character_but_printable_ascii_becomes_a_question_mark(text: str) -> None:
+    ascii_text = to_ascii(text)
+    assert len(ascii_text) == len(text)
+    assert all(to == (char if " " <= char <= "~" else "?") for char, to in zip(text, ascii_text, strict=True))
 
 
 def test_a_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:

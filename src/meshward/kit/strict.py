@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from binascii import b2a_base64
 from typing import Any
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def base64url(text: str) -> bytes:
@@ -18,7 +21,7 @@ def base64url(text: str) -> bytes:
 
 def encode(data: bytes) -> str:
     """`data` as base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return b2a_base64(data, newline=False).rstrip(b"=").translate(_URL_SAFE).decode("ascii")
 
 
 def token_hash(text: str) -> str:

@@ -33,6 +33,8 @@ def is_plain(text: str) -> bool:
 
 def to_ascii(text: str) -> str:
     """`text` as printable ASCII: what a header and any terminal takes. All else becomes `?`."""
+    if is_plain(text):
+        return text
     return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 

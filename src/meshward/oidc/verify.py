@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import InitVar, dataclass
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -299,13 +300,19 @@ def subject_of(claims: Mapping[str, Any], profile: Profile) -> str:
         subject = _CLAIM.sub(lambda match: str(values[match[1]]), text)
         if _is_printable(subject) and re.fullmatch(rule.form or ".*", subject, re.ASCII):
             return subject
-    names = " and ".join(_CLAIM.findall(text))
+    names = " and ".join(_claims_in(text))
     raise TokenRefused(Reason.SUBJECT_REFUSED, f"The claim {names} of the token is not a printable name.")
+
+
+@cache
+def _claims_in(text: str) -> tuple[str, ...]:
+    """The claims that a subject's form, which is the profile's, names in braces."""
+    return tuple(_CLAIM.findall(text))
 
 
 def _fillings(text: str, claims: Mapping[str, Any]) -> dict[str, Any] | None:
     """What each `{claim}` of `text` stands for; None if one is not there."""
-    values = {name: claims.get(name) for name in _CLAIM.findall(text)}
+    values = {name: claims.get(name) for name in _claims_in(text)}
     return None if any(value is None for value in values.values()) else values
 
 

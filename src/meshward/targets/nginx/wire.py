@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from string import ascii_letters, digits
+from functools import cached_property
 from types import MappingProxyType
+from urllib.parse import quote
 
 from meshward.policy.values import Rate
 
@@ -46,7 +47,7 @@ class Header(StrEnum):
     FACTS = "X-Mw-Facts"  # base64url JSON, for the log
     TTL = "X-Mw-Ttl"  # the whole seconds for which the answer may be used again; 0, or none: not at all
 
-    @property
+    @cached_property
     def raw(self) -> bytes:
         """As ASGI spells it."""
         return self.lower().encode()
@@ -76,7 +77,6 @@ QUESTION: Mapping[Header, str] = MappingProxyType(
 """All that a decision is made from, and nginx's variable for it. Each is in the key of `lua/request.lua`."""
 
 _UNITS = {1: "s", 60: "m"}
-_UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~".encode())
 
 
 def counts(rate: Rate) -> bool:
@@ -130,4 +130,4 @@ def names_text(names: Iterable[str]) -> str:
 
 def _one_word(text: str) -> str:
     """RFC 3986: what is not unreserved is percent-encoded, so there is no space, `|` or line break."""
-    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
+    return quote(text, safe="")
