@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from string import ascii_letters, digits
 from types import MappingProxyType
-from urllib.parse import quote
 
 from meshward.policy.values import Rate
 
@@ -77,6 +77,8 @@ QUESTION: Mapping[Header, str] = MappingProxyType(
 """All that a decision is made from, and nginx's variable for it. Each is in the key of `lua/request.lua`."""
 
 _UNITS = {1: "s", 60: "m"}
+_UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~".encode())
+_SPELLED = tuple(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256))
 
 
 def counts(rate: Rate) -> bool:
@@ -130,4 +132,4 @@ def names_text(names: Iterable[str]) -> str:
 
 def _one_word(text: str) -> str:
     """RFC 3986: what is not unreserved is percent-encoded, so there is no space, `|` or line break."""
-    return quote(text, safe="")
+    return "".join([_SPELLED[byte] for byte in text.encode()])
