@@ -170,7 +170,8 @@ def test_a_body_can_never_be_put_into_a_file(tmp_path: Path) -> None:
             sizes.setdefault(inside, {})[d["directive"]] = d["args"]
     assert len(sizes) == 2
     for each in sizes.values():
-        assert each["client_max_body_size"] == each["client_body_buffer_size"]
+        (most,), (room,) = each["client_max_body_size"], each["client_body_buffer_size"]
+        assert int(most) <= int(room)
 
 
 def test_bursts_make_a_token_bucket(tmp_path: Path) -> None:

@@ -137,9 +137,9 @@ def _hygiene(s: EdgeSettings) -> list[Directive]:
         # A worker told to end closes idle connections at once, and a request on its way there is lost, unless:
         *([simple("keepalive_min_timeout", "10s")] if s.keepalive_min_timeout else []),
         simple("large_client_header_buffers", "4", "8k"),
-        # Equal, always: a body that nginx puts into a file is not digested.
+        # Room for the largest body, and for the lines between its chunks: what nginx puts into a file is refused.
         simple("client_max_body_size", str(s.max_body)),
-        simple("client_body_buffer_size", str(s.max_body)),
+        simple("client_body_buffer_size", str(s.max_body + s.max_body // 8 + 16384)),
         *([simple("max_headers", "100")] if s.max_headers else []),
     ]
 

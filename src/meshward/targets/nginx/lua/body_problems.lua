@@ -14,6 +14,7 @@ return {
     form_shape = "The form does not follow multipart/form-data: "
         .. "each part between boundaries on lines of their own, CRLF at line ends, nothing before or after.",
     form_urlencoded = "A URL-encoded form is not read here. Send the body as application/json.",
+    in_pieces = "The body came in chunks too small to be held. Send it in larger chunks, or with its Content-Length.",
     misspelled = 'A name at the top level of the body could be read as "model" but is spelled otherwise. '
         .. 'Spell it in plain lower case, once.',
     needed = "The server behind this model has several: put this model's name into the body, as model.",

@@ -12,6 +12,7 @@ long sysconf(int name);
 
 local C = ffi.C
 local SHUT_RD, OPEN_MAX = 0, 4
+local MOST = 20000 -- descriptors that are looked at: more than a worker has connections
 local AF_INET, AF_INET6 = 2, 10
 local address, size = ffi.new("uint8_t[128]"), ffi.new("unsigned int[1]")
 local family = ffi.cast("uint16_t *", address)
@@ -34,7 +35,7 @@ local M = {}
 
 -- Hangs up on whoever is connected from `peer` and `peer_port` to our `port`. Only one connection can be.
 function M.on(peer, peer_port, port)
-    for fd = 3, tonumber(C.sysconf(OPEN_MAX)) - 1 do
+    for fd = 3, math.min(tonumber(C.sysconf(OPEN_MAX)) - 1, MOST) do
         local found, from = of(C.getpeername, fd)
         if found == peer_port and from == peer and of(C.getsockname, fd) == port then
             return C.shutdown(fd, SHUT_RD) == 0

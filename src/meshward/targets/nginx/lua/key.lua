@@ -75,6 +75,7 @@ end
 -- The name of the same question about the model `name`, which the body says.
 function M.about(key, name)
     local c = digest.begin_shared()
+    digest.add_bytes(c, secret, 32)
     digest.add_bytes(c, key, 32)
     digest.add_bytes(c, name, #name)
     return digest.finish_raw(c)

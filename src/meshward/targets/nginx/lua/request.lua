@@ -74,6 +74,9 @@ local function named(who, asked)
         return nil, refuse(400, "body_model_missing", body.sentence("form_at_v1"))
     end
     local text = body.read()
+    if not text then
+        return nil, refuse(413, "body_too_large", body.sentence("in_pieces"))
+    end
     local from, to, name = body.model(text)
     if not from then
         return nil, refuse(400, "body_model_missing", body.sentence(to))
@@ -134,6 +137,9 @@ local function pass(d, epoch, text, from, to, name)
         return exit(415)
     end
     text = text or body.read()
+    if not text then
+        return refuse(413, "body_too_large", body.sentence("in_pieces"))
+    end
     if #text > d.most then
         local sentence = format("This model takes at most %d bytes; the body has %d.", d.most, #text)
         return refuse(413, "body_too_large", sentence)
