@@ -37,15 +37,19 @@ def test_k10_without_the_decision_service_a_permit_ends_with_its_time(stack: Sta
         statuses = set[int]()
 
         def refused() -> bool:
-            statuses.add(stack.call("GET", PUBLIC, ann).status)
-            return statuses != {200}
+            """Each worker remembers by itself: several in a row speak for all of them."""
+            row = {stack.call("GET", PUBLIC, ann).status for _ in range(8)}
+            statuses.update(row)
+            return row == {503}
 
         eventually(refused, what="the end of what was decided")
         assert statuses <= {200, 503}
-        assert stack.call("GET", PUBLIC, ann).status == 503
     finally:
         os.kill(stack.process.pid, signal.SIGCONT)
-    eventually(lambda: stack.call("GET", PUBLIC, ann).status == 200, what="the decision service's return")
+    eventually(
+        lambda: all(stack.call("GET", PUBLIC, ann).status == 200 for _ in range(8)),
+        what="the decision service's return, seen by each worker",
+    )
     assert {each.target for each in stack.taken()} == {"/v1/public"}
 
 

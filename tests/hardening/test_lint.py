@@ -209,6 +209,8 @@ def test_the_crowd_of_an_address_is_counted_before_anybody_is_asked_and_a_body_i
 ) -> None:
     handler = (_written(tmp_path).parent / "lua" / "request.lua").read_text()
     main = handler[handler.rindex("return function()") :]
-    assert main.index("crowd.enter") < main.index("decide(") < main.index("named(") < main.index("pass(")
+    assert main.index("crowd.enter") < main.index("attempt(")
+    attempt = handler[handler.index("local function attempt(") :]
+    assert attempt.index("decide(") < attempt.index("named(") < attempt.index("pass(")
     with pytest.raises(MeshwardError):
         _written(tmp_path / "none", open_per_address=0)

@@ -12,7 +12,8 @@ local function pause()
     sleep(0)
 end
 
-local function keep_on() end
+local function keep_on()
+end
 
 local M = {}
 
