@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,38 +19,41 @@ import pytest
 
 from meshward import clients
 from meshward.login.store import LoginStore, own_store
-from meshward.testing.recorder import Received
+from tests.clients.model_servers import Knowing, answer
 from tests.oidc_provider.running import AUDIENCE, CLIENT, OidcProvider, Person
 from tests.stack import running as stacks
 from tests.stack.policies import TRUST_DOMAIN
 from tests.stack.running import Stack
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
-EXAMPLES = dict(
-    re.findall(r"^## (\w+)\n\n```(?:python|sh)\n(.*?)```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-)
+_SECTIONS = re.findall(r"^## ([\w ]+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+EXAMPLES = {
+    name if number == 1 else f"{name}, {number}": text
+    for name, section in _SECTIONS
+    for number, text in enumerate(
+        re.findall(r"^```(?:python|sh)\n(.*?)```", section, re.MULTILINE | re.DOTALL), 1
+    )
+}
+SAID = {
+    "huggingface_hub": "(1, 3)",
+    "huggingface_hub, 2": "hello yourself",
+    "openai": "hello yourself",
+    "smolagents": "hello yourself",
+    "smolagents, 2": "hello yourself",
+    "langchain": "hello yourself\n3",
+    "httpx2": "200 ",
+    "curl": "[[0.1, 0.2, 0.3]]",
+}
+"""What each example prints."""
 MESHWARD = str(Path(sys.executable).with_name("meshward"))
 
 
-def answer(request: Received, connection: socket.socket) -> None:
-    """As TEI and vLLM would."""
-    vector = [0.1, 0.2, 0.3]
-    message = {"role": "assistant", "content": "hello yourself"}
-    found: Any = [vector]
-    if request.target == "/v1/chat/completions":
-        found = {"id": "c", "object": "chat.completion", "created": 1, "model": "assistant",
-                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                 "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}  # fmt: skip
-    elif request.target == "/v1/embeddings":
-        found = {"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": vector}],
-                 "usage": {"prompt_tokens": 1, "total_tokens": 1}}  # fmt: skip
-    body = json.dumps(found).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
-
-
 def policy(issuer: str, port: int, sockets: dict[str, Path]) -> dict[str, Any]:
-    kinds = {"minilm": {"server": "tei"}, "assistant": {"server": "vllm", "model": "Qwen/Qwen3-0.6B"}}
+    kinds = {
+        "minilm": {"server": "tei"},
+        "assistant": {"server": "vllm", "model": "Qwen/Qwen3-0.6B"},
+        "qwen": {"server": "vllm"},
+    }
     return {
         "version": 1,
         "trust_domain": TRUST_DOMAIN,
@@ -132,13 +134,15 @@ def nobody(short_dir: Path, oidc_provider: OidcProvider) -> Iterator[Home]:
     """Before anybody signed in."""
 
     def write(_: Path, port: int, directory: Path) -> dict[str, Path]:
-        sockets = {f"{name}/v1": directory / f"{name}.sock" for name in ("minilm", "assistant")}
+        sockets = {f"{name}/v1": directory / f"{name}.sock" for name in ("minilm", "assistant", "qwen")}
         (directory / "policy.yaml").write_text(json.dumps(policy(oidc_provider.full, port, sockets)))
         return sockets
 
     with stacks.running(short_dir, write) as stack:
         for model in stack.models.values():
             model.answer = answer
+        stack.models["assistant/v1"].answer = Knowing({"Qwen/Qwen3-0.6B"})
+        stack.models["qwen/v1"].answer = Knowing({"qwen"})
         (short_dir / ".meshward").symlink_to(stack.state)
         yield Home(stack, short_dir, oidc_provider)
 
@@ -178,7 +182,7 @@ def test_whoami(home: Home) -> None:
     ):
         assert words in done.stdout, done.stdout
     told = json.loads(home.meshward("whoami", "--json").stdout)
-    assert told["identity"] == "test:alice" and told["client"] == CLIENT and len(told["permissions"]) == 4
+    assert told["identity"] == "test:alice" and told["client"] == CLIENT and len(told["permissions"]) == 6
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
@@ -190,14 +194,12 @@ def test_the_example(home: Home, name: str) -> None:
     assert done.returncode == 0, done.stderr
     seen = home.stack.taken()
     assert seen
-    expected = {"huggingface_hub": "(1, 3)", "openai": "hello yourself", "smolagents": "hello yourself",
-                "langchain": "hello yourself\n3", "httpx2": "200 ", "curl": "[[0.1, 0.2, 0.3]]"}  # fmt: skip
-    assert expected[name] in done.stdout, done
+    assert SAID[name] in done.stdout, done
     assert "canary" not in str([(r.headers, r.body) for r in seen]) and b"hello" in seen[0].body
 
 
 def test_all_the_examples_are_there() -> None:
-    assert set(EXAMPLES) == {"huggingface_hub", "openai", "smolagents", "langchain", "httpx2", "curl"}
+    assert set(EXAMPLES) == set(SAID)
     assert all(len(text.splitlines()) <= 10 for text in EXAMPLES.values())
 
 

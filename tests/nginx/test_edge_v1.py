@@ -155,6 +155,17 @@ def test_a_form_is_told_where_it_belongs(edge: Edge) -> None:
     assert edge.seen() == []
 
 
+def test_of_a_coded_body_the_coding_is_refused_and_not_what_it_seems_to_say(edge: Edge) -> None:
+    """A stranger is told that he is one."""
+    for body in (b"\x1f\x8b\x08\x00", b'{"model":"minilm"}'):
+        answer = edge.request("POST", "/v1/responses", body=body, Content_Encoding="gzip")
+        assert (answer.status, answer.json()["error"]["code"]) == (415, "coding_unsupported")
+        assert answer.get("Accept-Encoding") == "identity"
+    assert [asked.get("X-Mw-Model") for asked in edge.decision.received] == [None]
+    assert edge.request("POST", "/v1/responses", token=None, body=b"x", Content_Encoding="gzip").status == 401
+    assert edge.seen() == []
+
+
 def test_without_a_credential_no_body_is_read_into_a_model(edge: Edge) -> None:
     answer = edge.request("POST", "/v1/chat/completions", token=None, body=b'{"model":"minilm"}')
     assert (answer.status, answer.json()["error"]["code"]) == (401, "no_credentials")

@@ -60,6 +60,10 @@ local function refuse_as(d)
     return refuse(d.status, d.reason, d.message)
 end
 
+local function coded()
+    return raw.has("http_content_encoding") and lower(var.http_content_encoding) ~= "identity"
+end
+
 -- Below /v1/ the body says which model is meant, and is read once the caller is known: `who` is the answer about no
 -- model. The decision about the body's model, and where the body names it; or what to refuse with.
 local function named(who, asked)
@@ -70,6 +74,9 @@ local function named(who, asked)
         return who
     end
     show(who)
+    if coded() then
+        return nil, exit(415)
+    end
     if find(lower(var.content_type or ""), "multipart", 1, true) then
         return nil, refuse(400, "body_model_missing", body.sentence("form_at_v1"))
     end
@@ -123,10 +130,6 @@ local function send(d, version, text, generation)
     var.mw_d_txn, var.mw_upstream, var.mw_sni = d.token, version.upstream, version.name
     var.mw_generation = generation
     var.mw_target = d.before .. sub(var.request_uri, d.from)
-end
-
-local function coded()
-    return raw.has("http_content_encoding") and lower(var.http_content_encoding) ~= "identity"
 end
 
 -- Whether the request has been passed on: a body may take its time, and what was decided before it came may have ended
