@@ -91,7 +91,10 @@ def without_decision(program: Program) -> Program:
         return text
 
     program = program.edited(_CONF, r'location "?\^~"? /m/ \{.*?\n        \}', inside)
-    return program.edited("lua/request.lua", r"\n    local d, refused = decide\(.*?\nend\n", "\nend\n")
+    program = program.edited(
+        "lua/request.lua", r"\n    local d, refused = decide\(.*?\nend\n", "\n    return true\nend\n"
+    )
+    return program.edited("lua/request.lua", r"\n    if not ngx\.ctx\.decision then\n.*?\n    end(?=\nend)")
 
 
 def without_key(program: Program) -> Program:
