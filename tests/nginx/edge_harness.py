@@ -92,6 +92,22 @@ class Answer:
     stream: Callable[[asyncio.StreamWriter], Any] | None = None
 
 
+def held(answer: Answer, go: threading.Event) -> Answer:
+    """The same, once `go` is set."""
+
+    async def send(writer: asyncio.StreamWriter) -> None:
+        while not go.is_set():
+            await asyncio.sleep(0.01)
+        head = [f"{name}: {value}" for name, value in answer.headers.items()]
+        length = f"Content-Length: {len(answer.body)}"
+        writer.write(
+            "\r\n".join([f"HTTP/1.1 {answer.status} X", *head, length, "", ""]).encode() + answer.body
+        )
+        await writer.drain()
+
+    return Answer(stream=send)
+
+
 class Loop:
     """An event loop in a thread."""
 
@@ -505,6 +521,12 @@ class Edge:
         if not self.page.epoch:
             self.replace_page()
         self.revoke()
+
+    def workers(self) -> set[int]:
+        """The process ids of nginx' workers, those that end included."""
+        assert self.process
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return {int(pid) for pid in text.split()}
 
     @property
     def port(self) -> int:

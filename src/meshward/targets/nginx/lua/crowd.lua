@@ -7,7 +7,9 @@ local settings = require "settings"
 local find, sub, format, gsub = string.find, string.sub, string.format, string.gsub
 local now = ngx.now
 
-local ADDRESSES = 65536 -- of which handshakes are remembered, twice
+-- Of how many the handshakes are remembered, twice: 3 MB. Who has more of them gains nothing when one is forgotten:
+-- each of the others has its burst as well.
+local ADDRESSES = 8192
 
 local open = {} -- requests under way, by whom
 local buckets = recent.new(ADDRESSES)

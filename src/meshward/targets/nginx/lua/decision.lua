@@ -71,8 +71,6 @@ local function permit(said)
     return d
 end
 
-local BESIDES = 1024 -- bytes of what is remembered beside the long texts: tables, names, the key
-
 local STATUSES = { ["400"] = 400, ["401"] = 401, ["403"] = 403, ["404"] = 404, ["429"] = 429, ["503"] = 503 }
 
 local function printable(text, most)
@@ -87,6 +85,16 @@ local function refusal(status, said)
         message = printable(said["x-mw-message"], 200) or "The request was refused.",
         challenge = printable(said["x-mw-challenge"], 4096),
     }
+end
+
+local BESIDES = 1024 -- bytes that a remembered decision takes beside its texts: tables, the heads of its strings
+
+local function size(said)
+    local found = BESIDES
+    for _, value in pairs(said) do
+        found = found + #value
+    end
+    return found
 end
 
 local M = {}
@@ -104,7 +112,7 @@ function M.read(status, said)
     d.facts = said["x-mw-facts"] or ""
     demand(not find(d.facts, "[^%w%-_]"), "facts")
     d.ttl = tonumber(match(said["x-mw-ttl"] or "", "^%d%d?%d?$") or 0)
-    d.size = BESIDES + #(d.token or "") + #d.facts + #(d.message or "") + #(d.challenge or "")
+    d.size = size(said)
     return d
 end
 

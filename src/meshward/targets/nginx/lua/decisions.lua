@@ -61,17 +61,17 @@ function M.known(key)
     end
 end
 
--- Asks with what the request's variables say, and remembers the answer for `key` as long as it may. Throws where nobody
--- decides.
-function M.ask(key)
+-- Asks with what the request's variables say, and remembers the answer for `key` as long as it may, with `more` bytes
+-- that the caller keeps in it. Throws where nobody decides.
+function M.ask(key, more)
     local other = asking[key]
     if other and now() - other.since < PATIENCE then
         return wait(other)
     end
     local d = ask_for_all(key)
     if d.ttl > 0 then
-        d.dies, d.size = now() + d.ttl, d.size + #key
-        known:put(key, d, d.size)
+        d.dies, d.size = now() + d.ttl, d.size + #key + more
+        known:put(key, d)
     end
     return d
 end

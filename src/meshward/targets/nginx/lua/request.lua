@@ -29,7 +29,7 @@ end
 local function ask(name, cut)
     local model = escape_uri(cut.model)
     var.mw_front, var.mw_model, var.mw_path = cut.front, model, cut.path
-    local d = decisions.ask(name)
+    local d = decisions.ask(name, #model + #cut.path)
     d.front, d.model, d.path, d.before, d.from = cut.front, model, cut.path, cut.before, cut.from
     return d
 end
