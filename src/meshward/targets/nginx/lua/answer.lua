@@ -8,16 +8,11 @@ local arg, var = ngx.arg, ngx.var
 local M = {}
 
 local function digested(run, data, last)
-    if data ~= "" then
-        if last and not run.digest then
-            var.mw_resd = digest.whole(data)
-        else
-            run.digest = run.digest or digest.begin()
-            digest.add(run.digest, data)
-        end
-    end
-    if last then -- nginx itself says OK of a stream that was cut
-        run.whole = true
+    if last and not run.digest then
+        var.mw_resd = data == "" and digest.EMPTY or digest.whole(data)
+    elseif data ~= "" then
+        run.digest = run.digest or digest.begin()
+        digest.add(run.digest, data)
     end
 end
 
@@ -34,24 +29,22 @@ function M.piece()
         arg[1] = data
         if last then
             arg[2] = true
-            run.ended = true
         end
         digested(run, data, false)
         return
     end
     digested(run, data, last)
-    if last then
+    if last then -- nginx itself says OK of a stream that was cut
         var.mw_last = "1"
     end
 end
 
--- When the request has ended, before its line is written: of a cut answer the digest of what was sent.
+-- When the request has ended, before its line is written: of an answer in pieces, also a cut one, the digest of what
+-- was sent.
 function M.ended()
     local run = ngx.ctx
     if run.digest then
         var.mw_resd = digest.finish(run.digest)
-    elseif run.whole and var.mw_resd == "" then
-        var.mw_resd = digest.EMPTY
     end
 end
 
