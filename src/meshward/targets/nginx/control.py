@@ -7,6 +7,7 @@ instance to say; it is asked with what nginx sets here, and the body.
 from __future__ import annotations
 
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
+from meshward.targets.nginx import gate
 from meshward.targets.nginx.decision import counted_by_address
 from meshward.targets.nginx.emit import Directive, Key, Regex, Variable, block, mapping, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
@@ -38,11 +39,11 @@ def upstream(s: EdgeSettings) -> list[Directive]:
     ]
 
 
-def location(s: EdgeSettings, gate: list[Directive]) -> Directive:
+def location(s: EdgeSettings) -> Directive:
     """POST alone, to this one path."""
     inside = [
         counted_by_address(s),
-        *gate,
+        *gate.refusals(),
         refuse_if("mw_method", "!=", "POST", 405),
         simple("limit_req", "zone=mw_control", "burst=20", "nodelay"),
         simple("limit_conn", "mw_operators", "8"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshward.kit.reasons import Reason
 from meshward.kit.wellknown import METADATA, WHOAMI
+from meshward.targets.nginx import gate
 from meshward.targets.nginx.emit import Directive, Variable, block, join_values, refuse_if, simple
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.targets.nginx.wire import QUESTION, Header
@@ -117,11 +118,11 @@ def counted_by_address(s: EdgeSettings) -> Directive:
     return simple("set_by_lua_file", Variable("mw_from"), s.phase("net"))
 
 
-def metadata(s: EdgeSettings, gate: list[Directive]) -> list[Directive]:
+def metadata(s: EdgeSettings) -> list[Directive]:
     """RFC 9728: where to get a token for what. For everybody, so limited per address."""
     inside = [
         counted_by_address(s),
-        *gate,
+        *gate.refusals(),
         refuse_if("mw_method", "!=", "GET", 405),
         simple("limit_req", "zone=mw_metadata", "burst=40", "nodelay"),
         simple("proxy_pass", join_values("http://mw_decide", Variable("uri"))),
@@ -138,7 +139,7 @@ def metadata(s: EdgeSettings, gate: list[Directive]) -> list[Directive]:
     ]
 
 
-def whoami(s: EdgeSettings, gate: list[Directive]) -> Directive:
+def whoami(s: EdgeSettings) -> Directive:
     """Who the bearer is to us, in the service's own words. Never cached, never in a file; limited per address.
 
     It asks as for a decision, but about no model; the path says that this is no decision.
@@ -153,7 +154,7 @@ def whoami(s: EdgeSettings, gate: list[Directive]) -> Directive:
     }
     inside = [
         counted_by_address(s),
-        *gate,
+        *gate.refusals(),
         refuse_if("mw_method", "!=", "GET", 405),
         simple("limit_req", "zone=mw_whoami", "burst=10", "nodelay"),
         simple("proxy_pass", join_values("http://mw_decide", Variable("uri"))),

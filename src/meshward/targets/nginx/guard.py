@@ -13,17 +13,17 @@ from meshward.targets.nginx.emit import (
     mapping,
     simple,
 )
+from meshward.targets.nginx.gate import PRINTABLE
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.targets.nginx.wire import Header, rate_count
 
-_PRINTABLE = r"^[\x20-\x7e]+\z"
 _TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\z"
 
 # Of the client's headers, only these, and only while printable ASCII; the rest never leaves the edge.
 _PASSED = {
-    "Content-Type": ("content_type", _PRINTABLE),
-    "Accept": ("http_accept", _PRINTABLE),
-    "User-Agent": ("http_user_agent", _PRINTABLE),
+    "Content-Type": ("content_type", PRINTABLE),
+    "Accept": ("http_accept", PRINTABLE),
+    "User-Agent": ("http_user_agent", PRINTABLE),
     "traceparent": ("http_traceparent", _TRACEPARENT),
 }
 

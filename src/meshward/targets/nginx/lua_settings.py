@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from meshward.targets.nginx.gate import CHECKS, UPGRADE, Check
 from meshward.targets.nginx.settings import EdgeSettings
 
 
@@ -11,6 +14,7 @@ def lua_settings(s: EdgeSettings) -> str:
         "page": _string(f"{s.run_dir}/page"),
         "revoked": _string(f"{s.run_dir}/revoked"),
         "certificates": _string(f"{s.run_dir}/certs"),
+        "gate": _list(_check(check) for check in CHECKS if check is not UPGRADE),
         "rates": _set(s.rates),
         "slots": str(s.slots),
         "open_per_address": str(s.open_per_address),
@@ -26,6 +30,16 @@ def _string(text: str) -> str:
     """As Lua reads it back byte for byte: what is no plain character is a decimal escape."""
     plain = (chr(b) if 32 <= b < 127 and b not in b'"\\\\' else f"\\{b:03d}" for b in text.encode())
     return f'"{"".join(plain)}"'
+
+
+def _check(check: Check) -> str:
+    equal = "true" if check.operator == "=" else "false"
+    words = f"variable = {_string(check.variable)}, equal = {equal}, literal = {_string(check.literal)}"
+    return f"{{ {words}, status = {check.status} }}"
+
+
+def _list(values: Iterable[str]) -> str:
+    return "{\n" + "".join(f"        {value},\n" for value in values) + "    }"
 
 
 def _set(names: tuple[str, ...]) -> str:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meshward.targets.nginx import control, decision, guard
+from meshward.targets.nginx import control, decision, gate, guard
 from meshward.targets.nginx.emit import (
     Directive,
-    Key,
-    Regex,
     Variable,
     block,
     join_values,
@@ -27,19 +25,13 @@ from meshward.targets.nginx.log import access_log
 from meshward.targets.nginx.lua_settings import lua_settings
 from meshward.targets.nginx.settings import EdgeSettings
 
-# The gate: an allow-list on the whole request line, so absolute-form, HTTP/0.9 and stray spaces fail too.
-_SEGMENT = r"/(?!\.{1,2}(?:/|\?| ))[A-Za-z0-9._~:@-]+"
-CANONICAL = rf"^[A-Z]+ (?:{_SEGMENT})+/?(?:\?[\x21\x22\x24-\x7e]*)? HTTP/1\.[01]\z"
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-PRINTABLE = r"^[\x20-\x7e]+\z"
-
-# What nginx refuses by itself, or makes of an upstream's silence. 430: too many from one address;
-# 494: headers too large; 495: a client
-# certificate that cannot be verified; 497: plain HTTP.
-_REFUSALS = (
-    *(400, 401, 403, 404, 405, 408, 413, 414, 415, 421, 429, 430, 494, 495, 497, 500, 501, 502, 503, 504),
-)
-_ANSWERS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 421, 429, 431, 501, 502, 504)  # 503 is what is left
+# Statuses that clients get; 503 is what is left.
+_ANSWERS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 421, 429, 431, 501, 502, 504)
+# What nginx refuses by itself, or makes of an upstream's silence. 430: too many from one address; 494: headers too
+# large; 495: a client certificate that cannot be verified; 497: plain HTTP.
+_REFUSALS = tuple(sorted({*_ANSWERS, 430, 494, 495, 497, 500, 503} - {431}))
+# Places where nothing is served. Of a front without its slash nginx would make a redirect.
+_NOTHING = (("=", "/m"), ("=", "/v1"), ("/",))
 
 # What Lua tells nginx, for the guard, the limits, the log and the refusals.
 _TOLD = (
@@ -62,9 +54,6 @@ def render(settings: EdgeSettings, lua: Mapping[str, str]) -> Mapping[str, bytes
             **{f"lua/{name}": content.encode() for name, content in modules.items()},
         }
     )
-
-
-_NOTHING = (("=", "/m"), ("=", "/v1"), ("/",))
 
 
 def _main(s: EdgeSettings) -> list[Directive]:
@@ -92,7 +81,7 @@ def _http(s: EdgeSettings) -> list[Directive]:
         *(settable(name) for name in _TOLD),
         # nginx has a place for a variable only if its file reads it. This does, of all; nobody asks for it.
         mapping(join_values(*map(Variable, _TOLD)), "mw_told", ""),
-        *_judges(s),
+        *gate.judges(s),
         *guard.judges(),
         *access_log(s),
         *decision.upstreams(s),
@@ -144,21 +133,6 @@ def _hygiene(s: EdgeSettings) -> list[Directive]:
     ]
 
 
-def _judges(s: EdgeSettings) -> list[Directive]:
-    """A map judges what a client sent: what does not match is empty, or 0. `lua/gate.lua` reads them."""
-    hosts = (s.hostname, f"{s.hostname}:{s.listen_port}")
-    return [
-        mapping(Variable("http_host"), "mw_host", "0", *((Key(host), "1") for host in hosts)),
-        mapping(Variable("request_method"), "mw_method", "", *((Key(method), method) for method in METHODS)),
-        mapping(Variable("request"), "mw_canonical", "0", (Regex(CANONICAL), "1")),
-        mapping(Variable("request_uri"), "mw_query_token", "", (Regex("[?&]access_token="), "1")),
-        mapping(
-            Variable("http_authorization"), "mw_credential", "0", (Key(""), "1"), (Regex(PRINTABLE), "1")
-        ),
-        mapping(Variable("ssl_client_verify"), "mw_peer", "0", (Key("NONE"), "1"), (Key("SUCCESS"), "1")),
-    ]
-
-
 def _server(s: EdgeSettings) -> Directive:
     """The only server, so that whatever host or SNI a client names is answered by its gate."""
     host = f"[{s.listen_host}]" if ":" in s.listen_host else s.listen_host
@@ -172,13 +146,15 @@ def _server(s: EdgeSettings) -> Directive:
             *(simple("error_page", str(code), "=", f"/_err/{code}") for code in _REFUSALS),
             _errors(s),
             decision.location(),
-            *decision.metadata(s, _gate()),
-            decision.whoami(s, _gate()),
-            control.location(s, _gate()),
+            *decision.metadata(s),
+            decision.whoami(s),
+            control.location(s),
             guard.location(s, "/m/"),
             guard.location(s, "/v1/"),
-            # Of a front without its slash nginx would make a redirect.
-            *(block("location", *place, inside=[*_gate(), simple("return", "404")]) for place in _NOTHING),
+            *(
+                block("location", *place, inside=[*gate.refusals(), simple("return", "404")])
+                for place in _NOTHING
+            ),
         ],
     )
 
@@ -198,19 +174,6 @@ def _tls(s: EdgeSettings) -> list[Directive]:
         simple("ssl_verify_client", "optional_no_ca"),
         simple("ssl_client_certificate", s.root_bundle),
         simple("ssl_verify_depth", "2"),
-    ]
-
-
-def _gate() -> list[Directive]:
-    """In each location, not in the server, whose `if`s would run again for /_err/."""
-    return [
-        refuse_if("mw_host", "=", "0", 421),
-        refuse_if("mw_method", "=", "", 405),
-        refuse_if("mw_canonical", "=", "0", 400),
-        refuse_if("http_upgrade", "!=", "", 400),  # a model's 101 would open a tunnel past every later check
-        refuse_if("mw_peer", "=", "0", 401),
-        refuse_if("mw_query_token", "!=", "", 401),
-        refuse_if("mw_credential", "=", "0", 401),
     ]
 
 
