@@ -15,6 +15,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from meshward.kit.strict import unique
+
 
 def read(body: bytes) -> dict[str, str]:
     """The members of the object. Raises ValueError, RecursionError.
@@ -60,12 +62,4 @@ def _strict(body: bytes) -> dict[str, str]:
     return {name: storable(text) for name, text in texts.items()}
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of `pairs`. Raises ValueError where a name comes twice."""
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("repeated key")
-    return values
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique, parse_int=str, parse_float=str)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from binascii import b2a_base64
 from typing import Any
-
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def base64url(text: str) -> bytes:
@@ -21,7 +18,7 @@ def base64url(text: str) -> bytes:
 
 def encode(data: bytes) -> str:
     """`data` as base64url without padding."""
-    return b2a_base64(data, newline=False).rstrip(b"=").translate(_URL_SAFE).decode("ascii")
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def token_hash(text: str) -> str:
@@ -48,7 +45,8 @@ def json_value(data: bytes) -> Any:
     return value
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of an object, for `json`'s `object_pairs_hook`. Raises ValueError where a name comes twice."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a name occurs twice")
@@ -66,4 +64,4 @@ def _refuse(literal: str) -> Any:
     raise ValueError(f"{literal} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique, parse_float=_finite, parse_constant=_refuse)
