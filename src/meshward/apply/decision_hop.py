@@ -51,8 +51,8 @@ class DecisionHop:
         """
         before, run = self._health(), self._machine.run
         write_edge_revoked(revoked, run.edge_dir, Owner(self._machine.edge))
-        self._raise_epoch()
         write_revoked(revoked, run, Owner(self._machine.decide))
+        self._raise_epoch()
         return self._reload({"revoked": revoked.digest}, before, supervisor)
 
     def rekey(self, keys: SigningKeys, supervisor: SupervisorHandle) -> int:

@@ -33,40 +33,36 @@ class EdgePage:
 
     @property
     def epoch(self) -> int:
-        return self._read(_EPOCH)
+        with self._words() as words:
+            return words[_EPOCH]
 
     @property
     def generation(self) -> int:
-        return self._read(_GENERATION)
+        with self._words() as words:
+            return words[_GENERATION]
 
     def raise_epoch(self) -> int:
         """End every remembered decision; returns the new epoch."""
-        epoch = self.epoch + 1
-        self._write(_EPOCH, epoch)
-        return epoch
+        with self._words() as words:
+            words[_EPOCH] += 1
+            return words[_EPOCH]
 
     def show(self, generation: int) -> None:
         """Have the certificates of `generation` shown from the next handshake on."""
-        self._write(_GENERATION, generation)
+        with self._words() as words:
+            words[_GENERATION] = generation
 
     def close(self) -> None:
         """Before another page takes its place: whoever still has this one mapped refuses, or looks for the other.
 
         What is no page of ours is left as it is.
         """
-        with suppress(OSError):
-            self._write(_EPOCH, 0)
-
-    def _read(self, word: int) -> int:
-        with self._words() as words:
-            return words[word]
-
-    def _write(self, word: int, value: int) -> None:
-        with self._words() as words:
-            words[word] = value  # one store of eight bytes: nobody reads half of it
+        with suppress(OSError), self._words() as words:
+            words[_EPOCH] = 0
 
     @contextmanager
     def _words(self) -> Iterator[memoryview]:
+        """The page as numbers. Each is stored as a whole: nobody reads half of one."""
         with (
             open(self.path, "r+b", opener=_ours) as file,
             mmap.mmap(file.fileno(), SIZE) as page,
