@@ -46,9 +46,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _JSON = (b"content-type", b"application/json")
 _MAX_NAME = 256  # characters of a model's name or alias
-_AUTHORIZATION, _VERIFY, _CERTIFICATE = Header.AUTHORIZATION.raw, Header.VERIFY.raw, Header.CERTIFICATE.raw
-_METHOD, _MODEL, _PATH = Header.METHOD.raw, Header.MODEL.raw, Header.PATH.raw
-_FRONT, _ADDR = Header.FRONT.raw, Header.ADDR.raw
 
 log = structlog.get_logger("meshward.edge")
 
@@ -179,16 +176,16 @@ def read_question(headers: Headers) -> Question:
             found[name] = value
     try:
         text = {name: value.decode("ascii") for name, value in found.items()}
-        authorization = text.get(_AUTHORIZATION)
+        authorization = text.get(Header.AUTHORIZATION.raw)
         question = Question(
             authorization=Secret(authorization) if authorization else None,
-            verdict=text.get(_VERIFY, "NONE"),
-            certificate=unquote(text.get(_CERTIFICATE, ""), errors="strict"),
-            method=text[_METHOD],
-            model=unquote(text.get(_MODEL, ""), errors="strict"),
-            path=text[_PATH],
-            front=text[_FRONT],
-            address=text[_ADDR],
+            verdict=text.get(Header.VERIFY.raw, "NONE"),
+            certificate=unquote(text.get(Header.CERTIFICATE.raw, ""), errors="strict"),
+            method=text[Header.METHOD.raw],
+            model=unquote(text.get(Header.MODEL.raw, ""), errors="strict"),
+            path=text[Header.PATH.raw],
+            front=text[Header.FRONT.raw],
+            address=text[Header.ADDR.raw],
         )
     except (KeyError, ValueError):
         raise FaultyQuestion("a header is missing or not ASCII") from None

@@ -96,8 +96,7 @@ def prepare_mesh(place: Machine, policy: Policy, plan: Plan, revision: Revision)
 
 
 def _nginx(found: Components) -> Nginx:
-    modules = tuple(map(str, found.lua_modules))
-    return Nginx(numbers(found.versions["nginx"]), modules, found.lua_path)
+    return Nginx(numbers(found.versions["nginx"]), found.lua_modules, found.lua_path)
 
 
 def _write_guards(place: Machine, guards: Guards, live: LiveRevision, issue: Issue) -> None:

@@ -104,8 +104,8 @@ def _check_rights(policy: Policy, together: Iterable[tuple[str, ...]], findings:
             odd = next((name for name in names if _treated(selection, name, policy) != first), None)
             if odd is not None:
                 message = f"treats {quoted(names[0])} otherwise than {quoted(odd)}, which has the same server"
-                remedy = "Select all models of that server, or name `actions` without `observe` and `manage`."
-                findings.error(codes.RIGHT_OVER_SHARED, (*path, "models"), message, remedy)
+                code = codes.RIGHT_OVER_SHARED
+                findings.error(code, (*path, "models"), message, code.remedy)
 
 
 def _rights(policy: Policy) -> Iterator[tuple[Path, Selection | None, Sequence[Action] | None]]:

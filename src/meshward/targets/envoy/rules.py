@@ -64,7 +64,8 @@ def route_configuration(view: GuardView, max_identities: int) -> Json:
 
 def _for_all_routes(view: GuardView, max_identities: int) -> Json:
     limits = {LIMIT: limit_filter(view.nets, max_identities)} if view.nets else {}
-    return {**limits, **({RBAC: _live(view)} if _conditions(view) else {})}
+    conditions = _conditions(view)
+    return {**limits, **({RBAC: _live(conditions)} if conditions else {})}
 
 
 def _routes(view: GuardView, route: GuardedRoute) -> list[Json]:
@@ -110,9 +111,9 @@ def _one_of(callers: tuple[str, ...]) -> Json:
     return {"safe_regex": {"regex": "|".join(map(re.escape, callers))}}
 
 
-def _live(view: GuardView) -> Json:
+def _live(conditions: list[Json]) -> Json:
     """What is asked of a verified token besides: every one of these."""
-    policy = {"permissions": [{"any": True}], "principals": [{"and_ids": {"ids": _conditions(view)}}]}
+    policy = {"permissions": [{"any": True}], "principals": [{"and_ids": {"ids": conditions}}]}
     rules = {"action": "ALLOW", "policies": {"live": policy}}
     return typed_extension("extensions.filters.http.rbac.v3.RBACPerRoute", rbac={"rules": rules})
 
