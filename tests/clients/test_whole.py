@@ -26,7 +26,7 @@ from tests.stack.policies import TRUST_DOMAIN
 from tests.stack.running import Stack
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
-_SECTIONS = re.findall(r"^## ([\w ]+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+_SECTIONS = re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 EXAMPLES = {
     name if number == 1 else f"{name}, {number}": text
     for name, section in _SECTIONS
