@@ -68,6 +68,8 @@ _THROWS = {
     "endings": {0, 200},
     "revoked": {200},
     "hangup": {200},
+    "held": {200},
+    "sockets": {200},
     "refusals": {200},
     "handshake": {0},
     "ended": {200},

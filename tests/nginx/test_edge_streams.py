@@ -321,7 +321,8 @@ def test_a_token_that_ended_before_the_first_byte_ends_the_answer_there(edge: Ed
 _THROWS = {
     "endings": ["due", "boundary", "is_event_stream", "event", "cut"],
     "revoked": ["read", "holds", "any"],
-    "hangup": ["of", "on"],
+    "hangup": ["on"],
+    "sockets": ["read", "peer", "own", "last", "shut"],
     "refusals": ["quote", "shape"],
 }
 

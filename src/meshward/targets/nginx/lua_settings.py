@@ -20,6 +20,7 @@ def lua_settings(s: EdgeSettings) -> str:
         "open_per_address": str(s.open_per_address),
         "handshake_rate": str(s.handshake_rate),
         "handshake_burst": str(s.handshake_burst),
+        "held_per_address": str(s.held_per_address),
         "room": str(s.decision_room),
     }
     lines = [f"    {name} = {value}," for name, value in values.items()]

@@ -99,6 +99,7 @@ def _lua(s: EdgeSettings) -> list[Directive]:
         simple("lua_package_path", f"{s.run_dir}/lua/?.lua;{s.lua_path}"),
         simple("lua_package_cpath", f"{s.run_dir}/lua/?.so"),
         simple("init_by_lua_file", s.phase("start")),
+        simple("init_worker_by_lua_file", s.phase("worker")),
     ]
 
 

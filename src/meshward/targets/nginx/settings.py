@@ -46,6 +46,7 @@ class EdgeSettings:
     )
     handshake_rate: int = 500  # TLS handshakes of one address per second and worker: a quarter of a core
     handshake_burst: int = 2000
+    held_per_address: int = 2000  # connections of one address to a worker, of the 16,384 that it can have
     decision_room: int = 4 * 1024 * 1024  # bytes of remembered decisions in a worker, twice
     keepalive_min_timeout: bool = (
         False  # whether this nginx knows it (since 1.27.4): then a reload loses no request
@@ -77,6 +78,7 @@ class EdgeSettings:
         _demand(
             0 < self.handshake_rate <= self.handshake_burst <= 65536, "handshakes per address are 1 to 65536"
         )
+        _demand(0 < self.held_per_address <= 16384, "connections per address are 1 to 16384")
         _demand(65536 <= self.decision_room <= 1 << 30, "the room for decisions is 64 KiB to 1 GiB")
         _demand(0 < self.listen_port < 65536, f"`{self.listen_port}` is no port")
         _demand(

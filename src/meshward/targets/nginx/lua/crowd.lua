@@ -1,5 +1,5 @@
--- How much one address may have of this worker: requests under way, and handshakes in a time. An IPv6 address counts
--- with its /64, of which a stranger has as many as he likes.
+-- How much one address may have of this worker: requests under way, and handshakes in a time. (Its connections are
+-- counted in held.lua.) An IPv6 address counts with its /64, of which a stranger has as many as he likes.
 
 local recent = require "recent"
 local settings = require "settings"
@@ -20,18 +20,18 @@ local function hex(bytes)
     end))
 end
 
--- Whom 4 or 16 bytes of an address are counted as.
-local function whose(bytes)
+local M = {}
+
+-- Whom an address of 4 or 16 bytes is counted as: 4 or 8 of them.
+function M.whose(bytes)
     if #bytes == 4 then
-        return hex(bytes)
+        return bytes
     end
     if sub(bytes, 1, 12) == "\0\0\0\0\0\0\0\0\0\0\255\255" then -- IPv4, by a socket that takes both
-        return hex(sub(bytes, 13))
+        return sub(bytes, 13)
     end
-    return hex(sub(bytes, 1, 8))
+    return sub(bytes, 1, 8)
 end
-
-local M = {}
 
 -- Whom this request is counted as: printable, as it also stands in a header.
 function M.net()
@@ -39,7 +39,7 @@ function M.net()
     if find(address, ".", 1, true) then
         return address
     end
-    return whose(ngx.var.binary_remote_addr)
+    return hex(M.whose(ngx.var.binary_remote_addr))
 end
 
 -- One more request of `net`; false, and none more, where that are too many.
@@ -59,7 +59,7 @@ end
 
 -- Whether the address `bytes` may have one more handshake now: a bucket that refills.
 function M.handshake(bytes)
-    local net, at = whose(bytes), now()
+    local net, at = M.whose(bytes), now()
     local bucket = buckets:get(net)
     if not bucket then
         bucket = { left = settings.handshake_burst, at = at, size = 1 }

@@ -15,5 +15,6 @@ return {
     open_per_address = 200,
     handshake_rate = 500,
     handshake_burst = 2000,
+    held_per_address = 2000,
     room = 4194304,
 }

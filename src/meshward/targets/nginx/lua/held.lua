@@ -1,0 +1,36 @@
+-- How many connections one address may hold to this worker, whatever it sends on them or does not. nginx counts by
+-- address only once a request has come, and a handshake only once its first message is whole: so they are looked at
+-- in turns, and what is over the number is shut.
+
+local crowd = require "crowd"
+local settings = require "settings"
+local sockets = require "sockets"
+
+local SLICE = 1000 -- descriptors after which requests have their turn
+local GAP = 1000 -- closed ones in a row after which none is looked for: the kernel gives the lowest first
+
+local M = {}
+
+-- Looks at all of them once.
+function M.look()
+    local held, closed = {}, 0
+    for fd = 3, sockets.last() do
+        local from, other = sockets.peer(fd)
+        closed = not from and other and closed + 1 or 0
+        if closed == GAP then
+            return
+        end
+        if from then
+            local whose = crowd.whose(from)
+            held[whose] = (held[whose] or 0) + 1
+            if held[whose] > settings.held_per_address then
+                sockets.shut(fd, sockets.BOTH)
+            end
+        end
+        if fd % SLICE == 0 then
+            ngx.sleep(0)
+        end
+    end
+end
+
+return M

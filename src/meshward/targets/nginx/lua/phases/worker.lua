@@ -1,0 +1,2 @@
+-- When a worker begins.
+assert(ngx.timer.every(0.25, require("held").look))
