@@ -319,7 +319,9 @@ def test_at_v1_a_placeholder_is_no_model(caller: Caller, word: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["m", "v1"])
-@pytest.mark.parametrize("coding", ["gzip", "zstd", "deflate", "br", "GZIP", "identity, gzip", "", "x"])
+@pytest.mark.parametrize(
+    "coding", ["gzip", "zstd", "deflate", "br", "GZIP", "identity, gzip", "", "x", "identity"]
+)
 def test_a_coded_body_is_refused_with_what_to_do(caller: Caller, way: str, coding: str) -> None:
     body = gzip.compress(json.dumps({"model": "assistant", "messages": []}).encode())
     target = "/v1/responses" if way == "v1" else "/m/assistant/v1/responses"
@@ -333,13 +335,13 @@ def test_a_coded_body_is_refused_with_what_to_do(caller: Caller, way: str, codin
 @pytest.mark.parametrize("way", ["m", "v1"])
 def test_two_codings_in_two_headers(caller: Caller, way: str) -> None:
     """The first says `identity`, and a server may read the last."""
-    body = gzip.compress(b'{"model":"assistant"}')
+    body = b'{"model":"assistant"}'
     target = "/v1/responses" if way == "v1" else "/m/assistant/v1/responses"
     head = (
         f"POST {target} HTTP/1.1\r\nHost: localhost:{caller.stack.port}\r\nAuthorization: Bearer {caller.token}\r\n"
         f"Content-Length: {len(body)}\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\n\r\n"
     )
-    assert caller.stack.raw(head.encode() + body).split(b" ")[1] in (b"400", b"415")
+    assert caller.stack.raw(head.encode() + body).split(b" ")[1] == b"415"
     assert caller.stack.taken() == []
 
 

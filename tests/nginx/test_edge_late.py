@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from edge_harness import Answer, Client, Edge, message, refusal
+from edge_harness import Answer, Client, Edge, message, permit, refusal, who
 
 from meshward.testing.waiting import eventually
 
@@ -63,3 +63,33 @@ def test_an_upgrade_without_a_value_is_one(edge: Edge) -> None:
     )
     assert b" 400 " in answer and b"TUNNEL" not in answer
     assert edge.seen() == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("permitted", [True, False])
+def test_a_credential_that_ended_before_the_body_came_is_asked_about_anew(
+    edge: Edge, target: str, permitted: bool
+) -> None:
+    """A decision is good for so long; a caller who sends slowly makes it good for no longer."""
+    edge.decision.answer = lambda request: permit(mw_ttl="0") if request.get("X-Mw-Model") else who()
+    with edge.client() as client:
+        data = message("POST", target, "ok", BODY)
+        _send_all_but_the_end(edge, client, data)
+        if not permitted:
+            edge.decision.answer = lambda _: refusal(401, "token_expired")
+        edge.guard.received.clear()
+        asked = len(edge.decision.received)
+        client.send(data[-1:])
+        assert client.response().status == (200 if permitted else 401)
+    assert len(edge.seen()) == permitted
+    assert len(edge.decision.received) == asked + 1
+
+
+def test_a_decision_that_is_still_good_when_the_body_came_is_used(edge: Edge) -> None:
+    with edge.client() as client:
+        data = message("POST", "/m/minilm/embed", "ok", BODY)
+        _send_all_but_the_end(edge, client, data)
+        asked = len(edge.decision.received)
+        client.send(data[-1:])
+        assert client.response().status == 200
+    assert len(edge.decision.received) == asked

@@ -285,11 +285,11 @@ def test_two_versions_each_get_their_own_name(edge: Edge) -> None:
 # --- codings ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("coding", ["gzip", "zstd", "br", "GZIP", "identity, gzip", "x"])
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "br", "GZIP", "identity, gzip", "x", "identity", ""])
 @pytest.mark.parametrize("target", ["/v1/x", "/m/minilm/v1/x"])
 def test_a_coded_body_is_refused_with_what_is_taken(edge: Edge, coding: str, target: str) -> None:
     answer = edge.request("POST", target, body=b'{"model":"minilm"}', Content_Encoding=coding)
     assert (answer.status, answer.get("Accept-Encoding")) == (415, "identity")
     assert answer.json()["error"]["code"] == "coding_unsupported"
     assert edge.seen() == []
-    assert edge.request("POST", target, body=b'{"model":"minilm"}', Content_Encoding="Identity").status == 200
+    assert edge.request("POST", target, body=b'{"model":"minilm"}').status == 200

@@ -19,7 +19,9 @@ local function ask()
     for name, value in pairs(answer.header) do
         said[string.lower(name)] = type(value) == "string" and value or nil
     end
-    return decision.read(answer.status, said)
+    local d = decision.read(answer.status, said)
+    d.dies = now() + d.ttl
+    return d
 end
 
 -- What one got serves all who asked the same at that time, unless it was for one use.
@@ -70,10 +72,15 @@ function M.ask(key, more)
     end
     local d = ask_for_all(key)
     if d.ttl > 0 then
-        d.dies, d.size = now() + d.ttl, d.size + #key + more
+        d.size = d.size + #key + more
         known:put(key, d)
     end
     return d
+end
+
+-- Whether `d`, a while after it was made, is to be used no more: the credential may have ended.
+function M.ended(d)
+    return now() > d.dies
 end
 
 return M

@@ -60,8 +60,9 @@ local function refuse_as(d)
     return refuse(d.status, d.reason, d.message)
 end
 
+-- Also where it says `identity`, which no body needs: of two such headers nginx may know only the first.
 local function coded()
-    return raw.has("http_content_encoding") and lower(var.http_content_encoding) ~= "identity"
+    return raw.has("http_content_encoding")
 end
 
 -- Below /v1/ the body says which model is meant, and is read once the caller is known: `who` is the answer about no
@@ -148,7 +149,7 @@ local function pass(d, epoch, text, from, to, name)
         return refuse(413, "body_too_large", sentence)
     end
     local current, generation = page.read()
-    if current ~= epoch then
+    if current ~= epoch or decisions.ended(d) then
         return false
     end
     local version = decision.version(d, var.request_id)
