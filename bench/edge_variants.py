@@ -164,9 +164,5 @@ def started(both: Sides, directory: Path, program: Program) -> Iterator[Target]:
         (directory / name).write_text(program.files[name])
     with nginx(directory, text, lambda: accepts(port)) as process:
         target = Target(port, both.full.request, Meter({"edge": process.pid}))
-        status, answer = target.once()
-        if status != 200:
-            raise BenchError(
-                f"a variant of the edge does not serve: {answer[:500]!r}; see {directory}/error.log"
-            )
+        target.must_serve("a variant of the edge", f"; see {directory}/error.log")
         yield target

@@ -94,9 +94,7 @@ def guard_variants(both: Sides) -> Iterator[tuple[dict[str, Target], Callable[[]
 
 def _target(way: Lane, pid: int, request: Any) -> Target:
     target = Target(way.port, request, Meter({"guard": pid}))
-    status, answer = target.once()
-    if status != 200:
-        raise BenchError(f"a variant of the guard does not serve: {answer[:500]!r}")
+    target.must_serve("a variant of the guard")
     return target
 
 

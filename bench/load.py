@@ -112,6 +112,13 @@ class Target:
         """One request on a connection of its own: status, and everything that came back."""
         return once(self.port, request or self.request.read_bytes(), self.tls)
 
+    def must_serve(self, what: str, where: str = "") -> bytes:
+        """What came back of one request. Raises BenchError where `what` does not serve it; `where` says more."""
+        status, answer = self.once()
+        if status != 200:
+            raise BenchError(f"{what} does not serve: {answer[:500]!r}{where}")
+        return answer
+
     def _environment(self) -> dict[str, str]:
         callers = {"BENCH_CALLERS": str(self.callers)} if self.callers else {}
         return {**os.environ, "BENCH_REQUEST": str(self.request), **callers}

@@ -11,7 +11,7 @@ from bench import requests
 from bench.bare import bare_edge, bare_guard, envoy, lane
 from bench.load import Target
 from bench.mock import Mock, mock_model
-from bench.processes import BenchError, Meter
+from bench.processes import Meter
 from bench.whole import Whole, whole_instance
 from meshward.runtime.place.instance_file import Guarded
 
@@ -59,7 +59,5 @@ def _bare(
         way = lane(place / "guard.sock", guarded.dns_name)
         edge_pid = stack.enter_context(bare_edge(place / "edge", whole.authority, [way], logged))
         target = Target(way.port, request, Meter({"edge": edge_pid, "guard": guard_pid}))
-        status, answer = target.once()
-        if status != 200:
-            raise BenchError(f"the bare path does not serve: {answer[:500]!r}")
+        target.must_serve("the bare path")
         yield target

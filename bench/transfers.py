@@ -13,7 +13,7 @@ from bench.figures import Sample, middle, ratio, ratio_spread, shown, spread
 from bench.load import Target
 from bench.machine import served_first
 from bench.path import PATH
-from bench.processes import BenchError, running
+from bench.processes import running
 from bench.report import Section, prose, table
 from bench.sides import Sides, sides
 from bench.streaming import EVENTS, GAP
@@ -76,9 +76,7 @@ def _token(both: Sides) -> dict[str, str]:
 def _prove(targets: Mapping[str, Target]) -> None:
     """Raises BenchError unless both sides serve it."""
     for side, target in targets.items():
-        status, answer = target.once()
-        if status != 200:
-            raise BenchError(f"{side} does not serve {target.request.name}: {answer[:500]!r}")
+        target.must_serve(side, f"; it is {target.request.name}")
 
 
 def _row(found: Rounds, side: str) -> list[str]:
