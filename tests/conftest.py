@@ -35,7 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="comma-separated programs whose absence fails the run (nginx,envoy,oidc-provider)",
     )
     parser.addoption(
-        "--long", action="store_true", help="kill an apply 200 times, not 12; rotate each key 20 times, not 6"
+        "--long",
+        action="store_true",
+        help="kill an apply 200 times, not 12; rotate each key 20 times, not 6; cut 10,000 answers, not 3,000",
     )
     parser.addoption(
         "--update-goldens",

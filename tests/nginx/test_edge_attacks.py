@@ -382,14 +382,15 @@ def test_a_chunk_that_lies_about_its_size_is_refused(edge: Edge, size: bytes, st
     assert edge.request("GET", "/m/minilm/b").status == 200
 
 
-CUT = 3000
+CUT, LONG = 3000, 10_000  # answers that are cut; the latter with --long
 
 
-def test_answers_that_are_cut_leave_nothing_behind() -> None:
-    """A thousand, and two thousand more: the worker's memory is what it was, and each line has its digest.
+def test_answers_that_are_cut_leave_nothing_behind(request: pytest.FixtureRequest) -> None:
+    """A third of them, and then the others: the worker's memory is what it was, and each line has its digest.
 
     Of every three the server ends one, and its client another.
     """
+    count = LONG if request.config.getoption("--long") else CUT
     sent = [b"first " * 50, b"second"]
     of_all, of_some = (
         base64.b64encode(hashlib.sha256(x).digest()).decode() for x in (b"".join(sent), sent[0])
@@ -415,15 +416,15 @@ def test_answers_that_are_cut_leave_nothing_behind() -> None:
                     assert b"second" in client.rest()
 
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(one, range(CUT // 3)))
+            list(pool.map(one, range(count // 3)))
             before = private_bytes(pid)
-            list(pool.map(one, range(CUT - CUT // 3)))
+            list(pool.map(one, range(count - count // 3)))
         assert private_bytes(pid) < before + 4 * 1024 * 1024
-        eventually(lambda: len(edge.lines()) >= CUT)
+        eventually(lambda: len(edge.lines()) >= count)
         lines = [line for line in edge.lines() if line["method"] == "POST"]
-        assert len(lines) == CUT and {line["last"] for line in lines} == {""}
+        assert len(lines) == count and {line["last"] for line in lines} == {""}
         assert {line["resd"] for line in lines} <= {of_all, of_some}
-        assert [line["resd"] for line in lines].count(of_all) >= CUT * 2 // 3 - 1
+        assert [line["resd"] for line in lines].count(of_all) >= count * 2 // 3 - 1
         edge.guard.answer = lambda _: Answer(200)
         assert_all_may_be_open(edge, 32)
 
