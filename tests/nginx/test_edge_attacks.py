@@ -9,7 +9,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -283,6 +283,59 @@ def test_an_address_has_its_full_number_again_after_whatever_became_of_its_reque
             assert edge.request("GET", "/m/minilm/a").status == 502
             edge.guard.start()
         assert_all_may_be_open(edge, 3)
+
+
+# --- large bodies -------------------------------------------------------------------------------------------------
+
+_LARGE = b'{"model":"minilm","inputs":"' + b"x" * 40_000 + b'"}'
+_FIND = "return json_model.find(body, pause)"
+
+
+def _watched(found: str) -> Callable[[str, str], str]:
+    """Looking for the model in a body, with `found` in its place; and nobody goes on by patience."""
+    changes = {
+        "lua/body_model.lua": (_FIND, found),
+        "lua/body.lua": ("local PATIENCE = 5 ", "local PATIENCE = 3600 "),
+    }
+
+    def script(file: str, text: str) -> str:
+        if file not in changes:
+            return text
+        old, new = changes[file]
+        assert text.count(old) == 1
+        return f"local ACTIVE, TIMES = 0, 0\n{text.replace(old, new)}"
+
+    return script
+
+
+def _post_at_once(edge: Edge, body: bytes, count: int) -> list[int]:
+    """Statuses. Each is sent but for its end, so that all are there together."""
+    clients = [edge.client() for _ in range(count)]
+    for client in clients:
+        client.send(message("POST", "/v1/embeddings", body=body)[:-1])
+    for client in clients:
+        client.send(body[-1:])
+    found = [client.response("POST").status for client in clients]
+    for client in clients:
+        client.socket.close()
+    return found
+
+
+def test_of_many_large_bodies_one_is_worked_on_at_a_time() -> None:
+    watch = """ACTIVE = ACTIVE + 1
+        if ACTIVE > 1 then error("two at a time", 0) end
+        ngx.sleep(0.01)
+        local from, to, name = json_model.find(body, pause)
+        ACTIVE = ACTIVE - 1
+        return from, to, name"""
+    with running(_watched(watch)) as edge:
+        assert _post_at_once(edge, _LARGE, 12) == [200] * 12
+
+
+def test_work_on_a_large_body_that_fails_holds_up_no_other() -> None:
+    throw = f"TIMES = TIMES + 1 if TIMES == 1 then error('x', 0) end {_FIND}"
+    with running(_watched(throw)) as edge:
+        assert sorted(_post_at_once(edge, _LARGE, 4)) == [200, 200, 200, 503]
 
 
 # --- bodies and answers -------------------------------------------------------------------------------------------

@@ -3,16 +3,34 @@
 local body_model = require "body_model"
 local digest = require "digest"
 local problems = require "body_problems"
+local semaphore = require "ngx.semaphore"
 
 local read_body, get_body_data, get_body_file = ngx.req.read_body, ngx.req.get_body_data, ngx.req.get_body_file
 local set_body_data, sleep = ngx.req.set_body_data, ngx.sleep
-local SMALL = 16384 -- bytes that are hashed at once
+local SMALL = 16384 -- bytes that are read and hashed at once
+local PATIENCE = 5 -- seconds after which a large body waits for no other
+
+local free = semaphore.new(1)
 
 local function pause()
     sleep(0)
 end
 
 local function keep_on()
+end
+
+-- Works on a large body when no other is worked on: each pauses often, but all of them in one round of the worker would
+-- keep small requests waiting for as many stretches.
+local function alone(work, ...)
+    local mine = free:wait(PATIENCE)
+    local fine, first, second, third = pcall(work, ...)
+    if mine then
+        free:post()
+    end
+    if not fine then
+        error(first, 0)
+    end
+    return first, second, third
 end
 
 local M = {}
@@ -29,7 +47,11 @@ end
 
 -- Where `body` names its model: first and last byte, and the name. Else nil and a word that `problems` explains.
 function M.model(body)
-    return body_model.find(body, ngx.var.content_type or "", pause)
+    local content_type = ngx.var.content_type or ""
+    if #body <= SMALL then
+        return body_model.find(body, content_type, pause)
+    end
+    return alone(body_model.find, body, content_type, pause)
 end
 
 -- `body` for a server that calls the model `called`, set as the request's: the model named between `from` and `to`.
@@ -46,7 +68,7 @@ function M.digest(body)
     if body == "" then
         return digest.EMPTY
     end
-    return #body <= SMALL and digest.whole(body) or digest.large(body, pause)
+    return #body <= SMALL and digest.whole(body) or (alone(digest.large, body, pause))
 end
 
 -- What a client is told of a body that names no model, or more than one.
