@@ -14,7 +14,7 @@ import pytest
 from meshward.policy.parse import to_json
 from meshward.policy.schema import Policy
 from meshward.testing.given import policy_of
-from meshward.testing.stand_ins import StandIns
+from meshward.testing.stand_ins import StandIns, free_port
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "policy.yaml"
 OUTSIDE = {"jwks", "url", "replicas", "listen", "certificate"}
@@ -83,3 +83,13 @@ def test_once_closed_no_server_answers(outside: StandIns) -> None:
     outside.close()
     with socket.socket(socket.AF_UNIX) as after, pytest.raises(OSError):
         after.connect(str(path))
+
+
+def test_a_free_port_is_given_to_nobody_else_until_its_server_listens() -> None:
+    port = free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))  # as the kernel does for who asks for any, or connects from any
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=60)
+    with socket.create_server(("127.0.0.1", port)):  # which sets SO_REUSEADDR, as nginx and Envoy do
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()

@@ -20,6 +20,7 @@ from typing import Any
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from meshward.kit.durable import write_atomic
 from meshward.kit.strict import encode
 from meshward.oidc.profiles import Profile, load_profile
 from meshward.plan.ir import Issuer as Trusted
@@ -67,7 +68,8 @@ class Issuer:
         return {**self.key.as_dict(private=False), "kid": KID, "alg": self.alg, "use": "sig", **over}
 
     def write_jwks(self, path: Path) -> None:
-        path.write_text(json.dumps({"keys": [self.jwk()]}))
+        """In one piece: an instance may be reading the file."""
+        write_atomic(path, json.dumps({"keys": [self.jwk()]}), 0o644)
 
     def token(
         self,

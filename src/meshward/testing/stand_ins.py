@@ -73,8 +73,16 @@ class StandIns:
         return self.models[key]
 
 
+_kept: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody listens on, and that the kernel gives to nobody else while we run.
+
+    It stays bound, with SO_REUSEADDR and without a listener: servers, which all set that, may listen there.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    _kept.append(probe)
+    return int(probe.getsockname()[1])
