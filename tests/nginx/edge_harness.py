@@ -2,7 +2,8 @@
 
 `Edge` starts nginx, under a user of its own when the tests run as root; `script(name, text)` may change a file of
 its Lua. Its `decision` is a decision service that answers as told; its `guards` are TLS servers on unix sockets that
-demand client certificates, as Envoy does.
+demand client certificates, as Envoy does. On a busy machine they may be slower than any part of ours, so that nginx
+is more patient with them than it is at work; `patient=False` leaves it the patience that it ships with.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -42,6 +44,7 @@ DOMAIN = "td.test"
 EDGE_UID = 61190
 TIE = "ab" * 16  # by which a permitted caller's answers can be ended
 GUARDS = {0: f"v1.minilm.{DOMAIN}", 1: f"v2.minilm.{DOMAIN}"}
+_SHORT = re.compile(rb"(proxy_(?:connect|read)_timeout) [1-5]s;")
 
 
 def nginx_binary() -> str:
@@ -121,8 +124,16 @@ class Loop:
         return future.result(DEADLINE)
 
     def close(self) -> None:
+        self.run(_end_the_others())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(DEADLINE)
+
+
+async def _end_the_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class Server:
@@ -283,7 +294,7 @@ class Client:
                 file.flush()
                 context.load_cert_chain(file.name)
         context.check_hostname = name is not None
-        plain = socket.create_connection(("127.0.0.1", port), 10, (source, 0))
+        plain = socket.create_connection(("127.0.0.1", port), DEADLINE, (source, 0))
         self.socket = context.wrap_socket(plain, server_hostname=name)
         self.serial = int(self.socket.getpeercert()["serialNumber"], 16)  # type: ignore[index, arg-type]
         self.buffer = b""
@@ -382,9 +393,11 @@ class Edge:
         script: Callable[[str, str], str] = lambda _, text: text,
         *,
         starts: bool = True,
+        patient: bool = True,
         **settings: Any,
     ) -> None:
         self.starts = starts  # whether a handshake can succeed
+        self.patient = patient
         self.base = Path(tempfile.mkdtemp(prefix="mwe-", dir="/tmp"))
         self.base.chmod(0o711)
         self.run = self.base / "edge"
@@ -414,7 +427,7 @@ class Edge:
                 "root_bundle": str(self.run / "certs/root.pem"),
                 "rates": ("2r/s", "600r/m", "3r/m"),
                 "max_body": 200_000,
-                "longest_timeout": 3,
+                "longest_timeout": int(DEADLINE),
                 **other_nginx.settings(),
                 **changes,
             }
@@ -428,13 +441,20 @@ class Edge:
         return Server(self.loop, self.base / f"{slot:02d}.sock", self.pki.guard_context(name))
 
     def _write(self, script: Callable[[str, str], str]) -> None:
-        for name, data in edge_files(self.settings).items():
+        for name, data in self.files(self.settings).items():
             self.put(name, script(name, data.decode()) if name.startswith("lua/") else data)
         self.put("certs/root.pem", self.pki.root_pem)
         self.put("certs/none.pem", placeholder_certificate().reveal())
         self.put("revoked", "end\n")
         self.put("page", page_bytes(self.epoch, 0))
         self.rotate()
+
+    def files(self, settings: EdgeSettings) -> dict[str, bytes]:
+        """The program, as patient as this edge is."""
+        files = dict(edge_files(settings))
+        if self.patient:
+            files["nginx.conf"] = _SHORT.sub(rb"\1 %ds;" % DEADLINE, files["nginx.conf"])
+        return files
 
     def _own(self) -> None:
         if os.geteuid() == 0:
@@ -528,6 +548,18 @@ class Edge:
         text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return {int(pid) for pid in text.split()}
 
+    @contextlib.contextmanager
+    def without(self, workers: set[int]) -> Iterator[None]:
+        """These workers stand still: the others take whatever comes."""
+        try:
+            for pid in workers:
+                os.kill(pid, signal.SIGSTOP)
+                eventually(lambda p=pid: _is_still(p), what="a worker that stands still")  # type: ignore[misc]
+            yield
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
     @property
     def port(self) -> int:
         return self.settings.listen_port
@@ -577,6 +609,10 @@ class Edge:
         return (self.run / "error.log").read_text(encoding="utf-8", errors="replace")
 
 
+def _is_still(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def changed(module: str, name: str, how: str) -> Callable[[str, str], str]:
     """A change of the Lua: the function `name` of `module` begins with `how`."""
     head = re.compile(rf"^(?:local )?function (?:M[.:])?{re.escape(name)}\([^)]*\)\n", re.MULTILINE)
@@ -597,9 +633,13 @@ def throwing(module: str, name: str) -> Callable[[str, str], str]:
 
 @contextlib.contextmanager
 def running(
-    script: Callable[[str, str], str] = lambda _, text: text, *, starts: bool = True, **settings: Any
+    script: Callable[[str, str], str] = lambda _, text: text,
+    *,
+    starts: bool = True,
+    patient: bool = True,
+    **settings: Any,
 ) -> Iterator[Edge]:
-    edge = Edge(script, starts=starts, **settings)
+    edge = Edge(script, starts=starts, patient=patient, **settings)
     try:
         yield edge.start()
     finally:

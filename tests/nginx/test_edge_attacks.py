@@ -32,14 +32,16 @@ def private_bytes(pid: int) -> int:
 # --- one question per key -----------------------------------------------------------------------------------------
 
 
-def slowly(answer: Answer) -> Answer:
-    return Answer(answer.status, answer.headers, delay=0.3)
-
-
-def all_at_once(edge: Edge, count: int, path: str = "/m/minilm/a") -> list[int]:
+def all_at_once(edge: Edge, count: int, answer: Callable[[], Answer]) -> list[int]:
+    """What so many callers get who ask one thing; each has asked before the first question is answered."""
+    go = threading.Event()
+    edge.decision.answer = lambda _: held(answer(), go)
     clients = [edge.client() for _ in range(count)]
-    with ThreadPoolExecutor(count) as pool:
-        found = list(pool.map(lambda client: client.request("GET", path).status, clients))
+    for client in clients:
+        client.send(message("GET", "/m/minilm/a"))
+    assert edge.request("GET", "/nothing").status == 404, "nginx has read them all"
+    go.set()
+    found = [client.response().status for client in clients]
     for client in clients:
         client.socket.close()
     return found
@@ -63,22 +65,19 @@ def patient(_patient: Edge) -> Edge:
 
 
 def test_of_many_with_one_question_one_asks(patient: Edge) -> None:
-    patient.decision.answer = lambda _: slowly(permit())
-    assert all_at_once(patient, 100) == [200] * 100
+    assert all_at_once(patient, 100, permit) == [200] * 100
     assert len(patient.decision.received) == 1
 
 
 def test_a_refusal_of_a_stranger_serves_all_who_waited_and_is_not_kept(patient: Edge) -> None:
-    patient.decision.answer = lambda _: slowly(refusal(401, "token_expired"))
-    assert all_at_once(patient, 20) == [401] * 20
+    assert all_at_once(patient, 20, lambda: refusal(401, "token_expired")) == [401] * 20
     assert len(patient.decision.received) == 1
     assert patient.request("GET", "/m/minilm/a").status == 401
     assert len(patient.decision.received) == 2
 
 
 def test_a_permit_for_one_use_is_used_once(edge: Edge) -> None:
-    edge.decision.answer = lambda _: slowly(permit(mw_ttl="0"))
-    assert all_at_once(edge, 10) == [200] * 10
+    assert all_at_once(edge, 10, lambda: permit(mw_ttl="0")) == [200] * 10
     assert len(edge.decision.received) == 10
     tokens = [request.get("Txn-Token") for request in edge.seen()]
     assert len(set(tokens)) == 10, "each has its own Transaction Token"
@@ -109,8 +108,7 @@ def test_who_asks_and_leaves_keeps_nobody_waiting(patient: Edge, status: int) ->
 
 
 def test_a_question_that_fails_fails_for_all_who_waited_and_the_next_is_asked(patient: Edge) -> None:
-    patient.decision.answer = lambda _: slowly(Answer(500))
-    assert all_at_once(patient, 10) == [503] * 10
+    assert all_at_once(patient, 10, lambda: Answer(500)) == [503] * 10
     patient.decision.answer = lambda _: permit()
     assert patient.request("GET", "/m/minilm/a").status == 200
 

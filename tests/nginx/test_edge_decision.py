@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,6 +16,7 @@ from edge_harness import (
     Edge,
     Received,
     eventually,
+    held,
     message,
     permit,
     refusal,
@@ -198,7 +200,6 @@ _FAULTS = {
     "400": Answer(400),
     "404": Answer(404),
     "429": Answer(429),
-    "not HTTP": Answer(raw=b"HELLO\r\n\r\n"),
     "headers too big": permit(mw_facts="a" * 20000),
     "no route": permit(mw_route=""),
     "no token": permit(mw_txn_token=""),
@@ -228,6 +229,15 @@ def test_a_decision_that_is_not_one_opens_nothing(edge: Edge, fault: str) -> Non
     assert edge.seen() == []
 
 
+def test_a_decision_that_is_not_http_opens_nothing() -> None:
+    """nginx takes it for the beginning of an answer, until its patience ends."""
+    with running(patient=False) as edge:
+        edge.decision.answer = lambda _: Answer(raw=b"HELLO\r\n\r\n")
+        answer = edge.request("POST", "/m/minilm/a", body=b"{}")
+        assert (answer.status, answer.json()["layer"]) == (503, "edge")
+        assert edge.seen() == []
+
+
 @pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-Mw-Ro"])
 def test_a_decision_cut_short_opens_nothing(edge: Edge, raw: bytes) -> None:
     async def cut(writer: asyncio.StreamWriter) -> None:
@@ -255,10 +265,13 @@ def test_no_decision_service_closes_and_its_return_opens(edge: Edge) -> None:
     assert [r.target for r in edge.seen()] == ["/a", "/a", "/b"]
 
 
-def test_a_slow_decision_closes_and_is_not_kept(edge: Edge) -> None:
-    edge.decision.answer = lambda _: Answer(200, permit().headers, delay=2.5)
-    assert edge.request("GET", "/m/minilm/a").status == 503
-    assert edge.seen() == []
+def test_a_slow_decision_closes_and_is_not_kept() -> None:
+    go = threading.Event()
+    with running(patient=False) as edge:
+        edge.decision.answer = lambda _: held(permit(), go)
+        assert edge.request("GET", "/m/minilm/a").status == 503
+        go.set()
+        assert edge.seen() == []
 
 
 def test_an_answer_that_says_zero_or_nothing_is_not_kept(edge: Edge) -> None:
