@@ -1,6 +1,6 @@
 -- How many connections one address may hold to this worker, whatever it sends on them or does not. nginx counts by
 -- address only once a request has come, and a handshake only once its first message is whole: so they are looked at
--- in turns, and what is over the number is shut.
+-- in turns, and what is over the number is shut. (All else that nginx has open are unix sockets.)
 
 local crowd = require "crowd"
 local settings = require "settings"
