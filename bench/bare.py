@@ -44,9 +44,9 @@ def lane(guard: Path, name: str) -> Lane:
 
 @contextmanager
 def bare_edge(
-    directory: Path, authority: Authority, lanes: Sequence[Lane], logged: bool = False
+    directory: Path, authority: Authority, lanes: Sequence[Lane], logged: bool = False, asks: bool = False
 ) -> Iterator[int]:
-    """One nginx for all `lanes`; its pid."""
+    """One nginx for all `lanes`; its pid. With `asks` a client is asked for its certificate, as the edge does."""
     directory.mkdir()
     now = datetime.now(UTC)
     _secret(directory / "web.pem", authority.issue_web(HOSTNAME, now).key_and_chain().reveal())
@@ -54,7 +54,8 @@ def bare_edge(
     _secret(directory / "edge.pem", client.key_and_chain().reveal())
     (directory / "root.pem").write_text(authority.root_pem)
     log = "access_log access.log combined;" if logged else ""
-    text = conf(_SHARED + "".join(_lane(number, each, log) for number, each in enumerate(lanes)))
+    shared = _SHARED + (_ASKS if asks else "")
+    text = conf(shared + "".join(_lane(number, each, log) for number, each in enumerate(lanes)))
     with nginx(directory, text, lambda: all(accepts(each.port) for each in lanes)) as process:
         yield process.pid
 
@@ -175,6 +176,9 @@ proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse off;
 proxy_ssl_certificate edge.pem; proxy_ssl_certificate_key edge.pem;
 proxy_ssl_trusted_certificate root.pem; proxy_ssl_verify on; proxy_ssl_verify_depth 2; proxy_ssl_server_name on;
 """
+
+
+_ASKS = "ssl_verify_client optional_no_ca; ssl_client_certificate root.pem; ssl_verify_depth 2;\n"
 
 
 def _lane(number: int, each: Lane, log: str) -> str:
