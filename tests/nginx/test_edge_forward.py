@@ -211,6 +211,31 @@ def test_a_model_cannot_speak_for_the_edge(edge: Edge) -> None:
     assert len(edge.decision.received) == 1
 
 
+_SPEAKS = b"Set-Cookie: a=b\r\nX-Request-Id: mine\r\nWWW-Authenticate: Bearer\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("line", ["HTTP/1.1 1000 Unknown", "HTTP/1.1 20 OK", "ICY 200 OK", "{}"])
+def test_a_head_that_is_none_is_not_passed_on_as_the_body(edge: Edge, line: str, method: str) -> None:
+    """Envoy passes on a status of four digits. nginx takes such a line for an answer without a head, which has none of
+    its own either: the client would read the model's, with all that is hidden of others.
+    """
+    edge.guard.answer = lambda _: Answer(raw=f"{line}\r\n".encode() + _SPEAKS)
+    path = f"/none/{method}/{len(line)}"
+    assert edge.raw(message(method, f"/m/minilm{path}")) == b""
+    written = eventually(lambda: [each for each in edge.lines() if each["path"] == path])
+    assert [(each["reason"], each["last"]) for each in written] == [("model_answer_invalid", "")]
+
+
+@pytest.mark.parametrize("status", [100, 101, 102, 103, 199])
+def test_an_interim_answer_is_no_answer(edge: Edge, status: int) -> None:
+    """Envoy passes on a 101 that nobody asked for. Behind it a client reads whatever comes as the model's own."""
+    edge.guard.answer = lambda _: Answer(
+        raw=f"HTTP/1.1 {status} X\r\n\r\nHTTP/1.1 200 OK\r\n".encode() + _SPEAKS
+    )
+    assert edge.raw(message("GET", "/m/minilm/a")) == b""
+
+
 @pytest.mark.parametrize("place", ["/_decide", "@go", "/m/minilm/secret", "/etc/passwd", "/_err/200"])
 def test_x_accel_redirect_is_inert(edge: Edge, place: str) -> None:
     edge.guard.answer = lambda _: Answer(200, {"X-Accel-Redirect": place}, b"mine")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from edge_harness import Answer, Client, Edge, message, permit, refusal, who
+from edge_harness import Answer, Client, Edge, changed, message, permit, refusal, running, who
 
 from meshward.testing.waiting import eventually
 
@@ -93,3 +93,24 @@ def test_a_decision_that_is_still_good_when_the_body_came_is_used(edge: Edge) ->
         client.send(data[-1:])
         assert client.response().status == 200
     assert len(edge.decision.received) == asked
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+def test_who_may_is_decided_anew_where_a_revision_came_while_the_body_was_looked_at(permitted: bool) -> None:
+    """The search for its model pauses for others, and where there are many of them, for long."""
+    paused = """
+        local at = require("settings").page
+        assert(io.open(at .. ".found", "w")):close()
+        while not io.open(at .. ".go") do ngx.sleep(0.01) end
+    """
+    with running(changed("body", "model", paused)) as edge:
+        edge.decision.answer = lambda _: permit(mw_names="minilm")
+        with edge.client() as client:
+            client.send(message("POST", "/m/minilm/embed", "ok", BODY))
+            eventually((edge.run / "page.found").exists)
+            if not permitted:
+                edge.decision.answer = lambda _: refusal(403, "no_grant")
+            edge.bump()
+            edge.put("page.go", "")
+            assert client.response().status == (200 if permitted else 403)
+        assert len(edge.seen()) == permitted

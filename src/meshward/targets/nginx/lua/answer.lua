@@ -16,8 +16,19 @@ local function digested(run, data, last)
     end
 end
 
--- One piece: `ngx.arg[1]` are its bytes, `ngx.arg[2]` whether it is the last.
+-- No answer has a status below 200. Of one that nginx cannot read, as `HTTP/1.1 1000`, it makes an answer without a head
+-- (to it, 9): what the model's server wrote would go on as it is, and none of its headers be hidden. A 101 that nobody
+-- asked for would turn the connection over to that server.
+local function demand_answer()
+    if ngx.status < 200 then
+        var.mw_reason = "model_answer_invalid"
+        error("no answer", 0)
+    end
+end
+
+-- One piece: `ngx.arg[1]` are its bytes, `ngx.arg[2]` whether it is the last. nginx has sent nothing before the first.
 function M.piece()
+    demand_answer()
     local data, last = arg[1], arg[2]
     if data == "" and not last then
         return

@@ -50,7 +50,11 @@ local function boundary(data)
     return first
 end
 
-local function is_event_stream()
+-- Whether one more event can be put behind what was sent: not into a length that was told, nor into a coding.
+local function takes_event()
+    if ngx.header.content_length or ngx.header.content_encoding then
+        return false
+    end
     local kind = lower(ngx.header.content_type or "")
     return match(kind, "^text/event%-stream *$") or match(kind, "^text/event%-stream *;")
 end
@@ -64,7 +68,7 @@ end
 -- Throws where it must break off.
 function M.cut(run, data, last)
     ngx.var.mw_reason = run.why
-    if not is_event_stream() or ngx.header.content_length then
+    if not takes_event() then
         error(run.why, 0)
     end
     local tail = run.tail or ""

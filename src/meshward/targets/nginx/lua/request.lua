@@ -100,13 +100,18 @@ local function named(who, asked)
     return d, text, from, to, name
 end
 
+-- Where the body names its model. Below /m/ that is looked at only where the decision says which names it may have.
+local function named_at(d, text, from, to, name)
+    if d.front == "m" and d.names and text ~= "" then
+        return body.model(text)
+    end
+    return from, to, name
+end
+
 -- The body as it goes on: names the model that was decided on, in the server's own spelling.
 local function checked(d, version, text, from, to, name)
-    if d.front == "m" and d.names and text ~= "" then
-        from, to, name = body.model(text)
-        if not from and to ~= "absent" then
-            return nil, "body_model_missing", body.sentence(to)
-        end
+    if not from and to and to ~= "absent" then
+        return nil, "body_model_missing", body.sentence(to)
     end
     if from and d.names and not d.names[name] then
         return nil, "body_model_other", body.sentence("other")
@@ -133,8 +138,8 @@ local function send(d, version, text, generation)
     var.mw_target = d.before .. sub(var.request_uri, d.from)
 end
 
--- Whether the request has been passed on: a body may take its time, and what was decided before it came may have ended
--- meanwhile.
+-- Whether the request has been passed on: a body may take its time, to come and to be looked at, and what was decided
+-- before may have ended meanwhile.
 local function pass(d, epoch, text, from, to, name)
     show(d)
     if coded() then
@@ -148,6 +153,7 @@ local function pass(d, epoch, text, from, to, name)
         local sentence = format("This model takes at most %d bytes; the body has %d.", d.most, #text)
         return refuse(413, "body_too_large", sentence)
     end
+    from, to, name = named_at(d, text, from, to, name)
     local current, generation = page.read()
     if current ~= epoch or decisions.ended(d) then
         return false
