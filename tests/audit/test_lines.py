@@ -176,8 +176,8 @@ def test_a_line_survives_its_own_values(text: str):
     (edge,) = parse(edge_bytes(new_rid(), model=text), "edge")
     (guard,) = parse(guard_bytes(new_rid(), sub=text), "guard")
     assert isinstance(edge, EdgeLine) and isinstance(guard, GuardLine)
-    assert edge_line(values_of(edge)) == edge
-    assert guard_line(values_of(guard)) == guard
+    assert edge_line(values_of(edge), edge.text) == edge
+    assert guard_line(values_of(guard), guard.text) == guard
 
 
 def test_what_a_guard_verified_stands_in_one_field() -> None:
@@ -199,5 +199,5 @@ def test_what_a_guard_verified_stands_in_one_field() -> None:
 def test_a_guards_line_of_an_earlier_release_is_read_as_it_was() -> None:
     old = '{"v":"1","hop":"guard","rid":"r","sub":"okta:a","scope":"m.infer","model":"m","action":"infer"}'
     (read,) = parse(old.encode(), "guard")
-    assert isinstance(read, GuardLine) and guard_line(values_of(read)) == read
+    assert isinstance(read, GuardLine) and guard_line(values_of(read), read.text) == read
     assert (read.sub, read.model, read.action) == ("okta:a", "m", "infer")

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from meshward.audit import store as store_module
+from meshward.audit.lines import EdgeLine, parse
 from meshward.audit.store import MAX_PER_RID, PATIENCE, Batch, Records, Store, StoreDamaged, StoreUnwritable
 from meshward.audit.tail import Position
 from meshward.kit.errors import MeshwardError
-from tests.audit.making import edge, guard, new_rid
+from tests.audit.making import edge, edge_bytes, guard, new_rid
 
 HERE = Position("edge/access.log", 11, 100, "m")
 RID = new_rid()
@@ -59,6 +60,39 @@ def test_a_half_that_comes_late_still_completes_its_record(store: Store):
     store.write(Batch(edges=[edge(RID)]), 61.0)
     (record,) = store.records(RID)
     assert record.agrees and not record.waiting
+
+
+UNUSUAL = (
+    b'"cache":null',
+    b'"cache":7',
+    b'"cache": "HIT"',
+    b'"cache":"caf\xc3\xa9 \\u00e9"',
+    b'"cache":"\\u0000\\"\\u001b"',
+    b'"cache":"\xff"',
+    b'"cache":"\\ud800"',
+    b'"cache":"MISS","unknown":"x"',
+)
+
+
+@pytest.mark.parametrize("member", UNUSUAL)
+def test_a_half_is_kept_as_it_was_read_and_reads_the_same_again(store: Store, member: bytes):
+    raw = edge_bytes(RID).replace(b'"cache":"HIT"', member)
+    (line,) = parse(raw, "edge")
+    assert isinstance(line, EdgeLine)
+    store.write(Batch(edges=[line]), 0.0)
+    store.write(Batch(guards=[guard(RID)]), 1.0)  # the half is written once more, with its other
+    (record,) = store.records(RID)
+    assert record.edge is not None and record.agrees
+    assert (record.edge, record.edge.text) == (line, raw.decode("utf-8", "replace"))
+
+
+def test_a_line_that_is_there_twice_in_two_spellings_is_one(store: Store):
+    one = edge_bytes(RID)
+    for raw in (one, one.replace(b'"cache":"HIT"', b'"cache": "HIT"')):
+        (line,) = parse(raw, "edge")
+        assert isinstance(line, EdgeLine)
+        store.write(Batch(edges=[line]), 0.0)
+    assert len(store.records(RID)) == 1
 
 
 @pytest.mark.parametrize("step", ["_join", "_count", "_move"])

@@ -1,4 +1,4 @@
-"""A flat JSON object of texts, which every line of a log is: read strictly, written briefly. Pure.
+"""A flat JSON object of texts, which every line of a log is, read strictly. Pure.
 
 Nearly all lines are plain: an object of texts without a quote inside. Those are read by a fast parser, which would take
 a name twice, and then proved: in an object of texts every member has four quotes or more, so where there are just
@@ -9,11 +9,9 @@ read the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from itertools import compress
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from meshward.kit.strict import unique
 
@@ -25,11 +23,6 @@ def read(body: bytes) -> dict[str, str]:
     """
     plain = _plain(body)
     return _strict(body) if plain is None else plain
-
-
-def write(names: Sequence[str], values: Sequence[str]) -> str:
-    """An object of the members that are not empty, without white space."""
-    return to_json(dict(compress(zip(names, values, strict=True), values))).decode()
 
 
 def value(text: str) -> Any:

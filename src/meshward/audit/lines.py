@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
-from meshward.audit.flat import read, storable, value, write
+from meshward.audit.flat import read, storable, value
 from meshward.kit.canonical import canonical_json
 
 MAX_LINE = 64 * 1024
@@ -47,11 +47,8 @@ class Facts:
     exp: str = ""
 
 
-class EdgeLine(NamedTuple):
-    """What nginx wrote about one request. `t`, `dur`: seconds; `bytes*`: bytes; digests: base64 SHA-256.
-
-    A tuple, as `GuardLine`: each request makes one of both, and a frozen dataclass takes three times as long.
-    """
+class _EdgeFields(NamedTuple):
+    """A tuple, as `_GuardFields`: each request makes one of both, and a frozen dataclass takes three times as long."""
 
     rid: str
     t: str = ""
@@ -77,6 +74,15 @@ class EdgeLine(NamedTuple):
     guard: str = ""
     layer: str = ""
 
+
+class EdgeLine(_EdgeFields):
+    """What nginx wrote about one request. `t`, `dur`: seconds; `bytes*`: bytes; digests: base64 SHA-256.
+
+    `text`: the JSON that it was read from. It is no field: two lines that say the same are equal.
+    """
+
+    text: str
+
     @property
     def claims(self) -> Facts | None:
         """The decision's facts; None where there are none or they cannot be read."""
@@ -88,9 +94,7 @@ class EdgeLine(NamedTuple):
         return self.guard != "" and self.layer != "edge"
 
 
-class GuardLine(NamedTuple):
-    """What Envoy wrote about one request. `t` in seconds, `dur` in milliseconds, `bytes*` in bytes."""
-
+class _GuardFields(NamedTuple):
     rid: str
     t: str = ""
     conn: str = ""
@@ -115,6 +119,12 @@ class GuardLine(NamedTuple):
     told_reqd: str = ""
     guard: str = ""
     upstream: str = ""
+
+
+class GuardLine(_GuardFields):
+    """What Envoy wrote about one request. `t` in seconds, `dur` in milliseconds, `bytes*` in bytes; `text` as above."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +181,19 @@ def parse(raw: bytes, hop: Hop) -> list[Line]:
     return [whole] if len(pieces) == 1 else [_record(piece, hop) for piece in pieces]
 
 
-def edge_line(values: Mapping[str, str]) -> EdgeLine:
-    """An edge's line from its fields; absent ones are empty, unknown ones are left out."""
-    return EdgeLine._make(map(values.get, EdgeLine._fields, repeat("")))
+def edge_line(values: Mapping[str, str], text: str) -> EdgeLine:
+    """An edge's line from the fields of `text`; absent ones are empty, unknown ones are left out."""
+    line = EdgeLine._make(map(values.get, EdgeLine._fields, repeat("")))
+    line.text = text
+    return line
 
 
-def guard_line(values: Mapping[str, str]) -> GuardLine:
-    """A guard's line from its fields; absent ones are empty, unknown ones are left out."""
+def guard_line(values: Mapping[str, str], text: str) -> GuardLine:
+    """A guard's line from the fields of `text`; absent ones are empty, unknown ones are left out."""
     known = values if "who" not in values else {**values, **_who(values["who"])}
-    return GuardLine._make(map(known.get, GuardLine._fields, repeat("")))
+    line = GuardLine._make(map(known.get, GuardLine._fields, repeat("")))
+    line.text = text
+    return line
 
 
 @lru_cache(maxsize=1024)  # one cached decision serves many requests
@@ -210,13 +224,8 @@ def change_text(line: ChangeLine) -> str:
 
 
 def values_of(line: EdgeLine | GuardLine) -> dict[str, str]:
-    """A line's fields that are not empty: what `edge_line` and `guard_line` take back."""
+    """A line's fields that are not empty."""
     return {name: value for name, value in zip(line._fields, line, strict=True) if value}
-
-
-def text_of(line: EdgeLine | GuardLine) -> str:
-    """`values_of(line)` as JSON."""
-    return write(line._fields, line)
 
 
 @lru_cache(maxsize=1024)  # one cached decision serves many requests
@@ -255,7 +264,8 @@ def _record(body: bytes, hop: Hop) -> Line:
         return Garbage("wrong_hop", len(body))
     if hop == "control":
         return _change_line(values, len(body))
-    return edge_line(values) if hop == "edge" else guard_line(values)
+    text = body.decode("utf-8", "replace")
+    return edge_line(values, text) if hop == "edge" else guard_line(values, text)
 
 
 def _change_line(values: Mapping[str, str], size: int) -> Line:

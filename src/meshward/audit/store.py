@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meshward.audit.flat import read
 from meshward.audit.join import Record, arrange, record_id, seconds
-from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line, text_of
+from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line
 from meshward.audit.tail import Position
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -57,7 +58,7 @@ CREATE TABLE records (
     reused INTEGER NOT NULL,
     subject TEXT NOT NULL, model TEXT NOT NULL, action TEXT NOT NULL, paid_by TEXT NOT NULL,
     status INTEGER NOT NULL, refused_by TEXT,
-    edge TEXT, guard TEXT       -- the halves' fields, JSON
+    edge TEXT, guard TEXT       -- the halves as they were read, JSON
 ) STRICT;
 CREATE INDEX records_rid ON records (rid);
 CREATE INDEX records_at ON records (at);
@@ -376,16 +377,16 @@ def _columns(record: Record, place: tuple[int | None, float]) -> tuple[object, .
         facts.grant,
         record.status,
         record.refused_by,
-        text_of(record.edge) if record.edge else None,
-        text_of(record.guard) if record.guard else None,
+        record.edge.text if record.edge else None,
+        record.guard.text if record.guard else None,
     )
 
 
 def _record(rid: str, edge: str | None, guard: str | None, waiting: int, reused: int) -> Record:
     return Record(
         rid,
-        edge_line(json.loads(edge)) if edge else None,
-        guard_line(json.loads(guard)) if guard else None,
+        edge_line(read(edge.encode()), edge) if edge else None,
+        guard_line(read(guard.encode()), guard) if guard else None,
         waiting=bool(waiting),
         reused=bool(reused),
     )
