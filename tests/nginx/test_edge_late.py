@@ -5,7 +5,19 @@ from __future__ import annotations
 import json
 
 import pytest
-from edge_harness import Answer, Client, Edge, changed, message, permit, refusal, running, who
+from edge_harness import (
+    GUARDS,
+    Answer,
+    Client,
+    Edge,
+    Received,
+    changed,
+    message,
+    permit,
+    refusal,
+    running,
+    who,
+)
 
 from meshward.testing.waiting import eventually
 
@@ -95,22 +107,34 @@ def test_a_decision_that_is_still_good_when_the_body_came_is_used(edge: Edge) ->
     assert len(edge.decision.received) == asked
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("permitted", [True, False])
-def test_who_may_is_decided_anew_where_a_revision_came_while_the_body_was_looked_at(permitted: bool) -> None:
-    """The search for its model pauses for others, and where there are many of them, for long."""
+@pytest.mark.parametrize("work", ["model", "rename", "digest"])
+def test_who_may_is_decided_anew_where_a_revision_came_while_the_body_was_worked_on(
+    work: str, permitted: bool, target: str
+) -> None:
+    """Large bodies are worked on one after the other, so that where there are many each waits for long."""
     paused = """
         local at = require("settings").page
-        assert(io.open(at .. ".found", "w")):close()
+        local file = assert(io.open(at .. ".found", "a"))
+        file:write("x")
+        file:close()
         while not io.open(at .. ".go") do ngx.sleep(0.01) end
     """
-    with running(changed("body", "model", paused)) as edge:
-        edge.decision.answer = lambda _: permit(mw_names="minilm")
+
+    def answer(request: Received) -> Answer:
+        served = permit(mw_names="minilm", mw_route=f"1000000|1 00 {GUARDS[0]} mine")
+        return served if request.get("X-Mw-Model") else who()
+
+    with running(changed("body", work, paused)) as edge:
+        edge.decision.answer = answer
         with edge.client() as client:
-            client.send(message("POST", "/m/minilm/embed", "ok", BODY))
+            client.send(message("POST", target, "ok", BODY))
             eventually((edge.run / "page.found").exists)
             if not permitted:
                 edge.decision.answer = lambda _: refusal(403, "no_grant")
             edge.bump()
             edge.put("page.go", "")
             assert client.response().status == (200 if permitted else 403)
-        assert len(edge.seen()) == permitted
+        assert [json.loads(each.body)["model"] for each in edge.seen()] == ["mine"] * permitted
+        assert (edge.run / "page.found").read_text() == "x", "what was done is not done again"

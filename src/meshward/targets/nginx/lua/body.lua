@@ -54,14 +54,18 @@ function M.model(body)
     return alone(body_model.find, body, content_type, pause)
 end
 
--- `body` for a server that calls the model `called`, set as the request's: the model named between `from` and `to`.
+-- `body` for a server that calls the model `called`: the model named between `from` and `to`.
 function M.rename(body, from, to, called)
-    local turn = #body > SMALL and pause or keep_on -- two copies, each a stretch of its own
+    local turn = #body > SMALL and pause or keep_on -- a copy, which is a stretch of its own, as the next one is
     turn()
     local renamed = body_model.put(body, from, to, called)
     turn()
-    set_body_data(renamed)
     return renamed
+end
+
+-- `body` goes on in the place of the request's.
+function M.replace(body)
+    set_body_data(body)
 end
 
 function M.digest(body)

@@ -65,9 +65,42 @@ local function coded()
     return raw.has("http_content_encoding")
 end
 
+-- What takes its time is done once and kept in `work`, so that another attempt takes none: the body is read,
+local function read(work)
+    if not work.text then
+        work.text = body.read()
+    end
+    return work.text or refuse(413, "body_too_large", body.sentence("in_pieces"))
+end
+
+-- its model is looked for (first and last byte, and the name; or nil and a problem),
+local function find_model(work)
+    if not work.looked then
+        work.from, work.to, work.name = body.model(work.text)
+        work.looked = true
+    end
+    return work.from, work.to, work.name
+end
+
+-- that is replaced by the one that the server knows,
+local function rename(work, called)
+    if work.called ~= called then
+        work.renamed, work.called = body.rename(work.text, work.from, work.to, called), called
+    end
+    return work.renamed
+end
+
+-- and what goes on is digested.
+local function digested(work, sent)
+    if work.sent ~= sent then
+        work.sent, work.digest = sent, body.digest(sent)
+    end
+    return work.digest
+end
+
 -- Below /v1/ the body says which model is meant, and is read once the caller is known: `who` is the answer about no
--- model. The decision about the body's model, and where the body names it; or what to refuse with.
-local function named(who, asked)
+-- model. The decision about the body's model; or nil, where it was refused.
+local function named(who, asked, work)
     if who.permit then
         error("a permit for no model", 0)
     end
@@ -76,18 +109,15 @@ local function named(who, asked)
     end
     show(who)
     if coded() then
-        return nil, exit(415)
+        return exit(415)
     end
     if find(lower(var.content_type or ""), "multipart", 1, true) then
-        return nil, refuse(400, "body_model_missing", body.sentence("form_at_v1"))
+        return refuse(400, "body_model_missing", body.sentence("form_at_v1"))
     end
-    local text = body.read()
-    if not text then
-        return nil, refuse(413, "body_too_large", body.sentence("in_pieces"))
-    end
-    local from, to, name = body.model(text)
+    read(work)
+    local from, problem, name = find_model(work)
     if not from then
-        return nil, refuse(400, "body_model_missing", body.sentence(to))
+        return refuse(400, "body_model_missing", body.sentence(problem))
     end
     local full = key.about(asked, name)
     local d = decisions.known(full)
@@ -97,39 +127,39 @@ local function named(who, asked)
         var.mw_cache = "MISS"
         d = ask(full, cut)
     end
-    return d, text, from, to, name
+    return d
 end
 
--- Where the body names its model. Below /m/ that is looked at only where the decision says which names it may have.
-local function named_at(d, text, from, to, name)
+-- The body as it goes on: names the model that was decided on, in the server's own spelling. Below /m/ its model is
+-- looked for only where the decision says which names it may have.
+local function checked(d, version, work)
+    local text = work.text
     if d.front == "m" and d.names and text ~= "" then
-        return body.model(text)
+        local from, problem = find_model(work)
+        if not from and problem ~= "absent" then
+            return nil, "body_model_missing", body.sentence(problem)
+        end
     end
-    return from, to, name
-end
-
--- The body as it goes on: names the model that was decided on, in the server's own spelling.
-local function checked(d, version, text, from, to, name)
-    if not from and to and to ~= "absent" then
-        return nil, "body_model_missing", body.sentence(to)
-    end
-    if from and d.names and not d.names[name] then
+    if work.from and d.names and not d.names[work.name] then
         return nil, "body_model_other", body.sentence("other")
     end
     if version.called and text ~= "" then
-        if not from then
+        if not work.from then
             return nil, "body_model_missing", body.sentence("needed")
         end
-        if name ~= version.called then
-            return body.rename(text, from, to, version.called)
+        if work.name ~= version.called then
+            return rename(work, version.called)
         end
     end
     return text
 end
 
 -- nginx' variables for the guard, the limits and the log.
-local function send(d, version, text, generation)
-    var.mw_bytes_in, var.mw_reqd = #text, body.digest(text)
+local function send(d, version, work, generation)
+    if work.sent ~= work.text then
+        body.replace(work.sent)
+    end
+    var.mw_bytes_in, var.mw_reqd = #work.sent, work.digest
     if d.limit ~= "" then
         var.mw_d_limit, var.mw_bucket = d.limit, d.bucket
     end
@@ -138,54 +168,49 @@ local function send(d, version, text, generation)
     var.mw_target = d.before .. sub(var.request_uri, d.from)
 end
 
--- Whether the request has been passed on: a body may take its time, to come and to be looked at, and what was decided
--- before may have ended meanwhile.
-local function pass(d, epoch, text, from, to, name)
+-- Whether the request has been passed on. A body takes its time, to come and to be worked on, and what was decided
+-- before may have ended meanwhile: that is asked last.
+local function pass(d, epoch, work)
     show(d)
     if coded() then
         return exit(415)
     end
-    text = text or body.read()
-    if not text then
-        return refuse(413, "body_too_large", body.sentence("in_pieces"))
-    end
+    local text = read(work)
     if #text > d.most then
         local sentence = format("This model takes at most %d bytes; the body has %d.", d.most, #text)
         return refuse(413, "body_too_large", sentence)
     end
-    from, to, name = named_at(d, text, from, to, name)
+    local version = decision.version(d, var.request_id)
+    local sent, reason, message = checked(d, version, work)
+    if sent then
+        digested(work, sent)
+    end
     local current, generation = page.read()
     if current ~= epoch or decisions.ended(d) then
         return false
     end
-    local version = decision.version(d, var.request_id)
-    local sent, reason, message = checked(d, version, text, from, to, name)
     if not sent then
         return refuse(400, reason, message)
     end
-    send(d, version, sent, generation)
+    send(d, version, work, generation)
     ngx.ctx = { decision = d, epoch = epoch }
     return true
 end
 
 -- One attempt, by what is decided under `epoch`. False: that is no longer so.
-local function attempt(epoch)
+local function attempt(epoch, work)
     local asked, has_query = key.of_request(epoch)
     local d, refused = decide(asked, has_query)
     if not d then
         return exit(refused)
     end
-    local text, from, to, name
     if d.front == "v1" then
-        d, text, from, to, name = named(d, asked)
-        if not d then
-            return true
-        end
+        d = named(d, asked, work)
     end
     if not d.permit then
         return refuse_as(d)
     end
-    return pass(d, epoch, text, from, to, name)
+    return pass(d, epoch, work)
 end
 
 return function()
@@ -201,8 +226,9 @@ return function()
     if raw.has("http_upgrade") then -- a model's 101 would open a tunnel past every later check
         return exit(400)
     end
+    local work = {}
     for _ = 1, ATTEMPTS do
-        if not epoch or attempt(epoch) then
+        if not epoch or attempt(epoch, work) then
             break
         end
         epoch = page.read()
