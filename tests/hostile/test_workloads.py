@@ -126,20 +126,27 @@ def test_a_permit_ends_with_the_certificate_though_the_connection_goes_on(
     stack: Stack, inside: Inside, tmp_path: Path
 ) -> None:
     """nginx verified it once, at the handshake: the rest is each decision's work, and the cache's."""
+    for life in (3, 12, 48):  # a busy machine may need longer for the first request
+        first, late = _asked_until_it_ends(stack, inside, tmp_path, life)
+        if first == 200:
+            break
+    assert first == 200 and late and late <= {401, 429}, (first, late)
     stack.taken()
+
+
+def _asked_until_it_ends(stack: Stack, inside: Inside, tmp_path: Path, life: int) -> tuple[int, set[int]]:
+    """With a certificate of so many seconds, on one connection: the first status, and those after its end."""
     own = SpiffeId(stack.instance.trust_domain, "/ns/jobs/sa/scorer")
-    credential = inside.authority.issue(own, None, datetime.now(UTC), timedelta(seconds=3))
+    credential = inside.authority.issue(own, None, datetime.now(UTC), timedelta(seconds=life))
     end = credential.not_after.timestamp()
     context = stack.tls()
     context.load_cert_chain(kept(credential, tmp_path))
-    seen: list[tuple[float, int]] = []
+    seen: list[tuple[float, int]] = []  # when it was asked, and what came
     with stack.connection(context) as connection:
         while not seen or seen[-1][0] < end + 1.5:
+            asked = time.time()
             connection.request("GET", PUBLIC, headers={"Host": f"{stack.hostname}:{stack.port}"})
             response = connection.getresponse()
             response.read()
-            seen.append((time.time(), response.status))
-    assert seen[0][1] == 200
-    late = {status for at, status in seen if at > end + 0.1}
-    assert late and late <= {401, 429}, late
-    stack.taken()
+            seen.append((asked, response.status))
+    return seen[0][1], {status for at, status in seen if at > end + 0.1}

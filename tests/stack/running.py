@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from meshward.runtime.place.instance_file import Guarded
@@ -43,14 +43,23 @@ class Stack(RunningInstance):
         finally:
             opened.close()
 
-    def raw(self, request: bytes, timeout: float = 10.0) -> bytes:
+    def files(self) -> Iterator[tuple[Path, bytes]]:
+        """Every file of STATE and of RUN, with what is in it; but those that go while we look: parts go on writing."""
+        for place in (self.state, self.run):
+            for path in place.rglob("*"):
+                with suppress(FileNotFoundError):
+                    if path.is_file():
+                        yield path, path.read_bytes()
+
+    def raw(self, request: bytes, timeout: float = DEADLINE) -> bytes:
         """Send bytes as they are and read until the edge closes or `timeout` passes without a byte."""
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as plain,
             self.tls().wrap_socket(plain, server_hostname=self.hostname) as tls,
         ):
             try:
-                tls.sendall(request)
+                with suppress(ConnectionError):  # it may have been answered before it was all sent
+                    tls.sendall(request)
                 return _read_answer(tls)
             except (ConnectionError, ssl.SSLError, TimeoutError):
                 return b""
