@@ -23,7 +23,7 @@ import pytest
 from cryptography import x509
 
 from meshward.apply.hop_files import Owner
-from meshward.apply.keys.inventory import load_failures, save_failure
+from meshward.apply.keys.inventory import load_failures
 from meshward.cli.main import main
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
@@ -92,6 +92,7 @@ def load_of(stack: Stack, token: str, *, reloads: bool = False) -> Iterator[list
     """Callers without pause: a connection for each request, and some that stay; what they were answered.
 
     `reloads`: nginx may close a connection that stays just as a request is sent: a GET is repeated, as clients do.
+    It ends when there were enough of them.
     """
     seen, stop = list[Any](), threading.Event()
     headers = {"Host": f"{stack.hostname}:{stack.port}", "Authorization": f"Bearer {token}"}
@@ -105,7 +106,7 @@ def load_of(stack: Stack, token: str, *, reloads: bool = False) -> Iterator[list
             with stack.connection(stack.tls()) as connection:
                 for turn in range(200):
                     answered = _tried(partial(_get, connection, headers))
-                    closed = reloads and turn > 0 and "RemoteDisconnected" in str(answered)
+                    closed = reloads and turn > 0 and answered is CLOSED
                     if not closed:
                         seen.append(answered)
                     if closed or answered != 200 or stop.is_set():
@@ -113,6 +114,7 @@ def load_of(stack: Stack, token: str, *, reloads: bool = False) -> Iterator[list
 
     with at_work(stop, fresh, fresh, kept, kept):
         yield seen
+        eventually(lambda: len(seen) > 50, what="enough traffic")
 
 
 def _tried(call: Any) -> Any:
@@ -122,9 +124,15 @@ def _tried(call: Any) -> Any:
         return repr(error)
 
 
-def _get(connection: http.client.HTTPSConnection, headers: dict[str, str]) -> int:
-    connection.request("GET", PATH, headers=headers)
-    response = connection.getresponse()
+CLOSED = "closed before an answer"
+
+
+def _get(connection: http.client.HTTPSConnection, headers: dict[str, str]) -> int | str:
+    try:
+        connection.request("GET", PATH, headers=headers)
+        response = connection.getresponse()
+    except (ConnectionError, ssl.SSLEOFError):
+        return CLOSED
     response.read()
     return response.status
 
@@ -176,7 +184,7 @@ class Stream:
 
 def steady(found: list[Any]) -> None:
     wrong = [each for each in found if each != 200]
-    assert len(found) > 50 and not wrong, (len(found), wrong[:5])
+    assert not wrong, (len(found), wrong[:5])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -271,11 +279,11 @@ def as_job(stack: Stack, directory: Path, trust: Path | None = None) -> Reply:
 
 
 def test_a_workload_of_before_is_known_after_the_ca_rotated(stack: Stack) -> None:
-    job = workload(stack, "before-ca", "--ttl", "30s")
+    job = workload(stack, "before-ca", "--ttl", "10m")
     for _ in range(2):
         rotate(stack, what="ca")
         assert as_job(stack, job).status == 200
-    assert as_job(stack, workload(stack, "after-ca", "--ttl", "30s"), stack.state / "root.pem").status == 200
+    assert as_job(stack, workload(stack, "after-ca", "--ttl", "10m"), stack.state / "root.pem").status == 200
 
 
 def test_a_root_is_replaced_with_overlap(stack: Stack, alice: str) -> None:
@@ -355,9 +363,7 @@ def stopped(stack: Stack, alice: str, part: str, kind: str) -> None:
     """`part` is stopped while `kind` rotates; afterwards the schedule brings it to its end."""
     request = KINDS.get(kind, {"what": "ca", "root": True})
     pids = _family(stack.processes()[part]) if part == "edge" else [stack.processes()[part]]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with standing_still(stack, pids):
         with pytest.raises(MeshwardError) as told:
             rotate(stack, **request)
         assert told.value.exit_code is Exit.HOP_REFUSED
@@ -366,15 +372,24 @@ def stopped(stack: Stack, alice: str, part: str, kind: str) -> None:
             assert stack.call("GET", PATH, alice).status == 200
         done = stack.command("status")
         assert done.returncode == Exit.FINDINGS and "could not be replaced" in done.stdout, done
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
     eventually(lambda: not load_failures(stack.state), within=60, what=f"{kind} by itself")
     for path in (PATH, "/m/m2/v1/public"):
         assert stack.call("GET", path, alice).status == 200
     if kind == "root":
         eventually(lambda: (stack.state / "root.pem").read_text().count("BEGIN") == 2, what="both roots")
         rotate(stack, what="ca", root=True, finish=True, force=True)
+
+
+@contextmanager
+def standing_still(stack: Stack, pids: list[int]) -> Iterator[None]:
+    with hasty.hurried(stack.state):
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
 
 def _family(master: int) -> list[int]:
@@ -391,7 +406,7 @@ def test_a_guard_that_cannot_read_its_files_is_named(stack: Stack, alice: str) -
     stat = xds.stat()
     os.chown(xds, -1, 0)
     try:
-        with pytest.raises(MeshwardError) as told:
+        with hasty.hurried(stack.state), pytest.raises(MeshwardError) as told:
             rotate(stack, what="svids")
         assert told.value.exit_code is Exit.HOP_REFUSED and "m2/v1" in told.value.message
         assert (
@@ -437,7 +452,7 @@ def test_an_expired_svid_fails_closed_and_status_says_so(stack: Stack, alice: st
         issuing.write_bytes(key)
     rotate(stack, what="svids")
     eventually(lambda: stack.call("GET", "/m/m2/v1/public", alice).status == 200, what="the door open again")
-    save_failure(stack.state, "svids", None)
+    eventually(lambda: not load_failures(stack.state), what="no finding any more")
 
 
 def _hang_up_pool(stack: Stack) -> None:
@@ -505,7 +520,7 @@ def start_again(stack: Stack) -> None:
             [sys.executable, "-m", HASTY, "up", "--state", str(stack.state)],
             stdout=file, stderr=file, text=True, start_new_session=True,
         )  # fmt: skip
-    eventually(lambda: "ready" in log.read_text(), within=60, what="the next start")
+    eventually(lambda: "ready:" in log.read_text(), within=60, what="the next start")
 
 
 # --- a server certificate from files

@@ -45,7 +45,8 @@ def test_a_signing_key_of_yesterday_is_replaced_and_its_public_half_forgotten_in
         retired = [{**each, "at": each["at"] - RETIRED_FOR - 1} for each in named["previous"]]
         write_atomic(directory / POINTER, json.dumps({**named, "previous": retired}))
         eventually(lambda: not any(before.current.kid in file.read_text() for file in keys), what="its end")
-    assert len(statuses) > 20 and set(statuses) == {200}
+        eventually(lambda: len(statuses) > 20, what="traffic")
+    assert set(statuses) == {200}
 
 
 def age(directory: Path, since: float) -> None:
