@@ -156,12 +156,13 @@ def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     for patience in (0.5, 5.0, 50.0):  # a busy machine may need longer to begin it
         monkeypatch.setattr(secrets, "COMMAND_TIMEOUT", patience)
         assert "took longer" in refusal(printing(code), tmp_path).message
-        if file.exists() and file.read_text():
+        if pid := file.read_text() if file.exists() else "":
             break
-    lives = Path(f"/proc/{file.read_text()}").exists()
+    assert pid
+    lives = Path(f"/proc/{pid}").exists()
     if escape:
         assert lives, "nobody waited for it"
-        os.kill(int(file.read_text()), signal.SIGKILL)
+        os.kill(int(pid), signal.SIGKILL)
     else:
         assert not lives
 
