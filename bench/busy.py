@@ -19,7 +19,7 @@ from tests.stack.asking import ask
 from bench import requests
 from bench.load import once
 from bench.mixed import Job
-from bench.processes import BenchError, running
+from bench.processes import START_WITHIN, BenchError, running
 from meshward.policy.parse import Source, parse, to_json
 from meshward.testing.issuer import Issuer
 from meshward.testing.recorder import SERVERS_GID
@@ -166,7 +166,7 @@ def _loaded(job: Job) -> Iterator[subprocess.Popen[str]]:
 
 def _settle(found: Busy) -> None:
     """Until all streams are open; nothing may have failed by then."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + START_WITHIN
     while (seen := found.mark())["open"] < found.size.streams:
         if seen["failed"] or time.monotonic() > deadline:
             raise BenchError(f"the load is not served: {seen}")

@@ -45,7 +45,7 @@ class Demo:
     clock: Hand = field(default_factory=Hand)
 
     def post(self, path: str, **form: str) -> httpx2.Response:
-        return httpx2.post(self.url + path, data=form)
+        return httpx2.post(self.url + path, data=form, timeout=60)
 
     def start(self, scope: str = "openid") -> dict[str, Any]:
         answer = self.post("/device_authorization", client_id="demo-cli", scope=scope)
@@ -63,11 +63,13 @@ class Demo:
         return self.post("/token", grant_type=DEVICE_GRANT, **form)
 
     def keys(self) -> KeySet:
-        return KeySet.import_key_set(httpx2.get(f"{self.url}/jwks").json())
+        return KeySet.import_key_set(httpx2.get(f"{self.url}/jwks", timeout=60).json())
 
     def rotate(self) -> str:
         secret = rotation_secret(self.state).reveal()
-        answer = httpx2.post(f"{self.url}/admin/rotate", headers={"Authorization": f"Bearer {secret}"})
+        answer = httpx2.post(
+            f"{self.url}/admin/rotate", headers={"Authorization": f"Bearer {secret}"}, timeout=60
+        )
         assert answer.status_code == 200
         return str(answer.json()["kid"])
 
@@ -85,7 +87,7 @@ def error(answer: httpx2.Response) -> str:
 
 
 def test_discovery_names_only_this_provider(demo: Demo):
-    found = httpx2.get(f"{demo.url}/.well-known/openid-configuration").json()
+    found = httpx2.get(f"{demo.url}/.well-known/openid-configuration", timeout=60).json()
     assert found["issuer"] == demo.url
     for name in ("jwks_uri", "token_endpoint", "device_authorization_endpoint"):
         assert found[name].startswith(demo.url + "/")
@@ -136,8 +138,16 @@ def test_the_batch_client_gets_a_token_for_itself(demo: Demo):
     assert "auth_time" not in claims
     secret = load_accounts(demo.state).secrets["demo-batch"].reveal()
     grant = {"grant_type": "client_credentials"}
-    assert httpx2.post(f"{demo.url}/token", data=grant, auth=("demo-batch", secret)).status_code == 200
-    assert httpx2.post(f"{demo.url}/token", data=grant, auth=("demo-batch", secret + "x")).status_code == 401
+    assert (
+        httpx2.post(f"{demo.url}/token", data=grant, auth=("demo-batch", secret), timeout=60).status_code
+        == 200
+    )
+    assert (
+        httpx2.post(
+            f"{demo.url}/token", data=grant, auth=("demo-batch", secret + "x"), timeout=60
+        ).status_code
+        == 401
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,7 +243,7 @@ def test_unknown_scopes_are_refused(demo: Demo):
     "body", [b"grant_type=client_credentials&grant_type=client_credentials", b"\xff\xfe", b"%ff=1", b"{}"]
 )
 def test_forms_are_read_strictly(demo: Demo, body: bytes):
-    assert error(httpx2.post(f"{demo.url}/token", content=body)) == "invalid_request"
+    assert error(httpx2.post(f"{demo.url}/token", content=body, timeout=60)) == "invalid_request"
 
 
 def test_a_large_form_and_a_damaged_authorization_are_refused(demo: Demo):
@@ -243,6 +253,7 @@ def test_a_large_form_and_a_damaged_authorization_are_refused(demo: Demo):
             f"{demo.url}/token",
             data={"grant_type": "client_credentials"},
             headers=[(b"Authorization", damaged)],
+            timeout=60,
         )
         assert error(answer) == "invalid_client", damaged
 
@@ -270,14 +281,14 @@ def test_a_retired_key_goes_when_its_last_token_is_dead(demo: Demo):
 
 def test_the_jwks_holds_no_private_key(demo: Demo):
     demo.rotate()
-    for key in httpx2.get(f"{demo.url}/jwks").json()["keys"]:
+    for key in httpx2.get(f"{demo.url}/jwks", timeout=60).json()["keys"]:
         assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
 
 
 def test_rotation_needs_its_secret(demo: Demo):
     before = demo.keys().as_dict()
     for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer x"}):
-        assert httpx2.post(f"{demo.url}/admin/rotate", headers=headers).status_code == 401
+        assert httpx2.post(f"{demo.url}/admin/rotate", headers=headers, timeout=60).status_code == 401
     assert demo.keys().as_dict() == before
 
 
@@ -305,11 +316,11 @@ def test_secrets_are_made_fresh_and_kept_private(demo: Demo, tmp_path: Path):
 
 def test_every_page_warns_and_trusts_nothing(demo: Demo):
     for path in ("/", "/device", "/device?user_code=%22%3E%3Cscript%3E"):
-        answer = httpx2.get(demo.url + path)
+        answer = httpx2.get(demo.url + path, timeout=60)
         assert "not for production" in answer.text and "<script>" not in answer.text
         assert "default-src 'none'" in answer.headers["content-security-policy"]
     for path in ("/", "/jwks", "/token", "/nope", "/.well-known/openid-configuration"):
-        answer = httpx2.get(demo.url + path)
+        answer = httpx2.get(demo.url + path, timeout=60)
         assert "not for production" in answer.headers["x-demo"], path
         assert answer.headers.get_list("cache-control") == ["no-store"], path
     wrong = demo.approve(demo.start(), password="x", account="alice")
@@ -319,12 +330,12 @@ def test_every_page_warns_and_trusts_nothing(demo: Demo):
 def test_nothing_redirects(demo: Demo):
     for path in ("/device/", "/token/", "//device", "/jwks/", "/.well-known/openid-configuration/"):
         for method in ("GET", "POST"):
-            assert httpx2.request(method, demo.url + path).status_code in (404, 405)
+            assert httpx2.request(method, demo.url + path, timeout=60).status_code in (404, 405)
 
 
 def test_another_host_name_is_refused(demo: Demo):
     for host in ("evil.example", "localhost", "www.127.0.0.1"):
-        answer = httpx2.get(f"{demo.url}/jwks", headers={"Host": host})
+        answer = httpx2.get(f"{demo.url}/jwks", headers={"Host": host}, timeout=60)
         assert answer.status_code == 400 and "x-demo" in answer.headers
 
 
@@ -338,7 +349,7 @@ def test_a_wrong_password_is_logged_without_it(demo: Demo, caplog: pytest.LogCap
     device = demo.start()
     demo.approve(device)
     token = demo.poll(device).json()
-    httpx2.get(f"{demo.url}/a-secret-in-the-path?user_code={device['user_code']}")
+    httpx2.get(f"{demo.url}/a-secret-in-the-path?user_code={device['user_code']}", timeout=60)
     ours = [
         record.getMessage() for record in caplog.records if record.name.startswith(("meshward", "authlib"))
     ]

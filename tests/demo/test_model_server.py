@@ -22,11 +22,15 @@ JSON = {"content-type": "application/json"}
 
 def post(url: str, path: str, body: Any, headers: dict[str, str] = JSON) -> httpx2.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx2.post(url + path, content=content, headers=headers)
+    return httpx2.post(url + path, content=content, headers=headers, timeout=60)
 
 
 def metrics(url: str) -> dict[str, int]:
-    lines = [line for line in httpx2.get(f"{url}/metrics").text.splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in httpx2.get(f"{url}/metrics", timeout=60).text.splitlines()
+        if not line.startswith("#")
+    ]
     return {name: int(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
@@ -155,17 +159,17 @@ def test_a_body_of_the_limit_s_size_is_read(model_url: str):
 
 
 def test_unknown_paths_and_methods_have_no_body(model_url: str):
-    missing, wrong = httpx2.get(f"{model_url}/nope"), httpx2.get(f"{model_url}/embed")
+    missing, wrong = httpx2.get(f"{model_url}/nope", timeout=60), httpx2.get(f"{model_url}/embed", timeout=60)
     assert (missing.status_code, missing.content) == (404, b"")
     assert (wrong.status_code, wrong.content, wrong.headers["allow"]) == (405, b"", "POST")
-    assert httpx2.post(f"{model_url}/embed/").status_code == 404, "no redirect to the route"
+    assert httpx2.post(f"{model_url}/embed/", timeout=60).status_code == 404, "no redirect to the route"
 
 
 def test_health_and_info(model_url: str):
     for path in ("/", "/health", "/ping"):
-        answer = httpx2.get(model_url + path)
+        answer = httpx2.get(model_url + path, timeout=60)
         assert (answer.status_code, answer.content) == (200, b"")
-    info = httpx2.get(f"{model_url}/info").json()
+    info = httpx2.get(f"{model_url}/info", timeout=60).json()
     assert info["model_type"] == {"embedding": {"pooling": "mean"}}
     assert (info["version"], info["docker_label"]) == ("1.9.3", "meshward-demo-v1")
     assert (info["max_input_length"], info["max_client_batch_size"]) == (256, 32)
@@ -177,7 +181,7 @@ def test_metrics_count_what_was_asked(embedder: Embedder):
         post(url, "/v1/embeddings", {"input": ["a", "b"]})
         post(url, "/embed", {"inputs": ""})
         post(url, "/embed", {"inputs": ["a"] * 33})
-        httpx2.get(f"{url}/info")
+        httpx2.get(f"{url}/info", timeout=60)
         assert metrics(url) == {
             'te_request_count{method="single"}': 2,
             'te_request_count{method="batch"}': 2,
@@ -213,7 +217,7 @@ def test_too_many_at_once_are_overload(embedder: Embedder):
         first.start()
         assert blocked.entered.wait(60)
         refused = post(url, "/embed", {"inputs": "b"})
-        assert httpx2.get(f"{url}/health").status_code == 200, "health does not queue"
+        assert httpx2.get(f"{url}/health", timeout=60).status_code == 200, "health does not queue"
         blocked.released.set()
         first.join(60)
         assert post(url, "/embed", {"inputs": "b"}).status_code == 200, "the place is free again"

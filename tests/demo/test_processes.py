@@ -93,7 +93,9 @@ def test_the_model_server_is_ready_when_its_socket_accepts(tmp_path: Path):
     process = start(log, "meshward.demo.model_server", "--uds", str(path), "--version-label", "v7")
     wait_until(lambda: answers(path), process, log)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
-    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://model") as http:
+    with httpx2.Client(
+        transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://model", timeout=60
+    ) as http:
         assert http.get("/info").json()["docker_label"] == "meshward-demo-v7"
         assert len(http.post("/embed", json={"inputs": "a sentinel prompt"}).json()[0]) == 384
     assert stop(process) == 0
@@ -119,7 +121,7 @@ def test_the_identity_provider_warns_in_every_line(state: Path, tmp_path: Path):
     issuer = re.search(r"issuer (http://127\.0\.0\.1:\d+);", log.read_text())
     assert issuer
     token = token_for(issuer[1], "alice", state)
-    httpx2.get(f"{issuer[1]}/device?user_code=SENTINEL")
+    httpx2.get(f"{issuer[1]}/device?user_code=SENTINEL", timeout=60)
     assert stop(process) == 0
     lines = log.read_text().splitlines()
     assert len(lines) > 5 and all("not for production" in line for line in lines), lines

@@ -97,7 +97,9 @@ class Asker:
 
     def __post_init__(self) -> None:
         transport = httpx2.HTTPTransport(uds=str(self.socket))
-        self._client = httpx2.Client(transport=transport, base_url="http://decide", trust_env=False)
+        self._client = httpx2.Client(
+            transport=transport, base_url="http://decide", trust_env=False, timeout=60
+        )
 
     def get(self, path: str) -> httpx2.Response:
         return self._client.get(path)

@@ -21,7 +21,7 @@ from tests.hostile.conftest import hostile_policy
 from tests.stack import policies
 from tests.stack.running import Stack, eventually, running
 
-PATIENCE = 5  # seconds that m1 may be silent
+PATIENCE = 15  # seconds that m1 may be silent: time for twenty to ask, on a busy machine too
 MOST_IN_VAIN = 200  # events that a model makes once its client has left
 _STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -142,7 +142,8 @@ def record_of(stack: Stack, rid: str) -> Record:
     records = Store.read_only(stack.state)
     try:
         found = eventually(
-            lambda: [each for each in records.records(rid) if each.edge and each.guard], 10, "the record"
+            lambda: [each for each in records.records(rid) if each.edge and each.guard],
+            what="the record",
         )
     finally:
         records.close()

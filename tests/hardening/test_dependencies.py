@@ -60,7 +60,7 @@ def test_k11_a_slow_decision_refuses_and_holds_up_nobody_else(stack: Stack, ann:
     assert stack.call("GET", PUBLIC, ann).status == 200
     with before(stack.run / "decide" / "decide.sock") as proxy:
         eventually(lambda: _is_asked(stack, proxy), what="the end of connections that are not the proxy's")
-        for mode in ("delay 5000", "blackhole", "refuse"):
+        for mode in ("delay 60000", "blackhole", "refuse"):
             proxy.mode = "pass"
             eventually(
                 lambda: stack.call("GET", PUBLIC, ann).status == 200, what=f"decisions before `{mode}`"
@@ -94,13 +94,14 @@ def test_k12_known_keys_outlive_the_issuers_outage_and_unknown_ones_are_refused(
 ) -> None:
     token = remote.token("rae")
     eventually(lambda: stack.call("GET", PUBLIC, token).status == 200, what="the remote issuer's keys")
-    for mode in ("refuse", "blackhole"):
+    # Of an issuer that says nothing, 503 as well: where its time has come it is asked, and the key may yet be there.
+    for mode, refusals in (("refuse", {401}), ("blackhole", {401, 503})):
         remote.proxy.mode = mode
         try:
             raise_epoch(stack)
             assert stack.call("GET", PUBLIC, remote.token("rae")).status == 200, mode
             unknown = remote.token("rae", kid=secrets.token_hex(8), signer=Issuer())
-            assert stack.call("GET", PUBLIC, unknown).status == 401, mode
+            assert stack.call("GET", PUBLIC, unknown).status in refusals, mode
         finally:
             remote.proxy.mode = "pass"
 
@@ -110,7 +111,7 @@ def test_k13_a_new_key_is_taken_with_one_fetch_and_no_good_request_is_refused(
 ) -> None:
     second = Issuer()
     old, new = remote.token("rae"), remote.token("rae", kid="second", signer=second)
-    assert stack.call("GET", PUBLIC, new).status == 401
+    eventually(lambda: stack.call("GET", PUBLIC, new).status == 401, what="the issuer's answer")
     remote.publish(first=remote.signer, second=second)
     asked = remote.asked
 

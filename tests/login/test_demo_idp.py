@@ -35,7 +35,7 @@ def at_the_page(idp: str, state: Path, decision: str) -> Screen:
                 "password": password,
                 "decision": decision,
             }
-            httpx2.post(f"{idp}/device", data=form, trust_env=False).raise_for_status()
+            httpx2.post(f"{idp}/device", data=form, trust_env=False, timeout=60).raise_for_status()
 
     return Screen(react)
 

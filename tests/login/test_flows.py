@@ -194,7 +194,11 @@ def test_a_login_that_was_revoked_is_over(provider: OidcProvider, keep: LoginSto
 
 def test_client_credentials(provider: OidcProvider) -> None:
     answer = httpx2.post(
-        f"{provider.full}/token", data={"grant_type": "client_credentials"}, auth=BATCH, trust_env=False
+        f"{provider.full}/token",
+        data={"grant_type": "client_credentials"},
+        auth=BATCH,
+        trust_env=False,
+        timeout=60,
     )
     token = verified(provider.full, Secret(answer.json()["access_token"]))
     assert (token.subject, token.client) == ("batch", "batch")
@@ -220,5 +224,7 @@ def test_key_rotation(provider: OidcProvider) -> None:
 def _batch(issuer: str) -> Secret:
     form = {"grant_type": "client_credentials"}
     return Secret(
-        httpx2.post(f"{issuer}/token", data=form, auth=BATCH, trust_env=False).json()["access_token"]
+        httpx2.post(f"{issuer}/token", data=form, auth=BATCH, trust_env=False, timeout=60).json()[
+            "access_token"
+        ]
     )

@@ -254,7 +254,9 @@ class Browser:
 
 
 def knock(url: str, host: str | None = None, **query: str) -> httpx2.Response:
-    return httpx2.get(url, params=query, headers={"Host": host} if host else None, trust_env=False)
+    return httpx2.get(
+        url, params=query, headers={"Host": host} if host else None, trust_env=False, timeout=60
+    )
 
 
 @pytest.fixture
@@ -307,7 +309,7 @@ def test_whoever_else_knocks_changes_nothing(code_issuer: Scripted) -> None:
             knock(back, error="access_denied"),
             knock(back, host="evil.test", state=state, code="evil"),
             knock(back.replace("/callback", "/other"), state=state, code="evil"),
-            httpx2.post(back, params={"state": state, "code": "evil"}, trust_env=False),
+            httpx2.post(back, params={"state": state, "code": "evil"}, trust_env=False, timeout=60),
         ):
             assert stranger.status_code in (404, 501)
         assert code_issuer.posts("/token") == []

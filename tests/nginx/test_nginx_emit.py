@@ -96,7 +96,7 @@ def test_what_the_quoter_accepts_nginx_reads_back_byte_for_byte(directory: Path)
     assert len(accepted) > 300
     places = (f"location = /{i} {{ return 200 {quoted}; }}\n" for i, (_, quoted) in enumerate(accepted))
     for port in _serve(directory, "location = /p { return 200 SAFE; }\n" + "".join(places)):
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             assert client.get("/p").text == "SAFE"
             got = [client.get(f"/{i}").content.decode() for i in range(len(accepted))]
     assert got == [string for string, _ in accepted]
@@ -152,7 +152,7 @@ def test_a_map_key_is_never_a_keyword_or_an_expression(directory: Path, word: st
     inside = "location / { return 200 $mw_x; }"
     head = f"}} include {conf}; server {{ listen 127.0.0.1:1;"
     for port in _serve(directory, inside + head):
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             assert client.get("/", headers={"X": word}).text == "yes"
             assert client.get("/", headers={"X": "other"}).text == "no"
 

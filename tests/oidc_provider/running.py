@@ -49,7 +49,7 @@ class OidcProvider:
         assert self._process.stdin
         self._process.stdin.write("rotate\n")
         self._process.stdin.flush()
-        while (event := self._events.get(timeout=10))["event"] != "rotated":
+        while (event := self._events.get(timeout=60))["event"] != "rotated":
             pass
         return str(event["kid"])
 
@@ -59,7 +59,7 @@ class OidcProvider:
         self._process.stdin.write("mark\n")
         self._process.stdin.flush()
         found = []
-        while (event := self._events.get(timeout=10))["event"] != "mark":
+        while (event := self._events.get(timeout=60))["event"] != "mark":
             found.append(event.get("grant") or event["event"])
         return found
 
@@ -74,7 +74,7 @@ def running() -> Iterator[OidcProvider]:
         yield OidcProvider(process)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 class Person:
@@ -82,7 +82,7 @@ class Person:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._http = httpx2.Client(trust_env=False, timeout=10)
+        self._http = httpx2.Client(trust_env=False, timeout=60)
 
     def device(self, page: str, code: str, *, answer: str = "confirm") -> str:
         """Enter a device's code, sign in, agree (or `abort`); the last page's text."""
