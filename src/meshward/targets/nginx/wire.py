@@ -49,7 +49,7 @@ class Header(StrEnum):
 
     @cached_property
     def raw(self) -> bytes:
-        """As ASGI spells it."""
+        """As it is looked up: in lower case."""
         return self.lower().encode()
 
     @property
