@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Any
+from uuid import uuid4
 
 from meshward.kit.canonical import canonical_json
 from meshward.kit.secret import Secret
@@ -81,7 +81,7 @@ def claims_of(transaction: Transaction, issued_at: int) -> dict[str, Any]:
     return {
         "iat": issued_at,
         "exp": expires_at,
-        "txn": token_hex(16),
+        "txn": str(uuid4()),
         "sub": transaction.subject,
         "scope": transaction.permission,
         "roles": list(transaction.roles),
