@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -182,6 +183,18 @@ def test_a_page_that_is_gone_closes(edge: Edge) -> None:
         edge.replace_page()
         assert client.request("GET", "/m/minilm/a").status == 200
     assert len(edge.seen()) == 2 and len(edge.decision.received) == 2
+
+
+def test_a_page_that_was_carried_off_closes_though_it_still_says_what_it_said(edge: Edge) -> None:
+    """It keeps a name, so a worker sees it only when it looks for its own: once in a millisecond."""
+    with edge.client() as client:
+        assert client.request("GET", "/m/minilm/a").status == 200
+        edge.page.path.rename(edge.page.path.with_name("elsewhere"))
+        time.sleep(0.01)
+        assert client.request("GET", "/m/minilm/a").status == 503
+        edge.replace_page()
+        assert client.request("GET", "/m/minilm/a").status == 200
+    assert len(edge.seen()) == 2
 
 
 def test_a_page_in_the_place_of_the_mapped_one_is_the_one_that_counts(edge: Edge) -> None:

@@ -34,7 +34,9 @@ function M.piece()
         return
     end
     local run = ngx.ctx
-    run.why = run.why or endings.due(run)
+    if data ~= "" then
+        run.why = run.why or endings.due(run)
+    end
     if run.why and (data ~= "" or not last) then -- else it is whole already
         data, last = endings.cut(run, data, last)
         arg[1] = data

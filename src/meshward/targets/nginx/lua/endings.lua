@@ -24,7 +24,7 @@ function M.due(run)
     if at >= run.decision.ends then
         return "token_expired"
     end
-    local epoch = page.read()
+    local epoch = page.again()
     if epoch == run.epoch then
         return nil
     end

@@ -185,7 +185,7 @@ local function pass(d, epoch, work)
     if sent then
         digested(work, sent)
     end
-    local current, generation = page.read()
+    local current, generation = page.again()
     if current ~= epoch or decisions.ended(d) then
         return false
     end
