@@ -2,11 +2,14 @@
 -- are made.
 --
 -- A state is the number of its first entry, so that `entries[state + byte]` is what follows. Entries from `M.ACTIONS`
--- up are not states.
+-- up are not states. They are no Lua table: the collector would go through all of one, again and again.
+
+local ffi = require("ffi")
 
 local byte, sub = string.byte, string.sub
+local MOST = 512                                               -- states: half a megabyte
 
-local M = {entries = {}, problems = {}, ACTIONS = 2 ^ 20}
+local M = {entries = ffi.new("int32_t[?]", MOST * 256), problems = {}, ACTIONS = 2 ^ 20}
 local entries = M.entries
 local states, problems = 0, 0
 
@@ -23,6 +26,7 @@ M.problem = problem
 
 -- A new state, which every byte leaves for `otherwise` (or for NOT_JSON).
 function M.state(otherwise)
+    assert(states < MOST, "too many states")
     local row = states * 256
     for b = 0, 255 do
         entries[row + b] = otherwise or M.NOT_JSON

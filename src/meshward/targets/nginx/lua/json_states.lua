@@ -8,7 +8,6 @@
 -- `next[state + byte]` is the next state, or from `M.PUSH_OBJECT` up something for the scanner to do. Every string has
 -- states of its own for each place that it can stand in, so that its end needs no look at what is around it.
 
-local ffi = require("ffi")
 local key = require("json_key")
 local rows = require("json_rows")
 
@@ -144,6 +143,6 @@ M.MODEL_COLON, M.MODEL_TEXT = model_value()
 M.OBJECT, M.AFTER_OBJECT = object(text, M.POP)
 M.ARRAY, M.AFTER_ARRAY = array()
 
-M.next = ffi.new("int32_t[?]", #rows.entries + 1, rows.entries)
+M.next = rows.entries
 
 return M
