@@ -29,7 +29,7 @@ from meshward.control.replies import ToldRefusal, encode
 from meshward.control.verbs.request import Asker, Controlled, Reply
 from meshward.edge import answers
 from meshward.edge.replies import Fault, Headers, Refused
-from meshward.edge.serve import listen_at
+from meshward.edge.serve import behind_nginx, listen_at
 from meshward.edge.service import NoBearer, bearer_of
 from meshward.edge.whoami import refusal_response
 from meshward.kit import codes
@@ -49,7 +49,6 @@ MOST_OF_ONE = 2
 """Of these, one operator's: nobody keeps the others from revoking them."""
 _STATUS = {Exit.USAGE: 400, Exit.CONFLICT: 409, Exit.UNSAFE: 422, Exit.FAULT: 500, Exit.HOP_REFUSED: 502}
 _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-_KEEP_ALIVE = 3600  # seconds; nginx closes idle connections, so none is closed while a request is on its way
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -176,7 +175,7 @@ async def open_to_operators(instance: Controlled) -> AsyncIterator[None]:
     machine = instance.mesh.machine
     api = ControlApi(instance)
     with listen_at(machine.run.control_socket, machine.edge.gid) as listener:
-        server = _Server(_behind_nginx(api))
+        server = _Server(behind_nginx(api))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         serving.add_done_callback(_not_silently)
         try:
@@ -186,24 +185,6 @@ async def open_to_operators(instance: Controlled) -> AsyncIterator[None]:
             await asyncio.wait([serving])
             api.close()
             machine.run.control_socket.unlink(missing_ok=True)
-
-
-def _behind_nginx(api: ControlApi) -> uvicorn.Config:
-    """nginx alone asks, and tells in headers of its own what is to be known."""
-    return uvicorn.Config(
-        api,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=2,
-    )
 
 
 def _not_silently(serving: asyncio.Task[None]) -> None:

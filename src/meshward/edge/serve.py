@@ -1,4 +1,4 @@
-"""The service as a process: a unix socket of its own making, and SIGHUP to read everything again."""
+"""The service as a process: a unix socket of its own making, uvicorn, and SIGHUP to read everything again."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
+import uvicorn
 import uvloop
 
 from meshward.callers.trust import Trust
 from meshward.edge.decision_state import DecisionState, load
 from meshward.edge.heartbeat import Heartbeat
-from meshward.edge.http import serve_http
 from meshward.edge.service import DecisionService
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -27,6 +27,9 @@ from meshward.kit.log import log_to
 SOCKET = "decide.sock"
 _BACKLOG = 1024
 _RELOAD = {signal.SIGHUP}
+_KEEP_ALIVE = (
+    3600  # seconds; nginx closes idle connections, not we, so none is closed while a request is on its way
+)
 
 log = structlog.get_logger("meshward.edge")
 
@@ -70,10 +73,27 @@ async def _serve(
     reloader = Reloader(directory, service)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOAD)
-    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve_http(service.respond, listener, stop)
+        signal.signal(number, lambda *_: sys.exit(0))  # uvicorn raises it once more when it has ended
+    await uvicorn.Server(behind_nginx(service)).serve(sockets=[listener])
+
+
+def behind_nginx(app: Callable[..., Awaitable[None]]) -> uvicorn.Config:
+    """For an application that nginx alone asks, which tells it in headers of its own what is to be known."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=2,
+    )
 
 
 class Reloader:

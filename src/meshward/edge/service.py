@@ -1,13 +1,16 @@
-"""The decision service, which nginx asks, by unix socket, where it has no answer kept.
+"""The decision service: a raw ASGI application that nginx asks, by unix socket, where it has no answer kept.
 
-It reads the X-Mw-* headers that nginx set, and nothing else of the request. A permit carries everything that nginx
-needs; every other answer refuses; an exception is a 500, which nginx answers with 503.
+It reads the X-Mw-* headers that nginx set, from the raw scope, and nothing else of the request. A permit
+carries everything that nginx needs; every other answer refuses; an exception is a 500, which nginx answers
+with 503.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import unquote
 
 import structlog
@@ -22,7 +25,6 @@ from meshward.edge import answers
 from meshward.edge.answers import Caller
 from meshward.edge.decision_state import DecisionState, Served
 from meshward.edge.heartbeat import Heartbeat
-from meshward.edge.http import Response
 from meshward.edge.metadata import document
 from meshward.edge.replies import Encoded, Fault, Headers, Permitted, Refused, Reply, encode
 from meshward.edge.whoami import WhoAmI, document_response, refusal_response
@@ -37,6 +39,10 @@ from meshward.oidc.refusal import KeysUnavailable, TokenRefused
 from meshward.policy.values import Route
 from meshward.targets.nginx.wire import PREFIX, Header
 from meshward.tokens.txn import Transaction
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _JSON = (b"content-type", b"application/json")
 _MAX_NAME = 256  # characters of a model's name or alias
@@ -67,7 +73,7 @@ class Question:
 
 
 class DecisionService:
-    """What answers. A request uses the `state` and `trust` that it began with."""
+    """The application. A request uses the `state` and `trust` that it began with."""
 
     def __init__(self, state: DecisionState, trust: Trust, heartbeat: Heartbeat) -> None:
         self.state = state
@@ -87,19 +93,21 @@ class DecisionService:
         self.refused = error
         self.reloads += 1
 
-    async def respond(self, method: str, path: str, headers: Headers) -> Response:
-        """The answer to one request. Bodies are never read: nginx sends none."""
-        if method != "GET":
-            return 404, [], b""
-        if path == "/decide":
-            return *await self.answer(headers), b""
-        if path == WHOAMI:
-            return await self.whoami(headers)
-        if path == "/healthz":
-            return 200, [_JSON], self._health()
-        if (metadata := document(path, self.state)) is not None:
-            return 200, [_JSON, (b"cache-control", b"max-age=60")], metadata
-        return 404, [], b""
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        """ASGI. Bodies are never read: nginx sends none."""
+        if scope["type"] != "http":
+            raise RuntimeError("only http is served")
+        path = scope["path"]
+        if path == "/decide" and scope["method"] == "GET":
+            await _send(send, *await self.answer(scope["headers"]))
+        elif path == WHOAMI and scope["method"] == "GET":
+            await _send(send, *await self.whoami(scope["headers"]))
+        elif path == "/healthz":
+            await _send(send, 200, [_JSON], self._health())
+        elif (metadata := document(path, self.state)) is not None:
+            await _send(send, 200, [_JSON, (b"cache-control", b"max-age=60")], metadata)
+        else:
+            await _send(send, 404, [])
 
     async def answer(self, headers: Headers) -> Encoded:
         """The decision about the request that `headers` describe. Never raises."""
@@ -108,7 +116,7 @@ class DecisionService:
         except Exception as error:
             return encode(_faulty(error))
 
-    async def whoami(self, headers: Headers) -> Response:
+    async def whoami(self, headers: Headers) -> tuple[int, Headers, bytes]:
         """Who the bearer is to this edge; a whole answer, for nginx to pass on. Never raises."""
         state, trust = self.state, self.trust
         request_id = dict(headers).get(Header.RID.raw, b"").decode("ascii", "replace")
@@ -300,3 +308,9 @@ def _request(model: str, served: Served, question: Question, at: int) -> Request
     except ValueError:
         raise FaultyQuestion("the address is none") from None
     return Request(model=model, action=served.action, at=at, source=source)
+
+
+async def _send(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})

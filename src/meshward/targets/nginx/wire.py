@@ -49,7 +49,7 @@ class Header(StrEnum):
 
     @cached_property
     def raw(self) -> bytes:
-        """As it is looked up: in lower case."""
+        """As ASGI spells it."""
         return self.lower().encode()
 
     @property
