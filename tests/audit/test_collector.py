@@ -20,6 +20,7 @@ from meshward.audit import store as store_module
 from meshward.audit.collector import Collector
 from meshward.audit.places import HEARTBEAT
 from meshward.audit.store import Records, Store
+from meshward.audit.tail import READ
 from meshward.kit.errors import MeshwardError
 from tests.audit.making import (
     Mesh,
@@ -198,7 +199,8 @@ def test_a_half_does_not_go_missing_while_its_other_waits_to_be_read(mesh: Mesh,
     rid = new_rid()
     mesh.edge(edge_bytes(rid))
     running.rounds()
-    mesh.guard(*[guard_bytes(new_rid()) for _ in range(3000)], guard_bytes(rid))
+    more = READ // len(guard_bytes(rid)) + 1  # than one look reads
+    mesh.guard(*[guard_bytes(new_rid()) for _ in range(more)], guard_bytes(rid))
     running.now += 600
     running.collector._looked = float("-inf")
     assert running.collector.round()  # more waits

@@ -11,7 +11,7 @@ import pytest
 from meshward.audit.collector import POLL, WINDOW
 from meshward.audit.looks import look, without_late
 from meshward.audit.store import PATIENCE
-from meshward.audit.tail import Tail
+from meshward.audit.tail import READ, Tail
 from tests.audit.making import Mesh, append, edge_bytes, guard_bytes, new_rid, refused_bytes
 from tests.audit.test_collector import Running
 
@@ -187,7 +187,8 @@ def test_the_next_look_is_later_while_much_comes(
 
 
 def test_more_than_one_look_holds_is_read_without_a_pause(mesh: Mesh, running: Running) -> None:
-    mesh.edge(*[refused_bytes(new_rid()) for _ in range(3000)])
+    line = refused_bytes(new_rid())
+    mesh.edge(line, *[refused_bytes(new_rid()) for _ in range(READ // len(line) + 1)])
     running.collector._looked = float("-inf")
     assert running.collector.round() and running.collector._pause == 0.0
 
