@@ -73,6 +73,8 @@ def write_with_workload(jwks: Path, port: int, directory: Path) -> dict[str, Pat
     policy = json.loads(file.read_text())
     policy["workloads"] = {**policy.get("workloads", {}), "job": {"id": "/ns/jobs/sa/job"}}
     policy["roles"]["jobs"] = [{"workload": "job"}]
+    # So long may what runs at a reload go on: the stream of a test that takes a minute on a busy machine, too.
+    policy["models"]["m1"]["timeout"] = "10m"
     policy["grants"].append({"id": "jobs", "roles": ["jobs"], "models": ["m1"], "actions": ["infer"]})
     file.write_text(json.dumps(policy))
     return sockets

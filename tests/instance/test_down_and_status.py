@@ -8,9 +8,11 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from meshward.instance import down as stopping
 from meshward.instance.down import down
 from meshward.instance.status import Status, status
 from meshward.kit.errors import MeshwardError
@@ -79,13 +81,17 @@ def test_down_ends_what_a_killed_supervisor_left_behind(tmp_path: Path):
             process.wait()
 
 
-def test_down_names_what_does_not_stop(start: Start, tmp_path: Path):
+def test_down_names_what_does_not_stop(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its seconds pass while it sleeps, and at no other time."""
+    passed = list[float]()
+    clock = SimpleNamespace(monotonic=lambda: sum(passed), sleep=passed.append)
+    monkeypatch.setattr(stopping, "time", clock)
     run = start(sleeper("one", tmp_path)).until_ready()
     os.kill(run.process.pid, signal.SIGSTOP)
     told: list[str] = []
 
     with pytest.raises(MeshwardError) as caught:
-        down(run.state.path, deadline=1.9, progress=told.append)
+        down(run.state.path, deadline=1.2, progress=told.append)
 
     assert caught.value.code.number == "MW3010"
     assert f"pid {run.process.pid}" in caught.value.message
