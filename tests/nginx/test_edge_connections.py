@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 from edge_harness import running
@@ -59,3 +60,31 @@ def test_connections_within_the_bound_stay() -> None:
         sockets = [each.socket for each in excess]
         eventually(lambda: len(_shut(sockets)) == 1, what="a look at all of them")
         assert {each.request("GET", "/m/minilm/a").status for each in of_one} == {200}
+
+
+def test_closed_descriptors_hide_none_behind_them() -> None:
+    """Whoever closes many connections leaves a gap between the descriptors of those that he keeps."""
+    most = 20
+    with running(held_per_address=most) as edge, ExitStack() as stack:
+
+        def kept() -> list[socket.socket]:
+            clients = [stack.enter_context(edge.client(source="127.0.0.2")) for _ in range(most)]
+            assert {each.request("GET", "/m/minilm/a").status for each in clients} == {200}
+            return [each.socket for each in clients]
+
+        def is_open() -> int:
+            return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in edge.workers())
+
+        where = ("127.0.0.1", edge.port)
+        gap = [
+            stack.enter_context(socket.create_connection(where, 10, (f"127.0.1.{number}", 0)))
+            for number in range(2, 77)
+            for _ in range(most)
+        ]
+        eventually(lambda: is_open() > len(gap), what="all of them are accepted")
+        of_one = kept()
+        for each in gap:
+            each.close()
+        eventually(lambda: is_open() < 200, what="the gap")
+        of_one += kept()
+        eventually(lambda: len(_shut(of_one)) == most, what="the bound")

@@ -7,19 +7,14 @@ local settings = require "settings"
 local sockets = require "sockets"
 
 local SLICE = 1000 -- descriptors after which requests have their turn
-local GAP = 1000 -- closed ones in a row after which none is looked for: the kernel gives the lowest first
 
 local M = {}
 
 -- Looks at all of them once.
 function M.look()
-    local held, closed = {}, 0
+    local held = {}
     for fd = 3, sockets.last() do
-        local from, other = sockets.peer(fd)
-        closed = not from and other and closed + 1 or 0
-        if closed == GAP then
-            return
-        end
+        local from = sockets.peer(fd)
         if from then
             local whose = crowd.whose(from)
             held[whose] = (held[whose] or 0) + 1
