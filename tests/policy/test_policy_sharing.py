@@ -254,6 +254,30 @@ def test_names_that_fill_an_answer_are_refused() -> None:
     assert number == "MW0016" and sentence.startswith("`models.a.aliases`")
 
 
+def test_what_servers_call_a_model_fills_no_answer_either() -> None:
+    text = policy(a=version("a"))
+    first = text["models"]["a"]["versions"]["v1"]
+    text["models"]["a"]["versions"] = {
+        f"v{n}": first | {"model": f"{n:02}{'é' * 250}", "url": f"http://127.0.0.1:80{n:02}"}
+        for n in range(5)
+    }
+    ((number, sentence),) = said(text)
+    assert number == "MW0016" and sentence.startswith("`models.a.versions`")
+
+
+@pytest.mark.parametrize("name", ["x" * 257, "é" * 257])
+def test_a_name_that_no_body_may_say_is_refused(name: str) -> None:
+    text = policy(a=version("a"))
+    text["models"]["a"]["aliases"] = [name[:256]]
+    text["models"]["a"]["versions"]["v1"]["model"] = name[1:]
+    assert said(text) == []
+    text["models"]["a"]["aliases"] = [name]
+    text["models"]["a"]["versions"]["v1"]["model"] = name
+    places = ["`models.a.versions.v1.model`", "`models.a.aliases[0]`"]
+    found = [(number, sentence.split()[0]) for number, sentence in said(text)]
+    assert found == [("MW0016", place) for place in places]
+
+
 # --- from one revision to another
 
 

@@ -12,6 +12,7 @@ from meshward.policy.urls import crosses_in_clear, server_key
 from meshward.policy.values import Route
 
 _MOST_SAID = 6000  # nginx reads an answer of at most 16 KiB
+_LONGEST_NAME = 256  # characters that a body's `model` may have (targets/nginx/lua/plain_name.lua)
 
 
 def check_models(policy: Policy, findings: Findings) -> None:
@@ -132,6 +133,7 @@ def _check_aliases(policy: Policy, findings: Findings) -> None:
                     codes.AMBIGUOUS_NAME, path, message, "An alias means one model: take one of them out."
                 )
             owners.setdefault(alias, name)
+            _check_length(alias, path, findings)
         if sum(map(_most_said, model.aliases)) > _MOST_SAID:
             message = f"are more than {_MOST_SAID} bytes together, as the edge is told them"
             findings.error(
@@ -139,9 +141,15 @@ def _check_aliases(policy: Policy, findings: Findings) -> None:
             )
 
 
-def _most_said(alias: str) -> int:
-    """The bytes of an alias in the decision's answer, each percent-encoded, and a space."""
-    return 3 * len(alias.encode()) + 1
+def _check_length(said: str, path: tuple[str | int, ...], findings: Findings) -> None:
+    if len(said) > _LONGEST_NAME:
+        message = f"is longer than {_LONGEST_NAME} characters: the edge lets no body say it"
+        findings.error(codes.OUT_OF_BOUNDS, path, message, "Give it a shorter name.")
+
+
+def _most_said(name: str) -> int:
+    """The bytes of a name in the decision's answer, each percent-encoded, and a space."""
+    return 3 * len(name.encode()) + 1
 
 
 def _check_audiences(policy: Policy, findings: Findings) -> None:
@@ -185,6 +193,13 @@ def _check_upstreams(policy: Policy, findings: Findings) -> None:
                 seen.add(server_key(url))
             _check_secrecy(body, path, findings)
             _check_said(policy, body, path, findings)
+        called = [body.model for body in model.versions.values() if body.model is not None]
+        if sum(map(_most_said, called)) > _MOST_SAID:
+            message = (
+                f"have a `model` each, of more than {_MOST_SAID} bytes together, as the edge is told them"
+            )
+            remedy = "Start their servers with shorter names."
+            findings.error(codes.OUT_OF_BOUNDS, ("models", name, "versions"), message, remedy)
 
 
 def _check_said(policy: Policy, version: Version, path: tuple[str, ...], findings: Findings) -> None:
@@ -193,6 +208,8 @@ def _check_said(policy: Policy, version: Version, path: tuple[str, ...], finding
         message = f"is never said: bodies to a {quoted(version.server)} are not looked at"
         remedy = "Take it out, or the kind's `body_model: ignores`."
         findings.error(codes.EMPTY_PART, (*path, "model"), message, remedy)
+    if version.model is not None:
+        _check_length(version.model, (*path, "model"), findings)
 
 
 def _check_secrecy(version: Version, path: tuple[str, ...], findings: Findings) -> None:
