@@ -243,6 +243,7 @@ def test_nginxs_own_refusals_have_our_shape(edge: Edge) -> None:
             "body_too_large",
         ),
         b"%%% nothing\r\n\r\n": (400, "not_canonical"),
+        b"GET /m/minilm/a HTTP/2.0\r\nHost: models.test\r\n\r\n": (400, "not_canonical"),
     }
     for raw, (status, reason) in cases.items():
         answer = edge.raw(raw)

@@ -28,8 +28,8 @@ from meshward.targets.nginx.settings import EdgeSettings
 # Statuses that clients get; 503 is what is left.
 _ANSWERS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 421, 429, 431, 501, 502, 504)
 # What nginx refuses by itself, or makes of an upstream's silence. 430: too many from one address; 494: headers too
-# large; 495: a client certificate that cannot be verified; 497: plain HTTP.
-_REFUSALS = tuple(sorted({*_ANSWERS, 430, 494, 495, 497, 500, 503} - {431}))
+# large; 495: a client certificate that cannot be verified; 497: plain HTTP; 505: another version of HTTP.
+_REFUSALS = tuple(sorted({*_ANSWERS, 430, 494, 495, 497, 500, 503, 505} - {431}))
 # Places where nothing is served. Of a front without its slash nginx would make a redirect.
 _NOTHING = (("=", "/m"), ("=", "/v1"), ("/",))
 

@@ -25,6 +25,7 @@ local OWN = {
     [501] = { 501, "coding_unknown", "This transfer coding is not served." },
     [503] = { 503, "decision_unavailable", "Nobody could decide about this request just now, so it was refused. Try again." },
 }
+OWN[505] = OWN[400]
 local IN_QUERY = { 401, "token_in_query", "A token in the query ends in logs. Send it as Authorization: Bearer." }
 local BAD = { 400, "bad_request", "A request header is malformed, given twice, or asks for an upgrade." }
 local NO_GUARD = "The guard of this model did not answer. Try again."
