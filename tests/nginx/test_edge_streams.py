@@ -107,7 +107,7 @@ def test_a_revoked_stream_ends_with_an_event_of_its_family(edge: Edge, path: str
         body, whole = read(client)
     assert whole
     *before, last = events(head + body)
-    assert [each["n"] for each in before] == list(range(len(before))) and len(before) > 1
+    assert [each["n"] for each in before] == list(range(len(before))) and before
     told = last["error"] if path == V1 else last
     assert last["request_id"] == rid and last["layer"] == "edge"
     if path == V1:
@@ -119,6 +119,52 @@ def test_a_revoked_stream_ends_with_an_event_of_its_family(edge: Edge, path: str
     line = edge.line(rid)
     assert (line["status"], line["reason"], line["last"], line["layer"]) == ("200", "revoked", "", "")
     assert line["resd"] == base64.b64encode(hashlib.sha256(head + body).digest()).decode(), "of what was sent"
+
+
+_N0, _N1 = b'data: {"n": 0}', b'data: {"n": 1}'
+_LINES = [b"\n", b"\r\n", b"\r"]
+# What was sent before, what the model sends then, and what of that belongs to an event that had begun.
+_PIECES = {
+    "nothing sent": (b"", _N1 + b"\n\n", b""),
+    **{
+        f"whole, {one + two!r}": (_N0 + one + two, _N1 + b"\n\n", b"")
+        for one in _LINES
+        for two in _LINES
+        if one + two != b"\r\n"
+    },
+    "a line": (_N0 + b"\n", b"\n" + _N1 + b"\n\n", b"\n"),
+    "half a line": (_N0[:9], _N0[9:] + b"\r\n\r\n" + _N1 + b"\r\n\r\n", _N0[9:] + b"\r\n\r\n"),
+    "half an empty line": (_N0 + b"\r\n\r", b"\n" + _N1 + b"\r\n\r\n", b"\n"),
+    "CR and LF": (_N0 + b"\r", b"\n\r\n" + _N1 + b"\r\n\r\n", b"\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("sent", "more", "rest"), _PIECES.values(), ids=_PIECES)
+def test_a_revoked_caller_gets_the_rest_of_an_event_that_had_begun_and_no_other(
+    edge: Edge, sent: bytes, more: bytes, rest: bytes
+) -> None:
+    go = threading.Event()
+
+    async def stream(writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        writer.write(b"%x\r\n%b\r\n" % (len(sent), sent) if sent else b"")
+        await writer.drain()
+        while not go.is_set():
+            await asyncio.sleep(0.01)
+        writer.write(b"%x\r\n%b\r\n" % (len(more), more))
+        await writer.drain()
+
+    edge.guard.answer = lambda _: Answer(stream=stream)
+    with edge.client() as client:
+        ask(client)
+        assert not sent or client.chunk() == sent
+        edge.revoke(TIE)
+        go.set()
+        body, whole = read(client)
+    assert whole and body.startswith(rest + b'data: {"error"')
+    assert b'"n": 1' not in body
 
 
 def test_others_are_not_touched(edge: Edge) -> None:
@@ -322,7 +368,7 @@ def test_a_token_that_ended_before_the_first_byte_ends_the_answer_there(edge: Ed
 
 
 _THROWS = {
-    "endings": ["due", "boundary", "takes_event", "event", "cut"],
+    "endings": ["due", "boundary", "is_whole", "takes_event", "event", "rest_of_event", "sent", "cut"],
     "revoked": ["read", "holds", "any"],
     "hangup": ["on"],
     "sockets": ["read", "peer", "own", "last", "shut"],
@@ -332,11 +378,12 @@ _THROWS = {
 
 @pytest.mark.parametrize(("module", "name"), [(m, n) for m, names in _THROWS.items() for n in names])
 def test_a_function_that_throws_lets_no_stream_go_on(module: str, name: str) -> None:
+    """Each piece ends an event and begins one, so that there is something to look for."""
     with running(throwing(module, name)) as edge:
-        model = serve(edge)
+        model = serve(edge, piece=lambda _: b"\n\ndata: 1\ndata:")
         with edge.client() as client:
             client.send(message("POST", V1, body=b"{}"))
-            if name != "due":
+            if name not in ("due", "sent"):
                 client.head()
                 edge.revoke(TIE)
             rest = client.rest()

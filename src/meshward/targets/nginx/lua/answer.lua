@@ -42,12 +42,16 @@ function M.piece()
         arg[1] = data
         if last then
             arg[2] = true
+        else
+            endings.sent(run, data)
         end
         digested(run, data, false)
         return
     end
     digested(run, data, last)
-    if last then -- nginx itself says OK of a stream that was cut
+    if not last then
+        endings.sent(run, data)
+    else -- nginx itself says OK of a stream that was cut
         var.mw_last = "1"
     end
 end

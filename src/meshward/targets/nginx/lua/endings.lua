@@ -9,6 +9,7 @@ local revoked = require "revoked"
 local find, sub, lower, match = string.find, string.sub, string.lower, string.match
 local now = ngx.now
 local SPLIT = 65536 -- bytes that may still pass so that an event is whole
+local TAIL = 3 -- bytes in which the end of an event is seen
 
 local TOLD = {
     revoked = { 401, "This caller was revoked while the answer ran. Ask the operators of this edge." },
@@ -38,16 +39,31 @@ function M.due(run)
     run.epoch = epoch
 end
 
+-- An event ends with an empty line, and a line with LF, CR or both. Behind LF, a CR that is the last byte so far may be
+-- half of what ends a line.
+local ENDS = { "\n\n", "\r\r", "\r\r\n", "\n\r\n" }
+
 -- The place in `data` up to which an event is whole, or nil.
 local function boundary(data)
-    local first
-    for _, mark in ipairs { "\n\n", "\r\n\r\n", "\r\r" } do
+    local _, first = find(data, "\n\r[^\n]")
+    first = first and first - 1
+    for _, mark in ipairs(ENDS) do
         local _, stop = find(data, mark, 1, true)
         if stop and (not first or stop < first) then
             first = stop
         end
     end
     return first
+end
+
+-- Whether an event is whole behind `tail`, the last bytes that were sent; also where nothing was.
+local function is_whole(tail)
+    for _, mark in ipairs(ENDS) do
+        if sub(tail, -#mark) == mark then
+            return true
+        end
+    end
+    return tail == ""
 end
 
 -- Whether one more event can be put behind what was sent: not into a length that was told, nor into a coding.
@@ -64,6 +80,27 @@ local function event(why)
     return "data: " .. refusals.shape(TOLD[why][1], "edge") .. "\n\n"
 end
 
+-- What of `data` still belongs to an event that has begun; nil: all, and it is not whole yet.
+local function rest_of_event(run, data, last)
+    if is_whole(run.tail) then
+        return ""
+    end
+    local before = sub(run.tail, -2)
+    local stop = boundary(before .. data)
+    if stop then
+        return sub(data, 1, stop - #before)
+    end
+    run.more = (run.more or 0) + #data
+    if last or run.more > SPLIT then
+        return data .. "\n\n"
+    end
+end
+
+-- Keeps in mind how what was sent ends.
+function M.sent(run, data)
+    run.tail = #data >= TAIL and sub(data, -TAIL) or sub(run.tail .. data, -TAIL)
+end
+
 -- The next piece of an answer that must end because of `run.why`: what of `data` goes on, and whether that is the end.
 -- Throws where it must break off.
 function M.cut(run, data, last)
@@ -71,13 +108,10 @@ function M.cut(run, data, last)
     if not takes_event() then
         error(run.why, 0)
     end
-    local tail = run.tail or ""
-    local stop = boundary(tail .. data)
-    if not stop and not last and (run.more or 0) < SPLIT then
-        run.more, run.tail = (run.more or 0) + #data, sub(tail .. data, -3)
+    local rest = rest_of_event(run, data, last)
+    if not rest then
         return data, false
     end
-    local rest = stop and sub(data, 1, stop - #tail) or data .. "\n\n"
     hangup.on(ngx.var.binary_remote_addr, tonumber(ngx.var.remote_port), tonumber(ngx.var.server_port))
     return rest .. event(run.why), true
 end

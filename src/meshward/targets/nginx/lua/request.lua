@@ -193,7 +193,7 @@ local function pass(d, epoch, work)
         return refuse(400, reason, message)
     end
     send(d, version, work, generation)
-    ngx.ctx = { decision = d, epoch = epoch }
+    ngx.ctx = { decision = d, epoch = epoch, tail = "" }
     return true
 end
 
