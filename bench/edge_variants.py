@@ -73,7 +73,7 @@ def without_limit(program: Program) -> Program:
 
 def without_body(program: Program) -> Program:
     """nginx reads it all the same, to pass it on."""
-    return program.edited("lua/request.lua", r"text = text or body\.read\(\)", 'text = text or ""')
+    return program.edited("lua/request.lua", r"work\.text = body\.read\(\)", 'work.text = ""')
 
 
 def without_decision(program: Program) -> Program:
