@@ -26,6 +26,17 @@ local function demand_answer()
     end
 end
 
+local function cut(run, data, last)
+    data, last = endings.cut(run, data, last)
+    arg[1] = data
+    if last then
+        arg[2] = true
+    else
+        endings.sent(run, data)
+    end
+    digested(run, data, false)
+end
+
 -- One piece: `ngx.arg[1]` are its bytes, `ngx.arg[2]` whether it is the last. nginx has sent nothing before the first.
 function M.piece()
     demand_answer()
@@ -34,25 +45,17 @@ function M.piece()
         return
     end
     local run = ngx.ctx
-    if data ~= "" then
+    if data ~= "" then -- else it is whole already
         run.why = run.why or endings.due(run)
-    end
-    if run.why and (data ~= "" or not last) then -- else it is whole already
-        data, last = endings.cut(run, data, last)
-        arg[1] = data
-        if last then
-            arg[2] = true
-        else
-            endings.sent(run, data)
+        if run.why then
+            return cut(run, data, last)
         end
-        digested(run, data, false)
-        return
     end
     digested(run, data, last)
-    if not last then
-        endings.sent(run, data)
-    else -- nginx itself says OK of a stream that was cut
+    if last then -- nginx itself says OK of a stream that was cut
         var.mw_last = "1"
+    else
+        endings.sent(run, data)
     end
 end
 

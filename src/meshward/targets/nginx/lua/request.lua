@@ -73,11 +73,10 @@ local function read(work)
     return work.text or refuse(413, "body_too_large", body.sentence("in_pieces"))
 end
 
--- its model is looked for (first and last byte, and the name; or nil and a problem),
+-- its model is looked for (first and last byte, and the name; or nil and, in the place of the last byte, a problem),
 local function find_model(work)
-    if not work.looked then
+    if not work.to then
         work.from, work.to, work.name = body.model(work.text)
-        work.looked = true
     end
     return work.from, work.to, work.name
 end
@@ -91,15 +90,14 @@ local function rename(work, called)
 end
 
 -- and what goes on is digested.
-local function digested(work, sent)
+local function take_digest(work, sent)
     if work.sent ~= sent then
         work.sent, work.digest = sent, body.digest(sent)
     end
-    return work.digest
 end
 
 -- Below /v1/ the body says which model is meant, and is read once the caller is known: `who` is the answer about no
--- model. The decision about the body's model; or nil, where it was refused.
+-- model. The decision about the body's model. What is refused here does not come back: ngx.exit ends the handler.
 local function named(who, asked, work)
     if who.permit then
         error("a permit for no model", 0)
@@ -183,7 +181,7 @@ local function pass(d, epoch, work)
     local version = decision.version(d, var.request_id)
     local sent, reason, message = checked(d, version, work)
     if sent then
-        digested(work, sent)
+        take_digest(work, sent)
     end
     local current, generation = page.again()
     if current ~= epoch or decisions.ended(d) then
