@@ -32,6 +32,7 @@ from meshward.kit.canonical import canonical_json
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.kit.log import fault_of
+from meshward.kit.names import LONGEST_SAID
 from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.wellknown import WHOAMI
@@ -45,7 +46,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _JSON = (b"content-type", b"application/json")
-_MAX_NAME = 256  # characters of a model's name or alias
 
 log = structlog.get_logger("meshward.edge")
 
@@ -273,7 +273,7 @@ def _decide_request(caller: Caller, question: Question, state: DecisionState, re
 
 def _model_name(state: DecisionState, question: Question) -> str | None:
     """A model's name; by /v1 also its aliases, which a path could not spell."""
-    if len(question.model) > _MAX_NAME:
+    if len(question.model) > LONGEST_SAID:
         return None
     name = (
         state.plan.aliases.get(question.model, question.model) if question.front == "v1" else question.model

@@ -1,4 +1,4 @@
-"""The one alphabet of names (docs/concepts.md), what a name becomes as a DNS label, how long a socket's path may be."""
+"""The one alphabet of names (docs/concepts.md), what a name becomes as a DNS label, how long what else names may be."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _LABEL_LIMIT = 63
+LONGEST_SAID = 256
+"""Characters of what a body may call a model; `targets/nginx/lua/plain_name.lua` takes no more."""
 LONGEST_SOCKET = 103
 """Bytes of a unix socket's path on every platform we know: sockaddr_un.sun_path (104 on BSDs) less its NUL."""
 

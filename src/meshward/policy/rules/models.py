@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from meshward.kit import codes
-from meshward.kit.names import dns_label
+from meshward.kit.names import LONGEST_SAID, dns_label
 from meshward.kit.text import quoted
 from meshward.policy.rules.findings import Findings
 from meshward.policy.schema import ACTIONS, Action, Model, Policy, Server, Version
@@ -12,7 +14,6 @@ from meshward.policy.urls import crosses_in_clear, server_key
 from meshward.policy.values import Route
 
 _MOST_SAID = 6000  # nginx reads an answer of at most 16 KiB
-_LONGEST_NAME = 256  # characters that a body's `model` may have (targets/nginx/lua/plain_name.lua)
 
 
 def check_models(policy: Policy, findings: Findings) -> None:
@@ -134,22 +135,23 @@ def _check_aliases(policy: Policy, findings: Findings) -> None:
                 )
             owners.setdefault(alias, name)
             _check_length(alias, path, findings)
-        if sum(map(_most_said, model.aliases)) > _MOST_SAID:
-            message = f"are more than {_MOST_SAID} bytes together, as the edge is told them"
-            findings.error(
-                codes.OUT_OF_BOUNDS, ("models", name, "aliases"), message, "Take out what no client says."
-            )
+        remedy = "Take out what no client says."
+        _check_room(model.aliases, "are", ("models", name, "aliases"), remedy, findings)
 
 
 def _check_length(said: str, path: tuple[str | int, ...], findings: Findings) -> None:
-    if len(said) > _LONGEST_NAME:
-        message = f"is longer than {_LONGEST_NAME} characters: the edge lets no body say it"
+    if len(said) > LONGEST_SAID:
+        message = f"is longer than {LONGEST_SAID} characters: the edge lets no body say it"
         findings.error(codes.OUT_OF_BOUNDS, path, message, "Give it a shorter name.")
 
 
-def _most_said(name: str) -> int:
-    """The bytes of a name in the decision's answer, each percent-encoded, and a space."""
-    return 3 * len(name.encode()) + 1
+def _check_room(
+    said: Iterable[str], what: str, path: tuple[str, ...], remedy: str, findings: Findings
+) -> None:
+    """In the decision's answer, where each byte is percent-encoded at worst, and a space follows each name."""
+    if sum(3 * len(name.encode()) + 1 for name in said) > _MOST_SAID:
+        message = f"{what} more than {_MOST_SAID} bytes together, as the edge is told them"
+        findings.error(codes.OUT_OF_BOUNDS, path, message, remedy)
 
 
 def _check_audiences(policy: Policy, findings: Findings) -> None:
@@ -194,12 +196,8 @@ def _check_upstreams(policy: Policy, findings: Findings) -> None:
             _check_secrecy(body, path, findings)
             _check_said(policy, body, path, findings)
         called = [body.model for body in model.versions.values() if body.model is not None]
-        if sum(map(_most_said, called)) > _MOST_SAID:
-            message = (
-                f"have a `model` each, of more than {_MOST_SAID} bytes together, as the edge is told them"
-            )
-            remedy = "Start their servers with shorter names."
-            findings.error(codes.OUT_OF_BOUNDS, ("models", name, "versions"), message, remedy)
+        remedy = "Start their servers with shorter names."
+        _check_room(called, "have a `model` each, of", ("models", name, "versions"), remedy, findings)
 
 
 def _check_said(policy: Policy, version: Version, path: tuple[str, ...], findings: Findings) -> None:
