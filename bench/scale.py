@@ -15,9 +15,9 @@ from bench.report import say
 from meshward.apply.local_paths import LOCAL
 from meshward.apply.slots import SLOTS
 from meshward.check.admission import admit
+from meshward.compare.change import compare
 from meshward.decide.decide import Decider
 from meshward.decide.types import Identity, Permit, Request
-from meshward.plan.change import compare
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse

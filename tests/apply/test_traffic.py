@@ -18,11 +18,11 @@ import pytest
 from meshward.apply.edge_page import EdgePage
 from meshward.apply.traffic.weights import MOST, check_weights, with_traffic
 from meshward.cli.main import main
+from meshward.compare.change import compare
 from meshward.control.ask import VERBS
 from meshward.control.unix import user_name
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
-from meshward.plan.change import compare
 from meshward.plan.resolve import resolve
 from meshward.testing.recorder import Received, plain_answer
 from tests.apply.versions import PATH, shown, spread, write_two

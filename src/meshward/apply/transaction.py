@@ -35,11 +35,11 @@ from meshward.apply.revisions import STAGED, Revision
 from meshward.apply.staging import stage_policy, validate
 from meshward.apply.switching import Rendering, Say, Switch
 from meshward.check.admission import admit
+from meshward.compare.change import Change, compare
 from meshward.kit import codes
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
-from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Document, to_json
 from meshward.policy.schema import Policy

@@ -12,8 +12,8 @@ from meshward.check.admission import admit
 from meshward.cli.asking import running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
+from meshward.compare.change import Change, compare
 from meshward.kit.exits import Exit
-from meshward.plan.change import Change, compare
 from meshward.plan.resolve import resolve
 from meshward.runtime.place import directories
 

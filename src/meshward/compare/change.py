@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
+from meshward.compare.entitlements import Entitlements, member_text
 from meshward.kit.canonical import digest
 from meshward.kit.text import quoted
-from meshward.plan.entitlements import Entitlements, member_text
 from meshward.plan.ir import Credential, Deny, Grant, Issuer, Model, Plan, Version
 from meshward.policy.urls import ServerUrl
 

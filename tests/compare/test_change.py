@@ -6,14 +6,14 @@ import copy
 from typing import Any
 
 import pytest
-from plan_policies import holdings
-from tests.cost import assert_grows, cost
 
-from meshward.plan.change import Change, compare
-from meshward.plan.entitlements import Entitlements
+from meshward.compare.change import Change, compare
+from meshward.compare.entitlements import Entitlements
 from meshward.plan.ir import Plan
+from meshward.plan.permissions import holdings_of
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
+from tests.cost import assert_grows, cost
 
 BASE: dict[str, Any] = {
     "version": 1,
@@ -175,7 +175,7 @@ def test_sets_and_holdings_mean_the_same() -> None:
     ]
     policy["grants"].append({**policy["grants"][0], "id": "shadow", "roles": ["boss"], "mode": "shadow"})
     plan = plan_of(policy)
-    one = {(each.role, each.permission) for each in holdings(plan)}
+    one = {(each.role, each.permission) for grant in plan.grants for each in holdings_of(plan, grant)}
     other = {(role, f"{m}.{action}") for role, action, models in Entitlements(plan).held() for m in models}
     assert one == other
 

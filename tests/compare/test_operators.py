@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from meshward.compare.change import compare
 from meshward.decide.operators import rights_of, suffice
 from meshward.decide.types import Identity
-from meshward.plan.change import compare
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
