@@ -12,8 +12,9 @@ help:            ## what there is
 setup:           ## make the environment in .venv (installs nginx and its Lua module if they are missing); starts nothing
 	@sh scripts/setup.sh
 
+# The newcomer's checkout may lie below /root, where no other user reaches it: then it starts all the same, and says so.
 demo: setup      ## run everything on this machine, with a real model and a demo identity provider (ARGS=--tour: show it)
-	@$(PYTHON) -m meshward up --demo $(ARGS)
+	@$(PYTHON) -m meshward up --demo --allow-root-parts $(ARGS)
 
 test: setup      ## lint, types, layers, then every test
 	@sh scripts/setup.sh --dev

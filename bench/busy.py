@@ -21,6 +21,7 @@ from bench.load import once
 from bench.mixed import Job
 from bench.processes import START_WITHIN, BenchError, running
 from meshward.policy.parse import Source, parse, to_json
+from meshward.testing.instance import START
 from meshward.testing.issuer import Issuer
 from meshward.testing.recorder import SERVERS_GID
 from meshward.testing.stand_ins import free_port
@@ -95,7 +96,7 @@ def busy(directory: Path, size: Size) -> Iterator[Busy]:
     text = policy(directory, port, size)
     (directory / "policy.yaml").write_text(json.dumps(text))
     log, models = directory / "up.log", directory / "models.log"
-    argv = [sys.executable, "-m", "meshward", "up", str(directory / "policy.yaml"), "--state", str(state)]
+    argv = [sys.executable, "-m", "meshward", *START, str(directory / "policy.yaml"), "--state", str(state)]
     gid = str(SERVERS_GID) if os.geteuid() == 0 else "-"
     sockets = [url.removeprefix("unix:") for url in _urls(directory, size)]
     model = [sys.executable, "-m", "bench.streaming", gid, *sockets]

@@ -15,6 +15,7 @@ from bench.processes import BenchError, Memory, descendants, memory, running
 from bench.report import Section, prose, table
 from meshward.demo.accounts import token_for
 from meshward.runtime.place.instance_file import load_instance
+from meshward.testing.instance import START
 from meshward.testing.stand_ins import free_port
 
 REQUESTS = 20
@@ -23,7 +24,7 @@ REQUESTS = 20
 def measure(directory: Path, rounds: int) -> Section:  # noqa: ARG001  memory needs no rounds
     state, log = directory / "s", directory / "up.log"
     ports = ["--edge-port", str(free_port()), "--idp-port", str(free_port())]
-    argv = [sys.executable, "-m", "meshward", "up", "--demo", "--state", str(state), *ports]
+    argv = [sys.executable, "-m", "meshward", *START, "--demo", "--state", str(state), *ports]
     with running(argv, lambda: "ready: " in log.read_text(), log) as up:
         _use(state)
         status = json.loads((state / "status.json").read_text())

@@ -26,6 +26,7 @@ from meshward.runtime.place.directories import Run
 from meshward.runtime.place.instance_file import Instance, load_instance
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ca import load_or_create as load_authority
+from meshward.testing.instance import START
 from meshward.testing.issuer import Issuer
 from meshward.testing.stand_ins import free_port
 
@@ -104,7 +105,7 @@ def whole_instance(directory: Path, mock: Mock) -> Iterator[Whole]:
     policy.write_text(json.dumps(_policy(directory / "jwks.json", port, mock)))
     plan = resolve(parse([Source("policy.yaml", policy.read_bytes())]).policy)
     log = directory / "up.log"
-    argv = [sys.executable, "-m", "meshward", "up", str(policy), "--state", str(state)]
+    argv = [sys.executable, "-m", "meshward", *START, str(policy), "--state", str(state)]
     with running(argv, lambda: "ready: " in log.read_text(), log, preexec_fn=_one_cpu) as process:
         widen(process.pid)
         whole = Whole(state, port, issuer, plan, requests.token(issuer))

@@ -47,13 +47,26 @@ nginx=$(command -v nginx || ls /usr/sbin/nginx 2>/dev/null || true)
 # The Lua module brings the release of lua-resty-core and of OpenResty's LuaJIT that it was built with.
 openresty || module ngx_http_lua_module.so || missing="$missing libnginx-mod-http-lua"
 command -v unshare >/dev/null 2>&1 || missing="$missing util-linux"
-python=$(command -v python3.11 || command -v python3 || true)
+# As root, rather a Python that other users reach: then each part can run as a user of its own.
+reached_by_others() {
+  [ -x "$1" ] && setpriv --reuid 65534 --regid 65534 --clear-groups "$1" -c \
+    'import ensurepip, ssl, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+}
+find_python() {
+  if [ "$(id -u)" -eq 0 ]; then
+    for found in "$(command -v python3.11 || true)" /usr/local/bin/python3.11 /usr/bin/python3.11; do
+      if reached_by_others "$found"; then printf '%s' "$found"; return; fi
+    done
+  fi
+  command -v python3.11 || command -v python3 || true
+}
+python=$(find_python)
 [ -n "$python" ] || missing="$missing python3 python3-venv"
 [ -n "$python" ] && { "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"; }
 [ "$wanted" = meshward ] || command -v luacheck >/dev/null 2>&1 || missing="$missing lua-check"
 # shellcheck disable=SC2086  # a list of package names
 [ -z "$missing" ] || install_packages $missing
-python=$(command -v python3.11 || command -v python3)
+python=$(find_python)
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   stop "$("$python" --version) is too old: meshward needs Python 3.11 or later"
 

@@ -19,6 +19,7 @@ import pytest
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.testing.instance import START
 from meshward.testing.recorder import Received, plain_answer
 from tests.stack import policies
 from tests.stack.asking import ask
@@ -279,7 +280,7 @@ def test_a_policy_whose_key_cannot_be_had_is_refused_by_name(stack: Stack, alice
     assert (stack.instance.revision, stack.processes()) == (before, processes)
     assert stack.call("POST", ASK.format("file"), alice, {}).status == 200
     text["edge"]["listen"] = f"127.0.0.1:{free_port()}"
-    started = meshward("up", write(stack, text), "--state", str(stack.policy.parent / "t"))
+    started = meshward(*START, write(stack, text), "--state", str(stack.policy.parent / "t"))
     assert started.returncode == Exit.UNSAFE and "`from-file` cannot be had" in started.stderr
 
 

@@ -36,6 +36,7 @@ from meshward.spiffe.certificates import pem_of
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.files import _encode
 from meshward.targets.envoy.resources import discovery_response, svid
+from meshward.testing.instance import START
 from meshward.testing.recorder import Received, plain_answer
 from meshward.tokens.key_store import load as load_keys
 from tests.hostile.conftest import write_hostile
@@ -519,7 +520,7 @@ def start_again(stack: Stack) -> None:
     log = stack.policy.parent / "up.log"
     with log.open("w") as file:
         stack.process = subprocess.Popen(
-            [sys.executable, "-m", HASTY, "up", "--state", str(stack.state)],
+            [sys.executable, "-m", HASTY, *START, "--state", str(stack.state)],
             stdout=file, stderr=file, text=True, start_new_session=True,
         )  # fmt: skip
     eventually(lambda: "ready:" in log.read_text(), within=60, what="the next start")
@@ -570,7 +571,7 @@ def test_a_certificate_from_files_is_followed_as_it_changes(stack: Stack, alice:
     assert leaf_in(live) == shown_leaf("127.0.0.1", stack.port)
     (live / "privkey.pem").unlink()
     down(stack)
-    done = stack.command("up")
+    done = stack.command(*START)
     assert done.returncode == Exit.UNSAFE and "MW3041" in done.stderr, done
     put(live, private, root.certificate)
     start_again(stack)

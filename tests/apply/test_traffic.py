@@ -24,6 +24,7 @@ from meshward.control.unix import user_name
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
+from meshward.testing.instance import START
 from meshward.testing.recorder import Received, plain_answer
 from tests.apply.versions import PATH, shown, spread, write_two
 from tests.hostile.conftest import hostile_policy
@@ -313,7 +314,7 @@ def test_a_killed_instance_goes_on_with_the_step(stack: Stack, alice: str) -> No
     log = stack.policy.parent / "up.log"
     with log.open("w") as output:
         stack.process = subprocess.Popen(
-            [sys.executable, "-m", "meshward", "up", "--state", str(stack.state)],
+            [sys.executable, "-m", "meshward", *START, "--state", str(stack.state)],
             stdout=output, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
     eventually(lambda: "ready:" in log.read_text(), 60, "the start after a kill")

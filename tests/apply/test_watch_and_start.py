@@ -15,6 +15,7 @@ import pytest
 
 from meshward.apply.revisions import Revisions
 from meshward.kit.exits import Exit
+from meshward.testing.instance import START
 from tests.apply.test_live_changes import statuses, with_grant
 from tests.hostile.conftest import write_hostile
 from tests.stack.inside import Inside, knock
@@ -39,7 +40,7 @@ def start(stack: Stack, *arguments: str) -> None:
         assert stack.process.wait(60) == 0, log_of(stack)
     with (stack.policy.parent / "up.log").open("w") as output:
         stack.process = subprocess.Popen(
-            [sys.executable, "-m", "meshward", "up", *arguments, "--state", str(stack.state)],
+            [sys.executable, "-m", "meshward", *START, *arguments, "--state", str(stack.state)],
             stdout=output, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
     eventually(lambda: "ready:" in log_of(stack), 60, "the start")
@@ -133,7 +134,7 @@ def test_a_damaged_record_stops_a_start(stack: Stack) -> None:
     last = max((stack.state / "revisions").glob("[0-9]*[0-9].json"))
     last.write_bytes(b"\0" * last.stat().st_size)
     done = subprocess.run(
-        [sys.executable, "-m", "meshward", "up", "--state", str(stack.state)],
+        [sys.executable, "-m", "meshward", *START, "--state", str(stack.state)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode != 0 and "damaged" in done.stderr and str(last.name) in done.stderr, done

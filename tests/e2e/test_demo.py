@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from meshward.testing.instance import START
 from meshward.testing.stand_ins import free_port
 from meshward.testing.waiting import DEADLINE, eventually
 from tests.stack.command import meshward
@@ -20,7 +21,7 @@ from tests.stack.command import meshward
 class Demo:
     def __init__(self, directory: Path) -> None:
         self.state, self.log = directory / "s", directory / "up.log"
-        self.arguments = ["up", "--demo", "--edge-port", str(free_port()), "--idp-port", str(free_port())]
+        self.arguments = [*START, "--demo", "--edge-port", str(free_port()), "--idp-port", str(free_port())]
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "meshward", *self.arguments, "--state", str(self.state)],
@@ -107,10 +108,18 @@ def test_status_names_every_part(demo: Demo) -> None:
     assert status["healthy"], status
     names = {part["name"] for part in status["parts"]}
     assert names >= {"edge", "decide", "collector", "idp", "model-v1"}, names
-    assert {guard["reach"] for guard in status["guards"]} == {"socket", "sealed"}
-    if os.geteuid() == 0:
-        uids = {part["name"]: part["uid"] for part in status["parts"]}
-        assert 0 not in {uids["edge"], uids["guard-00-minilm-v1"]}, uids
+    assert {guard["means"] for guard in status["guards"]} == {"socket", "sealed"}
+    uids = {part["name"]: part["uid"] for part in status["parts"]}
+    reach = {guard["reach"] for guard in status["guards"]}
+    if os.geteuid() != 0:
+        assert (reach, set(uids.values())) == ({"user"}, {os.geteuid()}), status
+        return
+    assert 0 not in {uids["edge"], uids["guard-00-minilm-v1"]}, uids
+    as_root = {name for name, uid in uids.items() if uid == 0} - {"collector"}
+    assert reach == ({"root"} if as_root else {"socket", "sealed"}), status
+    assert as_root in (set(), {"idp", "decide", "model-v1", "guard-01-minilm-v2"}), uids
+    (said,) = status["notes"]
+    assert ("--allow-root-parts: AS ROOT" in said) == bool(as_root), said
 
 
 def test_a_grant_for_bobs_group_opens_at_once_and_a_rollback_closes(demo: Demo, tmp_path: Path) -> None:

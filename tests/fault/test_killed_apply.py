@@ -22,6 +22,7 @@ from meshward.apply.revisions import ACCEPTED, INTERRUPTED, REFUSED, STAGED, Rev
 from meshward.kit.errors import MeshwardError
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
+from meshward.testing.instance import START
 from meshward.testing.recorder import Recorder
 from tests.hostile.conftest import write_hostile
 from tests.stack.inside import Inside, knock
@@ -76,7 +77,7 @@ def start_again(stack: Stack) -> None:
     log = stack.policy.parent / "up.log"
     with log.open("w") as output:
         stack.process = subprocess.Popen(
-            [sys.executable, "-m", "meshward", "up", "--state", str(stack.state)],
+            [sys.executable, "-m", "meshward", *START, "--state", str(stack.state)],
             stdout=output, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ import pytest
 from meshward.apply.revisions import Revisions
 from meshward.instance.state_files import FILES, directory_of
 from meshward.kit.exits import Exit
+from meshward.testing.instance import START
 from tests.hostile.conftest import write_hostile
 from tests.stack.command import meshward
 from tests.stack.running import Stack, eventually, running
@@ -29,7 +30,7 @@ def stack(short_dir: Path) -> Iterator[Stack]:
 
 
 def up(stack: Stack) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "meshward", "up", str(stack.policy), "--state", str(stack.state)]
+    argv = [sys.executable, "-m", "meshward", *START, str(stack.policy), "--state", str(stack.state)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

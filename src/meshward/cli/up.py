@@ -31,6 +31,7 @@ from meshward.policy.schema import Policy
 from meshward.runtime.place import directories
 from meshward.runtime.place.directories import Run, open_state, run_path
 from meshward.runtime.place.instance_file import Instance
+from meshward.runtime.place.reachable import can_seal
 
 
 def command(
@@ -46,6 +47,10 @@ def command(
     ] = False,
     edge_port: Annotated[int, Parameter(help="With --demo: the edge's port.")] = EDGE_PORT,
     idp_port: Annotated[int, Parameter(help="With --demo: the identity provider's port.")] = IDP_PORT,
+    allow_root_parts: Annotated[
+        bool,
+        Parameter(negative="", help="As root: let parts that cannot have a user of their own run as root."),
+    ] = False,
     state: State = DEFAULT_STATE,
 ) -> None:
     """Run edge, guards, decision service and collector on this machine until Ctrl-C.
@@ -60,24 +65,27 @@ def command(
         if tour and not demo:
             raise _usage_error("--tour walks the demo's promises: it goes with --demo")
         if demo:
-            return _demo(state, edge_port, idp_port, tour=tour)
+            return _demo(state, edge_port, idp_port, tour=tour, root_parts=allow_root_parts)
         if policy is None and not state.is_dir():
             raise _usage_error("give a POLICY, or --demo")
         if watch and policy is None:
             raise _usage_error("--watch follows a POLICY: give one")
         watched = watch_path(policy, _progress) if watch and policy is not None else None
         accepted = None if policy is None else _read_admitted(policy, watched)
-        run_up(Starting(accepted, _author(), watched=watched), state, _say_ready, _progress)
+        starting = Starting(accepted, _author(), watched=watched, root_parts=allow_root_parts)
+        run_up(starting, state, _say_ready, _progress)
         return Exit.OK
 
     run_verb(run)
 
 
-def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool) -> Exit:
+def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool, root_parts: bool) -> Exit:
     require_demo_packages()
-    opened = open_state(state)
+    opened, sealed = open_state(state), can_seal()
+    if not sealed:
+        _progress("warning: this machine gives its users no namespaces of their own: minilm/v2 is not sealed")
     file = directories.own_directory(opened.path / "demo") / "policy.yaml"
-    write_atomic(file, demo_policy(Run(run_path(opened)), edge_port, idp_port))
+    write_atomic(file, demo_policy(Run(run_path(opened)), edge_port, idp_port, sealed=sealed))
     guide: list[subprocess.Popen[bytes]] = []
 
     def ready(instance: Instance) -> None:
@@ -87,7 +95,12 @@ def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool) -> Exit:
         else:
             _say_what_to_try(instance, state)
 
-    starting = Starting(_read_admitted(file), _author(), lambda run: demo_extras(opened.path, run, idp_port))
+    starting = Starting(
+        _read_admitted(file),
+        _author(),
+        lambda run: demo_extras(opened.path, run, idp_port, sealed=sealed),
+        root_parts=root_parts,
+    )
     run_up(starting, state, ready, _progress)
     return Exit(guide[0].wait()) if guide else Exit.OK
 
@@ -115,11 +128,8 @@ def _say_ready(instance: Instance) -> None:
     console.print(Text(f"ready: {instance.edge_url} (revision {instance.revision})", style="bold green"))
     console.print(f"  trust the edge with the root certificate {instance.root_certificate}")
     for guard in instance.guards:
-        warning = "" if guard.reach != "open" else "  OPEN: others can reach it past its guard"
-        warning += f" (as {guard.weakest})" if guard.weakest else ""
-        console.print(
-            f"  {guard.model}/{guard.version}: {instance.edge_url}/m/{guard.model}, server {guard.reach}{warning}"
-        )
+        console.print(f"  {guard.model}/{guard.version}: {instance.edge_url}/m/{guard.model}")
+        console.print(f"    server {guard.sentence}")
     sys.stdout.flush()
 
 

@@ -5,6 +5,7 @@ Passwords and secrets are made at the identity provider's first start, into STAT
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,12 @@ def demo_directory(state: Path) -> Path:
     return state / "demo"
 
 
+def made_private(directory: Path) -> Path:
+    """`directory`, ours and closed to others, unless it was handed to us to read."""
+    handed = directory.is_dir() and directory.stat().st_uid != os.geteuid()
+    return directory if handed else private_directory(directory)
+
+
 def load_accounts(state: Path) -> Accounts:
     """The accounts of the demo that runs with `state`. Raises MeshwardError where there are none."""
     kept = ACCOUNTS.read(demo_directory(state))
@@ -82,7 +89,7 @@ def load_accounts(state: Path) -> Accounts:
 
 def load_or_create_accounts(state: Path) -> Accounts:
     """The accounts, made now if this is the first start."""
-    directory = private_directory(demo_directory(state))
+    directory = made_private(demo_directory(state))
     if ACCOUNTS.read(directory) is None:
         ACCOUNTS.write(directory, KeptAccounts({name: secrets.token_urlsafe(12) for name in GROUPS}))
     return load_accounts(state)

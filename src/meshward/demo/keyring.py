@@ -7,6 +7,7 @@ its first use. A retired key stays for as long as a token signed by it may live.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from meshward.demo.accounts import demo_directory
+from meshward.demo.accounts import demo_directory, made_private
 from meshward.kit.clock import Clock
-from meshward.kit.durable import private_directory, write_atomic
+from meshward.kit.durable import write_atomic
 from meshward.kit.secret import Secret
 from meshward.kit.statefile import StateFile
 
 TOKEN_LIFE = 15 * 60
+ROTATION_SECRET = "rotation-secret"  # noqa: S105  the name of its file
 _ALGORITHM = "ES256"
 
 
@@ -44,10 +46,13 @@ KEYS = StateFile(
 
 
 class KeyRing:
-    """Keys kept in STATE/demo/idp-keys.json (0600), so that tokens outlive a restart."""
+    """Keys kept in STATE/demo/idp-keys.json (0600), so that tokens outlive a restart.
+
+    Where they were handed to us, to read alone, a rotation lasts as long as we do.
+    """
 
     def __init__(self, state: Path, clock: Clock) -> None:
-        self._directory = private_directory(demo_directory(state))
+        self._directory = made_private(demo_directory(state))
         self._clock = clock
         kept = KEYS.read(self._directory)
         if kept is None:
@@ -91,12 +96,13 @@ class KeyRing:
     def _save(self) -> None:
         retired = tuple((when, key.as_dict(private=True)) for when, key in self._retired)
         current, following = (key.as_dict(private=True) for key in (self._current, self._next))
-        KEYS.write(self._directory, KeptKeys(current, following, retired))
+        with suppress(PermissionError):
+            KEYS.write(self._directory, KeptKeys(current, following, retired))
 
 
 def rotation_secret(state: Path) -> Secret:
     """What POST /admin/rotate asks for: STATE/demo/rotation-secret (0600), made at the first call."""
-    path = private_directory(demo_directory(state)) / "rotation-secret"
+    path = made_private(demo_directory(state)) / ROTATION_SECRET
     if not path.exists():
         write_atomic(path, secrets.token_urlsafe(24))
     return Secret(path.read_text())

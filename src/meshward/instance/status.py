@@ -74,8 +74,7 @@ class Status:
         width = max((len(part.name) for part in self.parts), default=0)
         yield from (_line(part, width, now) for part in self.parts)
         for guard in self.guards:
-            weakest = f" (as {guard.weakest})" if guard.weakest else ""
-            yield f"{guard.model}/{guard.version}: server {_REACH.get(guard.reach, guard.reach)}{weakest}"
+            yield f"{guard.model}/{guard.version}: server {guard.sentence}"
         yield from (_key_line(age, now) for age in self.credentials)
         if self.keys is not None:
             yield from self.keys.lines(now)
@@ -85,14 +84,6 @@ class Status:
         yield from self.walks
         yield from (f"STATE: {problem}" for problem in self.unusable)
         yield from self.notes
-
-
-_REACH = {
-    "socket": "on a unix socket that its guard alone may open",
-    "sealed": "in a namespace of its own, with its guard as the only door",
-    "key": "by a key that only its guard sends",
-    "open": "OPEN: others can reach it past its guard",
-}
 
 
 def status(path: Path) -> Status:

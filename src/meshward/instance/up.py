@@ -71,6 +71,7 @@ class Starting:
     author: str
     extras: Callable[[Run], Extras] = lambda _: Extras()
     watched: Watched | None = None
+    root_parts: bool = False  # whether parts that cannot have a user of their own may run as root
 
 
 def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], progress: Progress) -> None:
@@ -82,7 +83,8 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
     with hold_state(state), _logging_to(state):
         require_usable(state.path, progress)
         run = Run(run_directory(state))
-        extra = starting.extras(run)
+        place = machine(state, run, components, starting.extras(run), root_parts=starting.root_parts)
+        progress(f"note: {place.sentence}")
         revisions = Revisions(state.path)
         revisions.recover()
         policy, revision = revision_to_run(
@@ -93,9 +95,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
             plan = resolve(policy)
             end_leftovers(state)  # of a killed instance: they hold its ports
             try:
-                require_free([(plan.edge.host, plan.edge.port), *extra.ports])
-                place = machine(state, run, components, extra)
-                progress(f"note: {place.sentence}")
+                require_free([(plan.edge.host, plan.edge.port), *place.extra.ports])
                 mesh = prepare_mesh(place, policy, plan, revision)
                 instance = save_instance(place, mesh.live)
                 asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
@@ -176,6 +176,8 @@ def _specs(place: Machine, live: LiveRevision) -> list[ProcessSpec]:
     specs = [
         python_part(layout, collector_program(layout.run, layout.state, file_exists(layout.run.heartbeat)))
     ]
+    for program in extra.programs:
+        program.equip(place.of_program(program))
     specs += [python_part(layout, program) for program in extra.programs]
     specs += [python_part(layout, program) for program in extra.servers.values() if not program.sealed]
     specs.append(python_part(layout, decision_program(layout.run, place.edge.gid), ["collector"]))

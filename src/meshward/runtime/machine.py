@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 from meshward.runtime.place import upstreams
 from meshward.runtime.place.components import Components
@@ -15,12 +16,13 @@ from meshward.runtime.place.directories import Run, State, own_directory
 from meshward.runtime.place.identities import (
     FIRST,
     LAST,
+    Identities,
     ProcessIdentity,
     assign_identities,
-    can_execute_as,
     starter,
 )
 from meshward.runtime.place.instance_file import Guarded
+from meshward.runtime.place.reachable import hindrance
 from meshward.runtime.supervise.parts import Layout, Program, guard_part
 from meshward.runtime.supervise.process import ProcessSpec
 
@@ -46,7 +48,7 @@ class Machine:
     components: Components
     extra: Extras
     sentence: str
-    python: ProcessIdentity | None  # the starter, where no other user can reach this Python
+    python: ProcessIdentity | None  # root, where it starts us and Python parts cannot have users of their own
     known: MutableMapping[str, ProcessIdentity] = field(default_factory=dict)
 
     @property
@@ -86,10 +88,26 @@ class Machine:
         deployed = plan.version(model, version)
         program = self.extra.servers.get(key)
         found = upstreams.reach_of(plan, key, program is not None, program is not None and program.sealed)
-        socket, weakest = str(self.run.guard_socket(slot)), str(found.url) if deployed.replicas else ""
+        shared = self._shared_uid(key, slot)
         return Guarded(
-            model, version, f"{slot:02d}", deployed.dns_name, socket, str(deployed.url), found.how, weakest
+            model=model,
+            version=version,
+            slot=f"{slot:02d}",
+            dns_name=deployed.dns_name,
+            socket=str(self.run.guard_socket(slot)),
+            url=str(deployed.url),
+            reach=_as_far_as(found.how, shared),
+            weakest=str(found.url) if deployed.replicas else "",
+            means=found.how,
+            openers=found.openers,
+            uid=shared,
         )
+
+    def _shared_uid(self, key: str, slot: int) -> int | None:
+        """The starter's uid, where guard or server have it too: its other processes get past the guard."""
+        program = self.extra.servers.get(key)
+        ours = [self._of(guard_name(key, slot))] + ([self.of_program(program)] if program else [])
+        return starter().uid if any(each.uid == starter().uid for each in ours) else None
 
     def make_server_directory(self, key: str, slot: int) -> None:
         """A folder for the socket of a server that we start: the server's, and its guard's to pass."""
@@ -113,21 +131,49 @@ class Machine:
         return self._of(name)
 
 
-def machine(state: State, run: Run, components: Components, extra: Extras) -> Machine:
-    """This machine. Python parts whose interpreter another uid cannot reach stay with the starter."""
-    python = ["decide", *(program.name for program in (*extra.programs, *extra.servers.values()))]
+def machine(
+    state: State, run: Run, components: Components, extra: Extras, *, root_parts: bool = False
+) -> Machine:
+    """This machine, whose parts run as users of their own, or all of them as the starter.
+
+    Started by root, what cannot have a user of its own would run as root. Raises MeshwardError (MW3017) then, unless
+    `root_parts` allows it.
+    """
+    programs = [*extra.programs, *extra.servers.values()]
+    python = ["decide", *(program.name for program in programs)]
     assigned = assign_identities(state, ["edge", *python])
     known = {name: assigned.of(name) for name in ("edge", *python)}
     sentence, ours = assigned.sentence, None
-    if assigned.separate and not can_execute_as(
-        known["decide"], (sys.executable, "-c", "import meshward.edge")
-    ):
+    if os.geteuid() == 0 and (why := _why_as_root(assigned, known["decide"], components, programs)):
+        who = ", ".join(python) if assigned.separate else "every part"
+        if not root_parts:
+            raise MeshwardError(codes.ROOT_PARTS, f"{who} would run as root: {why}")
         ours = starter()
         known |= dict.fromkeys(python, ours)
-        sentence = f"nginx and Envoy run as users of their own; Python parts as you (uid {os.geteuid()}), " \
-            "because other users cannot reach this Python"  # fmt: skip
+        sentence = f"--allow-root-parts: AS ROOT, and not isolated: {who}; {why}"
     known["collector"] = starter()  # it reads every hop's private log
     return Machine(state, run, components, extra, sentence, ours, known)
+
+
+def _why_as_root(
+    assigned: Identities, identity: ProcessIdentity, components: Components, programs: Sequence[Program]
+) -> str:
+    """Why parts of an instance that root starts would be root's too; empty: none would."""
+    if not assigned.separate:
+        return (
+            "this root may not give them users of their own "
+            f"(it needs CAP_CHOWN, CAP_SETUID, CAP_SETGID and the uids {FIRST} to {LAST})"
+        )
+    modules = ["meshward.edge", *(program.module for program in programs)]
+    inside = [components.envoy] if any(program.sealed for program in programs) else []
+    return hindrance(identity, modules, inside)
+
+
+def _as_far_as(means: str, shared: int | None) -> str:
+    """What of `means` holds where all parts are one user."""
+    if means == "open" or shared is None:
+        return means
+    return "root" if shared == 0 else "user"
 
 
 def guard_name(key: str, slot: int) -> str:

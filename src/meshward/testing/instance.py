@@ -36,6 +36,9 @@ from meshward.testing.recorder import Received, Recorder
 from meshward.testing.stand_ins import StandIns, free_port
 from meshward.testing.waiting import DEADLINE, eventually
 
+START = ("up", "--allow-root-parts")
+"""How it is started: tests are not about isolation, so a Python that root alone can reach hinders none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -157,7 +160,7 @@ class RunningInstance:
         return subprocess.run(command, capture_output=True, text=True, timeout=2 * DEADLINE, check=False)
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", self.program, "up", str(self.policy), "--state", str(self.state)]
+        command = [sys.executable, "-m", self.program, *START, str(self.policy), "--state", str(self.state)]
         with self.log.open("w") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, text=True, start_new_session=True)
 

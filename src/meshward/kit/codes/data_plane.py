@@ -77,6 +77,13 @@ STATE_UNREADABLE = Code(
     "A file of the instance's state cannot be read.",
     "Run this as the user whose it is, and see that the disk is well.",
 )
+ROOT_PARTS = Code(
+    "MW3017",
+    "Parts would run as root.",
+    "Put the checkout and its Python where every user may read them, or start as another user. "
+    "`--allow-root-parts` starts all the same: then a hole in one of these parts is a hole in the machine.",
+    Exit.UNSAFE,
+)
 REVISION_UNKNOWN = Code(
     "MW3020", "There is no revision of that number.", "`meshward history` names them.", Exit.USAGE
 )

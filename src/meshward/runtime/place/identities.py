@@ -114,10 +114,7 @@ def popen_user(identity: ProcessIdentity) -> dict[str, Any]:
 
 
 def can_execute_as(identity: ProcessIdentity, argv: Sequence[str]) -> bool:
-    """Whether `argv`, run as `identity`, exits 0. Tried, not computed: ACLs and mount options count.
-
-    For a Python part: (sys.executable, "-c", "import meshward"). Where it says no, let it be `starter()`.
-    """
+    """Whether `argv`, run as `identity`, exits 0. Tried, not computed: ACLs and mount options count."""
     try:
         result = subprocess.run(
             argv,

@@ -12,8 +12,11 @@ from meshward.kit.statefile import StateFile
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """One model version and how its server can be reached: `socket`, `sealed`, `key`, or `open` (by others too).
+    """One model version and how its server can be reached past its guard.
 
+    `reach`: `sealed`, `socket`, `key`; `user` where one of these holds for other users alone, because guard and server
+    run as `uid` with all that is ours; `root` where that is root; `open` where others can reach it too.
+    `means` is the first of these words whoever the parts are. `openers`: who may open a socket that is not ours.
     `weakest`: of several servers the one whose reach that is.
     """
 
@@ -25,6 +28,32 @@ class Guarded:
     url: str
     reach: str
     weakest: str = ""
+    means: str = ""
+    openers: str = ""
+    uid: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """For people: what stands behind `server`."""
+        socket = f"on a unix socket that {self.openers or 'its guard alone'} may open"
+        if self.reach == "root":
+            text = "AS ROOT: nothing isolates it from this machine, nor this machine's root processes from it"
+        elif self.reach == "user":
+            how = socket if self.openers else f"kept from other users {_HOW[self.means]}"
+            text = (
+                f"{how}; any process of uid {self.uid}, as which all parts run, can reach it past its guard"
+            )
+        else:
+            text = socket if self.reach == "socket" else _SENTENCES.get(self.reach, self.reach)
+        return text + (f" (as {self.weakest})" if self.weakest else "")
+
+
+_HOW = {"socket": "on a unix socket", "sealed": "in a namespace of its own", "key": "by a generated key"}
+_SENTENCES = {
+    "sealed": "in a namespace of its own, with its guard as the only door",
+    "key": "by a key that only its guard sends",
+    "open": "OPEN: others can reach it past its guard",
+}
 
 
 @dataclass(frozen=True, slots=True)

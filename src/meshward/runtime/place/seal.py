@@ -19,15 +19,16 @@ from pathlib import Path
 from types import FrameType
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+NAMESPACES = (
+    "unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+)  # fmt: skip
 _GRACE = 5.0  # seconds between TERM and the end of everything
 
 
 def sealed_command(server_argv: list[str], guard_argv: list[str], python: str = sys.executable) -> list[str]:
     """The argument list that runs both sealed. Needs no root; the uid must reach `python` and this file."""
-    return [
-        "unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-        python, "-I", "-S", __file__, str(len(server_argv)), *server_argv, *guard_argv,
-    ]  # fmt: skip
+    inside = (python, "-I", "-S", __file__, str(len(server_argv)), *server_argv, *guard_argv)
+    return [*NAMESPACES, *inside]
 
 
 def inner_pid(unshare_pid: int) -> int | None:

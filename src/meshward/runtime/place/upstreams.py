@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -22,6 +22,8 @@ _WRITE_GROUP = stat.S_IWGRP
 _ASK = 1.0  # seconds
 _REFUSED, _ABSENT = {401, 403}, {404, 405}
 WORST = ("sealed", "socket", "key", "open")  # last
+_STRANGER = ProcessIdentity(65534, 65534)  # nobody: a user who has nothing to do with a server
+_ACL = "system.posix_acl_access"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,14 @@ def _admit_to(url: ServerUrl, key: str, guard: ProcessIdentity) -> ProcessIdenti
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Who gets to a version's servers past its guard, as `how` of the one that is easiest to reach, `url`."""
+    """Who gets to a version's servers past its guard, as `how` of the one that is easiest to reach, `url`.
+
+    `openers`: who may open it, where it is a socket that somebody else made.
+    """
 
     how: str
     url: ServerUrl
+    openers: str = ""
 
 
 def reach_of(plan: Plan, key: str, ours: bool, sealed: bool) -> Reach:
@@ -93,7 +99,7 @@ def reach_of(plan: Plan, key: str, ours: bool, sealed: bool) -> Reach:
     model, name = key.split("/")
     version = plan.version(model, name)
     kept = plan.secret_of(model, name)
-    found = [Reach(reach(url, ours and url == version.url), url) for url in version.urls]
+    found = [reach(url, ours and url == version.url) for url in version.urls]
     if sealed:
         found[0] = Reach("sealed", version.url)
     if kept is not None and kept.source == GENERATED:
@@ -101,21 +107,36 @@ def reach_of(plan: Plan, key: str, ours: bool, sealed: bool) -> Reach:
     return max(found, key=lambda each: WORST.index(each.how))
 
 
-def reach(url: ServerUrl, ours: bool) -> str:
+def reach(url: ServerUrl, ours: bool) -> Reach:
     """`socket` where file modes keep others out, else `open`: whoever can connect gets past the guard."""
     if not isinstance(url, UnixSocket):
-        return "open"
+        return Reach("open", url)
     if ours:
-        return "socket"
-    door = _door(Path(url.path))
-    return "open" if door is None or door.mode & _WRITE_ALL else "socket"
+        return Reach("socket", url)
+    path = Path(url.path)
+    door = _door(path)
+    if door is None or door.mode & _WRITE_ALL or _has_acl(path) or _opens_to_strangers(path):
+        return Reach("open", url)
+    return Reach("socket", url, f"root, uid {door.uid} and group {door.gid}")
+
+
+def _has_acl(path: Path) -> bool:
+    """Then its mode does not say who may open it."""
+    try:
+        return bool(os.getxattr(path, _ACL))
+    except OSError:
+        return False
+
+
+def _opens_to_strangers(path: Path) -> bool:
+    return os.geteuid() == 0 and can_execute_as(_STRANGER, ("/usr/bin/test", "-w", str(path)))
 
 
 def _with_key(found: Reach, version: Version) -> Reach:
     """On a network a key would be there for all to read."""
     if found.how != "open" or crosses_in_clear(found.url) or not demands_key(found.url, version):
         return found
-    return Reach("key", found.url)
+    return replace(found, how="key")
 
 
 def demands_key(url: ServerUrl, version: Version) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,20 @@ _QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEB
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A Python program that comes with meshward; `sealed` ones run in their guard's namespace."""
+    """A Python program that comes with meshward; `sealed` ones run in their guard's namespace.
+
+    `equip` writes what it reads, for the identity that it runs as.
+    """
 
     name: str
     arguments: tuple[str, ...]
     ready: Ready
     sealed: bool = False
+    equip: Callable[[ProcessIdentity], None] = lambda _: None
+
+    @property
+    def module(self) -> str:
+        return self.arguments[0]
 
     @property
     def argv(self) -> tuple[str, ...]:
