@@ -24,7 +24,12 @@ AUDITED = {
 
 def test_a_policy_that_nothing_enforces_is_noted_as_refused(tmp_path: Path) -> None:
     with pytest.raises(MeshwardError) as told:
-        up(Starting(Policy.model_validate(AUDITED), "a program"), tmp_path / "s", print, print)
+        up(
+            Starting(Policy.model_validate(AUDITED), "a program", root_parts=True),
+            tmp_path / "s",
+            print,
+            print,
+        )
     (revision,) = Revisions(tmp_path / "s").all()
     assert (revision.status, revision.why) == (REFUSED, told.value.message)
     assert "operators" in told.value.message and not (tmp_path / "s" / "instance.json").exists()
