@@ -103,6 +103,16 @@ def test_a_grant_opens_and_a_rollback_closes_with_the_next_request(
     assert {first["author"], second["author"]} == {user_name(os.getuid())}
     assert second["digest"] != first["digest"] and history["current"] == second["number"]
 
+    shown = stack.command("history", str(first["number"]))
+    assert "sales may infer" in shown.stderr and json.loads(shown.stdout)["grants"], "a policy, and nothing else"
+    told = stack.command("history", str(first["number"]), str(second["number"]))
+    assert "sales-role" in told.stdout and "Nobody gains" in told.stdout, "who loses by it"
+    assert f"--- revision {first['number']}" in told.stdout and '-      "id": "grant-sales"' in told.stdout
+    told = json.loads(stack.command("history", str(before), str(first["number"]), "--json").stdout)
+    assert (told["from"], told["to"], told["change"]["gained"][0]["role"]) == (before, first["number"], "sales-role")
+    assert stack.command("history", "999").returncode == Exit.USAGE
+    assert stack.command("history", "1", "2", "3").returncode == stack.command("history", "1", "--changes").returncode == 2
+
 
 def test_fifty_changes_under_load_cost_no_request_and_each_is_right_at_once(
     stack: Stack, text: dict[str, Any]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from meshward.apply.revisions import ACCEPTED, INTERRUPTED, REFUSED, STAGED, Revision, Revisions
+from meshward.apply.counters import COUNTERS, Counters, load_counters
+from meshward.apply.revisions import ACCEPTED, INTERRUPTED, RECORD, REFUSED, STAGED, Revision, Revisions
+from meshward.instance.prepare import revision_to_run
+from meshward.instance.running_policy import load_running_policy
+from meshward.instance.state_files import find_unusable, require_usable
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.policy.parse import to_json
 from meshward.policy.schema import Policy
+from meshward.runtime.place.directories import State
+from tests.stack.accepted import accept
 
 POLICY = Policy.model_validate(
     {
@@ -22,7 +32,7 @@ POLICY = Policy.model_validate(
 
 
 def revision(number: int) -> Revision:
-    return Revision(number, STAGED, f"d{number}", number - 1, "ann", 1.5, "because")
+    return Revision(number, STAGED, POLICY.digest, number - 1, "ann", 1.5, "because")
 
 
 def test_what_is_staged_does_not_run_until_it_is_accepted(tmp_path: Path) -> None:
@@ -65,9 +75,104 @@ def test_damage_is_named_and_nothing_is_guessed(tmp_path: Path) -> None:
         record.write_text(broken)
         with pytest.raises(MeshwardError, match="damaged"):
             revisions.current()
-    (tmp_path / "revisions" / "0001.policy.json").write_text("{}")
-    with pytest.raises(MeshwardError, match="damaged"):
-        revisions.policy(1)
     with pytest.raises(MeshwardError) as told:
         revisions.policy(9)
     assert told.value.exit_code is Exit.USAGE
+
+
+def accepted(state: Path, *policies: Policy) -> Revisions:
+    for policy in policies:
+        accept(state, policy)
+    return Revisions(state)
+
+
+OTHER = POLICY.model_copy(update={"trust_domain": "u"})
+ALTERED: dict[str, Callable[[Path], object]] = {
+    "another policy": lambda file: file.write_text(to_json(OTHER)),
+    "no policy": lambda file: file.write_text("{}"),
+    "truncated": lambda file: os.truncate(file, 20),
+    "empty": lambda file: os.truncate(file, 0),
+    "gone": lambda file: file.unlink(),
+    "endless": lambda file: (file.unlink(), file.symlink_to("/dev/zero")),
+    "a link to the same": lambda file: file.symlink_to(file.rename(file.with_name("elsewhere"))),
+    "a pipe": lambda file: (file.unlink(), os.mkfifo(file)),
+    "sparse": lambda file: os.truncate(file, 1 << 40),
+}
+
+
+@pytest.mark.parametrize("how", ALTERED)
+def test_an_altered_policy_is_refused_by_the_number_of_its_revision(tmp_path: Path, how: str) -> None:
+    revisions = accepted(tmp_path, OTHER, POLICY)
+    ALTERED[how](tmp_path / "revisions" / "0002.policy.json")
+    with pytest.raises(MeshwardError, match=r"revision 2 in .* is altered") as told:
+        revisions.policy(2)
+    assert told.value.code.number == "MW3031" and told.value.remedy
+    assert revisions.policy(1) == OTHER, "the others can be used"
+    with pytest.raises(MeshwardError, match="revision 2"):
+        load_running_policy(State(tmp_path))
+    assert [error.code.number for error in find_unusable(tmp_path)] == ["MW3031"]
+
+
+def test_whoever_gives_the_policy_once_more_restores_it(tmp_path: Path) -> None:
+    revisions = accepted(tmp_path, POLICY)
+    (tmp_path / "revisions" / "0001.policy.json").write_text(to_json(OTHER))
+    revisions.restore(1, OTHER)
+    with pytest.raises(MeshwardError):
+        revisions.policy(1)
+    policy, found = revision_to_run(revisions, POLICY, "ann", Counters(), print)
+    assert (policy, found.number, revisions.policy(1)) == (POLICY, 1, POLICY)
+
+
+def _put_back_staged(state: Path) -> None:
+    RECORD_2.write(state / "revisions", replace(revision(2), digest=POLICY.digest))
+
+
+def _name_another(state: Path) -> None:
+    """Policy and record, so that they fit."""
+    (state / "revisions" / "0002.policy.json").write_text(to_json(OTHER))
+    RECORD_2.write(state / "revisions", replace(revision(2), status=ACCEPTED, digest=OTHER.digest))
+
+
+RECORD_2 = replace(RECORD, name="0002.json")
+ROLLED_BACK: dict[str, Callable[[Path], object]] = {
+    "its record is gone": lambda state: (state / "revisions" / "0002.json").unlink(),
+    "an older record": _put_back_staged,
+    "another record and policy": _name_another,
+    "all records are gone": lambda state: shutil.rmtree(state / "revisions"),
+}
+
+
+@pytest.mark.parametrize("how", ROLLED_BACK)
+def test_no_earlier_revision_runs_in_the_place_of_the_last_one(tmp_path: Path, how: str) -> None:
+    revisions = accepted(tmp_path, OTHER, POLICY)
+    ROLLED_BACK[how](tmp_path)
+    revisions.recover()
+    with pytest.raises(MeshwardError, match="revision 2") as told:
+        revision_to_run(revisions, None, "ann", Counters(), print)
+    assert told.value.code.number == "MW3031"
+    assert next(find_unusable(tmp_path)).code.number == "MW3031"
+    _, given = revision_to_run(revisions, OTHER, "ann", load_counters(tmp_path), print)
+    assert (given.status == STAGED and given.number > 2) or given.digest == OTHER.digest, (
+        "who names one knows"
+    )
+
+
+def test_counters_that_are_gone_do_not_begin_anew(tmp_path: Path) -> None:
+    accepted(tmp_path, POLICY)
+    (tmp_path / COUNTERS.name).unlink()
+    with pytest.raises(MeshwardError, match=r"counters\.json.* is gone"):
+        require_usable(tmp_path, print)
+    assert [error.code.number for error in find_unusable(tmp_path)] == ["MW3011"]
+
+
+def test_a_start_that_was_refused_makes_no_fault_of_the_last_revision(tmp_path: Path) -> None:
+    """`up` counts a number before it is accepted; and a crash may come between acceptance and counting."""
+    revisions = accepted(tmp_path, OTHER)
+    tried = replace(revision(2), digest=POLICY.digest)
+    revisions.stage(POLICY, tried)
+    Counters(2, POLICY.digest, accepted=1).save(tmp_path)
+    revisions.refuse(tried, "a port is in use")
+    assert revision_to_run(revisions, None, "ann", Counters(), print)[0] == OTHER
+    revisions.accept(tried)
+    assert revision_to_run(revisions, None, "ann", Counters(), print)[0] == POLICY
+    assert not list(find_unusable(tmp_path))

@@ -20,6 +20,7 @@ from cryptography import x509
 from meshward.spiffe.ca import load_or_create
 from meshward.spiffe.chain import verify_chain
 from meshward.testing.waiting import eventually
+from tests.stack.accepted import accept
 
 POLICY = {
     "version": 1,
@@ -38,7 +39,7 @@ def state(tmp_path: Path) -> Path:
     path = tmp_path / "state"
     path.mkdir(mode=0o700)
     load_or_create(path / "ca", "td.test")
-    (path / "policy.json").write_text(json.dumps(POLICY))
+    accept(path, POLICY)
     return path
 
 
@@ -118,7 +119,7 @@ def test_refusals(
 def test_a_part_of_meshward_is_never_issued(state: Path, tmp_path: Path) -> None:
     """Not even where a policy that `check` would refuse lies in the state."""
     for path in ("/edge", "/model/m"):
-        (state / "policy.json").write_text(json.dumps(POLICY | {"workloads": {"scorer": {"id": path}}}))
+        accept(state, POLICY | {"workloads": {"scorer": {"id": path}}})
         done = svid(state, tmp_path / "out")
         assert done.returncode in (2, 4) and not (tmp_path / "out").exists(), done
 
@@ -183,6 +184,6 @@ def test_renew_replaces_the_files_before_the_end_and_ends_with_the_workload(
         first = leaf(out)
         eventually(lambda: leaf(out).serial_number != first.serial_number)
         assert set(Path(f"{out}.pauses").read_text().split()) == {"30.0"}, "at half of its life"
-        (state / "policy.json").write_text(json.dumps(POLICY | {"workloads": {}, "roles": {"batch": []}}))
+        accept(state, POLICY | {"workloads": {}, "roles": {"batch": []}})
         eventually(lambda: process.poll() is not None)
         assert process.returncode == 2

@@ -114,6 +114,9 @@ def test_an_operator_applies_looks_back_and_takes_back(
     assert (told["revisions"][0]["author"], told["revisions"][0]["reason"]) == ("test:olga", "they sell")
     running_now = ask(stack, operator, {"do": "policy"}).json["done"]
     assert running_now["revision"] == before + 1 and "sell" in running_now["policy"]
+    earlier = ask(stack, operator, {"do": "policy", "revision": before}).json["done"]
+    assert earlier["record"]["number"] == before and earlier["policy"] != running_now["policy"]
+    assert ask(stack, operator, {"do": "policy", "revision": 999}).status == 400
     assert ask(stack, operator, {"do": "rollback", "revision": before}).status == 200
     assert stack.call("GET", "/m/m1/v1/public", bob).status == 403
     kept = change_by(stack, "test:olga", reason="rollback to revision " + str(before))

@@ -15,6 +15,7 @@ from meshward.instance.status import Status
 from meshward.runtime.place import directories
 from meshward.runtime.place.directories import State, open_state, run_path
 from meshward.runtime.supervise.report import PartReport, Phase
+from tests.stack.accepted import accept
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_the_bound_is_the_policys(state: State) -> None:
     assert not proof(state).fresh
     models = {"m": {"versions": {"v1": {"server": "tei", "url": "unix:/run/m.sock"}}}}
     policy = {"version": 1, "trust_domain": "one.test", "models": models, "audit": {"max_blind": "20s"}}
-    (state.path / "policy.json").write_text(json.dumps(policy))
+    accept(state.path, policy)
     assert proof(state).fresh and proof(state).bound == 20
 
 

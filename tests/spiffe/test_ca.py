@@ -15,7 +15,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meshward.kit.errors import MeshwardError
-from meshward.spiffe.ca import Authority, LeafCredential, load_or_create, make_issuing, make_root
+from meshward.spiffe.ca import (
+    Authority,
+    LeafCredential,
+    load,
+    load_current,
+    load_or_create,
+    make_issuing,
+    make_root,
+)
+from meshward.spiffe.ca_store import CaStore
 from meshward.spiffe.chain import ChainRefused, verify_chain
 from meshward.spiffe.ids import SpiffeId
 
@@ -195,6 +204,46 @@ def test_a_damaged_authority_is_refused_not_replaced(tmp_path: Path, harm: str) 
         load_or_create(tmp_path, domain, NOW)
     assert refusal.value.code.number == "MW2021"
     assert (tmp_path / "root.pem").read_bytes() == before
+
+
+@pytest.mark.parametrize("gone", ["root.pem", "ca.json"])
+def test_a_root_that_is_gone_is_never_made_anew(tmp_path: Path, gone: str) -> None:
+    """Nobody would trust the new one; and without ca.json an earlier root, or intermediate, would stand again."""
+    load_or_create(tmp_path, "mesh.test", NOW)
+    CaStore(tmp_path, "mesh.test").reissue(NOW)
+    (tmp_path / gone).unlink()
+    kept = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for load_it in (load_or_create, load_current, load):
+        with pytest.raises(MeshwardError) as refusal:
+            load_it(tmp_path, "mesh.test")
+        assert refusal.value.code.number == "MW2021" and refusal.value.remedy
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == kept
+
+
+def test_an_instance_that_runs_makes_no_authority(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "none"):
+        with pytest.raises(MeshwardError):
+            load_current(directory, "mesh.test")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_earlier_release_left_without_names_goes_on(tmp_path: Path) -> None:
+    first = load_or_create(tmp_path, "mesh.test", NOW)
+    (tmp_path / "ca.json").unlink()
+    assert load_or_create(tmp_path, "mesh.test", NOW).root_pem == first.root_pem
+
+
+def test_an_older_names_file_is_damage_where_what_it_names_is_gone(tmp_path: Path) -> None:
+    store = CaStore(tmp_path, "mesh.test")
+    load_or_create(tmp_path, "mesh.test", NOW)
+    older = (tmp_path / "ca.json").read_bytes()
+    store.announce(NOW, timedelta(days=1))
+    store.use(NOW)
+    store.finish()
+    (tmp_path / "ca.json").write_bytes(older)
+    with pytest.raises(MeshwardError) as refusal:
+        load_or_create(tmp_path, "mesh.test", NOW)
+    assert refusal.value.code.number == "MW2021"
 
 
 def test_an_intermediate_of_another_root_is_replaced(tmp_path: Path) -> None:

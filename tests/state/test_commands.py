@@ -63,7 +63,6 @@ def ruined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             path.write_text("{")
             path.chmod(0o600)
     (state / "lock").touch()
-    (state / "policy.json").write_text("{")
     policies.write(tmp_path, hostile_policy(tmp_path / "jwks.json", 18443, {"m1/v1": tmp_path / "1.sock"}))
     yield state
 

@@ -51,7 +51,8 @@ def test_what_runs_goes_on_and_a_start_refuses_what_it_cannot_do_without(stack: 
     """
     1. All are damaged: requests are answered, `status` names each, and `down` stops it.
     2. A start names what it needs, one after the other, until each is restored.
-    3. What it makes anew hinders none: it says so, and runs.
+    3. A policy that was edited does not run under the number of the accepted one; whoever has that one runs it.
+    4. What it makes anew hinders none: it says so, and runs.
     """
     alice, kept = stack.issuer.token("alice", ["users"]), dict[Path, bytes]()
     files = {file: path for file in FILES if (path := directory_of(file, stack.state) / file.name).exists()}
@@ -75,7 +76,12 @@ def test_what_runs_goes_on_and_a_start_refuses_what_it_cannot_do_without(stack: 
             assert started.returncode == Exit.FAULT and f"{file.code}: `{path}` is damaged" in said, said
             assert file.remedy in said and "Traceback" not in said
             path.write_bytes(kept[path])
-    stack.process = up(stack)  # 3
+    edited = stack.state / "revisions" / "0001.policy.json"  # 3
+    edited.write_text(edited.read_text().replace("nobody-may", "nobody-may").replace('"infer"', '"infer","manage"', 1))
+    for argv in (["up"], ["history", "1"], ["plan", str(stack.policy)]):
+        told = meshward(*argv, "--state", str(stack.state))
+        assert told.returncode == Exit.FAULT and "MW3031" in told.stderr + told.stdout, told
+    stack.process = up(stack)  # 4
     try:
         eventually(lambda: asked(stack, alice) == 200, 60, "the instance")
         assert [each.number for each in Revisions(stack.state).all()] == [1]

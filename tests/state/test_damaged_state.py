@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from meshward.apply.counters import COUNTERS
 from meshward.instance.state_files import FILES as LOOKED_AT
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged, unchanged
+from meshward.runtime.place.identities import NUMBERS
 from tests.state.files import state_files, table
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +160,31 @@ def _as_somebody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(uid)
+
+
+ALTERED: dict[str, tuple[StateFile[Any], dict[str, Any]]] = {
+    "two guards in one slot": (COUNTERS, {"slots": {"a/v1": 3, "b/v1": 3}}),
+    "a slot below none": (COUNTERS, {"slots": {"a/v1": -1}}),
+    "a number that counts backwards": (COUNTERS, {"epoch": -1}),
+    "two parts with one user": (NUMBERS, {"numbers": {"guard-00-a-v1": 62000, "decide": 62000}}),
+}
+
+
+@pytest.mark.parametrize("how", ALTERED)
+def test_what_would_let_two_be_one_is_damaged(tmp_path: Path, how: str) -> None:
+    """The right types are not enough where others rely on what is in it."""
+    file, harm = ALTERED[how]
+    good = COUNTERS.holds() if file is COUNTERS else NUMBERS.holds({"decide": 62000})
+    put(tmp_path, file, file.encode(good))
+    assert file.read(tmp_path) == good
+    put(tmp_path, file, json.dumps({**json.loads(file.encode(good)), **harm}).encode())
+    refusal(file, tmp_path)
+
+
+def test_docs_say_what_becomes_of_each_file_that_is_gone_or_older() -> None:
+    page = (ROOT / "docs" / "state.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \|[^|\n]+\|[^|\n]+\|$", page, re.MULTILINE)
+    assert sorted(rows) == sorted(FILES)
 
 
 def test_absent_is_no_damage(tmp_path: Path, file: StateFile[Any]) -> None:

@@ -106,7 +106,9 @@ def test_the_file_of_an_earlier_release_is_read(tmp_path: Path) -> None:
     assert load(tmp_path).previous == ()
 
 
-@pytest.mark.parametrize("harm", ["missing", "other key", "no pem", "pointer", "traversal", "public only"])
+@pytest.mark.parametrize(
+    "harm", ["missing", "other key", "no pem", "pointer", "no pointer", "older", "traversal", "public only"]
+)
 def test_damage_is_named(tmp_path: Path, harm: str) -> None:
     keys = load_or_create(tmp_path)
     file = tmp_path / f"txn.{keys.current.kid}.pem"
@@ -119,6 +121,12 @@ def test_damage_is_named(tmp_path: Path, harm: str) -> None:
         file.write_text("x")
     elif harm == "pointer":
         (tmp_path / POINTER).write_text("[]")
+    elif harm == "no pointer":
+        (tmp_path / POINTER).unlink()
+    elif harm == "older":
+        for _ in range(2):
+            save(tmp_path, load(tmp_path).advanced(1.0))
+        (tmp_path / POINTER).write_text(json.dumps(pointer))
     elif harm == "traversal":
         (tmp_path / POINTER).write_text(json.dumps(pointer | {"current": "../x"}))
     else:
@@ -126,3 +134,5 @@ def test_damage_is_named(tmp_path: Path, harm: str) -> None:
     with pytest.raises(MeshwardError) as refusal:
         load_or_create(tmp_path)
     assert refusal.value.code.number == "MW2010" and refusal.value.remedy
+    with pytest.raises(MeshwardError):
+        load_or_create(tmp_path)  # nothing was made meanwhile

@@ -11,13 +11,25 @@ from meshward.kit.statefile import StateFile
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """`revision` counts accepted policies, `epoch` everything that ends cached decisions, `generation` certificates."""
+    """`revision` counts policies that ran or were to run, `epoch` everything that ends cached decisions, `generation`
+    certificates. `accepted`: the highest revision that ran; of earlier releases nobody knows (0).
+    """
 
     revision: int = 0
     digest: str = ""
     epoch: int = 0
     generation: int = 0
     slots: Mapping[str, int] = field(default_factory=dict)
+    accepted: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where two guards would answer in one place, or numbers count backwards."""
+        slots = list(self.slots.values())
+        if (
+            len({*slots}) < len(slots)
+            or min(self.revision, self.epoch, self.generation, self.accepted, *slots, 0) < 0
+        ):
+            raise ValueError("counted wrongly")
 
     def after_start(self, digest: str, slots: Mapping[str, int]) -> Counters:
         """The counters after a start with the policy of `digest`: the same policy is the same revision."""
@@ -34,6 +46,10 @@ class Counters:
         """The counters after certificates were issued anew."""
         return replace(self, generation=self.generation + 1)
 
+    def after_acceptance(self) -> Counters:
+        """The counters once the revision is what runs."""
+        return replace(self, accepted=self.revision)
+
     def save(self, state: Path) -> None:
         """Raises OSError."""
         COUNTERS.write(state, self)
@@ -47,6 +63,7 @@ COUNTERS = StateFile(
     what="how far revisions, epochs and certificates are counted, and each guard's slot",
     remedy=NO_TWICE,
     former="book.json",
+    may_lack=frozenset({"accepted"}),
 )
 
 

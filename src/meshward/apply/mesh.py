@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -28,9 +28,9 @@ from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.machine import Machine
 from meshward.runtime.supervise.handle import SupervisorHandle
-from meshward.spiffe.ca import load_or_create as load_authority
+from meshward.spiffe.ca import load_current as load_authority
 from meshward.targets.nginx.settings import EdgeSettings
-from meshward.tokens.key_store import load_or_create as load_keys
+from meshward.tokens.key_store import load as load_keys
 
 PATIENCE = 20.0  # seconds to wait for one's turn
 
@@ -81,7 +81,11 @@ class Mesh:
         self._running = running
 
     def attach(self, supervisor: SupervisorHandle) -> None:
-        """From now on there are processes to change. Before, nothing can be."""
+        """What was prepared runs. From now on there are processes to change; before, nothing can be."""
+        counters = self._running.counters.after_acceptance()
+        with suppress(OSError):  # a start that forgets it knows less, and is no less right
+            counters.save(self.machine.state.path)
+        self._running = replace(self._running, counters=counters)
         self._supervisor = supervisor
 
     @contextmanager

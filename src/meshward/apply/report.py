@@ -10,7 +10,7 @@ from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
 from meshward.runtime.machine import Machine
 from meshward.runtime.place.instance_file import Instance
-from meshward.spiffe.ca import load_or_create as load_authority
+from meshward.spiffe.ca import load as load_authority
 
 ROOTS = "root.pem"
 

@@ -5,6 +5,10 @@ NNNN.json           the record; written `staged` before any hop is touched, then
 
 The rename that makes a record `accepted` is the moment at which an instance changes its revision: what a start
 finds staged never became true, and the highest accepted revision is the one that runs.
+
+A policy is read only as the one that its record names by digest, and no revision is taken for the highest accepted
+one while STATE/counters.json remembers a higher one, or another one of that number: what a restored backup or an
+editor left here runs under no number that was given to something else.
 """
 
 from __future__ import annotations
@@ -15,16 +19,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from meshward.apply.counters import NO_TWICE
+from meshward.apply.counters import NO_TWICE, load_counters
 from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
-from meshward.kit.statefile import StateFile
+from meshward.kit.statefile import StateFile, read_regular
 from meshward.policy.parse import from_json, to_json
 from meshward.policy.schema import Policy
+from meshward.policy.tree import MOST_BYTES
 
 DIRECTORY = "revisions"
 STAGED, ACCEPTED, REFUSED = "staged", "accepted", "refused"
+_LONGEST = 4 * MOST_BYTES  # with what a person left to the defaults
 INTERRUPTED = "the instance ended while it was applied"
 _RECORD = re.compile(r"([0-9]{4,9})\.json", re.ASCII)
 
@@ -56,6 +62,7 @@ class Revisions:
     """The revisions of one state. To be changed only by the process that holds STATE/lock."""
 
     def __init__(self, state: Path) -> None:
+        self._state = state
         self._directory = state / DIRECTORY
 
     def all(self) -> list[Revision]:
@@ -69,23 +76,51 @@ class Revisions:
                 return revision
         return None
 
+    def record(self, number: int) -> Revision:
+        """Raises MeshwardError where there is none of that number (exit 2), or it cannot be used."""
+        if number not in self._numbers():
+            raise MeshwardError(codes.REVISION_UNKNOWN, f"there is no revision {number}")
+        return self._read(number)
+
+    def require_current(self) -> Revision | None:
+        """`current`, for whoever runs it or compares with it. Raises MeshwardError where it is not the last one."""
+        current, counted = self.current(), load_counters(self._state)
+        number = current.number if current else 0
+        if counted.accepted > number:
+            raise self._altered_error(
+                counted.accepted, "its record is gone, or says no more that it was accepted"
+            )
+        if current and counted.accepted == counted.revision == number and counted.digest != current.digest:
+            raise self._altered_error(
+                number, "its record names another policy than the one that was accepted"
+            )
+        return current
+
     def policy(self, number: int) -> Policy:
-        """The policy of a revision. Raises MeshwardError where there is none (exit 2) or it is damaged."""
-        path = self._directory / f"{number:04d}.policy.json"
+        """The policy of a revision. Raises MeshwardError where there is none (exit 2), or another than was recorded."""
+        recorded, path = self.record(number), self._policy_file(number)
+        data = read_regular(path, _LONGEST, lambda why: self._altered_error(number, f"`{path}`: {why}"))
+        if data is None:
+            raise self._altered_error(number, f"`{path}` is gone")
         try:
-            return from_json(path.read_bytes())
-        except FileNotFoundError:
-            raise MeshwardError(
-                codes.REVISION_UNKNOWN,
-                f"there is no revision {number}",
-            ) from None
-        except (OSError, ValueError) as error:
-            raise RECORD.damage_error(path, f"it is no policy ({type(error).__name__})") from None
+            policy = from_json(data)
+        except ValueError as error:
+            raise self._altered_error(number, f"`{path}` is no policy ({type(error).__name__})") from None
+        if (found := policy.digest) != recorded.digest:
+            raise self._altered_error(
+                number, f"`{path}` is another policy ({found[:12]}, not {recorded.digest[:12]})"
+            )
+        return policy
+
+    def restore(self, number: int, policy: Policy) -> None:
+        """Write the policy of a revision anew, where whoever has it gives it once more. Raises OSError."""
+        if policy.digest == self._read(number).digest:
+            write_atomic(self._policy_file(number), to_json(policy))
 
     def stage(self, policy: Policy, revision: Revision) -> None:
         """Write down what is about to be applied: the policy, then its record. Raises OSError."""
         private_directory(self._directory)
-        write_atomic(self._directory / f"{revision.number:04d}.policy.json", to_json(policy))
+        write_atomic(self._policy_file(revision.number), to_json(policy))
         self._write(revision)
 
     def accept(self, revision: Revision) -> Revision:
@@ -118,6 +153,14 @@ class Revisions:
         if revision is None or revision.number != number:
             raise record.damage_error(self._directory / record.name, "it is another revision's, or gone")
         return revision
+
+    def _policy_file(self, number: int) -> Path:
+        return self._directory / f"{number:04d}.policy.json"
+
+    def _altered_error(self, number: int, why: str) -> MeshwardError:
+        return MeshwardError(
+            codes.REVISION_ALTERED, f"revision {number} in `{self._directory}` is altered: {why}"
+        )
 
     def _numbers(self) -> Iterator[int]:
         if self._directory.is_dir():

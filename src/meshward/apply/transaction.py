@@ -37,11 +37,10 @@ from meshward.apply.switching import Rendering, Say, Switch
 from meshward.check.admission import admit
 from meshward.compare.change import Change, compare
 from meshward.kit import codes
-from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
-from meshward.policy.parse import Document, to_json
+from meshward.policy.parse import Document
 from meshward.policy.schema import Policy
 from meshward.runtime.supervise.handle import hop_error
 
@@ -158,7 +157,7 @@ def _running_after(new: Rendering, before: Counters) -> Running:
     """What runs when `new` has been accepted."""
     counters = before.after_start(new.live.plan.digest, new.live.slots)
     counters = replace(counters, revision=new.live.revision, generation=before.generation)
-    return Running(new.live, new.settings, counters)
+    return Running(new.live, new.settings, counters.after_acceptance())
 
 
 def _follow_hostname(mesh: Mesh, switch: Switch, side: Rendering) -> None:
@@ -205,7 +204,6 @@ def _write_down(mesh: Mesh) -> None:
         running.counters.save(machine.state.path)
         save_facts(machine.state.path, running.settings)
         save_instance(machine, running.live)
-        write_atomic(machine.state.path / "policy.json", to_json(running.live.policy))
 
 
 def _unrecorded_error(error: OSError) -> MeshwardError:

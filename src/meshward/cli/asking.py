@@ -50,7 +50,7 @@ def running_policy(state: Path, edge: str | None = None) -> tuple[int, Policy] |
         told = ask_instance(state, POLICY, {}, edge)
         return told.revision, Policy.model_validate_json(told.policy)
     revisions = Revisions(state)
-    current = revisions.current()
+    current = revisions.require_current()
     return None if current is None else (current.number, revisions.policy(current.number))
 
 

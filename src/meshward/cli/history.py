@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
+from difflib import unified_diff
+from json import dumps, loads
 from pathlib import Path
 from typing import Annotated
 
@@ -15,22 +18,32 @@ from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import print_json, run_verb, stderr, stdout
 from meshward.control.verbs.history import (
     CHANGES,
+    POLICY,
     REVISIONS,
     ToldChange,
     ToldChanges,
+    ToldPolicy,
     ToldRevision,
     ToldRevisions,
     told_changes,
+    told_policy,
     told_revisions,
 )
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.text import one_line
+from meshward.plan.change import compare
+from meshward.plan.resolve import resolve
+from meshward.policy.schema import Policy
 
 _MOST = 60  # characters of one fact on a line
 
 
 def command(
-    *,
+    *revisions: Annotated[
+        int, Parameter(help="One: show it. Two: what the second changes against the first.")
+    ],
     changes: Annotated[
         bool, Parameter(negative="", help="Every change and every refused attempt, of whatever kind.")
     ] = False,
@@ -38,12 +51,21 @@ def command(
     state: State = DEFAULT_STATE,
     json: Json = False,
 ) -> None:
-    """List every revision that was applied here, or refused, newest first.
+    """List every revision that was applied here, or refused, newest first; show one; or compare two.
 
     With --changes, what the audit keeps: who asked for which change, from where, and what became of it.
+    Exits 2 where there is no such revision, 1 where it is not what was recorded.
     """
 
     def run() -> Exit:
+        if len(revisions) > 2 or (revisions and changes):
+            raise MeshwardError(
+                codes.COMMAND_USAGE, "give no revision, one or two; and --changes without any"
+            )
+        if revisions:
+            asked = [_asked(each, state, edge) for each in revisions]
+            _tell_one(asked[0], as_json=json) if len(asked) == 1 else _tell_difference(*asked, as_json=json)
+            return Exit.OK
         told = _changes(state, edge) if changes else _revisions(state, edge)
         if json:
             print_json({"ok": True, **told.as_json()})
@@ -70,6 +92,41 @@ def _revisions(state: Path, edge: str | None) -> ToldRevisions:
     revisions = Revisions(state)
     current = revisions.current()
     return ToldRevisions(current=current.number if current else 0, revisions=told_revisions(revisions))
+
+
+def _asked(number: int, state: Path, edge: str | None) -> ToldPolicy:
+    if edge is not None:
+        return ask_instance(state, POLICY, {"revision": number}, edge)
+    return told_policy(Revisions(state), number)
+
+
+def _tell_one(told: ToldPolicy, *, as_json: bool) -> None:
+    if as_json:
+        record = told.record.as_json() if told.record else {}
+        print_json({"ok": True, "revision": record, "policy": loads(told.policy)})
+        return
+    if told.record is not None:
+        stderr().print(_revision(told.record, 0), markup=False)
+    stdout().print(_pretty(told), markup=False, soft_wrap=True)
+
+
+def _tell_difference(old: ToldPolicy, new: ToldPolicy, *, as_json: bool) -> None:
+    """What it means to people first, then how the texts differ."""
+    before, after = (Policy.model_validate_json(each.policy) for each in (old, new))
+    change = compare(resolve(before), resolve(after))
+    names = (f"revision {old.revision}", f"revision {new.revision}")
+    texts = (_pretty(old).splitlines(), _pretty(new).splitlines())
+    difference = list(unified_diff(*texts, *names, lineterm=""))
+    if as_json:
+        numbers = {"from": old.revision, "to": new.revision}
+        print_json({"ok": True, **numbers, "change": asdict(change), "difference": difference})
+        return
+    stdout().print("\n".join([*change.lines(), *difference]), markup=False, soft_wrap=True)
+
+
+def _pretty(told: ToldPolicy) -> str:
+    """A policy that `meshward check` takes. ASCII: what turns a line round on a terminal stands there as a number."""
+    return dumps(loads(told.policy), indent=2, sort_keys=True)
 
 
 def _lines(told: ToldRevisions | ToldChanges) -> list[str]:

@@ -13,15 +13,16 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from meshward.apply.report import ROOTS
-from meshward.apply.sources import read_policy
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import fail, print_json, run_verb, stderr, stdout
+from meshward.instance.running_policy import load_running_policy
 from meshward.kit import codes
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
 from meshward.policy.grammar import Unreadable, parse_duration
+from meshward.runtime.place import directories
 from meshward.spiffe.ca import WORKLOAD_MOST, Authority, LeafCredential, load
 from meshward.spiffe.ca_store import CaStore
 from meshward.spiffe.ids import SpiffeId, parse
@@ -103,7 +104,10 @@ def _require_owner(state: Path) -> None:
 
 def _spiffe_id(name: str, state: Path) -> SpiffeId:
     """What the running policy calls `name`. A part of meshward itself never is a workload."""
-    plan = resolve(read_policy(state / "policy.json").policy)
+    policy = load_running_policy(directories.State(state))
+    if policy is None:
+        raise MeshwardError(codes.NO_REVISION_YET, "no revision was accepted here yet")
+    plan = resolve(policy)
     if name not in plan.workloads:
         raise MeshwardError(
             codes.WORKLOAD_UNKNOWN,

@@ -43,7 +43,10 @@ def keys_of(state: State) -> KeyStatus:
             f"{what} could not be replaced: {each.why}; it is tried again"
             for what, each in load_failures(state.path).items()
         )
-        plan = resolve(load_running_policy(state))
+        policy = load_running_policy(state)
+        if policy is None:
+            return KeyStatus((), failed)
+        plan = resolve(policy)
         ages: Sequence[Age] = sorted(
             read_ages(state.path, Run(run_path(state)), plan, load_counters(state.path).slots),
             key=lambda age: (age.what, age.name),

@@ -27,11 +27,8 @@ from meshward.apply.revocation_store import load_revocations
 from meshward.apply.slots import assign_slots
 from meshward.apply.vendor_validation import judge_edge
 from meshward.kit import codes
-from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
-from meshward.plan.resolve import resolve
-from meshward.policy.parse import to_json
 from meshward.policy.schema import Policy
 from meshward.runtime.machine import Machine
 from meshward.runtime.place.components import Components
@@ -48,16 +45,17 @@ def revision_to_run(
     revisions: Revisions, policy: Policy | None, author: str, counters: Counters, progress: Progress
 ) -> tuple[Policy, Revision]:
     """The policy that is to run, and its record: the accepted one's, or a new one."""
-    current = revisions.current()
     if policy is None:
+        current = revisions.require_current()
         if current is None:
             raise MeshwardError(
                 codes.NO_REVISION_YET,
                 "no revision was accepted here yet",
             )
         return revisions.policy(current.number), current
-    digest = resolve(policy).digest
+    current, digest = revisions.current(), policy.digest
     if current is not None and current.digest == digest:
+        revisions.restore(current.number, policy)
         return policy, current
     parent = current.number if current else 0
     number = revisions.next_number(counters.revision)
@@ -89,7 +87,7 @@ def prepare_mesh(place: Machine, policy: Policy, plan: Plan, revision: Revision)
     write_authorities(authority, run, Owner(place.decide))
     own_directory(run.path / "audit", mode=0o711)
     own_directory(run.control_dir, gid=place.edge.gid, mode=CONNECT)
-    write_atomic(state.path / "policy.json", to_json(policy))
+    (state.path / "policy.json").unlink(missing_ok=True)  # release 0.1.0 kept what runs twice
     save_facts(state.path, settings)
     counters.save(state.path)
     return mesh

@@ -63,9 +63,10 @@ def proof(state: State) -> Proof:
 
 def _max_blind(state: State) -> int:
     """`audit.max_blind` of the policy that runs."""
-    with suppress(OSError, MeshwardError):
-        return load_running_policy(state).audit.max_blind.value
-    return Audit().max_blind.value
+    policy = None
+    with suppress(MeshwardError):
+        policy = load_running_policy(state)
+    return (policy.audit if policy else Audit()).max_blind.value
 
 
 def _last_complaint(state: State) -> dict[str, Any]:

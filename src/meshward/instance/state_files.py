@@ -15,8 +15,10 @@ from meshward.apply.revisions import Revisions
 from meshward.apply.traffic.canary_store import CANARIES
 from meshward.apply.traffic.ejected import EJECTED
 from meshward.callers.revocations import REVOCATIONS
+from meshward.instance.running_policy import load_running_policy
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged
+from meshward.runtime.place.directories import State
 from meshward.runtime.place.identities import NUMBERS
 from meshward.runtime.place.instance_file import INSTANCE
 from meshward.runtime.supervise.part import Progress
@@ -36,17 +38,20 @@ def directory_of(file: StateFile[Any], state: Path) -> Path:
 
 
 def find_unusable(state: Path) -> Iterator[MeshwardError]:
-    """What is wrong with each file that is there and cannot be used."""
-    reads: list[Callable[[], object]] = [Revisions(state).current]
+    """What is wrong with each file that cannot be used, or is gone, and with the revision that is to run."""
+    reads: list[Callable[[], object]] = [lambda: load_running_policy(State(state))]
     for read in (*reads, *(_reader_of(file, state) for file in FILES)):
         try:
             read()
         except MeshwardError as error:
             yield error
+    yield from _find_gone(state)
 
 
 def require_usable(state: Path, progress: Progress) -> None:
     """At a start: what it writes anew is said and removed. Raises MeshwardError for what it cannot do without."""
+    for gone in _find_gone(state):
+        raise gone
     for file in FILES:
         try:
             _reader_of(file, state)()
@@ -58,6 +63,13 @@ def require_usable(state: Path, progress: Progress) -> None:
                 progress(f"warning: {error.message}; it is written anew")
                 continue
             raise
+
+
+def _find_gone(state: Path) -> Iterator[MeshwardError]:
+    """The counters are there before a revision is accepted; what else names keys looks for them beside itself."""
+    with suppress(MeshwardError):  # told by whoever reads them
+        if Revisions(state).current() is not None and COUNTERS.read(state) is None:
+            yield COUNTERS.damage_error(state / COUNTERS.name, "it is gone")
 
 
 def _reader_of(file: StateFile[Any], state: Path) -> Callable[[], object]:

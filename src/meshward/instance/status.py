@@ -99,7 +99,7 @@ def status(path: Path) -> Status:
     parts, notes = (report.parts, report.notes) if report and pid else ((), ())
     credentials = (_read_usable(lambda: credential_ages(state.path)) if pid else None) or ()
     records = proof(state) if any(part.name == "collector" for part in parts) else None
-    has_edge = any(part.name == "edge" for part in parts) and (state.path / "policy.json").is_file()
+    has_edge = any(part.name == "edge" for part in parts)
     keys = keys_of(state) if has_edge else None
     instance = _read_usable(lambda: INSTANCE.read(state.path)) if pid else None
     guards = instance.guards if instance else ()

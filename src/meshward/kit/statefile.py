@@ -52,6 +52,44 @@ def put_under(name: str) -> Callable[[Any], Any]:
     return lambda value: {name: value}
 
 
+def read_regular(
+    path: Path, limit: int, damage: Callable[[str], MeshwardError], *, private: bool = False
+) -> bytes | None:
+    """At most `limit` bytes of a regular file; None where there is none.
+
+    Raises what `damage` makes of a link, of what is no file, of one that is longer, and where it must be `private`
+    of one that others can read or write; and MeshwardError (MW3016) for one that cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise damage("it is a symbolic link") from None
+        raise unreadable_error(path, error) from None
+    try:
+        if fault := _fault(os.fstat(descriptor), private):
+            raise damage(fault)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise unreadable_error(path, error) from None
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise damage(f"it is longer than {limit} bytes")
+    return data
+
+
+def _fault(found: os.stat_result, private: bool) -> str:
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file"
+    if private and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+        return "others can read or write it, or it is somebody else's"
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class StateFile(Generic[T]):
     """One kind of file. `holds` is a dataclass; `place` and `what` are for people (docs/state.md)."""
@@ -138,33 +176,7 @@ class StateFile(Generic[T]):
         return _adapter_of(kind)
 
     def _data(self, path: Path) -> bytes | None:
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise self.damage_error(path, "it is a symbolic link") from None
-            raise unreadable_error(path, error) from None
-        try:
-            if fault := self._fault(os.fstat(descriptor)):
-                raise self.damage_error(path, fault)
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(self.limit + 1)
-        except OSError as error:
-            raise unreadable_error(path, error) from None
-        finally:
-            os.close(descriptor)
-        if len(data) > self.limit:
-            raise self.damage_error(path, f"it is longer than {self.limit} bytes")
-        return data
-
-    def _fault(self, found: os.stat_result) -> str:
-        if not stat.S_ISREG(found.st_mode):
-            return "it is no regular file"
-        if self.private and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
-            return "others can read or write it, or it is somebody else's"
-        return ""
+        return read_regular(path, self.limit, lambda why: self.damage_error(path, why), private=self.private)
 
     def _misfit(self, error: ValidationError) -> str:
         """Names a field of ours, never a name that was found in the file."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from meshward.kit.canonical import digest
 from meshward.plan import ir, issuers, models, rules
 from meshward.plan.requirements import requirements
 from meshward.policy import schema
@@ -36,7 +35,7 @@ def resolve(policy: schema.Policy) -> ir.Plan:
         never=tuple(rules.never(given, named) for given in policy.never),
         agents=_by_name(policy.agents, lambda name, given: rules.agent(name, given, named)),
         audit=_audit(policy.audit),
-        digest=digest(policy.model_dump(mode="json", by_alias=True)),
+        digest=policy.digest,
         credentials=_by_name(policy.credentials, models.credential),
         requires=requirements(policy),
     )

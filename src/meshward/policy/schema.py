@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypeAliasType
 
+from meshward.kit import canonical
 from meshward.policy.grammar import parse_duration, parse_listen, parse_size, parse_written
 from meshward.policy.texts import (
     Date,
@@ -547,3 +548,8 @@ class Policy(_Node):
     """What is kept of requests."""
     tests: list[Test] = []
     """Sentences about the policy that must stay true."""
+
+    @property
+    def digest(self) -> str:
+        """What names this content, however it was written and by whichever release: lower-case hex SHA-256."""
+        return canonical.digest(self.model_dump(mode="json", by_alias=True))

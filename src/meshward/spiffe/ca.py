@@ -89,6 +89,11 @@ def load_or_create(directory: Path, trust_domain: str, now: datetime | None = No
     return _authority(trust_domain, CaStore(directory, trust_domain).open(now))
 
 
+def load_current(directory: Path, trust_domain: str) -> Authority:
+    """`load_or_create` of an instance that runs: its root is never made anew. Raises MeshwardError (MW2021)."""
+    return _authority(trust_domain, CaStore(directory, trust_domain).current())
+
+
 def load(directory: Path, trust_domain: str) -> Authority:
     """The authority kept in `directory`; nothing is made. Raises MeshwardError (MW2021) if it cannot issue."""
     return _authority(trust_domain, CaStore(directory, trust_domain).load())

@@ -1,6 +1,6 @@
 """What the authority keeps, and how each key of it is replaced: new files first, then one rename that names them.
 
-    ca.json                         which of the files below stand; without it, `root` and `issuing`
+    ca.json                         which of the files below stand; without it, in 0.1.0, `root` and `issuing`
     root[.N].pem, .key.pem          trusted by edge, guards and clients; its key signs intermediates only
     issuing[.N].pem, .key.pem       leaves are sent together with it; of earlier ones only the certificate is kept
     workloads.json                  until when workloads' SVIDs live, by the root that they are below
@@ -51,7 +51,7 @@ WORKLOADS = "workloads.json"
 RENEW = timedelta(days=30)  # an intermediate with less left is replaced at a start
 EARLIER_FOR = timedelta(hours=25)  # a workload's SVID lives 24 hours at most
 
-_OURS = re.compile(r"(root|issuing)(\.[0-9]+)?(?P<key>\.key)?\.pem", re.ASCII)
+_OURS = re.compile(r"(root|issuing)(?P<number>\.[0-9]+)?(?P<key>\.key)?\.pem", re.ASCII)
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^(root|issuing)(\.[0-9]{1,9})?$")]
@@ -129,12 +129,21 @@ class CaStore:
         self._trust_domain = trust_domain
 
     def open(self, now: datetime | None = None) -> Kept:
-        """What is kept; what is missing or near its end is made. Raises MeshwardError (MW2021)."""
+        """At a start: where nothing is kept yet it is made, then as `current`. Raises MeshwardError (MW2021)."""
         now = now or datetime.now(UTC)
         private_directory(self._directory)
-        names = self.names()
-        if names == Names():
+        if NAMES.read(self._directory) is None:
             self._begin(now)
+        return self.current(now)
+
+    def current(self, now: datetime | None = None) -> Kept:
+        """What is kept, with another intermediate where the one that issues is gone or near its end.
+
+        A root is never made here: one that is gone is damage, and whoever trusts it would trust nothing of ours.
+        Raises MeshwardError (MW2021).
+        """
+        now = now or datetime.now(UTC)
+        names = self.names()
         root, issuing = map(self._signer, _issuer(names))
         self._demand_domain(root)
         if root and (issuing is None or not _is_good(issuing, root, now)):
@@ -142,12 +151,15 @@ class CaStore:
         return self.load()
 
     def _begin(self, now: datetime) -> None:
-        """The first root, and the first intermediate."""
+        """The first root and intermediate, and the file that names them (0.1.0 wrote it at a rotation only)."""
+        if any(match["number"] for match in map(_OURS.fullmatch, os.listdir(self._directory)) if match):  # noqa: PTH208
+            raise self._damage_error(f"{POINTER}, which names what stands here, is gone")
         if not self._file("root").exists():
             self._store("root", make_root(self._trust_domain, now))
         root = self._signer("root")
         if root is not None and not self._file("issuing").exists():
             self._store("issuing", make_issuing(self._trust_domain, root, now))
+        NAMES.write(self._directory, Names())
 
     def load(self) -> Kept:
         """What is kept; nothing is made. Raises MeshwardError (MW2021) if it cannot issue."""
@@ -254,7 +266,9 @@ class CaStore:
     def _pair(self, root_name: str, issuing_name: str) -> Pair:
         root, issuing = self._signer(root_name), self._signer(issuing_name)
         if root is None or issuing is None:
-            raise self._damage_error("there is none yet: `meshward up` makes it")
+            begun = (self._directory / POINTER).exists()
+            gone = f"{root_name}.pem or {issuing_name}.pem is gone"
+            raise self._damage_error(gone if begun else "there is none yet: `meshward up` makes it")
         self._demand_domain(root)
         if not is_below(issuing.certificate, root.certificate):
             raise self._damage_error(f"{issuing_name}.pem is not below {root_name}.pem")

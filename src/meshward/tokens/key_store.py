@@ -64,8 +64,8 @@ SIGNING = replace(
 
 
 def load_or_create(directory: Path) -> SigningKeys:
-    """The keys in `directory`, made on first use. Raises MeshwardError (MW2010) if they are damaged."""
-    if not (directory / POINTER).exists():
+    """The keys in `directory`, made where it holds none. Raises MeshwardError (MW2010) if they are damaged."""
+    if NAMED.read(directory) is None and not any(directory.glob("txn.*.pem")):
         save(directory, SigningKeys(make_key(), make_key()))
     return load(directory)
 

@@ -24,8 +24,10 @@ class History(Fields):
     changes: bool = False
 
 
-class Nothing(Fields):
-    """Nothing has to be said."""
+class WhichPolicy(Fields):
+    """Of which revision; None: of the one that runs."""
+
+    revision: int | None = None
 
 
 class ToldRevision(Reply):
@@ -84,11 +86,12 @@ class ToldChanges(Reply):
 
 
 class ToldPolicy(Reply):
-    """What runs; `policy` is its canonical JSON."""
+    """A revision's; `policy` is its canonical JSON. `record` where a revision was asked for by its number."""
 
     revision: int
     digest: str
     policy: str
+    record: ToldRevision | None = None
 
 
 _Told = TypeVar("_Told", bound=Reply)
@@ -135,8 +138,17 @@ def told_changes(records: Records, most: int = -1) -> tuple[ToldChange, ...]:
         records.close()
 
 
-def _policy(_: Nothing, __: Asker, instance: Controlled) -> ToldPolicy:
+def told_policy(revisions: Revisions, number: int) -> ToldPolicy:
+    """Raises MeshwardError where there is none of that number, or it is altered."""
+    policy = revisions.policy(number)
+    record = ToldRevision.of(revisions.record(number))
+    return ToldPolicy(revision=number, digest=record.digest, policy=to_json(policy), record=record)
+
+
+def _policy(given: WhichPolicy, __: Asker, instance: Controlled) -> ToldPolicy:
     live = instance.mesh.live
+    if given.revision is not None:
+        return told_policy(instance.mesh.revisions, given.revision)
     return ToldPolicy(revision=live.revision, digest=live.plan.digest, policy=to_json(live.policy))
 
 
@@ -150,4 +162,4 @@ HISTORY: Verb[History, ToldRevisions | ToldChanges] = Verb(
 REVISIONS = Verb("history", History, TypeAdapter(ToldRevisions), _revisions, right="apply", reads=_reads)
 CHANGES = Verb("history", History, TypeAdapter(ToldChanges), _changes, right="apply", reads=_reads)
 """`history`, for whoever knows which of its two replies they ask for."""
-POLICY = Verb("policy", Nothing, TypeAdapter(ToldPolicy), _policy, right="apply", reads=_reads)
+POLICY = Verb("policy", WhichPolicy, TypeAdapter(ToldPolicy), _policy, right="apply", reads=_reads)

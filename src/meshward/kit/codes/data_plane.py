@@ -139,6 +139,11 @@ NO_REVISION_YET = Code(
     "Give a POLICY, or --demo. See `meshward up --help`.",
     Exit.USAGE,
 )
+REVISION_ALTERED = Code(
+    "MW3031",
+    "A kept revision is not the one that was recorded.",
+    "Restore the file from a backup, or give the policy that is to run: `meshward up POLICY`, `meshward apply POLICY`.",
+)
 PORT_TWICE = Code("MW3040", "A port is wanted twice.", "Give each part a port of its own.")
 CERTIFICATE_UNSERVABLE = Code(
     "MW3041",

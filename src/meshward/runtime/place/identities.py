@@ -47,6 +47,11 @@ class Numbers:
 
     numbers: Mapping[str, int]
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where two parts would be one user: nothing would keep them from one another."""
+        if len({*self.numbers.values()}) < len(self.numbers):
+            raise ValueError("two parts with one number")
+
 
 NUMBERS = StateFile(
     "identities.json",
