@@ -77,11 +77,15 @@ def test_what_runs_goes_on_and_a_start_refuses_what_it_cannot_do_without(stack: 
             assert file.remedy in said and "Traceback" not in said
             path.write_bytes(kept[path])
     edited = stack.state / "revisions" / "0001.policy.json"  # 3
-    edited.write_text(edited.read_text().replace("nobody-may", "nobody-may").replace('"infer"', '"infer","manage"', 1))
+    edited.write_text(edited.read_text().replace('"infer"', '"infer","manage"', 1))
+    assert "manage" in edited.read_text()
     for argv in (["up"], ["history", "1"], ["plan", str(stack.policy)]):
         told = meshward(*argv, "--state", str(stack.state))
         assert told.returncode == Exit.FAULT and "MW3031" in told.stderr + told.stdout, told
-    stack.process = up(stack)  # 4
+    for file, path in files.items():  # 4
+        if file.renewed:
+            path.write_text("{")
+    stack.process = up(stack)
     try:
         eventually(lambda: asked(stack, alice) == 200, 60, "the instance")
         assert [each.number for each in Revisions(stack.state).all()] == [1]
