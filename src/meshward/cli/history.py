@@ -16,6 +16,7 @@ from meshward.audit.store import Records
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import print_json, run_verb, stderr, stdout
+from meshward.compare.change import compare
 from meshward.control.verbs.history import (
     CHANGES,
     POLICY,
@@ -33,7 +34,6 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.text import one_line
-from meshward.plan.change import compare
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 
