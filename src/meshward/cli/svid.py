@@ -15,7 +15,7 @@ from rich.text import Text
 from meshward.apply.report import ROOTS
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import fail, print_json, run_verb, stderr, stdout
-from meshward.instance.running_policy import load_running_policy
+from meshward.instance.running_policy import require_running_policy
 from meshward.kit import codes
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
@@ -104,10 +104,7 @@ def _require_owner(state: Path) -> None:
 
 def _spiffe_id(name: str, state: Path) -> SpiffeId:
     """What the running policy calls `name`. A part of meshward itself never is a workload."""
-    policy = load_running_policy(directories.State(state))
-    if policy is None:
-        raise MeshwardError(codes.NO_REVISION_YET, "no revision was accepted here yet")
-    plan = resolve(policy)
+    plan = resolve(require_running_policy(directories.State(state)))
     if name not in plan.workloads:
         raise MeshwardError(
             codes.WORKLOAD_UNKNOWN,

@@ -26,8 +26,7 @@ from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocation_store import load_revocations
 from meshward.apply.slots import assign_slots
 from meshward.apply.vendor_validation import judge_edge
-from meshward.kit import codes
-from meshward.kit.errors import MeshwardError
+from meshward.instance.running_policy import no_revision_error
 from meshward.plan.ir import Plan
 from meshward.policy.schema import Policy
 from meshward.runtime.machine import Machine
@@ -48,10 +47,7 @@ def revision_to_run(
     if policy is None:
         current = revisions.require_current()
         if current is None:
-            raise MeshwardError(
-                codes.NO_REVISION_YET,
-                "no revision was accepted here yet",
-            )
+            raise no_revision_error()
         return revisions.policy(current.number), current
     current, digest = revisions.current(), policy.digest
     if current is not None and current.digest == digest:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from meshward.apply.revisions import Revisions
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.policy.schema import Policy
 from meshward.runtime.place.directories import State
 
@@ -12,3 +14,15 @@ def load_running_policy(state: State) -> Policy | None:
     revisions = Revisions(state.path)
     current = revisions.require_current()
     return None if current is None else revisions.policy(current.number)
+
+
+def require_running_policy(state: State) -> Policy:
+    """Raises MeshwardError also where none was accepted yet."""
+    policy = load_running_policy(state)
+    if policy is None:
+        raise no_revision_error()
+    return policy
+
+
+def no_revision_error() -> MeshwardError:
+    return MeshwardError(codes.NO_REVISION_YET, "no revision was accepted here yet")
