@@ -89,19 +89,20 @@ def _refused_unasked(stack: Stack, mode: str) -> None:
     assert statuses == [503] * 4, mode
 
 
-def test_k12_known_keys_outlive_the_issuers_outage_and_unknown_ones_are_refused(
+def test_k12_known_keys_outlive_the_issuers_outage_and_of_unknown_ones_nobody_knows(
     stack: Stack, remote: KeyServer
 ) -> None:
     token = remote.token("rae")
     eventually(lambda: stack.call("GET", PUBLIC, token).status == 200, what="the remote issuer's keys")
-    # Of an issuer that says nothing, 503 as well: where its time has come it is asked, and the key may yet be there.
-    for mode, refusals in (("refuse", {401}), ("blackhole", {401, 503})):
+    for mode in ("refuse", "blackhole"):
         remote.proxy.mode = mode
         try:
             raise_epoch(stack)
             assert stack.call("GET", PUBLIC, remote.token("rae")).status == 200, mode
             unknown = remote.token("rae", kid=secrets.token_hex(8), signer=Issuer())
-            assert stack.call("GET", PUBLIC, unknown).status in refusals, mode
+            refused = stack.call("GET", PUBLIC, unknown)
+            assert (refused.status, refused.json["error"]["code"]) == (503, "issuer_keys_unavailable"), mode
+            assert refused.headers["retry-after"], mode
         finally:
             remote.proxy.mode = "pass"
 
@@ -124,10 +125,10 @@ def test_k13_a_new_key_is_taken_with_one_fetch_and_no_good_request_is_refused(
     assert stack.call("GET", PUBLIC, old).status == 200
 
 
-def test_k14_a_thousand_tokens_with_random_keys_cause_one_fetch(
+def test_k14_a_thousand_tokens_with_random_keys_cause_few_fetches(
     stack: Stack, remote: KeyServer, ann: str
 ) -> None:
-    """From an address of their own, as many as the edge lets through: the issuer is asked once, ann is served."""
+    """From an address of their own, as many as the edge lets through: the issuer is asked some times, ann is served."""
     stranger = Issuer()
     tokens = [remote.token("x", kid=secrets.token_hex(8), signer=stranger) for _ in range(1000)]
     asked = remote.asked
@@ -139,8 +140,9 @@ def test_k14_a_thousand_tokens_with_random_keys_cause_one_fetch(
         for each in flood:
             bad += each.result()
     assert set(good) == {200} and len(good) >= 3
-    assert sum(bad.values()) == 1000 and set(bad) <= {"401", "429"} and bad["401"] >= 400, bad
-    assert remote.asked - asked <= bad["401"] // 80, "none of them is why the issuer is asked"
+    asked_about = bad["401"] + bad["503"]
+    assert sum(bad.values()) == 1000 and set(bad) <= {"401", "429", "503"} and asked_about >= 400, bad
+    assert remote.asked - asked <= asked_about // 40, "as many fetches as are allowed, however many names"
 
 
 def _flood(stack: Stack, tokens: list[str], source: str) -> Counter[str]:

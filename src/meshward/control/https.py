@@ -125,8 +125,13 @@ class ControlApi:
             raise _RefusedRequest(
                 answers.unauthenticated_reply(refusal.reason, text, resource, error=known)
             ) from None
-        except (KeysUnavailable, UnicodeDecodeError):
-            raise _RefusedRequest(Fault(503, Reason.ISSUER_KEYS_UNAVAILABLE)) from None
+        except UnicodeDecodeError:
+            why = "The Authorization header is not printable ASCII. Send Bearer and a token."
+            raise _RefusedRequest(
+                answers.unauthenticated_reply(Reason.TOKEN_MALFORMED, why, resource, error=True)
+            ) from None
+        except KeysUnavailable:
+            raise _RefusedRequest(answers.keys_unavailable_reply()) from None
         except MeshwardError as error:
             raise _RefusedRequest(_denial_reply(ToldRefusal.of(error), resource)) from None
         return operator

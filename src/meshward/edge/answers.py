@@ -16,7 +16,7 @@ from meshward.callers.workloads import VerifiedWorkload
 from meshward.decide import reasons
 from meshward.decide.types import Denial, Identity, Permit
 from meshward.edge.decision_state import Served
-from meshward.edge.replies import Permitted, Refused
+from meshward.edge.replies import Fault, Permitted, Refused
 from meshward.kit.canonical import canonical_json
 from meshward.kit.names import is_name
 from meshward.kit.reasons import Reason
@@ -141,6 +141,14 @@ def blind_reply() -> Refused:
         Reason.AUDIT_BLIND,
         "Records of requests cannot be kept just now, so this one was refused. Operator: see meshward status.",
     )
+
+
+def keys_unavailable_reply() -> Fault:
+    """Whether the issuer publishes the token's key cannot be known just now: nobody is told to sign in again."""
+    text = (
+        "The keys of the token's issuer could not be asked for just now. Wait some seconds, then try again."
+    )
+    return Fault(503, Reason.ISSUER_KEYS_UNAVAILABLE, sentence(text))
 
 
 def resource_of(origin: str, front: str, model: str) -> str:

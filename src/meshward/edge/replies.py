@@ -49,10 +49,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Not the caller's fault: nginx answers for itself; the reason is for its log and for people."""
+    """Not the caller's fault. Of a 503 clients get reason and message; nginx answers for itself to any other."""
 
     status: int
     reason: Reason
+    message: str = ""
 
 
 Reply = Permitted | Refused | Fault
@@ -76,7 +77,7 @@ def encode(reply: Reply) -> Encoded:
         case Refused():
             status, said = 401 if reply.status == 401 else 403, _refused_headers(reply)
         case Fault():
-            status, said = reply.status, iter([(Header.REASON, reply.reason)])
+            status, said = reply.status, _fault_headers(reply)
     ttl = 0 if isinstance(reply, Fault) else reply.ttl
     headers = [(name.raw, value.encode("ascii")) for name, value in said]
     return Encoded(status, [*headers, (Header.TTL.raw, str(ttl).encode())])
@@ -98,6 +99,12 @@ def _permitted_headers(reply: Permitted) -> Iterator[tuple[Header, str]]:
     if reply.ends_at is not None:
         yield Header.ENDS, str(reply.ends_at)
     yield Header.FACTS, facts_text(reply.facts)
+
+
+def _fault_headers(reply: Fault) -> Iterator[tuple[Header, str]]:
+    yield Header.REASON, reply.reason
+    if reply.message:
+        yield Header.MESSAGE, reply.message
 
 
 def _refused_headers(reply: Refused) -> Iterator[tuple[Header, str]]:

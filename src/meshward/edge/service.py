@@ -238,7 +238,7 @@ def _faulty(error: Exception) -> Fault:
         log.error("faulty question", why=str(error))
         return Fault(500, Reason.FAULTY_QUESTION)
     if isinstance(error, KeysUnavailable):
-        return Fault(503, Reason.ISSUER_KEYS_UNAVAILABLE)
+        return answers.keys_unavailable_reply()
     log.error("fault", **fault_of(error))
     return Fault(500, Reason.DECISION_FAULT)
 

@@ -98,10 +98,12 @@ def document_response(document: bytes) -> tuple[int, Headers, bytes]:
 
 def refusal_response(reply: Refused | Fault, request_id: str) -> tuple[int, Headers, bytes]:
     """`reply` as nginx tells it to clients: this answer passes as it is."""
-    message = reply.message if isinstance(reply, Refused) else _FAULT
+    message = reply.message or _FAULT
     body = {"error": message, "error_type": reply.reason, "request_id": request_id, "layer": "edge"}
     headers = [*_PRIVATE, (b"x-error-message", message.encode())]
     if isinstance(reply, Refused) and reply.challenge:
         headers.append((b"www-authenticate", reply.challenge.encode()))
     status = reply.status if isinstance(reply, Refused) else 503
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
     return status, headers, canonical_json(body).encode()

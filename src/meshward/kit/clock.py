@@ -9,3 +9,8 @@ Clock = Callable[[], float]
 """Returns seconds since the Unix epoch."""
 
 system_clock: Clock = time.time
+
+
+def boot_clock() -> float:
+    """Seconds that never go back, and go on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -26,6 +26,7 @@ _ALGORITHMS = {  # the first of a kind is what a JWK without `alg` is bound to
     ("OKP", "Ed25519"): ("EdDSA", "Ed25519"),
 }
 _RSA_BITS = range(2048, 8193)
+MOST_KEYS = 100  # members of a set: each costs a parse, in the loop that decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,13 @@ def parse_key(jwk: object) -> VerificationKey:
 def parse_key_set(document: bytes) -> dict[str, VerificationKey]:
     """The usable keys of a JWK Set by `kid`; the rest is left out, as is a `kid` that two usable keys share.
 
-    Raises ValueError if none is usable.
+    Raises ValueError if none is usable, or if it has more than `MOST_KEYS`.
     """
     members = json_object(document).get("keys")
     if not isinstance(members, list):
         raise ValueError("no list `keys`")
+    if len(members) > MOST_KEYS:
+        raise ValueError(f"more than {MOST_KEYS} keys")
     keys = [key for key in map(_parse_or_none, members) if key is not None]
     count = Counter(key.kid for key in keys)
     usable = {key.kid: key for key in keys if count[key.kid] == 1}

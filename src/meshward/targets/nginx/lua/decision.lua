@@ -104,7 +104,7 @@ function M.read(status, said)
     local d
     if status == 200 then
         d = permit(said)
-    elseif status == 401 or status == 403 then
+    elseif status == 401 or status == 403 or (status == 503 and said["x-mw-reason"]) then
         d = refusal(status, said)
     else
         error("nobody decided", 0)
