@@ -58,8 +58,8 @@ REMEDIES: Mapping[Reason, str] = MappingProxyType(
         Reason.DECISION_FAULT: _FAULT,
         Reason.FAULTY_QUESTION: _FAULT,
         Reason.ISSUER_KEYS_UNAVAILABLE: (
-            "try again in some seconds; if it goes on, the issuer's keys cannot be fetched from this machine: the log of the "
-            "decision service, in STATE/logs, says why"
+            "try again in some seconds; if it goes on, the issuer's keys cannot be fetched from this machine: the log "
+            "of the decision service, in STATE/logs, says why"
         ),
         Reason.NOT_CANONICAL: _PLAIN,
         Reason.BAD_REQUEST: "send each header once and well-formed, and ask for no upgrade",
