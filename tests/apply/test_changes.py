@@ -146,7 +146,7 @@ def test_a_stop_waits_for_the_change_that_is_under_way(tmp_path: Path) -> None:
     mesh: Any = object.__new__(Mesh)
     mesh.changes, mesh._turn = Changes(tmp_path / "changes.log"), threading.Lock()
     mesh._supervisor, mesh.machine = SimpleNamespace(stopping=False), _machine(tmp_path)
-    stopping = threading.Thread(target=Traffic(mesh).wait_for_last)
+    stopping = threading.Thread(target=Traffic(mesh).wait_for_last, args=(60,))
     with mesh.turn():
         mesh._supervisor.stopping = True
         stopping.start()
@@ -165,7 +165,7 @@ def test_a_stop_waits_for_the_look_at_a_walk_that_is_under_way(tmp_path: Path) -
         _machine(tmp_path),
     )
     traffic = Traffic(mesh)
-    stopping = threading.Thread(target=traffic.wait_for_last)
+    stopping = threading.Thread(target=traffic.wait_for_last, args=(60,))
     with traffic.canaries.lock:
         stopping.start()
         stopping.join(0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import socket
 import socketserver
@@ -238,7 +239,7 @@ class Guard:
 
     def apply(self, files: GuardFiles) -> None:
         """Switch to `files` and wait until the guard itself says so."""
-        admin = GuardAdmin(self.settings.admin_socket)
+        admin = GuardAdmin(Path(self.settings.admin_socket), os.geteuid())
         before = admin.report()
         for name, content in files.xds.items():
             if content != self.files.xds[name]:
@@ -343,7 +344,7 @@ def running(
         identity=identity,
     )
     try:
-        admin = GuardAdmin(settings.admin_socket)
+        admin = GuardAdmin(Path(settings.admin_socket), os.geteuid())
         arrived = {name: version for name, version in files.versions.items() if name != broken}
         eventually(
             lambda: process.poll() is not None or not _absent(admin.missing(arrived), broken),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -168,7 +169,7 @@ def test_a_broken_file_keeps_the_last_good_one_and_is_never_called_live(victim: 
     if spoil is not None:
         spoil(document)
     text = json.dumps(document).encode()
-    admin = GuardAdmin(victim.settings.admin_socket)
+    admin = GuardAdmin(Path(victim.settings.admin_socket), os.geteuid())
     before = admin.report()
     attempts = _attempts(victim, name)
     victim.put(name, text if spoil is not None else text[: len(text) // 2])
@@ -185,7 +186,7 @@ def test_a_broken_file_keeps_the_last_good_one_and_is_never_called_live(victim: 
 @pytest.mark.parametrize("name", ["rds", "cds", "ecds-jwt", "svid", "bundle"])
 def test_a_guard_that_starts_on_a_broken_file_is_closed_and_heals(name: str) -> None:
     with running(broken=name) as guard:
-        admin = GuardAdmin(guard.settings.admin_socket)
+        admin = GuardAdmin(Path(guard.settings.admin_socket), os.geteuid())
         assert admin.missing(guard.files.versions)
         try:
             answer = guard.ask()
@@ -204,11 +205,11 @@ def test_an_empty_server_file_closes() -> None:
     with running() as guard:
         guard.put("cds", b'{"version_info":"none","resources":[]}')
         eventually(lambda: guard.ask().status == 503, what="the server is gone")
-        assert GuardAdmin(guard.settings.admin_socket).missing(guard.files.versions)
+        assert GuardAdmin(Path(guard.settings.admin_socket), os.geteuid()).missing(guard.files.versions)
 
 
 def test_a_guard_that_is_not_there_is_not_live(tmp_path: Path) -> None:
-    (sentence,) = GuardAdmin(str(tmp_path / "none.sock")).missing({"rds": "x"})
+    (sentence,) = GuardAdmin(tmp_path / "none.sock", os.geteuid()).missing({"rds": "x"})
     assert "does not answer" in sentence
 
 

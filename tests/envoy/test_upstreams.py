@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from guard_harness import Guard, Model, Seen, running
+from guard_harness import DEADLINE, Guard, Model, Seen, running
 
-from meshward.apply.local import local_client
+from meshward.kit.hop_socket import Asking, Listener
 from meshward.kit.secret import Secret
 from meshward.targets.envoy.projection import GuardedRoute
 from meshward.targets.envoy.resources import SentKey
@@ -43,10 +44,14 @@ def asked(model: Model) -> list[Seen]:
     return [seen for seen in model.seen if seen.target != HEALTH]
 
 
+def asking(guard: Guard) -> Asking:
+    """Its admin interface."""
+    return Asking(Listener(Path(guard.settings.admin_socket), os.geteuid()), DEADLINE, 64 << 20)
+
+
 def state_of(guard: Guard, model: Model) -> dict[str, object]:
     """What the guard thinks of a server."""
-    with local_client(guard.settings.admin_socket) as client:
-        clusters = json.loads(client.get("/clusters?format=json").text)["cluster_statuses"]
+    clusters = json.loads(asking(guard).text("/clusters?format=json"))["cluster_statuses"]
     hosts = {_url(host["address"]): host["health_status"] for host in clusters[0]["host_statuses"]}
     found: dict[str, object] = hosts[model.url]
     return found
@@ -185,8 +190,7 @@ def test_when_all_are_ill_all_are_tried(tmp_path: Path) -> None:
             model.statuses[HEALTH] = 500
         eventually(lambda: all(_is_ill(guard, model) for model in several), what="all are known to be ill")
         assert {guard.ask().status for _ in range(20)} == {200}
-        with local_client(guard.settings.admin_socket) as client:
-            panics = client.get("/stats?filter=^cluster.model.lb_healthy_panic$").text
+        panics = asking(guard).text("/stats?filter=^cluster.model.lb_healthy_panic$")
         assert int(panics.split(": ")[1]) >= 20
 
 
@@ -209,16 +213,14 @@ def test_asking_for_health_tells_nothing_and_leaves_no_line(tmp_path: Path) -> N
         assert guard.ask(headers=(("X-Request-Id", "mine"),)).status == 200
         lines = guard.log_lines(1)
         assert len(lines) == 1 and lines[0]["path"] == "/embed"
-        with local_client(guard.settings.admin_socket) as client:
-            text = client.get("/stats?filter=^http.guard.downstream_rq_completed$").text
+        text = asking(guard).text("/stats?filter=^http.guard.downstream_rq_completed$")
         assert text.strip().endswith(": 1"), "what the audit counts"
 
 
 def test_a_server_without_health_route_is_not_asked(tmp_path: Path) -> None:
     with models(tmp_path, 2) as several, guarding(several) as guard:
         assert guard.ask().status == 200
-        with local_client(guard.settings.admin_socket) as client:
-            assert "health_check.attempt" not in client.get("/stats?filter=health_check").text
+        assert "health_check.attempt" not in asking(guard).text("/stats?filter=health_check")
         assert sum(len(model.seen) for model in several) == 1
 
 
@@ -292,9 +294,8 @@ def test_the_key_is_in_no_file_but_its_own_and_nothing_says_it() -> None:
         assert held == {"credential.json"}
         assert secret.encode() not in guard.files.twin
         assert secret not in repr(guard.files) + repr(KEY)
-        with local_client(guard.settings.admin_socket) as client:
-            for path in ("/config_dump?include_eds", "/stats", "/clusters", "/init_dump", "/server_info"):
-                assert secret not in client.get(path).text
+        for path in ("/config_dump?include_eds", "/stats", "/clusters", "/init_dump", "/server_info"):
+            assert secret not in asking(guard).text(path)
         assert secret not in Path(f"/proc/{guard.process.pid}/cmdline").read_text()
 
 

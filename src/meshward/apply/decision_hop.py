@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import httpx2
 
 from meshward.apply.edge_page import EdgePage
 from meshward.apply.hop_files import Owner, write_edge_revoked, write_revoked, write_rules
 from meshward.apply.live_revision import LiveRevision
-from meshward.apply.local import local_client
 from meshward.callers.revocations import Revoked
 from meshward.edge.instance_view import load_text, save_text
+from meshward.kit.hop_socket import Asking, Listener, NoAnswer
+from meshward.kit.strict import json_object
+from meshward.kit.text import one_line, quoted
 from meshward.runtime.machine import Machine
 from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
 from meshward.tokens.key_store import save_current
 from meshward.tokens.keys import SigningKeys
 
 _HOP = "the decision service"
+_SAID = 500  # characters of its own words
 
 
 class DecisionHop:
@@ -64,7 +64,8 @@ class DecisionHop:
 
     def signs(self) -> str | None:
         """The id of the key that it signs with; None where it does not answer."""
-        return self._health().get("signs")
+        signs = self._health().runs.get("signs")
+        return signs if isinstance(signs, str) else None
 
     def eject(self, versions: frozenset[str], supervisor: SupervisorHandle) -> int:
         """Send nobody to `versions` (`InstanceView.ejected`), whatever else is decided by; returns the epoch.
@@ -76,17 +77,14 @@ class DecisionHop:
         Owner(self._machine.decide).write(file, save_text(live))
         return self._reload({"ejected": sorted(versions)}, before, supervisor)
 
-    def _reload(self, expected: dict[str, Any], before: dict[str, Any], supervisor: SupervisorHandle) -> int:
+    def _reload(self, expected: dict[str, Any], before: Health, supervisor: SupervisorHandle) -> int:
         supervisor.hang_up("decide")
-        attempts = before.get("reloads", 0)
 
         def missing() -> Sequence[str]:
             now = self._health()
-            lack = [
-                f"{name} is {now.get(name)!r}" for name, value in expected.items() if now.get(name) != value
-            ]
-            if lack and now.get("reload") and now.get("reloads", 0) > attempts:
-                raise hop_error(_HOP, str(now["reload"]))
+            lack = now.lack(expected)
+            if lack and now.refused and now.reloads > before.reloads:
+                raise hop_error(_HOP, one_line(now.refused[:_SAID]))
             return lack
 
         try:
@@ -99,10 +97,35 @@ class DecisionHop:
         """After the service has arrived: what is then remembered under the new epoch is a new decision."""
         return EdgePage.in_directory(self._machine.run.edge_dir).raise_epoch()
 
-    def _health(self) -> dict[str, Any]:
+    def _health(self) -> Health:
+        listener = Listener(self._machine.run.decide_socket, self._machine.decide.uid)
         try:
-            with local_client(str(self._machine.run.decide_socket)) as client:
-                value = json.loads(client.get("/healthz").content)
-        except (httpx2.HTTPError, ValueError):
-            return {}
-        return value if isinstance(value, dict) else {}
+            return read_health(Asking(listener).text("/healthz"))
+        except (NoAnswer, ValueError) as fault:
+            return Health(silent=str(fault))
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the service says of itself; `silent`: why it says nothing."""
+
+    runs: Mapping[str, Any] = field(default_factory=dict)  # what it decides by, and signs with
+    reloads: int = 0
+    refused: str = ""  # why it did not take what it was last given
+    silent: str = ""
+
+    def lack(self, expected: Mapping[str, Any]) -> list[str]:
+        """What keeps it from running `expected`, in sentences."""
+        if self.silent:
+            return [self.silent]
+        pairs = ((name, value, self.runs.get(name)) for name, value in expected.items())
+        return [f"{name} is {quoted(now)}" for name, value, now in pairs if now != value]
+
+
+def read_health(text: str) -> Health:
+    """Raises ValueError for what the service does not say."""
+    told = json_object(text.encode())
+    reloads, refused = told.get("reloads"), told.get("reload")
+    if type(reloads) is not int or not isinstance(refused, str | None):
+        raise ValueError("it says nothing of its reloads")
+    return Health(told, reloads, refused or "")

@@ -6,16 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import httpx2
+from pathlib import Path
 
 from meshward.apply.credentials.keyring import Keyring
 from meshward.apply.hop_files import Owner, write_guard
 from meshward.apply.live_revision import Guard, LiveRevision
-from meshward.apply.local import local_client
 from meshward.apply.vendor_validation import judge_guards
 from meshward.callers.revocations import Revoked
 from meshward.kit.errors import run_all
+from meshward.kit.hop_socket import Asking, Listener, NoAnswer
 from meshward.plan.naming import must_change_at_once
 from meshward.runtime.machine import Machine, guard_name
 from meshward.runtime.supervise.handle import SupervisorHandle
@@ -30,66 +29,66 @@ from meshward.targets.envoy.target import GUARD, GuardPlace
 from meshward.targets.envoy.wire import CREDENTIAL
 from meshward.tokens.keys import SigningKeys
 
-_AT_A_TIME = 4  # guards that are written and watched
+AT_A_TIME = 32
+"""Guards that are written and watched: some that do not answer must not keep the others waiting."""
 _BUSY = "http.guard.downstream_rq_active"
 
 
 class GuardAdmin:
-    """The admin interface of the guard behind `socket`. A guard that does not answer is not live."""
+    """The admin interface of the guard that runs as `uid` behind `socket`. One that does not answer is not live."""
 
-    def __init__(self, socket: str) -> None:
-        self._socket = socket
+    def __init__(self, socket: Path, uid: int) -> None:
+        self._listener = Listener(socket, uid)
 
     def report(self) -> GuardReport:
-        """What the guard says. Raises httpx2.HTTPError, or ValueError for an answer that is not Envoy's."""
-        with local_client(self._socket) as client:
-            dumps = {kind: _get(client, path) for kind, path in DUMP_PATHS.items()}
-            return read_report(_get(client, STATS_PATH), dumps)
+        """What the guard says. Raises NoAnswer, or ValueError for an answer that is not Envoy's."""
+        asking = Asking(self._listener)
+        dumps = {kind: asking.text(path) for kind, path in DUMP_PATHS.items()}
+        return read_report(asking.text(STATS_PATH), dumps)
 
     def refusals(self) -> GuardReport | None:
         """Of a report what counts before files are written; None where the guard does not answer."""
         try:
-            with local_client(self._socket) as client:
-                return read_report(_get(client, STATS_PATH), {})
-        except (httpx2.HTTPError, ValueError):
+            return read_report(self._ask(STATS_PATH), {})
+        except (NoAnswer, ValueError):
             return None
 
-    def missing(self, expected: Mapping[str, str], before: GuardReport | None = None) -> tuple[str, ...]:
-        """What keeps the guard from running `expected` (digests by file stem), in sentences."""
+    def missing(
+        self, expected: Mapping[str, str], before: GuardReport | None = None, *, forgiving: bool = False
+    ) -> tuple[str, ...]:
+        """What keeps the guard from running `expected` (digests by file stem), in sentences.
+
+        Refusals count since `before`, or since its start; `forgiving`: not at all.
+        """
         try:
-            return differences(expected, self.report(), before)
-        except (httpx2.HTTPError, ValueError) as fault:
-            return (f"the guard's admin socket does not answer: {type(fault).__name__}",)
+            now = self.report()
+        except (NoAnswer, ValueError) as fault:
+            return (f"the guard's admin socket: {fault}",)
+        return differences(expected, now, now if forgiving else before)
 
     def counts(self) -> Counts | None:
         """What became of its requests since it started. None: it does not answer."""
         try:
-            with local_client(self._socket) as client:
-                return read_counts(_get(client, COUNTS_PATH))
-        except (httpx2.HTTPError, ValueError):
+            return read_counts(self._ask(COUNTS_PATH))
+        except (NoAnswer, ValueError):
             return None
 
     def illness(self) -> str | None:
         """Why nobody should be sent to it, in a sentence. None: a server behind it is healthy."""
         try:
-            with local_client(self._socket) as client:
-                return read_illness(_get(client, CLUSTERS_PATH))
-        except (httpx2.HTTPError, ValueError):
-            return "its guard does not answer"
+            return read_illness(self._ask(CLUSTERS_PATH))
+        except (NoAnswer, ValueError) as fault:
+            return f"its guard cannot be asked: {fault}"
 
     def is_busy(self) -> bool:
         """Whether requests are on their way through it. One that does not answer has none."""
         try:
-            with local_client(self._socket) as client:
-                return not _get(client, f"/stats?filter=^{_BUSY}$").strip().endswith(": 0")
-        except (httpx2.HTTPError, ValueError):
+            return not self._ask(f"/stats?filter=^{_BUSY}$").strip().endswith(": 0")
+        except NoAnswer:
             return False
 
-
-def _get(client: httpx2.Client, path: str) -> str:
-    response = client.get(path)
-    response.raise_for_status()
-    return response.text
+    def _ask(self, path: str) -> str:
+        return Asking(self._listener).text(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +172,13 @@ class Guards:
         for stem in stems:
             owner.write(xds / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in changing_stems(files)}
-        supervisor.arrival(_name(guard), lambda: _list_missing(admin, expected, None if back else before))
+        forgiving = back or before is None
+        supervisor.arrival(_name(guard), lambda: admin.missing(expected, before, forgiving=forgiving))
         self._given[guard] = {**given, **expected}
 
     def switch_all(self, files: Mapping[Guard, GuardFiles], supervisor: SupervisorHandle) -> None:
         """`switch`, several at a time; returns when none is under way any more. Raises MeshwardError naming all."""
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
             switching = [pool.submit(self.switch, guard, each, supervisor) for guard, each in files.items()]
         run_all([each.result for each in switching])
 
@@ -193,7 +193,7 @@ class Guards:
         for stem in stems:
             owner.write(self._machine.run.guard_dir(guard[1]) / "xds" / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in stems}
-        supervisor.arrival(_name(guard), lambda: _list_missing(admin, expected, before))
+        supervisor.arrival(_name(guard), lambda: admin.missing(expected, before, forgiving=before is None))
         self._given[guard] = {**self._given[guard], **expected}
 
     def runs(self, guard: Guard, expected: Mapping[str, str]) -> bool:
@@ -239,22 +239,13 @@ class Guards:
         return self._view(live, (key, 0), None).upstreams
 
     def _admin(self, guard: Guard) -> GuardAdmin:
-        return GuardAdmin(str(self._machine.run.guard_dir(guard[1]) / "admin.sock"))
+        uid = self._machine.known[guard_name(*guard)].uid
+        return GuardAdmin(self._machine.run.guard_dir(guard[1]) / "admin.sock", uid)
 
 
 def changing_stems(files: GuardFiles) -> list[str]:
     """Of a running guard's files those that a policy changes, in the order in which they are written."""
     return [stem for stem in files.xds if stem not in ("svid", "bundle")]
-
-
-def _list_missing(
-    admin: GuardAdmin, expected: Mapping[str, str], before: GuardReport | None
-) -> tuple[str, ...]:
-    try:
-        now = admin.report()
-    except (httpx2.HTTPError, ValueError) as fault:
-        return (f"the guard's admin socket does not answer: {type(fault).__name__}",)
-    return differences(expected, now, before or now)
 
 
 def _svid(authority: Authority, view: GuardView) -> LeafCredential:

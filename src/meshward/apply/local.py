@@ -1,20 +1,10 @@
-"""This machine: plain HTTP over a unix socket to its processes, and which addresses are its own."""
+"""This machine: which addresses are its own."""
 
 from __future__ import annotations
 
 import socket
 
-import httpx2
-
 from meshward.policy.values import Address
-
-_TIMEOUT = 2.0  # seconds
-
-
-def local_client(path: str) -> httpx2.Client:
-    """A client of whoever listens on `path`. There is no TLS here, so no certificates are loaded (25 ms)."""
-    transport = httpx2.HTTPTransport(uds=path, verify=False)
-    return httpx2.Client(transport=transport, base_url="http://local", timeout=_TIMEOUT, trust_env=False)
 
 
 def is_ours(address: Address) -> bool:

@@ -112,10 +112,10 @@ class Mesh:
                 "the instance is being stopped", "Start it again: it writes everything anew."
             )
 
-    def wait_for_last(self) -> None:
-        """During a stop: until the change under way has ended, so that STATE is nobody's any more."""
-        with self._turn:
-            return
+    def wait_for_last(self, within: float) -> None:
+        """During a stop: until the change under way has ended, or `within` seconds."""
+        if self._turn.acquire(timeout=within):
+            self._turn.release()
 
     @property
     def supervisor(self) -> SupervisorHandle:

@@ -11,6 +11,7 @@ from meshward.demo.handout import hand_out
 from meshward.demo.keyring import KEYS
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.kit.hop_socket import Listener
 from meshward.runtime.machine import Extras
 from meshward.runtime.place.directories import Run
 from meshward.runtime.supervise.parts import Program
@@ -106,7 +107,7 @@ def demo_extras(state: Path, run: Run, idp_port: int, *, sealed: bool) -> Extras
     idp = Program(
         "idp",
         idp_arguments,
-        http_ok("/.well-known/openid-configuration", port=idp_port),
+        http_ok("/.well-known/openid-configuration", Listener(host="127.0.0.1", port=idp_port)),
         equip=lambda identity: hand_out(state, place, identity),
     )
     second = _sealed_server("v2") if sealed else _server(run, "v2")
@@ -126,4 +127,4 @@ def _server(run: Run, version: str) -> Program:
 
 def _sealed_server(version: str) -> Program:
     arguments = (*_SERVE, "--version-label", version, "--port", str(SEALED_PORT))
-    return Program(f"model-{version}", arguments, http_ok("/"), sealed=True)
+    return Program(f"model-{version}", arguments, http_ok("/", Listener(host="127.0.0.1")), sealed=True)

@@ -38,6 +38,7 @@ from meshward.control.verbs.request import Controlled
 from meshward.instance.background import Background, background
 from meshward.instance.prepare import prepare_mesh, revision_to_run
 from meshward.instance.state_files import require_usable
+from meshward.instance.threads import LAST, Threads, all_ended
 from meshward.kit.errors import MeshwardError
 from meshward.kit.log import log_to
 from meshward.plan.resolve import resolve
@@ -98,7 +99,8 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
                 require_free([(plan.edge.host, plan.edge.port), *place.extra.ports])
                 mesh = prepare_mesh(place, policy, plan, revision)
                 instance = save_instance(place, mesh.live)
-                asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
+                with all_ended(progress):
+                    asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
             finally:
                 clean(state)
 
@@ -135,6 +137,7 @@ async def _run(
     supervisor = Supervisor(place.state, _specs(place, mesh.live), notes=(place.sentence,), progress=progress)
     loop, traffic = asyncio.get_running_loop(), Traffic(mesh)
     instance = Controlled(mesh, traffic)
+    loop.set_default_executor(Threads())
 
     def ready(beside: Background) -> None:
         if revision.status == STAGED:
@@ -153,9 +156,8 @@ async def _run(
         ):
             await supervisor.run(lambda: ready(beside))
     finally:
-        await asyncio.to_thread(
-            traffic.wait_for_last
-        )  # operators' threads and the canaries' are not the loop's
+        last = asyncio.create_task(asyncio.to_thread(traffic.wait_for_last, LAST))
+        await asyncio.wait({last}, timeout=LAST)  # operators' threads and the canaries' are not the loop's
 
 
 def _begin(beside: Background, traffic: Traffic, starting: Starting, progress: Progress) -> None:
@@ -180,7 +182,8 @@ def _specs(place: Machine, live: LiveRevision) -> list[ProcessSpec]:
         program.equip(place.of_program(program))
     specs += [python_part(layout, program) for program in extra.programs]
     specs += [python_part(layout, program) for program in extra.servers.values() if not program.sealed]
-    specs.append(python_part(layout, decision_program(layout.run, place.edge.gid), ["collector"]))
+    decision = decision_program(layout.run, place.edge.gid, place.decide.uid)
+    specs.append(python_part(layout, decision, ["collector"]))
     specs += [place.guard_spec(*guard) for guard in live.guards()]
     everything = ["decide", *(guard_name(*guard) for guard in live.guards())]
     edge = live.plan.edge

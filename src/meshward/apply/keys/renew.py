@@ -10,25 +10,24 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-import httpx2
-
 from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import EdgeHop
 from meshward.apply.edge_page import EdgePage
-from meshward.apply.guards import Issue
+from meshward.apply.guards import AT_A_TIME, Issue
 from meshward.apply.hop_files import CLIENT, WEB, Owner, certificate_names, edge_certificates
 from meshward.apply.live_revision import Guard
-from meshward.apply.local import local_client
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_roots
 from meshward.kit import codes
 from meshward.kit.durable import opened_directory
 from meshward.kit.errors import MeshwardError
+from meshward.kit.hop_socket import Asking, Listener, NoAnswer
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run
@@ -52,8 +51,8 @@ def renew_edge(mesh: Mesh, issue: Issue, *stems: str) -> None:
     """
     plan, run = mesh.live.plan, mesh.machine.run
     put_edge(mesh, plan, issue, *stems)
-    generation = mesh.running.counters.generation
-    mesh.supervisor.arrival("the edge", lambda: _edge_lacks(run, plan, generation))
+    generation, edge = mesh.running.counters.generation, mesh.machine.edge.uid
+    mesh.supervisor.arrival("the edge", lambda: _edge_lacks(run, edge, plan, generation))
 
 
 def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
@@ -121,11 +120,13 @@ def _hand(mesh: Mesh, guard: Guard, issue: Issue, stem: str) -> None:
 
 
 def _each(hops: Iterable[_Hop], step: Callable[[_Hop], None]) -> None:
-    """Every hop gets its chance; then those that failed are named."""
+    """Every hop gets its chance, several at a time; then those that failed are named."""
     failed: list[str] = []
-    for hop in hops:
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        stepping = [pool.submit(step, hop) for hop in hops]
+    for each in stepping:
         try:
-            step(hop)
+            each.result()
         except (MeshwardError, OSError) as error:
             failed.append(error.message if isinstance(error, MeshwardError) else str(error))
     if failed:
@@ -149,15 +150,14 @@ def _reload_edge(mesh: Mesh, root_pem: str) -> None:
         raise
 
 
-def _edge_lacks(run: Run, plan: Plan, generation: int) -> Sequence[str]:
-    """What keeps nginx from serving `generation`, in sentences."""
+def _edge_lacks(run: Run, edge: int, plan: Plan, generation: int) -> Sequence[str]:
+    """What keeps nginx, which runs as the uid `edge`, from serving `generation`, in sentences."""
     try:
-        with local_client(str(run.edge_dir / "cold.sock")) as client:
-            told = client.get("/generation").text
+        told = Asking(Listener(run.edge_dir / "cold.sock", edge)).text("/generation")
         shown = shown_leaf(plan.edge.host, plan.edge.port)
         expected = leaf_of(edge_certificates(run)[WEB].read_text())
-    except (httpx2.HTTPError, OSError, ValueError) as error:
-        return [f"it does not answer: {type(error).__name__}"]
+    except (NoAnswer, OSError, ValueError) as error:
+        return [f"it cannot be asked: {error}"]
     lack = [] if told == str(generation) else [f"it reads generation {told[:20]!r} instead of {generation}"]
     return lack if shown == expected else [*lack, "it shows another certificate"]
 

@@ -27,7 +27,7 @@ BAD, GOOD = 2, 3  # looks in a row
 LONGEST = 60.0  # seconds that a version which keeps falling ill stays out at least
 FORGIVEN = 120.0  # seconds in health after which it counts as one that does not
 _FIRST = 3.0
-_AT_A_TIME = 8
+_AT_A_TIME = 32
 
 log = structlog.get_logger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
@@ -30,7 +31,14 @@ class Traffic:
         with suppress(OSError):
             save_ejected(self.mesh.machine.state.path, self._ill)
 
-    def wait_for_last(self) -> None:
-        """During a stop: until the change under way has ended, a canary's too, so that STATE is nobody's any more."""
-        with self.canaries.lock:
-            self.mesh.wait_for_last()
+    def wait_for_last(self, within: float) -> None:
+        """During a stop: until the change under way has ended, a canary's too, so that STATE is nobody's any more.
+
+        One that hangs has `within` seconds.
+        """
+        end = time.monotonic() + within
+        if self.canaries.lock.acquire(timeout=within):
+            try:
+                self.mesh.wait_for_last(max(0.0, end - time.monotonic()))
+            finally:
+                self.canaries.lock.release()

@@ -7,19 +7,17 @@ import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx2
-
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.kit.hop_socket import Asking, Listener, NoAnswer
 from meshward.plan.ir import Plan, Version
 from meshward.policy.servers import GENERATED
-from meshward.policy.urls import ServerUrl, UnixSocket, crosses_in_clear
-from meshward.policy.values import Route
+from meshward.policy.urls import ServerUrl, UnixSocket, Url, crosses_in_clear
 from meshward.runtime.place.identities import ProcessIdentity, can_execute_as
 
 _WRITE_ALL = stat.S_IWOTH
 _WRITE_GROUP = stat.S_IWGRP
-_ASK = 1.0  # seconds
+_ASK = 1.0  # seconds for one server
 _REFUSED, _ABSENT = {401, 403}, {404, 405}
 WORST = ("sealed", "socket", "key", "open")  # last
 _STRANGER = ProcessIdentity(65534, 65534)  # nobody: a user who has nothing to do with a server
@@ -145,27 +143,22 @@ def demands_key(url: ServerUrl, version: Version) -> bool:
     That it does so today on these routes is all that can be seen. One that does not answer has not refused.
     """
     routes = [route for route, action in version.routes.items() if action == "infer"]
+    asking, below = Asking(_listener(url), _ASK), url.path.rstrip("/") if isinstance(url, Url) else ""
+    statuses = set()
     try:
-        with _client(url) as client:
-            statuses = {_status(client, route) for route in routes}
-    except httpx2.HTTPError:
+        for route in routes:
+            statuses.add(asking.status(route.method, f"{below}{route.path}"))
+    except NoAnswer:
         return False
     return bool(statuses & _REFUSED) and statuses <= _REFUSED | _ABSENT
 
 
-def _status(client: httpx2.Client, route: Route) -> int:
-    with client.stream(route.method, route.path) as response:
-        return response.status_code
-
-
-def _client(url: ServerUrl) -> httpx2.Client:
-    path = url.path if isinstance(url, UnixSocket) else None
-    return httpx2.Client(
-        transport=httpx2.HTTPTransport(uds=path, verify=False),
-        base_url="http://local" if path else str(url),
-        timeout=_ASK,
-        trust_env=False,
-    )
+def _listener(url: ServerUrl) -> Listener:
+    """Whose it is nobody knows: others started it."""
+    if isinstance(url, UnixSocket):
+        return Listener(Path(url.path))
+    tls = url.scheme == "https"
+    return Listener(host=url.host, port=url.port or (443 if tls else 80), tls=tls)
 
 
 def _door(path: Path) -> Door | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from meshward.kit.hop_socket import Listener
 from meshward.runtime.place.components import Components
 from meshward.runtime.place.directories import Run, State
 from meshward.runtime.place.identities import ProcessIdentity
@@ -105,7 +106,7 @@ def guard_part(
         argv=tuple(argv),
         identity=layout.identities[name],
         log=layout.state.log(name),
-        ready=socket_accepts(layout.run.guard_socket(slot)),
+        ready=socket_accepts(layout.run.guard_socket(slot), layout.identities[name].uid),
         env=_QUIET if sealed else {},
         stop_signal=signal.SIGTERM,
         signal_group=sealed is not None,
@@ -114,10 +115,10 @@ def guard_part(
     )
 
 
-def decision_program(run: Run, socket_gid: int) -> Program:
+def decision_program(run: Run, socket_gid: int, uid: int) -> Program:
     arguments = ("meshward.edge", "--dir", str(run.decide_dir), "--socket-gid", str(socket_gid))
     heartbeat = ("--heartbeat", str(run.heartbeat))
-    return Program("decide", (*arguments, *heartbeat), http_ok("/healthz", path=run.decide_socket))
+    return Program("decide", (*arguments, *heartbeat), http_ok("/healthz", Listener(run.decide_socket, uid)))
 
 
 def collector_program(run: Run, state: State, ready: Ready) -> Program:

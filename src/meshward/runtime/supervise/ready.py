@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from pathlib import Path
 
+from meshward.kit.hop_socket import Asking, Listener, NoAnswer, require_listener, unverified_context
 from meshward.runtime.supervise.process import Ready
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
@@ -20,11 +20,11 @@ def file_exists(path: Path) -> Ready:
     return ask
 
 
-def socket_accepts(path: Path) -> Ready:
-    """Somebody accepts on the unix socket; that its file exists proves nothing (it outlives a kill -9)."""
+def socket_accepts(path: Path, uid: int | None = None) -> Ready:
+    """`uid` accepts on the unix socket; that its file exists proves nothing (it outlives a kill -9)."""
 
     async def ask() -> bool:
-        return await _answers(None, path=path)
+        return await _answers(None, Listener(path, uid))
 
     return ask
 
@@ -33,12 +33,12 @@ def tls_accepts(host: str, port: int, certificates: Path) -> Ready:
     """Whoever listens there shows a certificate of the directory's `web.*.pem`: it is ours, not another's listener."""
 
     async def ask() -> bool:
-        context = _unverified_context()
+        context = unverified_context()
         try:
             async with asyncio.timeout(_TIMEOUT):
                 _, writer = await asyncio.open_connection(host, port, ssl=context)
                 shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-                writer.close()
+                writer.transport.abort()
             return shown in {leaf_of(file.read_text()) for file in certificates.glob("web.*.pem")}
         except (OSError, TimeoutError, ValueError):
             return False
@@ -46,13 +46,9 @@ def tls_accepts(host: str, port: int, certificates: Path) -> Ready:
     return ask
 
 
-def shown_leaf(host: str, port: int) -> bytes | None:
-    """The certificate (DER) that the listener shows. Raises OSError."""
-    with (
-        socket.create_connection((host, port), _TIMEOUT) as plain,
-        _unverified_context().wrap_socket(plain) as tls,
-    ):
-        return tls.getpeercert(binary_form=True)
+def shown_leaf(host: str, port: int) -> bytes:
+    """The certificate (DER) that the listener shows. Raises NoAnswer."""
+    return Asking(Listener(host=host, port=port, tls=True), _TIMEOUT).certificate()
 
 
 def leaf_of(pem: str) -> bytes:
@@ -61,34 +57,30 @@ def leaf_of(pem: str) -> bytes:
     return ssl.PEM_cert_to_DER_cert(pem[begin : pem.index(_END, begin) + len(_END)])
 
 
-def _unverified_context() -> ssl.SSLContext:
-    """The certificate itself is compared: it may be of any authority, or have ended."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-def http_ok(target: str, *, path: Path | None = None, host: str = "127.0.0.1", port: int = 0) -> Ready:
-    """`GET target` is answered with 200, over the unix socket `path` or else over `host`:`port`."""
-    name = "localhost" if path else f"{host}:{port}"
-    request = f"GET {target} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+def http_ok(target: str, listener: Listener) -> Ready:
+    """`GET target` is answered with 200."""
+    request = f"GET {target} HTTP/1.1\r\nHost: {listener.name}\r\nConnection: close\r\n\r\n".encode()
 
     async def ask() -> bool:
-        return await _answers(request, path=path, host=host, port=port)
+        return await _answers(request, listener)
 
     return ask
 
 
-async def _answers(request: bytes | None, *, path: Path | None = None, host: str = "", port: int = 0) -> bool:
+async def _answers(request: bytes | None, asked: Listener) -> bool:
     try:
         async with asyncio.timeout(_TIMEOUT):
-            opening = asyncio.open_unix_connection(path) if path else asyncio.open_connection(host, port)
-            reader, writer = await opening
+            if asked.path:
+                reader, writer = await asyncio.open_unix_connection(asked.path)
+            else:
+                reader, writer = await asyncio.open_connection(asked.host, asked.port)
             try:
+                if asked.uid is not None:
+                    require_listener(writer.get_extra_info("socket"), asked.uid)
                 return request is None or await _is_200(request, reader, writer)
             finally:
-                writer.close()
-    except (OSError, TimeoutError, ValueError):  # ValueError: an endless first line
+                writer.transport.abort()
+    except (NoAnswer, OSError, TimeoutError, ValueError):  # ValueError: an endless first line
         return False
 
 

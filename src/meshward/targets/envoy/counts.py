@@ -8,12 +8,12 @@ away raises neither. What the guard itself refuses (401, 403, 413, 429) never re
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from meshward.kit.strict import json_object
 from meshward.targets.envoy.wire import UPSTREAM
 
 _LATE = (
@@ -24,6 +24,7 @@ _NAMES = (*_LATE, "http.guard.downstream_rq_5xx", "http.guard.downstream_rq_tx_r
 COUNTS_PATH = f"/stats?filter=^({'|'.join(_NAMES)})$".replace(".", r"\.")
 CLUSTERS_PATH = "/clusters?format=json"
 _LINE = re.compile(r"(?P<name>[a-z0-9_.]+): (?P<value>[0-9]+)", re.ASCII)
+_MOST = 2**64 - 1  # of a counter of Envoy's
 _SERVING = ("HEALTHY", "DEGRADED", "UNKNOWN")
 
 
@@ -56,22 +57,31 @@ class Counts:
         return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
+def read_count(text: str) -> int:
+    """A counter. Raises ValueError for what is none: signs, fractions, words, more digits than one has."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20) or int(text) > _MOST:
+        raise ValueError("it counts what is no number")
+    return int(text)
+
+
 def read_counts(stats: str) -> Counts:
     """`stats` answers COUNTS_PATH. Raises ValueError where a number is missing."""
-    found = {m["name"]: int(m["value"]) for line in stats.splitlines() if (m := _LINE.fullmatch(line))}
+    lines = (m for line in stats.splitlines() if (m := _LINE.fullmatch(line)))
+    found = {m["name"]: read_count(m["value"]) for m in lines if m["name"] in _NAMES}
     found = {**dict.fromkeys(_LATE, 0), **found}
     if not found.keys() >= set(_NAMES):
-        raise ValueError("the guard does not count what it should")
+        raise ValueError("it does not count what it should")
     return Counts(*(found[name] for name in _NAMES))
 
 
 def read_illness(clusters: str) -> str | None:
     """Why no server is healthy, from an answer to CLUSTERS_PATH; None: one is. Raises ValueError."""
     try:
-        servers = [host for each in json.loads(clusters)["cluster_statuses"] for host in _servers(each)]
+        statuses = json_object(clusters.encode())["cluster_statuses"]
+        servers = [host for each in statuses for host in _servers(each)]
         whys = [_why(host) for host in servers]
     except (KeyError, TypeError, AttributeError):
-        raise ValueError("the guard says nothing of its servers") from None
+        raise ValueError("it says nothing of its servers") from None
     if not whys:
         return "its guard knows no server"
     if None in whys:

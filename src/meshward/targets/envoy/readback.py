@@ -6,11 +6,13 @@ No single sign is proof: `version_text` counts an empty RDS file as a success wh
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from meshward.kit.strict import json_object
+from meshward.kit.text import quoted
+from meshward.targets.envoy.counts import read_count
 from meshward.targets.envoy.resources import BUNDLE, RULES, SERVER, SVID, TOKEN_KEYS
 from meshward.targets.envoy.wire import CREDENTIAL, JWT_RESOURCE
 
@@ -18,8 +20,13 @@ STATS_PATH = (
     "/stats?filter=version_text$|update_rejected$|update_failure$|config_fail$|dynamic_unknown_fields$"
 )
 DUMP_PATHS: Mapping[str, str] = {
-    kind: f"/config_dump?resource={kind}"
-    for kind in ("dynamic_route_configs", "dynamic_active_clusters", "ecds_filters", "dynamic_active_secrets")
+    kind: f"/config_dump?resource={kind}&mask={mask}"
+    for kind, mask in {
+        "dynamic_route_configs": "version_info",
+        "dynamic_active_clusters": "version_info",
+        "ecds_filters": "version_info",
+        "dynamic_active_secrets": "name,version_info",
+    }.items()
 }
 
 _DUMPED = {"dynamic_route_configs": RULES, "dynamic_active_clusters": SERVER, "ecds_filters": TOKEN_KEYS}
@@ -31,6 +38,7 @@ _STATS = {
     f"sds.{BUNDLE}": BUNDLE,
     f"sds.{CREDENTIAL}": CREDENTIAL,
 }
+_SAID = 5  # counters that are named
 _LINE = re.compile(r'(?P<scope>[^:\s]+)\.(?P<name>\w+): "?(?P<value>[^"]*)"?')
 
 
@@ -44,7 +52,7 @@ class GuardReport:
 
 
 def read_report(stats: str, dumps: Mapping[str, str]) -> GuardReport:
-    """`stats` answers STATS_PATH, `dumps` DUMP_PATHS by kind. Raises ValueError where a dump is not JSON."""
+    """`stats` answers STATS_PATH, `dumps` DUMP_PATHS by kind. Raises ValueError for what Envoy does not say."""
     announced: dict[str, str] = {}
     refused: dict[str, int] = {}
     for line in stats.splitlines():
@@ -52,7 +60,7 @@ def read_report(stats: str, dumps: Mapping[str, str]) -> GuardReport:
             continue
         scope, name, value = match.group("scope", "name", "value")
         if name != "version_text":
-            refused[f"{scope}.{name}"] = int(value)
+            refused[f"{scope}.{name}"] = read_count(value)
         elif scope in _STATS:
             announced[_STATS[scope]] = value
     loaded = {stem: version for kind, text in dumps.items() for stem, version in _loaded_versions(kind, text)}
@@ -60,7 +68,9 @@ def read_report(stats: str, dumps: Mapping[str, str]) -> GuardReport:
 
 
 def _loaded_versions(kind: str, text: str) -> list[tuple[str, str]]:
-    entries = json.loads(text).get("configs", [])
+    entries = json_object(text.encode()).get("configs", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("it does not say what it has loaded")
     return [
         (_DUMPED.get(kind) or str(entry.get("name")), str(entry.get("version_info", ""))) for entry in entries
     ]
@@ -75,14 +85,17 @@ def differences(
     """
     earlier = before.refused if before else {}
     found = [
-        f"{stem}.json: the guard {verb} {seen.get(stem) or 'nothing'} instead of {version}"
+        f"{stem}.json: the guard {verb} {_shown(seen.get(stem))} instead of {version}"
         for stem, version in expected.items()
         for verb, seen in (("announces", now.announced), ("has loaded", now.loaded))
         if seen.get(stem) != version
     ]
+    risen = [name for name, count in now.refused.items() if count > earlier.get(name, 0)]
     found += [
-        f"the guard refused a file: {name} rose to {count}"
-        for name, count in now.refused.items()
-        if count > earlier.get(name, 0)
+        f"the guard refused a file: {quoted(name)} rose to {now.refused[name]}" for name in risen[:_SAID]
     ]
     return tuple(found)
+
+
+def _shown(version: str | None) -> str:
+    return quoted(version) if version else "nothing"
