@@ -183,6 +183,17 @@ def test_counters_are_read_and_a_missing_one_is_no_zero() -> None:
             read_counts(STATS.replace(line, ""))
 
 
+@pytest.mark.parametrize(
+    "count", ["-3", "3.5", "1e3", "NaN", "inf", "0x3", "\u0663", "1" * 21, str(2**64), "9" * 5000, ""]
+)
+def test_what_is_no_count_is_none(count: str) -> None:
+    """A share is reckoned from it: a guard that counts like this is one that does not answer."""
+    for line in STATS.splitlines():
+        with pytest.raises(ValueError):
+            read_counts(STATS.replace(line, f"{line.split(':')[0]}: {count}"))
+    assert read_counts(STATS.replace(": 30", f": {2**64 - 1}")).requests > 2**63
+
+
 def clusters(*servers: dict[str, object]) -> str:
     hosts = [{"health_status": each} for each in servers]
     return json.dumps({"cluster_statuses": [{"name": "model", "host_statuses": hosts}, {"name": "other"}]})
@@ -198,6 +209,15 @@ def test_one_healthy_server_is_enough() -> None:
     assert "its health check fails" in (read_illness(clusters(ILL)) or "")
     assert "its health check fails, it was ejected" in (read_illness(clusters(ILL, OUT, ILL)) or "")
     assert "knows no server" in (read_illness(clusters()) or "")
-    for broken in ("", "{}", "[]", '{"cluster_statuses": [{}]}', "null"):
+    for broken in (
+        "",
+        "{}",
+        "[]",
+        '{"cluster_statuses": [{}]}',
+        "null",
+        "[" * 200_000,
+        '{"a":' * 100_000,
+        "NaN",
+    ):
         with pytest.raises(ValueError):
             read_illness(broken)

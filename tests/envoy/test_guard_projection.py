@@ -288,9 +288,29 @@ def test_live_is_only_what_both_signs_say_without_a_refusal(now: GuardReport, li
     )
 
 
-def test_an_answer_that_is_not_envoys_is_an_error() -> None:
+DEEP = ["[" * 200_000, '{"configs": ' + '[{"version_info": ' * 50_000]
+
+
+@pytest.mark.parametrize(
+    "dump",
+    ["<html>", "[]", "null", '{"configs": 1}', '{"configs": [1]}', '{"configs": {"a": 1}}', *DEEP],
+)
+def test_an_answer_that_is_not_envoys_is_an_error(dump: str) -> None:
     with pytest.raises(ValueError):
-        read_report("", {"ecds_filters": "<html>"})
+        read_report("", {"ecds_filters": dump})
+
+
+@pytest.mark.parametrize("count", ["-1", "x", "1.5", "9" * 5000, "\u0661"])
+def test_a_refusal_that_is_no_count_is_an_error(count: str) -> None:
+    with pytest.raises(ValueError):
+        read_report(f"http.guard.rds.guard.update_rejected: {count}", {})
+
+
+def test_what_a_guard_says_of_itself_steers_no_terminal_and_fills_no_log() -> None:
+    """It is quoted in errors, and kept with the revision."""
+    names = {f"\x1b[2J{number}.update_rejected": 2**63 for number in range(10_000)}
+    said = differences({"rds": "d"}, GuardReport({"rds": "\x1b[31m" * 100_000}, {"rds": "d" * 10**6}, names))
+    assert "\x1b" not in "".join(said) and len("".join(said)) < 2000
 
 
 def test_every_capability_says_how_or_why() -> None:

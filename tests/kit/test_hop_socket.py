@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import threading
@@ -61,11 +62,9 @@ def drips(piece: bytes, *before: bytes) -> Behaviour:
 
     def behave(connection: socket.socket) -> None:
         connection.sendall(b"".join(before))
-        end = time.monotonic() + DEADLINE
-        while time.monotonic() < end:
-            for byte in piece:
-                connection.sendall(bytes([byte]))
-                time.sleep(0.02)
+        for byte in itertools.islice(itertools.cycle(piece), 3000):
+            connection.sendall(bytes([byte]))
+            time.sleep(0.02)
 
     return behave
 
@@ -113,6 +112,8 @@ BROKEN = {
     "half a body": says(OK, b"Content-Length: 9\r\n\r\nhello"),
     "half a chunk": says(OK, CHUNKED, b"9\r\nhello"),
     "a claim of much": says(OK, CHUNKED, b"fffffffffffffff\r\nhello"),
+    "a claim of 2 GB": says(OK, CHUNKED, b"7fffffff\r\nhello"),
+    "a length of 2 GB": says(OK, b"Content-Length: 2147483647\r\n\r\nhello"),
     "a claim of more": says(OK, b"Content-Length: ", b"9" * 30, b"\r\n\r\nhello"),
     "a refusal": says(b"HTTP/1.1 500 No\r\n", LENGTH, b"hello"),
     "a redirect": says(b"HTTP/1.1 302 There\r\nLocation: http://127.0.0.1:1/\r\n", LENGTH, b"hello"),

@@ -23,7 +23,7 @@ _LATE = (
 _NAMES = (*_LATE, "http.guard.downstream_rq_5xx", "http.guard.downstream_rq_tx_reset")
 COUNTS_PATH = f"/stats?filter=^({'|'.join(_NAMES)})$".replace(".", r"\.")
 CLUSTERS_PATH = "/clusters?format=json"
-_LINE = re.compile(r"(?P<name>[a-z0-9_.]+): (?P<value>[0-9]+)", re.ASCII)
+_LINE = re.compile(r"(?P<name>[a-z0-9_.]+): (?P<value>.*)", re.ASCII)
 _MOST = 2**64 - 1  # of a counter of Envoy's
 _SERVING = ("HEALTHY", "DEGRADED", "UNKNOWN")
 
