@@ -16,6 +16,7 @@ from meshward.apply.traffic import canary_runner, weights
 from meshward.apply.traffic.canary import Canary
 from meshward.apply.traffic.traffic import Traffic
 from meshward.apply.traffic.weights import with_traffic
+from meshward.callers.revocations import Revoked
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
@@ -43,6 +44,7 @@ class Mesh:
         self.require_running: Callable[[], None] = lambda: None
         self.note: Callable[..., None] = lambda *_, **__: None
         self.stands = list(stands)
+        self.revoked = Revoked()
 
     @property
     def live(self) -> LiveRevision:

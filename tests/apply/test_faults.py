@@ -12,6 +12,7 @@ import pytest
 from meshward.apply import transaction, vendor_validation
 from meshward.apply.mesh import Running
 from meshward.apply.revisions import STAGED, Revision
+from meshward.apply.unsettled import Unsettled
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError, run_all
 from meshward.kit.exits import Exit
@@ -46,16 +47,17 @@ def test_whatever_goes_wrong_leads_back_and_is_recorded(
     switcher, refused = Switcher(fault), list[str]()
     revisions = SimpleNamespace(refuse=lambda _, why: refused.append(why))
     unknown: Any = None
-    runs = Running(unknown, unknown, unknown, unsettled=True)
+    before: Any = SimpleNamespace(reloads=False)
+    runs = Running(unknown, unknown, unknown, unsettled=Unsettled(0.0, "a guard hangs", ""), way_back=before)
     mesh: Any = SimpleNamespace(switcher=lambda: switcher, revisions=revisions, running=runs)
-    mesh.swap = lambda running: setattr(mesh, "running", running)
+    mesh.unsettle = lambda *what: setattr(mesh, "running", replace(runs, unsettled=what[0], way_back=what[1]))
     monkeypatch.setattr(transaction, "_follow_hostname", lambda *_: None)
     switch: Any = SimpleNamespace(new=None, old=None)
     with pytest.raises(MeshwardError) as told:
         transaction._carry_out(mesh, switch, REVISION, lambda _: None)
     assert switcher.went_back == 1 and len(refused) == 1 and says in refused[0]
     assert told.value.exit_code is Exit.HOP_REFUSED and says in told.value.message
-    assert mesh.running == replace(runs, unsettled=False), "the way back was confirmed"
+    assert mesh.running == replace(runs, unsettled=None, way_back=None), "the way back was confirmed"
 
 
 def test_a_judge_that_hangs_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,7 +318,7 @@ def test_a_list_that_is_damaged_ends_streams_and_the_next_revocation_mends_it(
         file.write_text("garbage")
         raise_epoch(stack)
     assert answer.whole and answer.events[-1]["error"]["code"] == "revocations_unknown"
-    revoke(stack, subject="test:mallory")
+    revoke(stack, subject="test:mallory", unknown=True)
     with streaming(stack, (bob, CHAT)) as (answer,):
         go.set()
     assert answer.whole and len(answer.events) == COUNT
@@ -369,7 +369,7 @@ def test_a_long_list_costs_the_edge_nothing(stack: Stack, go: threading.Event) -
         go.set()
     assert edge_has_read(stack) - before < 4 * len(revoked), "40 times would be all of them"
     assert [len(answer.events) < COUNT for answer in answers] == [number == 7 for number in range(40)]
-    revoke(stack, subject="test:mallory")  # writes the list anew
+    revoke(stack, subject="test:mallory", unknown=True)  # writes the list anew
 
 
 def edge_has_read(stack: Stack) -> int:

@@ -23,6 +23,7 @@ from meshward.control.ask import VERBS
 from meshward.control.unix import user_name
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.kit.wellknown import CONTROL
 from meshward.plan.resolve import resolve
 from meshward.testing.instance import START
 from meshward.testing.recorder import Received, plain_answer
@@ -284,14 +285,19 @@ def test_stop_ends_it_where_it_is_and_stop_back_where_it_was(stack: Stack, alice
 
 
 def test_a_walk_ends_where_it_is_when_its_author_is_revoked(stack: Stack, alice: str) -> None:
-    me = {"do": "revoke", "subject": user_name(os.getuid())}
-    _begin(stack, 30, every="1s", further=",100")
+    text = json.loads(stack.policy.read_text())
+    text["roles"]["operator"] = [{"issuer": "test", "group": "operators"}]
+    apply(stack, policy_of({**text, "operators": {"traffic": ["operator"]}}), allow=["widening"])
+    olga, me = stack.issuer.token("olga", ["operators"]), {"do": "revoke", "subject": "test:olga"}
+    asked = {"do": "traffic", "model": "m1", "version": "v2", "steps": [30, 100], "every": 1}
+    assert (begun := stack.call("POST", CONTROL, olga, asked)).status == 200, begun
+    eventually(lambda: shown(stack)["shares"]["v2"] == 30, 60, "the first step")
     ask(stack.state, me, lambda _: None)
     try:
         with load(stack, alice):
             eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
     finally:
-        ask(stack.state, {**me, "until": 1}, lambda _: None)
+        ask(stack.state, {**me, "undo": True}, lambda _: None)
     walk = shown(stack)["walk"]
     assert (walk["state"], shown(stack)["weights"]) == ("ended", {"v1": 70, "v2": 30}), walk
     assert "its author was revoked" in walk["why"]

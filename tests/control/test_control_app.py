@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from meshward.apply.changes import Changes
 from meshward.apply.live_revision import LiveRevision
-from meshward.callers.revocations import Revoked, save_text
+from meshward.callers.revocations import Revoked
 from meshward.control import ask as asking
 from meshward.control.https import MOST, MOST_OF_ONE, ControlApi
 from meshward.control.verbs.request import Controlled, Fields, Reply, Verb
@@ -36,7 +36,7 @@ class World:
         self.text = json.loads((directory / "policy.yaml").read_text())
         machine = SimpleNamespace(state=State(directory))
         changes = Changes(directory / "changes.log")
-        self.mesh: Any = SimpleNamespace(machine=machine, changes=changes, live=None)
+        self.mesh: Any = SimpleNamespace(machine=machine, changes=changes, live=None, revoked=Revoked())
         self.stand(self.text)
         unasked: Any = None
         self.api = ControlApi(Controlled(self.mesh, traffic=unasked))
@@ -138,8 +138,7 @@ def test_the_right_is_asked_for_again_when_the_turn_comes(
             meanwhile = lambda text=text: world.stand(text)  # noqa: E731
             assert (await world.ask(olga, {"do": "late"}))[0] == status
         world.stand(world.text)
-        revoked = save_text(Revoked({"test:olga": None}, {}))
-        meanwhile = lambda: (tmp_path / "revocations.json").write_text(revoked) and None  # noqa: E731
+        meanwhile = lambda: setattr(world.mesh, "revoked", Revoked({"test:olga": None}))  # noqa: E731
         assert (await world.ask(olga, {"do": "late"}))[0] == 401
         assert done == []
         world.api.close()

@@ -15,7 +15,7 @@ from meshward.control.replies import ToldRefusal, decode, encode
 from meshward.control.verbs.apply import APPLY, Applied
 from meshward.control.verbs.history import CHANGES, HISTORY, ToldChange, ToldChanges, ToldRevisions
 from meshward.control.verbs.request import Asker, Reply, Verb
-from meshward.control.verbs.revoke import REVOKE, ToldRevoked
+from meshward.control.verbs.revoke import REVOKE, ToldRevocation, ToldRevoked
 from meshward.control.verbs.rotate import ROTATE, CredentialRotated, Rotated
 from meshward.control.verbs.traffic import TRAFFIC, Shifted, ToldTraffic, ToldWalk
 from meshward.kit import codes
@@ -26,6 +26,9 @@ from meshward.targets.envoy.counts import Counts
 WALK = Canary("m1", "v2", "alice", {"v1": 100}, (5, 25), 600, 1.0, 20, 1.5)
 LOOKED = ToldWalk.of(WALK, Observation(0.0, Counts(7, 1, 1)), "590 s left")
 APPLIED: dict[str, Any] = {"revision": 2, "changed": True, "change": "d", "lines": ("m1",), "seconds": 0.1}
+REVOKED = ToldRevocation(
+    kind="subject", name="test:bob", until=None, since=1, author="a", reason="left", names=("sso:bob",)
+)
 TRAFFIC_OF: dict[str, Any] = {"model": "m1", "weights": {"v1": 1}, "shares": {"v1": 100.0}, "ejected": {}}
 
 
@@ -40,6 +43,7 @@ TRAFFIC_OF: dict[str, Any] = {"model": "m1", "weights": {"v1": 1}, "shares": {"v
         (ROTATE, Rotated(rotated="ca", seconds=0.2)),
         (ROTATE, CredentialRotated(rotated="credential", credential="k", changed=False, guards=("m1/v1",))),
         (REVOKE, ToldRevoked(subjects={"test:bob": None}, tokens={"j": 17}, agents={})),
+        (REVOKE, ToldRevoked(subjects={"test:bob": None}, tokens={}, agents={}, revocations=(REVOKED,))),
         (HISTORY, ToldRevisions(current=0, revisions=(), more=False)),
         (HISTORY, ToldChanges(changes=(), more=True)),
         (CHANGES, ToldChanges(changes=())),

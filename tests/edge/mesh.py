@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx2
 
+from meshward.callers.revocations import Revoked
+from meshward.callers.revocations import save_text as revoked_text
 from meshward.edge.instance_view import InstanceView, save_text
 from meshward.kit.canonical import canonical_json
 from meshward.policy.schema import Policy
@@ -86,6 +88,7 @@ class Mesh:
         text = canonical_json(parsed.model_dump(mode="json", by_alias=True))
         (self.directory / "policy.json").write_text(text)
         (self.directory / "live.json").write_text(save_text(live))
+        (self.directory / "revocations.json").write_text(revoked_text(Revoked()))
         load_or_create(self.directory / "keys")
 
 

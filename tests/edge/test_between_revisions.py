@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from meshward.callers.revocations import FILE, Revoked, edge_text, load_revoked, ties
+from meshward.callers.revocations import FILE, Revoked, edge_text, load_revoked, ties, token_name
 from meshward.callers.revocations import save_text as revoked_text
 from meshward.decide.between import decide_between
 from meshward.decide.decide import Decider, decide
@@ -74,6 +74,7 @@ def test_a_permit_holds_no_longer_than_under_either() -> None:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     load_or_create(tmp_path / "keys")
+    (tmp_path / FILE).write_text(revoked_text(Revoked()))
     return tmp_path
 
 
@@ -116,6 +117,11 @@ def test_revocations_end_when_they_say() -> None:
     assert revoked.hits(a, None, 10**10) and revoked.hits(b, None, 99.9)
     assert not revoked.hits(b, None, 100) and not revoked.hits(c, None, 0)
     assert revoked.hits(c, "t", 99) and not revoked.hits(c, ["t"], 99)
+    numbers = Revoked(tokens={"7": None, "true": None, "7.5": None, '["a"]': None})
+    for jti in (7, "7", 7.0, True, 7.5, ["a"]):
+        assert numbers.hits(c, jti, 0) and ties(c, jti)[1] == ties(c, token_name(jti))[1], jti
+    for jti in (1, 70, False, None, "", 7.25, ["b"], "07"):
+        assert not numbers.hits(c, jti, 0), jti
     for chain in (("helper",), ("other", "helper"), ("other", "third", "helper")):
         acting = replace(c, actors=chain)
         assert revoked.hits(acting, None, 99) and not revoked.hits(acting, None, 100), chain
@@ -140,6 +146,10 @@ def test_the_edge_is_told_by_ties_that_name_nobody() -> None:
 
 def test_damaged_revocations_stop_the_service(directory: Path) -> None:
     assert load_revoked(directory) == Revoked()
+    (directory / FILE).unlink()
+    with pytest.raises(MeshwardError, match="it is gone") as told:
+        load_revoked(directory)
+    assert told.value.code.number == "MW2032", "never nobody"
     (directory / FILE).write_text(revoked_text(Revoked({"corp:a": 5}, {"t": None})))
     assert load_revoked(directory) == Revoked({"corp:a": 5}, {"t": None})
     (directory / FILE).write_text('{"subjects": {"corp:a": 5}, "tokens": {}}')

@@ -148,7 +148,7 @@ def test_a_profile_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     assert refusal.value.code.number == "MW2001"
 
 
-@pytest.mark.parametrize("name", ["policy.json", "live.json", "keys/txn.json"])
+@pytest.mark.parametrize("name", ["policy.json", "live.json", "keys/txn.json", "revocations.json"])
 @pytest.mark.parametrize("content", [None, "", "{}", "\0", "[" * 5000])
 def test_each_file_is_needed_and_checked(tmp_path: Path, name: str, content: str | None) -> None:
     state_of(tmp_path)

@@ -68,7 +68,7 @@ def _live(stack: Stack, directory: Path) -> None:
     at = ("--state", str(stack.state))
     for done in (
         meshward("traffic", "m", "v1=90", "v2=10", "--reason", "weights", *at),
-        meshward("revoke", "--subject", "test:olga", *at),
+        meshward("revoke", "--subject", "test:olga", "--unknown", *at),
         meshward("rotate", "ca", *at),
         meshward("rotate", "signing-key", *at),
         meshward("svid", "scorer", "--out", str(directory / "svid"), *at),

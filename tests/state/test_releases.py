@@ -26,9 +26,11 @@ from tests.state.kept import RELEASES, put_kept
 
 PATH = "/m/m/v1/embed"
 KEPT_FILES = {name: file for name, file in state_files().items() if not name.startswith("RUN/")}
+NEWER = {"STATE/unsettled.json"}  # what no release kept yet
+KEPT_REVOKED = {"until": None, "since": 0, "author": "", "reason": "", "names": (), "known": ()}
 FACTS: dict[str, Any] = {
     "counters.json": {"revision": 3, "epoch": 3, "generation": 2, "slots": {"m/v1": 0, "m/v2": 1}},
-    "revocations.json": {"subjects": {"test:olga": None}, "tokens": {}, "agents": {}},
+    "revocations.json": {"subjects": {"test:olga": KEPT_REVOKED}, "tokens": {}, "agents": {}},
     "ejected.json": {"ejected": {"m/v2": "its health check fails"}},
     "workloads.json": {"ends": {"c31cba7b7c97183feffc8f0cc8df0c4389c9779ed9ecbea2cd953990827b9891": 1795904214}},
     "ca.json": {"root": "root", "issuing": "issuing.2", "number": 2, "overlap": None},
@@ -61,6 +63,8 @@ def test_each_file_is_read(release: str, tmp_path: Path) -> None:
             held = file.decode(path.read_bytes(), path)
         else:
             held = file.read(directory)
+        if name in NEWER:
+            continue
         assert held is not None, f"{release} kept no {name}"
         facts = FACTS.get(file.name, {})
         assert {key: asdict(held)[key] for key in facts} == facts, name

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from meshward.kit.statefile import StateFile
+from meshward.kit.statefile import StateFile, unchanged
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
     """`revision` counts policies that ran or were to run, `epoch` everything that ends cached decisions, `generation`
-    certificates. `accepted`: the highest revision that ran; of earlier releases nobody knows (0).
+    certificates. `accepted`: the highest revision that ran; of earlier releases nobody knows (0). `revocations`: the
+    digests that the list of the revoked may have (`revocation_store`); none before the first start.
     """
 
     revision: int = 0
@@ -21,6 +22,7 @@ class Counters:
     generation: int = 0
     slots: Mapping[str, int] = field(default_factory=dict)
     accepted: int = 0
+    revocations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError where two guards would answer in one place, or numbers count backwards."""
@@ -50,6 +52,14 @@ class Counters:
         """The counters once the revision is what runs."""
         return replace(self, accepted=self.revision)
 
+    def also_naming(self, digest: str) -> Counters:
+        """The counters while the list of the revoked becomes the one with `digest`."""
+        return replace(self, revocations=tuple(dict.fromkeys((*self.revocations, digest))))
+
+    def naming(self, digest: str) -> Counters:
+        """The counters when it has become that."""
+        return replace(self, revocations=(digest,))
+
     def save(self, state: Path) -> None:
         """Raises OSError."""
         COUNTERS.write(state, self)
@@ -60,10 +70,11 @@ COUNTERS = StateFile(
     "counters.json",
     Counters,
     place="STATE",
-    what="how far revisions, epochs and certificates are counted, and each guard's slot",
+    what="how far revisions, epochs and certificates are counted, each guard's slot, which list of the revoked stands",
     remedy=NO_TWICE,
     former="book.json",
-    may_lack=frozenset({"accepted"}),
+    may_lack=frozenset({"accepted", "revocations"}),
+    migrations=(unchanged, unchanged),
 )
 
 

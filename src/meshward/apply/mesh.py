@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -21,8 +21,10 @@ from meshward.apply.guards import Guards, Issue
 from meshward.apply.hop_files import Owner, write_authorities
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.revisions import Revisions
-from meshward.apply.revocation_store import load_revocations
-from meshward.apply.switching import Switcher
+from meshward.apply.revocation_store import Revocations, save_revocations
+from meshward.apply.switching import Switch, Switcher
+from meshward.apply.unsettled import Unsettled, save_unsettled
+from meshward.callers.revocations import Revoked
 from meshward.kit import codes
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
@@ -41,13 +43,17 @@ log = structlog.get_logger(__name__)
 class Running:
     """What runs at every hop. `settings` is the program that nginx runs.
 
-    `unsettled`: a way back was not confirmed, so the same policy is to be applied again.
+    `revocations` are what this instance knows, whatever becomes of the file; `unkept`: the file lacks some of them.
+    `unsettled`: a hop may run something else; `way_back` leads it back, where a change of policy is the reason.
     """
 
     live: LiveRevision
     settings: EdgeSettings
     counters: Counters
-    unsettled: bool = False
+    revocations: Revocations = field(default_factory=Revocations)
+    unkept: bool = False
+    unsettled: Unsettled | None = None
+    way_back: Switch | None = None
 
 
 class Mesh:
@@ -79,6 +85,31 @@ class Mesh:
         if self._holder != threading.get_ident():
             raise RuntimeError("what runs was to be swapped without the turn")
         self._running = running
+
+    @property
+    def revoked(self) -> Revoked:
+        """Who is refused now."""
+        return self._running.revocations.revoked.standing(system_clock())
+
+    def unsettle(self, unsettled: Unsettled | None, way_back: Switch | None = None) -> None:
+        """From now on a hop may run something else, or none any more. Inside the turn."""
+        self.swap(replace(self._running, unsettled=unsettled, way_back=way_back))
+        save_unsettled(self.machine.state.path, unsettled)
+
+    def keep(self, revocations: Revocations) -> None:
+        """Who is revoked, durably; the counters name both lists while one replaces the other. Inside the turn.
+
+        Raises OSError: then the list is the one from before, or this one.
+        """
+        state, digest = self.machine.state.path, revocations.digest
+        between = self._running.counters.also_naming(digest)
+        between.save(state)
+        self.swap(replace(self._running, counters=between))
+        save_revocations(state, revocations)
+        counters = between.naming(digest)
+        self.swap(replace(self._running, counters=counters, revocations=revocations, unkept=False))
+        with suppress(OSError):  # both are named, then: the next list ends that
+            counters.save(state)
 
     def attach(self, supervisor: SupervisorHandle) -> None:
         """What was prepared runs. From now on there are processes to change; before, nothing can be."""
@@ -137,8 +168,7 @@ class Mesh:
         machine = self.machine
         authority = load_authority(machine.state.path / "ca", self.live.plan.trust_domain)
         write_authorities(authority, machine.run, Owner(machine.decide))  # it may have a new intermediate
-        revoked = load_revocations(machine.state.path).standing(system_clock())
-        return Issue(authority, load_keys(machine.state.path / "keys"), revoked)
+        return Issue(authority, load_keys(machine.state.path / "keys"), self.revoked)
 
 
 def conflict_error(message: str, remedy: str) -> MeshwardError:

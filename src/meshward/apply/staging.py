@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 
 from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import EdgeHop, settings_for
+from meshward.apply.guards import Issue
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
 from meshward.apply.slots import assign_slots
 from meshward.apply.switching import Rendering, Say, Switch
 from meshward.kit import codes
+from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
@@ -58,15 +60,18 @@ def _render_switch(mesh: Mesh, new: LiveRevision) -> Switch:
     stays = [guard for guard in new.guards() if guard in old.guards()]
     for key, slot in starts:
         mesh.machine.guard(new.plan, key, slot)
-    changes = mesh.guards.changed_digests(new, stays, issue)
+    renamed = running.revocations.spread(new.plan).revoked.standing(system_clock())
+    following = replace(issue, revoked=renamed)
+    changes = mesh.guards.changed_digests(new, stays, following)
 
-    def render(live: LiveRevision, settings: EdgeSettings) -> Rendering:
-        return Rendering(live, settings, {g: mesh.guards.render(live, g, issue) for g in changes})
+    def render(live: LiveRevision, settings: EdgeSettings, issue: Issue) -> Rendering:
+        files = {guard: mesh.guards.render(live, guard, issue) for guard in changes}
+        return Rendering(live, settings, files, issue.revoked)
 
     stops = tuple(guard for guard in old.guards() if guard not in new.guards())
-    files = {guard: mesh.guards.render(new, guard, issue) for guard in starts}
+    files = {guard: mesh.guards.render(new, guard, following) for guard in starts}
     settings = settings_for(running.settings, new.plan)
-    return Switch(render(old, running.settings), render(new, settings), files, stops)
+    return Switch(render(old, running.settings, issue), render(new, settings, following), files, stops)
 
 
 def _has(plan: Plan, key: str) -> bool:

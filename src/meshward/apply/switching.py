@@ -6,6 +6,8 @@
 4. nginx reloads, where its program must change.
 5. The edge decides by the new revision alone: what is gained is open.
 
+Where an issuer with a revoked subject gets another name, both names are refused from before 2 until after 5.
+
 A rule that no guard knows of (a role, a grant, a weight) is step 5 alone: one rename at one hop. A step is done
 when the hop's own process says so. Guards that the new revision has no use for run on until they are discarded.
 """
@@ -13,7 +15,7 @@ when the hop's own process says so. Guards that the new revision has no use for 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -37,11 +39,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """One of the two revisions: `files` are those of the guards that change, as it wants them."""
+    """One of the two revisions: `files` are those of the guards that change, as it wants them.
+
+    `revoked`: who is refused, as it calls them.
+    """
 
     live: LiveRevision
     settings: EdgeSettings
     files: Mapping[Guard, GuardFiles]
+    revoked: Revoked = field(default_factory=Revoked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,11 @@ class Switch:
     @property
     def reloads(self) -> bool:
         return self.old.settings != self.new.settings
+
+    @property
+    def renames(self) -> bool:
+        """Whether somebody who is revoked is called otherwise afterwards."""
+        return self.old.revoked != self.new.revoked
 
 
 class Switcher:
@@ -74,12 +85,16 @@ class Switcher:
             say(f"starting the guard of {guard[0]}")
             self._guards.write(guard, files, Owner(self._machine.guard(switch.new.live.plan, *guard)))
             self._guards.start(guard, self._supervisor)
+        if switch.renames:
+            self.revoke(switch.old.revoked.joined(switch.new.revoked))
         self._narrow(switch)  # 2
         if switch.new.files:  # 3
             say(f"switching {len(switch.new.files)} guard{'s' if len(switch.new.files) > 1 else ''}")
             self._guards.switch_all(switch.new.files, self._supervisor)
         self._reload(switch, switch.new, say)  # 4
         self._decision_hop.switch(switch.new.live, None, self._supervisor)  # 5
+        if switch.renames:
+            self.revoke(switch.new.revoked)
 
     def back(self, switch: Switch) -> list[str]:
         """To the old revision, from wherever `forward` ended. Returns what could not be confirmed.
@@ -96,6 +111,8 @@ class Switcher:
             self._try(lacking, lambda: self._reload(switch, switch.old, lambda _: None))
         if not lacking:
             self._try(lacking, lambda: self._decision_hop.switch(switch.old.live, None, self._supervisor))
+        if not lacking and switch.renames:
+            self._try(lacking, lambda: self.revoke(switch.old.revoked))
         for guard in switch.starts:
             self._try(lacking, partial(self._guards.remove, guard, self._supervisor))
         return lacking

@@ -17,12 +17,12 @@ anywhere takes every hop with it; the next start writes all of them anew, from t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
 
-from meshward.apply.counters import Counters
 from meshward.apply.edge_hop import save_facts
 from meshward.apply.hop_files import WEB
 from meshward.apply.keys.renew import put_edge
@@ -32,8 +32,10 @@ from meshward.apply.mesh import Mesh, Running, conflict_error
 from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
+from meshward.apply.revoke import coming_back, keep_known
 from meshward.apply.staging import stage_policy, validate
 from meshward.apply.switching import Rendering, Say, Switch
+from meshward.apply.unsettled import Unsettled
 from meshward.check.admission import admit
 from meshward.compare.change import Change, compare
 from meshward.kit import codes
@@ -85,7 +87,7 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
             return Outcome(mesh.live.revision, None, time.monotonic() - began)
         change = compare(mesh.live.plan, plan)  # 3
         _require_reviewed(change, request)
-        _require_leave(change, request)
+        _require_leave(change, coming_back(mesh.live.plan, plan, mesh.revoked), request)
         revision = _revision(mesh, plan.digest, request)
         switch = stage_policy(mesh, policy, revision.number)
         validate(mesh, switch, say)  # 4
@@ -115,11 +117,12 @@ def _require_reviewed(change: Change, request: ApplyRequest) -> None:
         )
 
 
-def _require_leave(change: Change, request: ApplyRequest) -> None:
-    if change.widening and WIDENING not in request.allow:
+def _require_leave(change: Change, more: Sequence[str], request: ApplyRequest) -> None:
+    widening = [*change.widening, *more]
+    if widening and WIDENING not in request.allow:
         raise MeshwardError(
             codes.WIDENS_ACCESS,
-            f"this widens access: {'; '.join(change.widening)}",
+            f"this widens access: {'; '.join(widening)}",
         )
 
 
@@ -148,16 +151,27 @@ def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None
         if not isinstance(error, MeshwardError | OSError):
             log.exception("apply_fault", revision=revision.number)
         say("going back")
-        _refuse(mesh, [*_named_back(mesh, switch), *switcher.back(switch)], revision, error)
-    mesh.swap(_running_after(switch.new, mesh.running.counters))
+        _refuse(mesh, switch, [*named_back(mesh, switch), *switcher.back(switch)], revision, error)
+    mesh.swap(_running_after(switch.new, mesh.running))
+    mesh.unsettle(mesh.running.unsettled, mesh.running.way_back)
     _write_down(mesh)
 
 
-def _running_after(new: Rendering, before: Counters) -> Running:
+def _running_after(new: Rendering, before: Running) -> Running:
     """What runs when `new` has been accepted."""
-    counters = before.after_start(new.live.plan.digest, new.live.slots)
-    counters = replace(counters, revision=new.live.revision, generation=before.generation)
-    return Running(new.live, new.settings, counters.after_acceptance())
+    counters = before.counters.after_start(new.live.plan.digest, new.live.slots)
+    counters = replace(counters, revision=new.live.revision, generation=before.counters.generation)
+    counters = counters.after_acceptance()
+    revocations = before.revocations.spread(new.live.plan)
+    unkept = before.unkept or revocations != before.revocations
+    return Running(new.live, new.settings, counters, revocations, unkept, *_still_unsettled(before))
+
+
+def _still_unsettled(before: Running) -> tuple[Unsettled | None, Switch | None]:
+    """What a change leaves unsettled that was: each but guards, which every change looks at, and nginx's program."""
+    if before.way_back is not None and not before.way_back.reloads:
+        return None, None
+    return before.unsettled, before.way_back
 
 
 def _follow_hostname(mesh: Mesh, switch: Switch, side: Rendering) -> None:
@@ -167,7 +181,7 @@ def _follow_hostname(mesh: Mesh, switch: Switch, side: Rendering) -> None:
         put_edge(mesh, side.live.plan, mesh.issue(), WEB)
 
 
-def _named_back(mesh: Mesh, switch: Switch) -> list[str]:
+def named_back(mesh: Mesh, switch: Switch) -> list[str]:
     """What of it could not be done: the certificate of before may have come from files that changed."""
     try:
         _follow_hostname(mesh, switch, switch.old)
@@ -176,12 +190,15 @@ def _named_back(mesh: Mesh, switch: Switch) -> list[str]:
     return []
 
 
-def _refuse(mesh: Mesh, lacking: list[str], revision: Revision, error: Exception) -> None:
+def _refuse(mesh: Mesh, switch: Switch, lacking: list[str], revision: Revision, error: Exception) -> None:
     why = _why(error)
     mesh.revisions.refuse(revision, why)
     log.error("refused", revision=revision.number, why=why, lacking=lacking)
-    mesh.swap(replace(mesh.running, unsettled=bool(lacking)))
-    if lacking:
+    if not lacking:
+        mesh.unsettle(*_still_unsettled(mesh.running))
+    else:
+        means = f"Only what both revisions, {mesh.live.revision} and {revision.number}, permit is permitted"
+        mesh.unsettle(Unsettled(time.time(), "; ".join(lacking), means), switch)
         raise MeshwardError(
             codes.WAY_BACK_UNCONFIRMED,
             f"{why}; and the way back is not confirmed: {'; '.join(lacking)}",
@@ -199,8 +216,10 @@ def _why(error: Exception) -> str:
 
 def _write_down(mesh: Mesh) -> None:
     """For people and for the next start. The revision is what its record says, whatever becomes of these."""
-    machine, running = mesh.machine, mesh.running
+    machine = mesh.machine
+    keep_known(mesh)
     with suppress(OSError):
+        running = mesh.running
         running.counters.save(machine.state.path)
         save_facts(machine.state.path, running.settings)
         save_instance(machine, running.live)

@@ -156,6 +156,16 @@ class Records:
         oldest, newest = self._query("SELECT min(at), max(at) FROM records")[0]
         return None if oldest is None else (oldest, newest)
 
+    def subjects(self, newest: int = 50_000) -> list[str]:
+        """Who asked in the `newest` records, whoever asked last first; then the authors of changes."""
+        query = (
+            "SELECT subject, max(seq) FROM (SELECT seq, subject FROM records ORDER BY seq DESC LIMIT ?) "
+            "WHERE subject != '' GROUP BY subject ORDER BY 2 DESC"
+        )
+        authors = "SELECT author, max(seq) FROM changes GROUP BY author ORDER BY 2 DESC"
+        rows = [*self._query(query, (newest,)), *(self._query(authors) if self._version() >= 2 else ())]
+        return list(dict.fromkeys(row[0] for row in rows))
+
     def changes(self, since: float = 0.0, most: int = -1) -> list[ChangeLine]:
         """What was written about changes of the instance from `since` on, in the order in which it was.
 

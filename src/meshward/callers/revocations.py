@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from meshward.decide.types import Identity
 from meshward.kit import codes
-from meshward.kit.canonical import digest
+from meshward.kit.canonical import canonical_json, digest
 from meshward.kit.statefile import StateFile
 
 FILE = "revocations.json"
@@ -34,6 +34,11 @@ class Revoked:
         tables = {"s": self.subjects, "t": self.tokens, "a": self.agents}
         return any(_holds(tables[kind], name, now) for kind, name in _names(identity, token))
 
+    def joined(self, other: Revoked) -> Revoked:
+        """Whoever is refused by one of them, until the later end."""
+        pairs = ((self.subjects, other.subjects), (self.tokens, other.tokens), (self.agents, other.agents))
+        return Revoked(*(_joined(*pair) for pair in pairs))
+
     def standing(self, now: float) -> Revoked:
         """Those that still hold at `now`."""
         kept = [
@@ -47,18 +52,15 @@ class Revoked:
         return digest(asdict(self))
 
 
-REVOCATIONS = StateFile(
+REFUSED = StateFile(
     FILE,
     Revoked,
-    place="STATE",
+    place="RUN/decide",
     what="which subjects, tokens and agents are refused, until when",
-    remedy=codes.REVOCATIONS_DAMAGED.remedy,
+    remedy="Start the instance again, `meshward up`: it is written anew.",
     code=codes.REVOCATIONS_DAMAGED,
     limit=64_000_000,
     may_lack=frozenset({"agents"}),  # before they could be revoked
-)
-REFUSED = replace(
-    REVOCATIONS, place="RUN/decide", remedy="Start the instance again, `meshward up`: it is written anew."
 )
 
 
@@ -84,16 +86,41 @@ def save_text(revoked: Revoked) -> str:
 
 
 def load_revoked(directory: Path) -> Revoked:
-    """Nobody where there is no file. Raises MeshwardError (MW2032) for a damaged one: it may have named somebody."""
-    return REFUSED.read(directory) or Revoked()
+    """Raises MeshwardError (MW2032) where the file is damaged or gone: it is always written, and may name somebody."""
+    revoked = REFUSED.read(directory)
+    if revoked is None:
+        raise REFUSED.damage_error(directory / FILE, "it is gone")
+    return revoked
+
+
+def token_name(jti: object) -> str | None:
+    """By what a token with the claim `jti` is revoked: its text; of what is no text, as some issuers write, its JSON.
+
+    None: the token has none.
+    """
+    if jti is None or isinstance(jti, str):
+        return jti or None
+    if isinstance(jti, float) and jti.is_integer():
+        jti = int(jti)
+    return canonical_json(jti)
 
 
 def _names(identity: Identity, token: object) -> Iterator[tuple[str, str]]:
     """Whom a request comes from, by kind: its subject, its token, and each agent of the chain."""
     yield "s", identity.name
-    if isinstance(token, str):
-        yield "t", token
+    if (number := token_name(token)) is not None:
+        yield "t", number
     yield from (("a", actor) for actor in identity.actors)
+
+
+def _joined(one: Mapping[str, int | None], other: Mapping[str, int | None]) -> dict[str, int | None]:
+    both = {name: later(one[name], other[name]) for name in one.keys() & other.keys()}
+    return {**one, **other, **both}
+
+
+def later(one: int | None, other: int | None) -> int | None:
+    """The later of two ends, of which None is none."""
+    return None if one is None or other is None else max(one, other)
 
 
 def _tie(kind: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,13 +11,12 @@ from cyclopts import Parameter
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import print_json, run_verb, stdout
-from meshward.control.verbs.revoke import REVOKE, ToldRevoked
+from meshward.control.verbs.revoke import REVOKE, ToldRevocation, ToldRevoked
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
-from meshward.kit.names import is_name
-from meshward.kit.text import one_line
-from meshward.policy.grammar import parse_instant
+from meshward.kit.text import one_line, quoted
+from meshward.policy.grammar import parse_date, parse_instant
 
 
 def command(
@@ -26,22 +26,34 @@ def command(
     agent: Annotated[str | None, Parameter(help="An agent, as the policy names it.")] = None,
     until: Annotated[
         str | None,
-        Parameter(help="When it ends (UTC), e.g. '2026-11-23 10:00'; one that is past ends it now."),
+        Parameter(help="When it ends (UTC): '2026-11-23', that day's end, or '2026-11-23 10:00'."),
     ] = None,
+    reason: Annotated[str, Parameter(help="Why, for whoever lists it later.")] = "",
+    unknown: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Also somebody of whom nothing is known here: no request, no line of the policy.",
+        ),
+    ] = False,
+    undo: Annotated[bool, Parameter(negative="", help="Refuse them no more.")] = False,
     edge: RemoteEdge = None,
     state: State = DEFAULT_STATE,
     json: Json = False,
 ) -> None:
     """Refuse a subject, a token or an agent at the edge from the next request on, and end the answers that run.
 
-    Guards refuse the subject or agent too. Without any, list what is revoked. Exits 0 when every hop has it, 5 naming
-    one that did not take it.
+    Guards refuse the subject or agent too. Without any, list what is revoked. Exits 0 when every hop has it, 2 where
+    nobody is known by that name, 5 naming a hop that did not take it, or where it could not be kept.
     """
 
     def run() -> Exit:
         whom = {"subject": subject, "token_id": token_id, "agent": agent}
-        _require_sense(whom, until)
-        done = ask_instance(state, REVOKE, {**whom, "until": _seconds(until)}, edge)
+        _require_sense(whom, more=until is not None or bool(reason) or unknown or undo)
+        if undo and until is not None:
+            raise _usage_error("--undo ends it now: give no --until")
+        asked = {**whom, "until": _seconds(until), "reason": reason, "unknown": unknown, "undo": undo}
+        done = ask_instance(state, REVOKE, asked, edge)
         if json:
             print_json({"ok": True, **done.as_json()})
         else:
@@ -51,41 +63,39 @@ def command(
     run_verb(run, as_json=json)
 
 
-def _require_sense(whom: dict[str, str | None], until: str | None) -> None:
+def _require_sense(whom: dict[str, str | None], *, more: bool) -> None:
     given = [name for name in whom.values() if name is not None]
     if len(given) > 1:
         raise _usage_error("give one of --subject, --token-id and --agent")
-    if until is not None and not given:
-        raise _usage_error("--until goes with --subject, --token-id or --agent")
-    if whom["subject"] is not None and not all(whom["subject"].partition(":")):
-        raise _usage_error("a subject is spelled `<issuer's name>:<subject>`")
-    if whom["agent"] is not None and not is_name(whom["agent"]):
-        raise _usage_error("an agent is given by its name in the policy")
-    if whom["token_id"] == "":
-        raise _usage_error("a token is given by its `jti`")
+    if more and not given:
+        raise _usage_error("--until, --reason, --unknown and --undo go with --subject, --token-id or --agent")
 
 
 def _lines(done: ToldRevoked) -> list[str]:
-    found = [("subject", done.subjects), ("token", done.tokens), ("agent", done.agents)]
-    lines = [
-        f"{kind} {one_line(name)}: revoked{_end(until)}"
-        for kind, table in found
-        for name, until in sorted(table.items())
-    ]
-    return lines or ["Nothing is revoked."]
+    return [_line(each) for each in done.revocations] or ["Nothing is revoked."]
 
 
-def _end(until: int | None) -> str:
-    return "" if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M:%SZ}"
+def _line(each: ToldRevocation) -> str:
+    line = f"{each.kind} {one_line(each.name)}: revoked"
+    line += f" until {_moment(each.until)}" if each.until is not None else ""
+    line += f", since {_moment(each.since)} by {one_line(each.author)}" if each.since else ""
+    line += f" ({one_line(each.reason)})" if each.reason else ""
+    return line + (f"; also as {one_line(', '.join(each.names))}" if each.names else "")
+
+
+def _moment(at: int) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _seconds(text: str | None) -> int | None:
+    """As the policy spells the end of a grant, or the moment of a test."""
     if text is None:
         return None
-    try:
-        return parse_instant(text)
-    except ValueError as error:
-        raise _usage_error(f"--until: {error}") from None
+    for parse in (parse_date, parse_instant):
+        with suppress(ValueError):
+            return parse(text)
+    example = "write one like `2026-11-23` or, in UTC, `2026-11-23 10:00`"
+    raise _usage_error(f"--until: {quoted(text)} is not a date: {example}")
 
 
 def _usage_error(message: str) -> MeshwardError:

@@ -45,6 +45,13 @@ def command(
     watch: Annotated[
         bool, Parameter(negative="", help="Follow POLICY: apply what it says whenever it changes.")
     ] = False,
+    accept_revocations: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Start though the list of the revoked is gone or not the last one: take what is there.",
+        ),
+    ] = False,
     edge_port: Annotated[int, Parameter(help="With --demo: the edge's port.")] = EDGE_PORT,
     idp_port: Annotated[int, Parameter(help="With --demo: the identity provider's port.")] = IDP_PORT,
     allow_root_parts: Annotated[
@@ -65,21 +72,30 @@ def command(
         if tour and not demo:
             raise _usage_error("--tour walks the demo's promises: it goes with --demo")
         if demo:
-            return _demo(state, edge_port, idp_port, tour=tour, root_parts=allow_root_parts)
+            more = {"root_parts": allow_root_parts, "accept_revocations": accept_revocations}
+            return _demo(state, edge_port, idp_port, tour=tour, **more)
         if policy is None and not state.is_dir():
             raise _usage_error("give a POLICY, or --demo")
         if watch and policy is None:
             raise _usage_error("--watch follows a POLICY: give one")
         watched = watch_path(policy, _progress) if watch and policy is not None else None
         accepted = None if policy is None else _read_admitted(policy, watched)
-        starting = Starting(accepted, _author(), watched=watched, root_parts=allow_root_parts)
+        starting = Starting(
+            accepted,
+            _author(),
+            watched=watched,
+            root_parts=allow_root_parts,
+            accept_revocations=accept_revocations,
+        )
         run_up(starting, state, _say_ready, _progress)
         return Exit.OK
 
     run_verb(run)
 
 
-def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool, root_parts: bool) -> Exit:
+def _demo(
+    state: Path, edge_port: int, idp_port: int, *, tour: bool, root_parts: bool, accept_revocations: bool
+) -> Exit:
     require_demo_packages()
     opened, sealed = open_state(state), can_seal()
     if not sealed:
@@ -100,6 +116,7 @@ def _demo(state: Path, edge_port: int, idp_port: int, *, tour: bool, root_parts:
         _author(),
         lambda run: demo_extras(opened.path, run, idp_port, sealed=sealed),
         root_parts=root_parts,
+        accept_revocations=accept_revocations,
     )
     run_up(starting, state, ready, _progress)
     return Exit(guide[0].wait()) if guide else Exit.OK

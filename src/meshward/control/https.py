@@ -113,6 +113,7 @@ class ControlApi:
         try:
             given = headers.get(Header.AUTHORIZATION.raw, b"").decode("ascii")
             operator = await self._operators.verify(bearer_of(Secret(given) if given else None))
+            self._instance.meet(operator.identity.name)
             await self._in_thread(lambda: self._admit(operator, headers))
         except (NoBearer, TokenRefused) as refusal:
             known = isinstance(refusal, TokenRefused)

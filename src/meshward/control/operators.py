@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshward.apply.mesh import Mesh, conflict_error
-from meshward.apply.revocation_store import load_revocations
 from meshward.callers.issuers import identity_of, trusted_issuer
 from meshward.callers.trust import Trust
 from meshward.decide.operators import rights_of, suffice
@@ -33,7 +32,7 @@ class Operator:
     def may(self, right: str | None) -> None:
         """Raises MeshwardError (exit 10) where the operator's right is lacking now, or the caller is revoked."""
         plan, now, name = self.mesh.live.plan, system_clock(), self.identity.name
-        if load_revocations(self.mesh.machine.state.path).hits(self.identity, self.token.token_id, now):
+        if self.mesh.revoked.hits(self.identity, self.token.token_id, now):
             raise _denial_error(
                 codes.ASKER_REVOKED, f"{name} or this token was revoked", "ask the other operators"
             )

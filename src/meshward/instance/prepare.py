@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from meshward.apply.counters import Counters, load_counters
 from meshward.apply.edge_certificate import server_certificate
@@ -23,11 +25,14 @@ from meshward.apply.hop_files import (
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh, Running
 from meshward.apply.revisions import STAGED, Revision, Revisions
-from meshward.apply.revocation_store import load_revocations
+from meshward.apply.revocation_store import Revocations, begin_list, load_as_found, load_revocations
+from meshward.apply.revoke import require_read_alike
 from meshward.apply.slots import assign_slots
 from meshward.apply.vendor_validation import judge_edge
 from meshward.instance.running_policy import no_revision_error
+from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
+from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.runtime.machine import Machine
 from meshward.runtime.place.components import Components
@@ -63,7 +68,30 @@ def revision_to_run(
     return policy, revision
 
 
-def prepare_mesh(place: Machine, policy: Policy, plan: Plan, revision: Revision) -> Mesh:
+def revocations_at_start(revisions: Revisions, state: Path, plan: Plan, *, as_found: bool) -> Revocations:
+    """Who is revoked by every name that they have in `plan`, or had in the policy that was accepted last.
+
+    Raises MeshwardError where the list is not the last one, unless it is to be taken `as_found`.
+    """
+    kept = (load_as_found if as_found else load_revocations)(state).standing(time.time())
+    before = _plan_before(revisions) if kept != Revocations() else None
+    if before is not None:
+        kept = kept.spread(before)
+        require_read_alike(before, plan, kept.revoked)
+    return kept.spread(plan)
+
+
+def _plan_before(revisions: Revisions) -> Plan | None:
+    """Of the revision that was accepted last; None: there is none, or it was lost, and names alone are left."""
+    with suppress(MeshwardError):
+        if (current := revisions.current()) is not None:
+            return resolve(revisions.policy(current.number))
+    return None
+
+
+def prepare_mesh(
+    place: Machine, policy: Policy, plan: Plan, revision: Revision, revocations: Revocations
+) -> Mesh:
     """Every file written, and judged before anything runs."""
     state, run = place.state, place.run
     counters = load_counters(state.path)
@@ -71,13 +99,14 @@ def prepare_mesh(place: Machine, policy: Policy, plan: Plan, revision: Revision)
     counters = replace(counters.after_start(plan.digest, slots), revision=revision.number)
     live = LiveRevision(policy, plan, revision.number, slots)
     authority = load_authority(state.path / "ca", plan.trust_domain)
-    keys, revoked = load_keys(state.path / "keys"), load_revocations(state.path).standing(time.time())
+    keys, revoked = load_keys(state.path / "keys"), revocations.revoked
     web = server_certificate(plan, authority, datetime.now(UTC))
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
     settings = edge_settings(plan, run, _nginx(place.components), workers)
     write_edge(settings, authority, revoked, Owner(place.edge), counters.generation, counters.epoch, web)
     judge_edge(place.layout, run.edge_dir / "nginx.conf")
-    mesh = Mesh(place, Running(live, settings, counters))
+    counters = begin_list(state.path, counters, revocations)
+    mesh = Mesh(place, Running(live, settings, counters, revocations))
     _write_guards(place, mesh.guards, live, Issue(authority, keys, revoked))
     write_decision(live, keys, revoked, run, Owner(place.decide), place.edge)
     write_authorities(authority, run, Owner(place.decide))

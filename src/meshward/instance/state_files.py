@@ -12,9 +12,10 @@ from meshward.apply.credentials.ages import CREDENTIALS
 from meshward.apply.edge_hop import FACTS
 from meshward.apply.keys.inventory import FAILURES
 from meshward.apply.revisions import Revisions
+from meshward.apply.revocation_store import REVOCATIONS, is_lost, load_revocations
 from meshward.apply.traffic.canary_store import CANARIES
 from meshward.apply.traffic.ejected import EJECTED
-from meshward.callers.revocations import REVOCATIONS
+from meshward.apply.unsettled import UNSETTLED
 from meshward.instance.running_policy import load_running_policy
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged
@@ -28,7 +29,7 @@ from meshward.tokens.key_store import NAMED
 
 FILES: tuple[StateFile[Any], ...] = (
     *(COUNTERS, REVOCATIONS, NUMBERS, CANARIES, NAMES, ENDS, NAMED),
-    *(INSTANCE, FACTS, REPORT, EJECTED, CREDENTIALS, FAILURES),
+    *(INSTANCE, FACTS, REPORT, EJECTED, CREDENTIALS, FAILURES, UNSETTLED),
 )
 
 
@@ -46,6 +47,11 @@ def find_unusable(state: Path) -> Iterator[MeshwardError]:
         except MeshwardError as error:
             yield error
     yield from _find_gone(state)
+    try:
+        load_revocations(state)
+    except MeshwardError as error:
+        if is_lost(error):  # all else was told
+            yield error
 
 
 def require_usable(state: Path, progress: Progress) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from meshward.apply.credentials.ages import CredentialAge, credential_ages
 from meshward.apply.traffic.canary_store import load_canaries
 from meshward.apply.traffic.ejected import load_ejected
+from meshward.apply.unsettled import Unsettled, load_unsettled
 from meshward.instance.key_ages import KeyStatus, keys_of
 from meshward.instance.records import Proof, proof
 from meshward.instance.state_files import find_unusable
@@ -41,6 +42,7 @@ class Status:
     walks: tuple[str, ...] = ()  # each model's canary, running or the last one; a walk to people
     ejected: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> why
     unusable: tuple[str, ...] = ()  # of STATE's files: what is wrong, and what to do
+    unsettled: Unsettled | None = None  # a change that not every hop has taken, or taken back
 
     @property
     def running(self) -> bool:
@@ -51,7 +53,9 @@ class Status:
         up = bool(self.parts) and all(is_up(part) for part in self.parts)
         kept = self.records is None or self.records.fresh
         current = self.keys is None or not self.keys.findings
-        well = not self.unusable and not any(age.problem for age in self.credentials)
+        well = (
+            not self.unusable and self.unsettled is None and not any(age.problem for age in self.credentials)
+        )
         return self.running and up and kept and current and well
 
     def as_json(self) -> dict[str, Any]:
@@ -80,6 +84,8 @@ class Status:
             yield from self.keys.lines(now)
         if self.records is not None:
             yield from self.records.lines()
+        if self.unsettled is not None:
+            yield self.unsettled.sentence(now)
         yield from (f"{key}: EJECTED, {why}" for key, why in sorted(self.ejected.items()))
         yield from self.walks
         yield from (f"STATE: {problem}" for problem in self.unusable)
@@ -104,8 +110,10 @@ def status(path: Path) -> Status:
     instance = _read_usable(lambda: INSTANCE.read(state.path)) if pid else None
     guards = instance.guards if instance else ()
     traffic = _traffic(state) if pid else ((), {})
+    unsettled = _read_usable(lambda: load_unsettled(state.path)) if pid else None
     return Status(
-        str(state.path), pid, parts, notes, guards, credentials, left, records, keys, *traffic, problems
+        str(state.path),
+        *(pid, parts, notes, guards, credentials, left, records, keys, *traffic, problems, unsettled),
     )
 
 

@@ -27,7 +27,9 @@ from meshward.apply.local_paths import LOCAL
 from meshward.apply.mesh import Mesh
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
+from meshward.apply.revocation_store import load_revocations
 from meshward.apply.revoke import end_revocations
+from meshward.apply.settle import end_by_start, settle_hops
 from meshward.apply.traffic.canary_runner import resume_canaries
 from meshward.apply.traffic.health import watch_health
 from meshward.apply.traffic.traffic import Traffic
@@ -36,7 +38,7 @@ from meshward.control.https import open_to_operators
 from meshward.control.unix import serve_socket
 from meshward.control.verbs.request import Controlled
 from meshward.instance.background import Background, background
-from meshward.instance.prepare import prepare_mesh, revision_to_run
+from meshward.instance.prepare import prepare_mesh, revision_to_run, revocations_at_start
 from meshward.instance.state_files import require_usable
 from meshward.instance.threads import LAST, Threads, all_ended
 from meshward.kit.errors import MeshwardError
@@ -73,6 +75,7 @@ class Starting:
     extras: Callable[[Run], Extras] = lambda _: Extras()
     watched: Watched | None = None
     root_parts: bool = False  # whether parts that cannot have a user of their own may run as root
+    accept_revocations: bool = False  # the list of the revoked as it is there, or nobody
 
 
 def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], progress: Progress) -> None:
@@ -83,6 +86,8 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
     state = open_state(path)
     with hold_state(state), _logging_to(state):
         require_usable(state.path, progress)
+        if not starting.accept_revocations:
+            load_revocations(state.path)
         run = Run(run_directory(state))
         place = machine(state, run, components, starting.extras(run), root_parts=starting.root_parts)
         progress(f"note: {place.sentence}")
@@ -97,7 +102,9 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
             end_leftovers(state)  # of a killed instance: they hold its ports
             try:
                 require_free([(plan.edge.host, plan.edge.port), *place.extra.ports])
-                mesh = prepare_mesh(place, policy, plan, revision)
+                as_found = starting.accept_revocations
+                revocations = revocations_at_start(revisions, state.path, plan, as_found=as_found)
+                mesh = prepare_mesh(place, policy, plan, revision, revocations)
                 instance = save_instance(place, mesh.live)
                 with all_ended(progress):
                     asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
@@ -142,7 +149,9 @@ async def _run(
     def ready(beside: Background) -> None:
         if revision.status == STAGED:
             mesh.revisions.accept(revision)
-        mesh.note(starting.author, "up", revision=str(revision.number), digest=revision.digest)
+        facts = {"revocations": _count_sentence(mesh)} if starting.accept_revocations else {}
+        mesh.note(starting.author, "up", revision=str(revision.number), digest=revision.digest, **facts)
+        end_by_start(mesh)
         mesh.attach(SupervisorHandle(supervisor, loop))
         resume_canaries(traffic)
         _begin(beside, traffic, starting, progress)
@@ -160,6 +169,12 @@ async def _run(
         await asyncio.wait({last}, timeout=LAST)  # operators' threads and the canaries' are not the loop's
 
 
+def _count_sentence(mesh: Mesh) -> str:
+    revoked = mesh.revoked
+    count = len(revoked.subjects) + len(revoked.tokens) + len(revoked.agents)
+    return f"accepted as found: {count or 'nobody'} revoked"
+
+
 def _begin(beside: Background, traffic: Traffic, starting: Starting, progress: Progress) -> None:
     """Step 5: what goes on by itself."""
     mesh, watched = traffic.mesh, starting.watched
@@ -167,6 +182,7 @@ def _begin(beside: Background, traffic: Traffic, starting: Starting, progress: P
     beside.begin("the watch over credentials", lambda: watch_credentials(mesh))
     beside.begin("the renewal of keys", lambda: keep_current(mesh))
     beside.begin("the end of revocations", lambda: end_revocations(mesh))
+    beside.begin("the settling of hops", lambda: settle_hops(mesh))
     if watched is not None:
         name = f"the watch over {watched.path}"
         beside.begin(name, lambda: follow(watched, mesh, starting.author, progress))

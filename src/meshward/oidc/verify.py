@@ -298,10 +298,16 @@ def subject_of(claims: Mapping[str, Any], profile: Profile) -> str:
     values = _fillings(text, claims)
     if values is not None and all(isinstance(value, str) and value for value in values.values()):
         subject = _CLAIM.sub(lambda match: str(values[match[1]]), text)
-        if _is_printable(subject) and re.fullmatch(rule.form or ".*", subject, re.ASCII):
+        if is_subject(subject, profile):
             return subject
     names = " and ".join(_claims_in(text))
     raise TokenRefused(Reason.SUBJECT_REFUSED, f"The claim {names} of the token is not a printable name.")
+
+
+def is_subject(text: str, profile: Profile | None = None) -> bool:
+    """Whether step 12 can come to `text`: for tokens of `profile`, or of any."""
+    form = profile.subject.form if profile else None
+    return _is_printable(text) and re.fullmatch(form or ".*", text, re.ASCII) is not None
 
 
 @cache

@@ -16,7 +16,6 @@ import structlog
 from meshward.apply.changes import INSTANCE
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import conflict_error
-from meshward.apply.revoke import current_revocations
 from meshward.apply.traffic.canary import (
     Back,
     Canary,
@@ -135,7 +134,7 @@ def _look(traffic: Traffic, canary: Canary) -> None:
     if canary.state is CanaryState.BACKING:
         _put_back(traffic, canary, canary.author)
         return
-    if canary.author in current_revocations(traffic.mesh).subjects:
+    if canary.author in traffic.mesh.revoked.subjects:
         _conclude(
             traffic, canary, CanaryState.ENDED, f"ended at {canary.share}%: its author was revoked", INSTANCE
         )

@@ -16,6 +16,9 @@ Reason = Annotated[str, Field(max_length=1000)]
 """Why, in a person's words: it is kept with every revision for ever, and in logs."""
 
 
+MOST_MET = 10_000
+
+
 def _utf8(text: object) -> object:
     """What UTF-8 cannot say (half a surrogate pair of a file's name, or of a line in the records) becomes `?`."""
     return text.encode("utf-8", "replace").decode() if isinstance(text, str) else text
@@ -34,7 +37,11 @@ class Fields(BaseModel):
         """What the audit says was asked. Never a field with `repr=False`, as a policy's text has."""
         shown = [name for name, field in type(self).model_fields.items() if field.repr]
         given = {name: getattr(self, name) for name in shown}
-        return {name: _text(value) for name, value in given.items() if value not in (None, "", [], {})}
+        return {
+            n: _text(value)
+            for n, value in given.items()
+            if value not in (None, "", [], {}) and value is not False
+        }
 
 
 class Reply(BaseModel):
@@ -71,10 +78,18 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Controlled:
-    """The running instance, as far as it can be asked to change."""
+    """The running instance, as far as it can be asked to change.
+
+    `met` are those who asked from afar with a good token since it started: no record of a request tells of them.
+    """
 
     mesh: Mesh
     traffic: Traffic
+    met: set[str] = field(default_factory=set)
+
+    def meet(self, name: str) -> None:
+        if len(self.met) < MOST_MET:
+            self.met.add(name)
 
 
 F = TypeVar("F", bound=Fields)

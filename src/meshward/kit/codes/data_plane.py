@@ -244,6 +244,18 @@ NO_RIGHT = Code(
 ASKER_REVOKED = Code(
     "MW3073", "Whoever asks was revoked, or their token.", "Ask the other operators.", Exit.DENIED
 )
+REVOCATION_NOT_KEPT = Code(
+    "MW3074",
+    "A revocation holds now, and a restart would forget it.",
+    "Make room in the state directory: it is written by itself then, and `meshward status` says until when it was not.",
+    Exit.HOP_REFUSED,
+)
+REVOCATION_NOT_ENDED = Code(
+    "MW3075",
+    "A revocation goes on: that it ends, or ends sooner, cannot be written down.",
+    "Make room in the state directory, and ask again.",
+    Exit.HOP_REFUSED,
+)
 UNKNOWN_CODE = Code(
     "MW3099",
     "The instance answered with a code that this version does not know.",

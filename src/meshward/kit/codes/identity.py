@@ -52,7 +52,18 @@ DECISION_FILES_UNUSABLE = Code(
 REVOCATIONS_DAMAGED = Code(
     "MW2032",
     "The list of who was revoked is damaged.",
-    "Restore it: without it nobody can tell who was revoked.",
+    (
+        "Restore it: without it nobody can tell who was revoked. If it is lost, remove it, and start with "
+        "`meshward up --accept-revocations`."
+    ),
+)
+REVOCATIONS_LOST = Code(
+    "MW2033",
+    "The list of who was revoked is gone, or is not the last one.",
+    (
+        "Restore the last one; an instance that runs still knows it, and writes it with the next change or `meshward "
+        "revoke`. If it is lost, `meshward up --accept-revocations` starts with what is there, which is written down."
+    ),
 )
 NO_INSTANCE = Code(
     "MW2040",
