@@ -149,6 +149,7 @@ def _settings(both: Sides, directory: Path, guard_socket: str) -> EdgeSettings:
     return replace(
         edge_settings(both.whole.plan, both.whole.run, own, workers=1),
         run_dir=str(directory),
+        given_dir="",
         root_bundle=str(directory / "certs" / "root.pem"),
         guard_socket=guard_socket,
     )

@@ -47,4 +47,4 @@ def state_of(stack: Stack) -> Any:
     """All that a change could change."""
     files = [*sorted((stack.state / "revisions").iterdir()), stack.state / "revocations.json"]
     kept = {file.name: file.read_bytes() for file in files if file.exists()}
-    return kept, json.loads((stack.run / "decide" / "live.json").read_text())
+    return kept, json.loads((stack.run / "given" / "decide" / "live.json").read_text())

@@ -92,7 +92,7 @@ def write_checked(jwks: Path, port: int, directory: Path) -> dict[str, Path]:
 
 
 def live(stack: Stack) -> list[str]:
-    found: list[str] = json.loads((stack.run / "decide" / "live.json").read_text())["ejected"]
+    found: list[str] = json.loads((stack.run / "given" / "decide" / "live.json").read_text())["ejected"]
     return found
 
 

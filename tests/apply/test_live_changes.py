@@ -155,7 +155,7 @@ def test_a_new_model_serves_the_next_request_and_leaves_without_a_trace(
         assert statuses(stack, alice, "/m/m3/v1/public") == [404]
         eventually(lambda: part not in stack.processes(), what="the end of the guard")
     slot = int(part.split("-")[1])
-    xds = stack.run / "guards" / f"{slot:02d}" / "xds"
+    xds = stack.run / "given" / "guards" / f"{slot:02d}" / "xds"
     eventually(lambda: not list(xds.glob("*.json")), what="the end of its keys")
     assert set(seen) == {200}, sorted(set(seen))
     apply(stack, policy_of(wider), allow=["widening"])  # its slot can be had again

@@ -312,7 +312,7 @@ def test_a_stream_ends_with_its_token_where_the_policy_says_so(
 def test_a_list_that_is_damaged_ends_streams_and_the_next_revocation_mends_it(
     stack: Stack, go: threading.Event
 ) -> None:
-    bob, file = token(stack, "bob"), stack.run / "edge" / EDGE_FILE
+    bob, file = token(stack, "bob"), stack.run / "given" / "edge" / EDGE_FILE
     with streaming(stack, (bob, CHAT)) as (answer,):
         eventually(lambda: answer.body)
         file.write_text("garbage")
@@ -349,14 +349,16 @@ def test_a_revoked_agent_is_refused_by_the_guard_until_it_ends_by_itself(stack: 
     assert status == 403
     eventually(lambda: at_the_guard("helper") == 200, 60, "the end of the revocation")
     assert time.time() >= until
-    eventually(lambda: (stack.run / "edge" / EDGE_FILE).read_text() == "end\n", what="the end at the edge")
+    eventually(
+        lambda: (stack.run / "given" / "edge" / EDGE_FILE).read_text() == "end\n", what="the end at the edge"
+    )
     kept = stack.state / "revocations.json"
     eventually(lambda: json.loads(kept.read_text())["agents"] == {}, what="the end in STATE")
 
 
 def test_a_long_list_costs_the_edge_nothing(stack: Stack, go: threading.Event) -> None:
     """Each of 40 answers looks for its ties among 200,000, and none reads them whole."""
-    file = stack.run / "edge" / EDGE_FILE
+    file = stack.run / "given" / "edge" / EDGE_FILE
     stat, many = file.stat(), {f"test:nobody{number}": None for number in range(200_000)}
     asked = [(token(stack, f"user{number}", jti=f"t{number}"), CHAT) for number in range(40)]
     revoked = edge_text(Revoked({**many, "test:user7": None}))
@@ -418,5 +420,5 @@ def test_what_makes_no_sense_is_refused(stack: Stack, arguments: list[str]) -> N
 
 
 def test_the_edge_cannot_write_its_own_list(stack: Stack) -> None:
-    stat = (stack.run / "edge" / EDGE_FILE).stat()
+    stat = (stack.run / "given" / "edge" / EDGE_FILE).stat()
     assert stat.st_mode & 0o037 == 0, oct(stat.st_mode)

@@ -212,9 +212,9 @@ def test_the_signing_key_that_is_told_first_signs_next(stack: Stack, alice: str)
         rotate(stack, what="signing-key")
     after = load_keys(stack.state / "keys")
     assert before.next.kid in {each.jwk["kid"] for each in after.previous}
-    names = {file.name for file in (stack.run / "decide" / "keys").glob("*.pem")}
+    names = {file.name for file in (stack.run / "given" / "decide" / "keys").glob("*.pem")}
     assert names == {f"txn.{after.current.kid}.pem"}, "who signs holds one key"
-    for guard in (stack.run / "guards").iterdir():
+    for guard in (stack.run / "given" / "guards").iterdir():
         held = (guard / "xds" / "ecds-jwt.json").read_text()
         assert all(jwk["kid"] in held for jwk in after.public_jwks()["keys"])
 
@@ -224,7 +224,7 @@ def test_a_decision_service_that_is_just_dead_is_no_reason_to_rotate_nothing(sta
     os.kill(stack.processes()["decide"], signal.SIGKILL)
     rotate(stack, what="signing-key")
     assert load_keys(stack.state / "keys").current.kid == before.next.kid
-    names = {file.name for file in (stack.run / "decide" / "keys").glob("*.pem")}
+    names = {file.name for file in (stack.run / "given" / "decide" / "keys").glob("*.pem")}
     assert names == {f"txn.{before.next.kid}.pem"}
 
 
@@ -303,7 +303,7 @@ def test_a_root_is_replaced_with_overlap(stack: Stack, alice: str) -> None:
         assert as_job(stack, job, root_before).status == 200, "a client that has the old root alone"
         later = workload(stack, "in-overlap")
         assert as_job(stack, later, later / "bundle.pem").status == 200, "below the new root"
-        for guard in (stack.run / "guards").iterdir():
+        for guard in (stack.run / "given" / "guards").iterdir():
             assert "BEGIN CERT" in (guard / "xds" / "bundle.json").read_text()
         for kind in KINDS.values():
             rotate(stack, **kind)  # all of them go on meanwhile
@@ -325,10 +325,10 @@ def test_a_root_is_replaced_with_overlap(stack: Stack, alice: str) -> None:
     assert as_job(stack, later, stack.state / "root.pem").status == 200
     with pytest.raises(ssl.SSLCertVerificationError):
         as_job(stack, later, root_before)
-    for guard in (stack.run / "guards").iterdir():
+    for guard in (stack.run / "given" / "guards").iterdir():
         bundle = json.loads((guard / "xds" / "bundle.json").read_text())
         assert bundle["resources"][0]["validation_context"]["trusted_ca"]["inline_string"] == after
-    assert (stack.run / "edge" / "certs" / "root.pem").read_text() == after
+    assert (stack.run / "given" / "edge" / "certs" / "root.pem").read_text() == after
 
 
 def forget_workloads(stack: Stack) -> None:
@@ -404,7 +404,7 @@ def test_a_guard_that_cannot_read_its_files_is_named(stack: Stack, alice: str) -
     """K21, for rotations: the directory is the guard's to read no more."""
     if os.geteuid() != 0:
         return
-    xds = stack.run / "guards" / stack.guard("m2").slot / "xds"
+    xds = stack.run / "given" / "guards" / stack.guard("m2").slot / "xds"
     xds.chmod(0o700)
     stat = xds.stat()
     os.chown(xds, -1, 0)
@@ -428,7 +428,7 @@ def test_an_expired_svid_fails_closed_and_status_says_so(stack: Stack, alice: st
     issued = load(stack.state / "ca", domain).issue(
         SpiffeId(domain, "/model/m2"), stack.guard("m2").dns_name, datetime.now(UTC), timedelta(seconds=2)
     )
-    xds = stack.run / "guards" / slot / "xds"
+    xds = stack.run / "given" / "guards" / slot / "xds"
     issuing = next((stack.state / "ca").glob("issuing*.key.pem"))
     key = issuing.read_bytes()
     issuing.write_bytes(b"damaged")
@@ -469,7 +469,9 @@ def test_secrets_are_in_no_log(stack: Stack) -> None:
     keys = load_keys(stack.state / "keys")
     secrets = [_middle(key.pem().decode()) for key in (keys.current, keys.next)]
     secrets += [_middle(file.read_text()) for file in (stack.state / "ca").glob("*.key.pem")]
-    secrets += [_middle(file.read_text()) for file in (stack.run / "edge" / "certs").glob("web.*.pem")]
+    secrets += [
+        _middle(file.read_text()) for file in (stack.run / "given" / "edge" / "certs").glob("web.*.pem")
+    ]
     texts = [file.read_text(errors="replace") for file in (stack.state / "logs").iterdir()]
     texts += [file.read_text(errors="replace") for file in stack.run.rglob("*.log*") if file.is_file()]
     texts.append((stack.policy.parent / "up.log").read_text())
@@ -565,7 +567,9 @@ def test_a_certificate_from_files_is_followed_as_it_changes(stack: Stack, alice:
         rotate(stack, what="ca")
         assert leaf_in(live) == shown_leaf("127.0.0.1", stack.port)
     steady(seen)
-    owner = [file.stat().st_mode & 0o777 for file in (stack.run / "edge" / "certs").glob("web.*.pem")]
+    owner = [
+        file.stat().st_mode & 0o777 for file in (stack.run / "given" / "edge" / "certs").glob("web.*.pem")
+    ]
     assert set(owner) <= {0o600, 0o640}
     start_over(stack)
     assert leaf_in(live) == shown_leaf("127.0.0.1", stack.port)

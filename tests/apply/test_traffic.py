@@ -121,14 +121,16 @@ def test_weights_that_cannot_be_name_what_there_is(
 
 def test_weights_are_live_with_the_next_request_and_in_history(stack: Stack, alice: str) -> None:
     assert spread(stack, alice, 20) == {"v1": 20, "v2": 0}
-    processes, epoch = stack.processes(), EdgePage.in_directory(stack.run / "edge").epoch
+    processes, epoch = stack.processes(), EdgePage.in_directory(stack.run / "given" / "edge").epoch
     done = stack.command("traffic", "m1", "v1=50", "v2=50", "--reason", "try v2")
     assert done.returncode == 0 and "weight 0 -> 50" in done.stdout and "live at every hop" in done.stdout, (
         done
     )
     found = spread(stack, alice, 100)
     assert 25 <= found["v2"] <= 75, found
-    assert stack.processes() == processes and EdgePage.in_directory(stack.run / "edge").epoch > epoch
+    assert (
+        stack.processes() == processes and EdgePage.in_directory(stack.run / "given" / "edge").epoch > epoch
+    )
     last = history(stack)[0]
     assert (last["reason"], last["author"]) == ("try v2", user_name(os.getuid()))
     assert stack.command("traffic", "m1", "v2=1").returncode == 0, "one that is not named gets nothing"

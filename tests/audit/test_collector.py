@@ -18,7 +18,8 @@ import structlog
 from meshward.audit import collector as collector_module
 from meshward.audit import store as store_module
 from meshward.audit.collector import Collector
-from meshward.audit.places import HEARTBEAT
+from meshward.audit.places import CONTROL, HEARTBEAT
+from meshward.audit.quarantine import Shut, save_quarantine
 from meshward.audit.store import Records, Store
 from meshward.audit.tail import READ
 from meshward.kit.errors import MeshwardError
@@ -306,11 +307,35 @@ def test_a_log_that_is_a_link_stops_the_heartbeat_and_nothing_else(mesh: Mesh, r
     precious.write_bytes(b"precious\n")
     mesh.guard_log.symlink_to(precious)
     mesh.edge(refused_bytes(rid))
+    mesh.edge_log.with_name("access.log.1").symlink_to(precious)
     running.rounds()
     running.rounds()
     assert precious.read_bytes() == b"precious\n"
     assert len(running.store.records(rid)) == 1
     assert not (mesh.run / HEARTBEAT).exists() and running.codes() == ["MW4008"]
+
+
+def test_a_guards_log_that_is_none_closes_all_only_where_nobody_shuts_the_guard_away(
+    mesh: Mesh, running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    """Until then the edge's lines are records of its requests; afterwards nobody is sent to it."""
+    (mesh.run / CONTROL).mkdir()
+    mesh.guard_log.symlink_to("/nowhere")
+    running.rounds()
+    assert (mesh.run / HEARTBEAT).exists() and running.codes() == []
+    later = time.monotonic() + 60
+    monkeypatch.setattr(collector_module.time, "monotonic", lambda: later)
+    before = (mesh.run / HEARTBEAT).stat().st_mtime_ns
+    running.rounds()
+    assert running.codes() == ["MW4008"] and (mesh.run / HEARTBEAT).stat().st_mtime_ns == before
+    save_quarantine(mesh.run / CONTROL, {"guards/01": Shut("another guard", "it is none", 0.0)})
+    later += 60
+    running.rounds()
+    assert (mesh.run / HEARTBEAT).stat().st_mtime_ns == before
+    save_quarantine(mesh.run / CONTROL, {"guards/00": Shut("it", "a link", 0.0)})
+    later += 60
+    running.rounds()
+    assert (mesh.run / HEARTBEAT).stat().st_mtime_ns > before
 
 
 def test_the_heartbeat_goes_on_when_there_is_nothing_to_read(mesh: Mesh, running: Running):
@@ -349,7 +374,7 @@ def test_the_heartbeat_says_what_was_read_and_nobody_elses_business(mesh: Mesh, 
 
 
 def test_its_own_log_holds_nobodys_data(mesh: Mesh, running: Running):
-    mesh.guard_log.mkdir()
+    mesh.edge_log.with_name("access.log.1").mkdir()
     mesh.edge(edge_bytes(new_rid()), edge_bytes(new_rid())[:-1], b"alice@example.com")
     running.rounds()
     said = json.dumps(running.said.entries)

@@ -209,8 +209,8 @@ def test_without_authorities_nobody_is_known(
 
 def test_the_authorities_are_written_for_the_service_and_keep_the_earlier_ones(tmp_path: Path) -> None:
     run, owner = Run(tmp_path), Owner(starter())
-    run.decide_dir.mkdir()
-    file = run.decide_dir / AUTHORITIES
+    run.decide_given.mkdir(parents=True)
+    file = run.decide_given / AUTHORITIES
     first = load_or_create(tmp_path / "ca", DOMAIN)
     write_authorities(first, run, owner)
     before = file.stat()

@@ -39,7 +39,7 @@ def test_a_signing_key_of_yesterday_is_replaced_and_its_public_half_forgotten_in
     with at_work(stop, call):
         age(directory, since=before.since - 2 * 86400)
         eventually(lambda: load(directory).current.kid == before.next.kid, what="the next key")
-        keys = [guard / "xds" / "ecds-jwt.json" for guard in (stack.run / "guards").iterdir()]
+        keys = [guard / "xds" / "ecds-jwt.json" for guard in (stack.run / "given" / "guards").iterdir()]
         assert all(before.current.kid in file.read_text() for file in keys), "its tokens live"
         named = json.loads((directory / POINTER).read_text())
         retired = [{**each, "at": each["at"] - RETIRED_FOR - 1} for each in named["previous"]]
@@ -59,6 +59,6 @@ def test_of_the_edges_certificates_two_generations_stay(stack: Stack) -> None:
 
     for _ in range(4):
         ask(stack.state, {"do": "rotate", "what": "edge-certificate"}, lambda _: None)
-    generation = EdgePage.in_directory(stack.run / "edge").generation
-    kept = {file.name for file in (stack.run / "edge" / "certs").glob("web.*.pem")}
+    generation = EdgePage.in_directory(stack.run / "given" / "edge").generation
+    kept = {file.name for file in (stack.run / "given" / "edge" / "certs").glob("web.*.pem")}
     assert kept == {f"web.{generation}.pem", f"web.{generation - 1}.pem"}

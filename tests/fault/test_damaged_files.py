@@ -105,7 +105,7 @@ def test_half_a_file_of_a_guard_changes_nothing(work: Busy, watch: Watch, way: s
 
 def _rules(work: Busy) -> list[Path]:
     run = Path(json.loads((work.state / "instance.json").read_text())["run"])
-    return sorted((run / "guards").glob("*/xds/rds.json"))
+    return sorted((run / "given" / "guards").glob("*/xds/rds.json"))
 
 
 def test_a_locked_store_is_waited_for_and_then_closes_the_gateway(work: Busy, watch: Watch) -> None:

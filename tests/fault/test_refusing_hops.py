@@ -81,7 +81,7 @@ def shut(directory: Path) -> Iterator[None]:
 def test_a_guard_that_cannot_read_its_rules(stack: Stack, text: dict[str, Any]) -> None:
     alice = stack.issuer.token("alice", ["users"])
     with load(stack, ("/m/m1/v1/public", alice), ("/m/m2/v1/public", alice)) as seen:
-        with shut(stack.run / "guards" / stack.guard("m2").slot / "xds"):
+        with shut(stack.run / "given" / "guards" / stack.guard("m2").slot / "xds"):
             error = refused(stack, moved(text))
         assert error.exit_code is Exit.HOP_REFUSED and "guard of m2/v1" in error.message, error
         runs_the_old(stack)
@@ -145,11 +145,11 @@ def test_a_guard_that_cannot_start(stack: Stack, text: dict[str, Any]) -> None:
 
 def test_nginx_that_refuses_its_program(stack: Stack, text: dict[str, Any]) -> None:
     """A port that nginx's user may not have: `nginx -t` says so, and nothing was touched."""
-    before = (stack.run / "edge" / "nginx.conf").read_bytes()
+    before = (stack.run / "given" / "edge" / "nginx.conf").read_bytes()
     changed = {**text, "edge": {**text["edge"], "listen": f"203.0.113.7:{stack.port}"}}
     error = refused(stack, changed)
     assert "203.0.113.7" in error.message, error
-    assert (stack.run / "edge" / "nginx.conf").read_bytes() == before
+    assert (stack.run / "given" / "edge" / "nginx.conf").read_bytes() == before
     runs_the_old(stack)
 
 

@@ -83,7 +83,7 @@ def guard(case: Case, _: Path) -> Files:
     view = guard_view(resolve(case.policy()), GuardPart("m", "v1", case.given.get("revoked", ())))
     sent = SentKey(Secret("the server's key"), "the key's edition") if view.credential else None
     identity = GuardIdentity("the chain\n", Secret("the private key\n"), "the roots\n", [_TOKEN_KEY], sent)
-    files = render(view, GuardSettings(str(_RUN.guard_dir(0))), identity)
+    files = render(view, GuardSettings(str(_RUN.guard_dir(0)), str(_RUN.guard_given(0))), identity)
     named = {"guard.json": files.bootstrap, **{f"xds/{name}.json": data for name, data in files.xds.items()}}
     return {name.replace("/", "-"): _lines(pretty(json.loads(data))) for name, data in named.items()}
 

@@ -105,7 +105,7 @@ def test_a_broken_page_refuses_until_it_is_whole(stack: Stack, content: bytes | 
     """The epoch is part of every key: without it no remembered decision may be used, and none made."""
     token = stack.issuer.token("alice", ["users"])
     assert stack.call("GET", "/m/m1/v1/public", token).status == 200
-    file = stack.run / "edge" / "page"
+    file = stack.run / "given" / "edge" / "page"
     kept = file.with_name("page.kept")
     file.rename(kept)
     try:

@@ -50,14 +50,14 @@ def test_down_removes_the_sockets_and_nothing_else(tmp_path: Path):
     shm.mkdir()
     (shm / "decision").write_text("a token")
     (run / "records").write_text("kept")
-    (run / "guards").mkdir()
+    (run / "guards" / "00").mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(run / "guards" / "guard.sock"))
+        server.bind(str(run / "guards" / "00" / "guard.sock"))
 
     down(state.path)
 
     assert not shm.exists()
-    assert not (run / "guards" / "guard.sock").exists()
+    assert not (run / "guards" / "00" / "guard.sock").exists()
     assert (run / "records").read_text() == "kept"
 
 
@@ -151,7 +151,8 @@ def test_status_of_what_is_not_running(start: Start, tmp_path: Path):
 
 
 def test_the_names_that_programs_read_in_a_status(tmp_path: Path):
-    told = "state pid parts notes guards credentials left records keys walks ejected unusable running healthy"
+    told = "state pid parts notes guards credentials left records keys walks ejected unusable unsettled shut "
+    told += "running healthy"
     assert " ".join(status(tmp_path).as_json()) == told
 
 

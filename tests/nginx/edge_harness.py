@@ -434,7 +434,7 @@ class Edge:
         )
 
     def _directories(self) -> None:
-        for directory in (self.run, self.run / "certs", self.run / "tmp", self.run / "lua/phases"):
+        for directory in (self.run, self.run / "certs", self.run / "lua/phases"):
             directory.mkdir(mode=0o700, parents=True)
 
     def _guard(self, slot: int, name: str) -> Server:

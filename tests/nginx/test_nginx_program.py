@@ -63,7 +63,7 @@ def test_equal_settings_give_equal_bytes(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_nginx_accepts_it(tmp_path: Path, hostname: str, host: str) -> None:
-    for directory in ("tmp", "certs", "lua/phases"):
+    for directory in ("certs", "lua/phases"):
         (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "certs/none.pem").write_text(placeholder_certificate().reveal())
     (tmp_path / "root.pem").write_bytes(_root())

@@ -200,8 +200,29 @@ def test_cleaning_takes_private_keys_and_leaves_logs(tmp_path: Path, monkeypatch
     monkeypatch.setattr(directories, "ROOT_RUN", tmp_path / "lib")
     state = State(tmp_path / "s")
     edge = run_path(state) / "edge"
-    (edge / "certs").mkdir(parents=True)
-    for name in ("certs/web.1.pem", "certs/edge.1.pem", "svid.json", "access.log", "nginx.conf"):
+    given = Run(run_path(state)).edge_given
+    for directory in (edge / "certs", given / "certs"):  # the former: of release 0.1.0
+        directory.mkdir(parents=True)
+        (directory / "web.1.pem").write_text("x")
+    for name in ("svid.json", "access.log", "access.log.1", "error.log"):
         (edge / name).write_text("x")
     clean(state)
-    assert sorted(path.name for path in edge.rglob("*") if path.is_file()) == ["access.log", "nginx.conf"]
+    assert sorted(path.name for path in edge.rglob("*")) == ["access.log", "access.log.1", "error.log"]
+    assert not given.exists()
+
+
+def test_cleaning_survives_whatever_a_hop_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tree deeper than a path may be long; links, pipes."""
+    monkeypatch.setattr(directories, "ROOT_RUN", tmp_path / "lib")
+    state = State(tmp_path / "s")
+    guard = Run(run_path(state)).guard_dir(3)
+    guard.mkdir(parents=True)
+    os.mkfifo(guard / "access.log.1")
+    (guard / "access.log.2").symlink_to(tmp_path)
+    monkeypatch.chdir(guard)
+    for _ in range(1200):
+        Path("deep").mkdir()
+        os.chdir("deep")
+    monkeypatch.chdir(tmp_path)
+    clean(state)
+    assert list(guard.iterdir()) == []

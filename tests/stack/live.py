@@ -32,4 +32,4 @@ def apply(stack: Stack, policy: Policy, **more: Any) -> dict[str, Any]:
 
 def raise_epoch(stack: Stack) -> None:
     """End every remembered decision."""
-    EdgePage.in_directory(stack.run / "edge").raise_epoch()
+    EdgePage.in_directory(stack.run / "given" / "edge").raise_epoch()

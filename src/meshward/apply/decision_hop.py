@@ -50,7 +50,7 @@ class DecisionHop:
         nginx needs nobody's word to end answers, so that comes first: a new epoch has it look.
         """
         before, run = self._health(), self._machine.run
-        write_edge_revoked(revoked, run.edge_dir, Owner(self._machine.edge))
+        write_edge_revoked(revoked, run.edge_given, Owner(self._machine.edge))
         write_revoked(revoked, run, Owner(self._machine.decide))
         self._raise_epoch()
         return self._reload({"revoked": revoked.digest}, before, supervisor)
@@ -59,7 +59,7 @@ class DecisionHop:
         """Sign with the current one of `keys` from the next decision on; returns the epoch. Raises MeshwardError."""
         before = self._health()
         gid = Owner(self._machine.decide).gid
-        save_current(self._machine.run.decide_dir / "keys", keys.current, gid)
+        save_current(self._machine.run.decide_given / "keys", keys.current, gid)
         return self._reload({"signs": keys.current.kid}, before, supervisor)
 
     def signs(self) -> str | None:
@@ -72,7 +72,7 @@ class DecisionHop:
 
         Raises MeshwardError, OSError.
         """
-        before, file = self._health(), self._machine.run.decide_dir / "live.json"
+        before, file = self._health(), self._machine.run.decide_given / "live.json"
         live = replace(load_text(file.read_text()), ejected=tuple(sorted(versions)))
         Owner(self._machine.decide).write(file, save_text(live))
         return self._reload({"ejected": sorted(versions)}, before, supervisor)
@@ -95,7 +95,7 @@ class DecisionHop:
 
     def _raise_epoch(self) -> int:
         """After the service has arrived: what is then remembered under the new epoch is a new decision."""
-        return EdgePage.in_directory(self._machine.run.edge_dir).raise_epoch()
+        return EdgePage.in_directory(self._machine.run.edge_given).raise_epoch()
 
     def _health(self) -> Health:
         listener = Listener(self._machine.run.decide_socket, self._machine.decide.uid)

@@ -82,7 +82,7 @@ class EdgeHop:
 
     def judge(self, settings: EdgeSettings) -> None:
         """`nginx -t`, as the user that nginx runs as. Raises MeshwardError (MW3012)."""
-        candidate = self._machine.run.edge_dir / _CANDIDATE
+        candidate = self._machine.run.edge_given / _CANDIDATE
         Owner(self._machine.edge).write(candidate, edge_files(settings)["nginx.conf"])
         try:
             judge_edge(self._machine.layout, candidate)

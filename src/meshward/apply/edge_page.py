@@ -1,4 +1,4 @@
-"""RUN/edge/page: what all workers of nginx have mapped: the next request sees a change (`targets/nginx/lua/page.lua`).
+"""RUN/given/edge/page: nginx has it mapped, and the next request sees a change (`targets/nginx/lua/page.lua`).
 
 Two numbers, 64 bits each, the low byte first: the epoch, which counts everything that ends remembered decisions, and
 the generation of the edge's certificates. An epoch of 0 says that nobody knows: nginx then refuses.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +12,10 @@ from meshward.apply.credentials.keyring import Keyring
 from meshward.apply.hop_files import Owner, write_guard
 from meshward.apply.live_revision import Guard, LiveRevision
 from meshward.apply.vendor_validation import judge_guards
+from meshward.audit.quarantine import Shut
 from meshward.callers.revocations import Revoked
 from meshward.kit.errors import run_all
+from meshward.kit.foreign import faults_in
 from meshward.kit.hop_socket import Asking, Listener, NoAnswer
 from meshward.plan.naming import must_change_at_once
 from meshward.runtime.machine import Machine, guard_name
@@ -31,6 +33,7 @@ from meshward.tokens.keys import SigningKeys
 
 AT_A_TIME = 32
 """Guards that are written and watched: some that do not answer must not keep the others waiting."""
+SOCKETS = ("guard.sock", "admin.sock")  # in a guard's own directory
 _BUSY = "http.guard.downstream_rq_active"
 
 
@@ -107,6 +110,8 @@ class Guards:
         self._machine = machine
         self.keyring = Keyring(machine.state.path)
         self._given: dict[Guard, Mapping[str, str]] = {}
+        self._standing: dict[Guard, int] = {}  # those that were written and not removed: the uid of each
+        self.shut: dict[Guard, Shut] = {}  # `apply.quarantine`
 
     def render(self, live: LiveRevision, guard: Guard, issue: Issue) -> GuardFiles:
         """Every file of `guard`, with an SVID of its own. Raises MeshwardError where its servers' key cannot be had."""
@@ -122,6 +127,7 @@ class Guards:
         write_guard(files, self._machine.run, guard[1], owner, self._machine.edge)
         self._machine.make_server_directory(*guard)
         self._given[guard] = files.versions
+        self._standing[guard] = owner.identity.uid
 
     def judge(self, files: Mapping[Guard, GuardFiles]) -> None:
         """Raises MeshwardError (MW3012) with Envoy's own words."""
@@ -168,12 +174,12 @@ class Guards:
         before = admin.refusals()
         stems = [stem for stem in changing_stems(files) if back or given.get(stem) != files.versions[stem]]
         owner = Owner(self._machine.known[guard_name(*guard)])
-        xds = self._machine.run.guard_dir(guard[1]) / "xds"
+        xds = self._machine.run.guard_given(guard[1]) / "xds"
         for stem in stems:
             owner.write(xds / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in changing_stems(files)}
         forgiving = back or before is None
-        supervisor.arrival(_name(guard), lambda: admin.missing(expected, before, forgiving=forgiving))
+        self._await(guard, lambda: admin.missing(expected, before, forgiving=forgiving), supervisor)
         self._given[guard] = {**given, **expected}
 
     def switch_all(self, files: Mapping[Guard, GuardFiles], supervisor: SupervisorHandle) -> None:
@@ -191,9 +197,9 @@ class Guards:
         before = admin.refusals()
         owner = Owner(self._machine.known[guard_name(*guard)])
         for stem in stems:
-            owner.write(self._machine.run.guard_dir(guard[1]) / "xds" / f"{stem}.json", files.xds[stem])
+            owner.write(self._machine.run.guard_given(guard[1]) / "xds" / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in stems}
-        supervisor.arrival(_name(guard), lambda: admin.missing(expected, before, forgiving=before is None))
+        self._await(guard, lambda: admin.missing(expected, before, forgiving=before is None), supervisor)
         self._given[guard] = {**self._given[guard], **expected}
 
     def runs(self, guard: Guard, expected: Mapping[str, str]) -> bool:
@@ -203,9 +209,24 @@ class Guards:
     def remove(self, guard: Guard, supervisor: SupervisorHandle) -> None:
         """End it, and take its keys with it."""
         supervisor.remove(guard_name(*guard))
-        self._given.pop(guard, None)
-        for file in (self._machine.run.guard_dir(guard[1]) / "xds").glob("*.json"):
+        for known in (self._given, self._standing, self.shut):
+            known.pop(guard, None)
+        for file in (self._machine.run.guard_given(guard[1]) / "xds").glob("*.json"):
             file.unlink(missing_ok=True)
+
+    def restart(self, guard: Guard, supervisor: SupervisorHandle) -> None:
+        """One that was shut away: it reads its files as they are now, and is seen to run them. Raises MeshwardError."""
+        supervisor.release(guard_name(*guard))
+        admin, expected = self._admin(guard), self._given.get(guard, {})
+        supervisor.arrival(_name(guard), lambda: admin.missing(expected))
+
+    def standing(self) -> tuple[Guard, ...]:
+        """All that are to run: not those that are shut away."""
+        return tuple(guard for guard in tuple(self._standing) if guard not in self.shut)
+
+    def faults(self, guard: Guard) -> list[str]:
+        """What is in its own directory and does not belong there, in sentences. Raises OSError."""
+        return faults_in(self._machine.run.guard_dir(guard[1]), self._standing[guard], SOCKETS)
 
     def is_busy(self, guard: Guard) -> bool:
         return self._admin(guard).is_busy()
@@ -216,6 +237,12 @@ class Guards:
     def illness(self, guard: Guard) -> str | None:
         return self._admin(guard).illness()
 
+    def _await(
+        self, guard: Guard, missing: Callable[[], Sequence[str]], supervisor: SupervisorHandle
+    ) -> None:
+        """Nobody waits for a guard that is shut away: it has its files when it is let back."""
+        supervisor.arrival(_name(guard), lambda: () if guard in self.shut else missing())
+
     def _view(self, live: LiveRevision, guard: Guard, issue: Issue | None) -> GuardView:
         model, version = guard[0].split("/")
         revoked = issue.revoked if issue else Revoked()
@@ -223,7 +250,8 @@ class Guards:
         return GUARD.project(live.plan, part)
 
     def _settings(self, guard: Guard) -> GuardSettings:
-        return GuardSettings(str(self._machine.run.guard_dir(guard[1])))
+        run = self._machine.run
+        return GuardSettings(str(run.guard_dir(guard[1])), str(run.guard_given(guard[1])))
 
     def _wanted_digests(self, live: LiveRevision, guard: Guard, issue: Issue) -> Mapping[str, str]:
         view = self._view(live, guard, issue)

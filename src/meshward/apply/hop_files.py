@@ -1,6 +1,6 @@
 """What each hop is given, as files: rendered by the targets, written for exactly the uid that reads them.
 
-Directories under RUN are setgid, so that a socket made in one belongs to the group that may connect to it.
+A hop's own directory is setgid, so that a socket made in it belongs to the group that may connect to it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from meshward.callers.revocations import save_text as revoked_text
 from meshward.callers.workloads import AUTHORITIES
 from meshward.edge.instance_view import save_text
 from meshward.kit.durable import write_atomic
+from meshward.kit.foreign import Holder, hand_to, make_own, take
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
 from meshward.policy.parse import to_json
-from meshward.runtime.machine import reclaim
-from meshward.runtime.place.directories import Run, own_directory
+from meshward.runtime.place.directories import Run
 from meshward.runtime.place.identities import ProcessIdentity
+from meshward.runtime.supervise.parts import holder_of
 from meshward.spiffe.ca import Authority
 from meshward.spiffe.ids import SpiffeId
 from meshward.spiffe.placeholder import placeholder_certificate
@@ -38,7 +39,6 @@ from meshward.targets.nginx.target import EDGE, EdgePlace, view_in
 from meshward.tokens.key_store import save_current
 from meshward.tokens.keys import SigningKeys
 
-CONNECT = 0o2710  # the owner's; its group may pass, to a socket whose name it knows
 WEB, CLIENT = "web", "edge"  # stems of the edge's certificates, server's and client's
 COLD_RATE, COLD_BURST = "500r/s", 1000  # undecided requests of one address: a quarter of a core at the most
 KEEPALIVE_MIN_TIMEOUT = (1, 27, 4)  # the nginx that first has it
@@ -61,7 +61,8 @@ class Owner:
 
     def readable_directory(self, path: Path) -> Path:
         """A directory of ours that the owner may read."""
-        return own_directory(path, gid=self.identity.gid, mode=0o750)
+        hand_to(path, Holder(os.geteuid(), self.identity.gid, 0o750))
+        return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,11 @@ def edge_settings(plan: Plan, run: Run, nginx: Nginx, workers: int) -> EdgeSetti
     return EdgeSettings(
         **asdict(EDGE.project(plan, None)),
         run_dir=str(run.edge_dir),
+        given_dir=str(run.edge_given),
         decision_socket=str(run.decide_socket),
         control_socket=str(run.control_socket),
         guard_socket=str(run.path / "guards" / "{slot}" / "guard.sock"),
-        root_bundle=str(run.edge_dir / "certs" / "root.pem"),
+        root_bundle=str(run.edge_given / "certs" / "root.pem"),
         lua_modules=nginx.lua_modules,
         lua_path=nginx.lua_path,
         slots=SLOTS,
@@ -118,12 +120,12 @@ def write_edge(
     epoch: int,
     web: Secret | None = None,
 ) -> None:
-    """nginx's directory: the program, certificates of `generation`, the page that names them, the revoked.
+    """What nginx reads: the program, certificates of `generation`, the page that names them, the revoked.
 
     `web`: key and chain of the server certificate; None: it is issued.
     """
-    directory = own_directory(Path(settings.run_dir), uid=owner.identity.uid, gid=owner.identity.gid)
-    own_directory(directory / "tmp", uid=owner.identity.uid, gid=owner.identity.gid)
+    make_own(Path(settings.run_dir), holder_of(owner.identity))
+    directory = owner.readable_directory(Path(settings.given))
     certs = owner.readable_directory(directory / "certs")
     now = datetime.now(UTC)
     edge = SpiffeId(authority.trust_domain, "/edge")
@@ -142,7 +144,7 @@ def write_edge(
 
 def write_program(settings: EdgeSettings, owner: Owner) -> None:
     """nginx's file and its Lua; the file last, for it names the others."""
-    directory = Path(settings.run_dir)
+    directory = Path(settings.given)
     owner.readable_directory(directory / "lua")
     owner.readable_directory(directory / "lua" / "phases")
     for name, content in sorted(edge_files(settings).items()):
@@ -151,8 +153,8 @@ def write_program(settings: EdgeSettings, owner: Owner) -> None:
 
 def edge_certificates(run: Run) -> dict[str, Path]:
     """The files of the generation that nginx shows, by stem. Raises OSError."""
-    generation = EdgePage.in_directory(run.edge_dir).generation
-    return {stem: run.edge_dir / "certs" / name for stem, name in certificate_names(generation).items()}
+    generation = EdgePage.in_directory(run.edge_given).generation
+    return {stem: run.edge_given / "certs" / name for stem, name in certificate_names(generation).items()}
 
 
 def certificate_names(generation: int | str) -> dict[str, str]:
@@ -161,10 +163,12 @@ def certificate_names(generation: int | str) -> dict[str, str]:
 
 
 def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: ProcessIdentity) -> None:
-    """A guard's directory. The edge's group may connect to its socket."""
-    own_directory(run.path / "guards", mode=0o711)
-    reclaim(run.guard_dir(slot), owner.identity)
-    directory = own_directory(run.guard_dir(slot), uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
+    """A guard's directories. The edge's group may connect to its socket."""
+    take(run.path / "guards", 0o711)
+    make_own(run.guard_dir(slot), holder_of(owner.identity, edge))
+    take(run.given, 0o711)
+    take(run.given / "guards", 0o711)
+    directory = owner.readable_directory(run.guard_given(slot))
     owner.readable_directory(directory / "xds")
     for name, content in given.by_path.items():
         owner.write(directory / name, content)
@@ -173,8 +177,10 @@ def write_guard(given: GuardFiles, run: Run, slot: int, owner: Owner, edge: Proc
 def write_decision(
     live: LiveRevision, keys: SigningKeys, revoked: Revoked, run: Run, owner: Owner, edge: ProcessIdentity
 ) -> None:
-    """The decision service's directory: what decides, and the key that signs."""
-    directory = own_directory(run.decide_dir, uid=owner.identity.uid, gid=edge.gid, mode=CONNECT)
+    """The decision service's directories: its socket's, and what decides, and the key that signs."""
+    make_own(run.decide_dir, holder_of(owner.identity, edge))
+    take(run.given, 0o711)
+    directory = owner.readable_directory(run.decide_given)
     save_current(directory / "keys", keys.current, owner.gid)
     write_revoked(revoked, run, owner)
     write_rules(live, None, run, owner)
@@ -185,7 +191,7 @@ def write_rules(live: LiveRevision, following: LiveRevision | None, run: Run, ow
 
     live.json, renamed last, names the others by digest: a service that starts in between refuses to.
     """
-    directory = run.decide_dir
+    directory = run.decide_given
     if following is not None:
         owner.write(directory / "next.json", to_json(following.policy))
     owner.write(directory / "policy.json", to_json(live.policy))
@@ -196,7 +202,7 @@ def write_rules(live: LiveRevision, following: LiveRevision | None, run: Run, ow
 
 def write_authorities(authority: Authority, run: Run, owner: Owner) -> None:
     """Who issues the certificates that workloads show: the decision service reads it anew when it is replaced."""
-    file = run.decide_dir / AUTHORITIES
+    file = run.decide_given / AUTHORITIES
     known = file.read_text(errors="replace") if file.exists() else ""
     if authority.authorities_pem != known:
         owner.write(file, authority.authorities_pem)
@@ -204,7 +210,7 @@ def write_authorities(authority: Authority, run: Run, owner: Owner) -> None:
 
 def write_revoked(revoked: Revoked, run: Run, owner: Owner) -> None:
     """What the decision service refuses by."""
-    owner.write(run.decide_dir / REVOKED, revoked_text(revoked))
+    owner.write(run.decide_given / REVOKED, revoked_text(revoked))
 
 
 def write_edge_revoked(revoked: Revoked, directory: Path, owner: Owner) -> None:

@@ -77,7 +77,7 @@ def _guard_files(old: Plan | None, new: Plan, key: str, slot: int, run: Run) -> 
     """The files of a running guard that differ; None where it must be started."""
     if old is None or key not in _keys(old):
         return None
-    settings = GuardSettings(str(run.guard_dir(slot)))
+    settings = GuardSettings(str(run.guard_dir(slot)), str(run.guard_given(slot)))
     views = [GUARD.project(plan, GuardPart(*key.split("/"))) for plan in (old, new)]
     if len({bootstrap(view, settings) for view in views}) > 1:
         return None

@@ -129,7 +129,7 @@ class Switcher:
         if switch.reloads:
             say("reloading nginx")
             edge = to.live.plan.edge
-            certificates = self._machine.run.edge_dir / "certs"
+            certificates = self._machine.run.edge_given / "certs"
             self._supervisor.respecify("edge", ready=tls_accepts(edge.host, edge.port, certificates))
             self._edge_hop.switch(to.settings, self._supervisor)
 

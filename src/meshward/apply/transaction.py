@@ -1,6 +1,7 @@
 """`apply`: from the revision that runs to another one, at every hop, or nothing.
 
-1. Take the turn. Whoever planned on another revision than the one that runs is refused (exit 3).
+1. Take the turn. Whoever planned on another revision than the one that runs is refused (exit 3). Hops that were shut
+   away are let back in.
 2. Stage: compile the policy, refuse what could not be enforced, and from afar what names something of this machine;
    run its tests and laws; render every file.
 3. Compare: refuse another change than the reviewed one (exit 3), and one that widens without leave (exit 4).
@@ -29,6 +30,7 @@ from meshward.apply.keys.renew import put_edge
 from meshward.apply.local import is_ours
 from meshward.apply.local_paths import LOCAL
 from meshward.apply.mesh import Mesh, Running, conflict_error
+from meshward.apply.quarantine import let_back
 from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
@@ -78,6 +80,8 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
     asked = {"reason": request.reason}
     with mesh.changes.change(request.author, "apply", asked), mesh.turn():  # 1
         _require_base(mesh, request)
+        for hindrance in let_back(mesh):
+            say(hindrance)
         admit(document, int(time.time()), LOCAL)  # 2
         policy = document.policy
         if request.remote:

@@ -18,9 +18,10 @@ from typing import Any
 from meshward.audit.join import counted_reason, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Line
 from meshward.audit.looks import Look, look, without_late
-from meshward.audit.places import CHANGES, HEARTBEAT
+from meshward.audit.places import CHANGES, CONTROL, HEARTBEAT
+from meshward.audit.quarantine import load_quarantine
 from meshward.audit.store import Batch, Store, StoreUnwritable
-from meshward.audit.tail import Log, Position, Tail
+from meshward.audit.tail import Log, LogUnreadable, Position, Tail
 from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.durable import private_directory, write_atomic
@@ -34,6 +35,7 @@ _MUCH = 10  # lines of one look
 _LOG = "access.log"
 _DISCOVER = 0.5  # seconds
 _BEAT = 1.0  # seconds
+_PATIENCE = 5.0  # seconds in which the supervisor shuts a guard away whose log cannot be read
 _ROOM = 1 << 20  # bytes free, below which a log or the store must be expected to fail
 
 
@@ -56,6 +58,7 @@ class Collector:
         self._looked = float("-inf")
         self._beaten = float("-inf")
         self._unreadable: list[str] = []
+        self._odd: dict[str, float] = {}  # logs that cannot be read, since when
         self._read = 0  # bytes since the start
         self._told_read = -1
         self._found = Batch()  # gaps and vanished files that no transaction has written yet
@@ -125,17 +128,37 @@ class Collector:
         if time.monotonic() - self._looked < _DISCOVER:
             return
         self._looked = time.monotonic()
-        self._unreadable = []
+        unreadable: list[LogUnreadable] = []
         for source in _sources(self.run_directory):
             self._follow(source)
         clean = {(p.source, p.inode) for p, was_clean in self._known if was_clean}
         for source, log in self._logs.items():
             gaps, refused = log.discover()
-            self._unreadable += [error.message for error in refused]
+            unreadable += refused
             lost = log.lost()
             gaps += ["log_gone" for p in lost if (source, p.inode) not in clean]
             self._found.gone += lost
             self._found.gaps.update((second, source, gap) for gap in gaps)
+        self._judge(unreadable)
+
+    def _judge(self, unreadable: list[LogUnreadable]) -> None:
+        """A guard whose log cannot be read is shut away by the supervisor. Until then nothing is lost: of each of its
+        requests the edge has a line. Where it is not, in time, everything is closed.
+        """
+        now, shut = time.monotonic(), self._shut_away() if unreadable else frozenset[str]()
+        self._odd = {error.source: self._odd.get(error.source, now) for error in unreadable}
+        self._unreadable = [
+            error.message
+            for error in unreadable
+            if not (_guard_of(error.source) and (now - self._odd[error.source] < _PATIENCE))
+            and _guard_of(error.source) not in shut
+        ]
+
+    def _shut_away(self) -> frozenset[str]:
+        try:
+            return frozenset(load_quarantine(self.run_directory / CONTROL))
+        except MeshwardError:
+            return frozenset()
 
     def _looks(self, released: set[Tail]) -> list[Look]:
         tails = [tail for log in self._logs.values() for tail in log.tails.values()]
@@ -224,6 +247,11 @@ def _sources(run: Path) -> list[str]:
         path.name for path in (run / "guards").glob("*") if path.is_dir() and not path.is_symlink()
     )
     return [f"edge/{_LOG}", CHANGES, *(f"guards/{name}/{_LOG}" for name in guards)]
+
+
+def _guard_of(source: str) -> str:
+    """The guard's directory below RUN; empty: the log is no guard's."""
+    return source.rpartition("/")[0] if source.startswith("guards/") else ""
 
 
 def _has_room(directory: Path) -> bool:

@@ -4,5 +4,7 @@ from __future__ import annotations
 
 HEARTBEAT = "audit/heartbeat"
 """Its mtime is at most two seconds old while records are kept; what it says is for people."""
+CONTROL = "control"
+"""The supervisor's own directory."""
 CHANGES = "control/changes.log"
 """What `apply.changes` writes, a line for each change of the instance."""

@@ -5,8 +5,8 @@ Files are told apart by inode, whatever their name: the log itself and what it w
 the caller stores both in one transaction, and only then `advance` remembers it and erases the bytes
 (`fallocate(2)`, punch hole). Erased bytes read as zeros; the offsets of those behind them stay.
 
-A guard's directory belongs to the guard's uid: what lies there is opened without following links and only if
-it is a regular file with one name, so that a guard cannot have another file read or erased.
+A guard's directory belongs to the guard's uid: what lies there is opened by `kit.foreign`, so that a guard cannot have
+another file read or erased.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import ctypes
 import errno
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from pathlib import Path
 from meshward.audit.lines import MAX_LINE
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.kit.foreign import NotAsMade, logs_in, look, open_file, opened
 
 READ = 2 << 20
 """Bytes read from one file at once: what 5,000 requests a second leave between two looks. Where it is less, the guard's
@@ -77,6 +77,7 @@ class LogUnreadable(MeshwardError):
     def __init__(self, source: str, why: str) -> None:
         remedy = "it must be a regular file with one name, which the collector may read"
         super().__init__(codes.LOG_UNREADABLE, f"cannot read `{source}`: {why}", remedy)
+        self.source = source
 
 
 class Tail:
@@ -178,7 +179,11 @@ class Log:
         """Open what is new. Returns why lines may be lost, and what cannot be read."""
         gaps: list[str] = []
         refused: list[LogUnreadable] = []
-        for path in self._new_files():
+        try:
+            found = self._new_files()
+        except LogUnreadable as error:
+            return [], [error]
+        for path in found:
             try:
                 tail = Tail(self.source, path, self._known)
             except FileNotFoundError:
@@ -200,22 +205,34 @@ class Log:
         """Deleted files whose writer has moved on: at most a line without an end is left in them."""
         quiet_since = time.monotonic() - _QUIET
         ended = [tail for tail in self.tails.values() if tail.grew_at < quiet_since and tail.deleted]
-        if not ended or not (self.path.exists() or not self.path.parent.exists()):
+        if not ended or not self._moved_on():
             return []
         return [tail for tail in ended if tail.lag <= _OVERLONG]
 
     def forget(self, tail: Tail) -> None:
         self.tails.pop(tail.position.inode).close()
 
-    def _new_files(self) -> list[Path]:
-        """Files of this log that are not open yet, the current one last."""
-        rotated = f"{self.path.name}."
+    def _moved_on(self) -> bool:
+        """Whether there is another log, or no place for one."""
         try:
-            beside = [path for path in self.path.parent.iterdir() if path.name.startswith(rotated)]
+            with opened(self.path.parent) as directory:
+                return look(directory, self.path.name) is not None
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+    def _new_files(self) -> list[Path]:
+        """Files of this log that are not open yet, the current one last. Raises LogUnreadable."""
+        try:
+            with opened(self.path.parent) as directory:
+                found = logs_in(directory, self.path.name)
         except FileNotFoundError:
             return []
-        files = [*sorted(path for path in beside if path.suffix not in _PACKED), self.path]
-        return [path for path in files if (inode := _inode(path)) and inode not in self.tails]
+        except OSError as error:
+            raise _unreadable_error(self.source, error) from None
+        files = [(self.path.with_name(name), inode) for name, inode in found]
+        return [path for path, inode in files if inode not in self.tails and path.suffix not in _PACKED]
 
 
 def punch(fd: int, offset: int, length: int, fallocate: Callable[..., int] = _libc.fallocate) -> None:
@@ -226,30 +243,21 @@ def punch(fd: int, offset: int, length: int, fallocate: Callable[..., int] = _li
 
 
 def _open(source: str, path: Path) -> tuple[int, bool]:
-    """A descriptor, and whether it may write."""
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    """A descriptor, and whether it may write. Raises LogUnreadable, FileNotFoundError."""
     try:
-        try:
-            fd, writable = os.open(path, os.O_RDWR | flags), True
-        except PermissionError:
-            fd, writable = os.open(path, os.O_RDONLY | flags), False
+        with opened(path.parent) as directory:
+            try:
+                return open_file(directory, path.name, write=True), True
+            except PermissionError:
+                return open_file(directory, path.name), False
     except FileNotFoundError:
         raise
     except OSError as error:
-        why = "it is a link" if error.errno == errno.ELOOP else str(error.strerror)
-        raise LogUnreadable(source, why) from error
-    state = os.fstat(fd)
-    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
-        os.close(fd)
-        raise LogUnreadable(source, "it is no regular file, or has a second name")
-    return fd, writable
+        raise _unreadable_error(source, error) from error
 
 
-def _inode(path: Path) -> int | None:
-    try:
-        return path.lstat().st_ino
-    except FileNotFoundError:
-        return None
+def _unreadable_error(source: str, error: OSError) -> LogUnreadable:
+    return LogUnreadable(source, error.why if isinstance(error, NotAsMade) else str(error.strerror))
 
 
 def _end_of_lines(data: bytes, before: int, final: bool) -> int:

@@ -1,7 +1,7 @@
 """Subjects, tokens and agents that are refused whatever the policy says.
 
-RUN/decide/revocations.json is what the decision service refuses by. RUN/edge/revoked is what nginx ends running
-answers by: no names, only the ties that a decision gave an answer (`ties`), so that it need not parse anything.
+RUN/given/decide/revocations.json is what the decision service refuses by. RUN/given/edge/revoked is what nginx ends
+running answers by: no names, only the ties that a decision gave an answer (`ties`), so that it need not parse anything.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Revoked:
 REFUSED = StateFile(
     FILE,
     Revoked,
-    place="RUN/decide",
+    place="RUN/given/decide",
     what="which subjects, tokens and agents are refused, until when",
     remedy="Start the instance again, `meshward up`: it is written anew.",
     code=codes.REVOCATIONS_DAMAGED,
@@ -70,7 +70,7 @@ def ties(identity: Identity, token: object) -> list[str]:
 
 
 def edge_text(revoked: Revoked) -> str:
-    """RUN/edge/revoked: lines of one length, `<tie> <until, or 0 for ever>`, and `end`: what is cut off is damaged."""
+    """RUN/given/edge/revoked: lines of one length, `<tie> <until, or 0 for ever>`, and `end`: cut off is damaged."""
     tables = {"s": revoked.subjects, "t": revoked.tokens, "a": revoked.agents}
     lines = [
         f"{_tie(kind, name)} {0 if until is None else min(max(until, 1), _LATEST):010d}\n"
@@ -81,7 +81,7 @@ def edge_text(revoked: Revoked) -> str:
 
 
 def save_text(revoked: Revoked) -> str:
-    """RUN/decide/revocations.json."""
+    """RUN/given/decide/revocations.json."""
     return REFUSED.encode(revoked).decode()
 
 

@@ -25,7 +25,7 @@ from meshward.kit.strict import encode
 from meshward.spiffe.chain import ChainRefused, verify_chain
 
 AUTHORITIES = "authorities.pem"
-"""In RUN/decide: the roots of the trust bundle, and the intermediates that issue or have issued (`spiffe.ca`)."""
+"""In RUN/given/decide: the roots of the trust bundle, and the intermediates that issue or have issued (`spiffe.ca`)."""
 _END = "-----END CERTIFICATE-----"
 
 

@@ -1,4 +1,4 @@
-"""Everything that a decision depends on, read from RUN/decide as one value and replaced as one value.
+"""Everything that a decision depends on, read from RUN/given/decide as one value and replaced as one value.
 
 policy.json           the policy, as canonical JSON
 next.json             between two revisions: the next policy, under which a permit must hold as well

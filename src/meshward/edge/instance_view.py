@@ -1,4 +1,4 @@
-"""RUN/decide/live.json: what the decision service knows of the running instance beside the policy."""
+"""RUN/given/decide/live.json: what the decision service knows of the running instance beside the policy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class InstanceView:
 VIEW = StateFile(
     "live.json",
     InstanceView,
-    place="RUN/decide",
+    place="RUN/given/decide",
     what="what the decision service knows of the instance beside the policy",
     remedy="Apply the policy again: it is written anew.",
     code=codes.LIVE_FILE_UNUSABLE,

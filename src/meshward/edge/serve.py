@@ -34,12 +34,12 @@ _KEEP_ALIVE = (
 log = structlog.get_logger("meshward.edge")
 
 
-def serve(directory: Path, heartbeat: Path | None, gid: int | None) -> None:
-    """Serve RUN/decide (`directory`) until SIGTERM or SIGINT. Raises MeshwardError if it cannot start."""
+def serve(directory: Path, heartbeat: Path | None, gid: int | None, at: Path | None = None) -> None:
+    """Serve by RUN/given/decide (`directory`) until SIGTERM or SIGINT. Raises MeshwardError if it cannot start."""
     log_to(sys.stderr)
     signal.pthread_sigmask(signal.SIG_BLOCK, _RELOAD)  # kept until there is a handler for it
     state = load(directory)
-    with listen_at(directory / SOCKET, gid) as listener:
+    with listen_at(at or directory / SOCKET, gid) as listener:
         uvloop.run(_serve(directory, state, Heartbeat(heartbeat), listener))
 
 

@@ -14,7 +14,6 @@ from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import save_facts
 from meshward.apply.guards import Guards, Issue
 from meshward.apply.hop_files import (
-    CONNECT,
     Nginx,
     Owner,
     edge_settings,
@@ -29,16 +28,18 @@ from meshward.apply.revocation_store import Revocations, begin_list, load_as_fou
 from meshward.apply.revoke import require_read_alike
 from meshward.apply.slots import assign_slots
 from meshward.apply.vendor_validation import judge_edge
+from meshward.audit.quarantine import save_quarantine
 from meshward.instance.running_policy import no_revision_error
 from meshward.kit.errors import MeshwardError
+from meshward.kit.foreign import take
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.runtime.machine import Machine
 from meshward.runtime.place.components import Components
-from meshward.runtime.place.directories import own_directory
 from meshward.runtime.place.versions import numbers
 from meshward.runtime.supervise.part import Progress
+from meshward.runtime.supervise.parts import CONNECT
 from meshward.spiffe.ca import load_or_create as load_authority
 from meshward.tokens.key_store import load_or_create as load_keys
 
@@ -101,19 +102,21 @@ def prepare_mesh(
     authority = load_authority(state.path / "ca", plan.trust_domain)
     keys, revoked = load_keys(state.path / "keys"), revocations.revoked
     web = server_certificate(plan, authority, datetime.now(UTC))
+    take(run.given, 0o711)
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)))
     settings = edge_settings(plan, run, _nginx(place.components), workers)
     write_edge(settings, authority, revoked, Owner(place.edge), counters.generation, counters.epoch, web)
-    judge_edge(place.layout, run.edge_dir / "nginx.conf")
+    judge_edge(place.layout, run.edge_given / "nginx.conf")
     counters = begin_list(state.path, counters, revocations)
     mesh = Mesh(place, Running(live, settings, counters, revocations))
     _write_guards(place, mesh.guards, live, Issue(authority, keys, revoked))
     write_decision(live, keys, revoked, run, Owner(place.decide), place.edge)
     write_authorities(authority, run, Owner(place.decide))
-    own_directory(run.path / "audit", mode=0o711)
-    own_directory(run.control_dir, gid=place.edge.gid, mode=CONNECT)
+    take(run.path / "audit", 0o711)
+    take(run.control_dir, CONNECT, place.edge.gid)
     (state.path / "policy.json").unlink(missing_ok=True)  # release 0.1.0 kept what runs twice
     save_facts(state.path, settings)
+    save_quarantine(run.control_dir, {})  # every hop's directory is as it was made
     counters.save(state.path)
     return mesh
 

@@ -12,11 +12,12 @@ from meshward.apply.credentials.ages import CredentialAge, credential_ages
 from meshward.apply.traffic.canary_store import load_canaries
 from meshward.apply.traffic.ejected import load_ejected
 from meshward.apply.unsettled import Unsettled, load_unsettled
+from meshward.audit.quarantine import load_quarantine
 from meshward.instance.key_ages import KeyStatus, keys_of
 from meshward.instance.records import Proof, proof
 from meshward.instance.state_files import find_unusable
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.place.directories import State
+from meshward.runtime.place.directories import Run, State, run_path
 from meshward.runtime.place.instance_file import INSTANCE, Guarded
 from meshward.runtime.place.lock import holder
 from meshward.runtime.place.ports import Holder
@@ -43,6 +44,7 @@ class Status:
     ejected: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> why
     unusable: tuple[str, ...] = ()  # of STATE's files: what is wrong, and what to do
     unsettled: Unsettled | None = None  # a change that not every hop has taken, or taken back
+    shut: tuple[str, ...] = ()  # hops that were shut away: what was found, and what to do
 
     @property
     def running(self) -> bool:
@@ -53,9 +55,8 @@ class Status:
         up = bool(self.parts) and all(is_up(part) for part in self.parts)
         kept = self.records is None or self.records.fresh
         current = self.keys is None or not self.keys.findings
-        well = (
-            not self.unusable and self.unsettled is None and not any(age.problem for age in self.credentials)
-        )
+        well = not (self.unusable or self.shut or any(age.problem for age in self.credentials))
+        well = well and self.unsettled is None
         return self.running and up and kept and current and well
 
     def as_json(self) -> dict[str, Any]:
@@ -87,6 +88,7 @@ class Status:
         if self.unsettled is not None:
             yield self.unsettled.sentence(now)
         yield from (f"{key}: EJECTED, {why}" for key, why in sorted(self.ejected.items()))
+        yield from (f"QUARANTINE: {each}" for each in self.shut)
         yield from self.walks
         yield from (f"STATE: {problem}" for problem in self.unusable)
         yield from self.notes
@@ -111,9 +113,10 @@ def status(path: Path) -> Status:
     guards = instance.guards if instance else ()
     traffic = _traffic(state) if pid else ((), {})
     unsettled = _read_usable(lambda: load_unsettled(state.path)) if pid else None
+    shut = _shut_away(state) if pid else ()
     return Status(
         str(state.path),
-        *(pid, parts, notes, guards, credentials, left, records, keys, *traffic, problems, unsettled),
+        *(pid, parts, notes, guards, credentials, left, records, keys, *traffic, problems, unsettled, shut),
     )
 
 
@@ -130,6 +133,15 @@ def _traffic(state: State) -> tuple[tuple[str, ...], Mapping[str, str]]:
     canaries = _read_usable(lambda: load_canaries(state.path)) or {}
     ejected = _read_usable(lambda: load_ejected(state.path)) or {}
     return tuple(f"{canary.model}: {canary.sentence}" for canary in canaries.values()), ejected
+
+
+def _shut_away(state: State) -> tuple[str, ...]:
+    try:
+        found = load_quarantine(Run(run_path(state)).control_dir)
+    except MeshwardError as error:
+        return (f"{error.message}. {error.remedy}",)
+    errors = [(directory, shut.error) for directory, shut in sorted(found.items())]
+    return tuple(f"{e.code.number}: {e.message} (RUN/{directory}). {e.remedy}" for directory, e in errors)
 
 
 def is_up(part: PartReport) -> bool:

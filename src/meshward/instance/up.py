@@ -25,6 +25,7 @@ from meshward.apply.keys.schedule import keep_current
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.local_paths import LOCAL
 from meshward.apply.mesh import Mesh
+from meshward.apply.quarantine import watch_hops
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocation_store import load_revocations
@@ -60,7 +61,13 @@ from meshward.runtime.place.ports import require_free
 from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.part import Progress
-from meshward.runtime.supervise.parts import collector_program, decision_program, edge_part, python_part
+from meshward.runtime.supervise.parts import (
+    collector_program,
+    decision_program,
+    edge_part,
+    holder_of,
+    python_part,
+)
 from meshward.runtime.supervise.process import ProcessSpec, open_log
 from meshward.runtime.supervise.ready import file_exists
 from meshward.runtime.supervise.supervisor import Supervisor
@@ -179,6 +186,7 @@ def _begin(beside: Background, traffic: Traffic, starting: Starting, progress: P
     """Step 5: what goes on by itself."""
     mesh, watched = traffic.mesh, starting.watched
     beside.begin("the watch over servers' health", lambda: watch_health(traffic))
+    beside.begin("the watch over hops' directories", lambda: watch_hops(mesh))
     beside.begin("the watch over credentials", lambda: watch_credentials(mesh))
     beside.begin("the renewal of keys", lambda: keep_current(mesh))
     beside.begin("the end of revocations", lambda: end_revocations(mesh))
@@ -198,8 +206,9 @@ def _specs(place: Machine, live: LiveRevision) -> list[ProcessSpec]:
         program.equip(place.of_program(program))
     specs += [python_part(layout, program) for program in extra.programs]
     specs += [python_part(layout, program) for program in extra.servers.values() if not program.sealed]
+    decide = (layout.run.decide_dir, holder_of(place.decide, place.edge))
     decision = decision_program(layout.run, place.edge.gid, place.decide.uid)
-    specs.append(python_part(layout, decision, ["collector"]))
+    specs.append(python_part(layout, decision, ["collector"], decide))
     specs += [place.guard_spec(*guard) for guard in live.guards()]
     everything = ["decide", *(guard_name(*guard) for guard in live.guards())]
     edge = live.plan.edge

@@ -46,7 +46,8 @@ def opened_directory(path: Path) -> Iterator[int]:
 
 
 def private_directory(path: Path, mode: int = 0o700) -> Path:
-    """Create `path` (and its parents) with exactly `mode`; an existing one is tightened to it."""
+    """Create `path` (and its parents) with exactly `mode`; an existing one is tightened to it, unless it is a link."""
     path.mkdir(parents=True, exist_ok=True)
-    path.chmod(mode)
+    with opened_directory(path) as directory:
+        os.fchmod(directory, mode)
     return path

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.kit.foreign import hand_to, take
 from meshward.plan.ir import Plan
 from meshward.runtime.place import upstreams
 from meshward.runtime.place.components import Components
-from meshward.runtime.place.directories import Run, State, own_directory
+from meshward.runtime.place.directories import Run, State
 from meshward.runtime.place.identities import (
     FIRST,
     LAST,
@@ -23,10 +23,8 @@ from meshward.runtime.place.identities import (
 )
 from meshward.runtime.place.instance_file import Guarded
 from meshward.runtime.place.reachable import hindrance
-from meshward.runtime.supervise.parts import Layout, Program, guard_part
+from meshward.runtime.supervise.parts import Layout, Program, guard_part, holder_of
 from meshward.runtime.supervise.process import ProcessSpec
-
-_SOCKET_DIRECTORY = 0o2710
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +112,11 @@ class Machine:
         program = self.extra.servers.get(key)
         if program is None:
             return
-        own_directory(self.run.path / "models", mode=0o711)
+        take(self.run.path / "models", 0o711)
         guard = self.known[guard_name(key, slot)]
         owner = guard if program.sealed else self.of_program(program)
         directory = self.run.model_dir(*key.split("/"))
-        own_directory(directory, uid=owner.uid, gid=guard.gid, mode=_SOCKET_DIRECTORY)
+        hand_to(directory, holder_of(owner, guard))
 
     def _of(self, name: str) -> ProcessIdentity:
         if name not in self.known:
@@ -179,13 +177,3 @@ def _as_far_as(means: str, shared: int | None) -> str:
 def guard_name(key: str, slot: int) -> str:
     """The slot makes it unique: (`a-b`, `c`) and (`a`, `b-c`) must not share an identity."""
     return f"guard-{slot:02d}-{key.replace('/', '-')}"
-
-
-def reclaim(directory: Path, owner: ProcessIdentity) -> None:
-    """Take a slot's directory over from the guard that had it before: only we can make entries beside it."""
-    if not directory.is_dir() or directory.is_symlink() or not FIRST <= directory.stat().st_uid <= LAST:
-        return
-    os.chown(directory, os.geteuid(), -1)
-    for file in directory.iterdir():
-        if file.is_file() and not file.is_symlink():
-            os.chown(file, owner.uid, owner.gid, follow_symlinks=False)

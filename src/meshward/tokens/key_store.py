@@ -22,6 +22,7 @@ from pydantic import StringConstraints
 from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
+from meshward.kit.foreign import Holder, hand_to
 from meshward.kit.statefile import StateFile
 from meshward.tokens.keys import Retired, SigningKey, SigningKeys, make_key
 
@@ -56,7 +57,7 @@ NAMED = StateFile(
 )
 SIGNING = replace(
     NAMED,
-    place="RUN/decide/keys",
+    place="RUN/given/decide/keys",
     what="which key signs Transaction Tokens",
     remedy="Start the instance again, `meshward up`: it is written anew.",
     may_lack=frozenset({"next", "previous", "since"}),
@@ -106,10 +107,9 @@ def save(directory: Path, keys: SigningKeys) -> None:
 
 def save_current(directory: Path, key: SigningKey, gid: int | None) -> None:
     """Write the key that signs, and no other. With `gid` it is that group's to read: who signs has a uid of its own."""
-    private_directory(directory)
-    if gid is not None:
-        os.chown(directory, -1, gid)  # the parent's setgid bit gave it another group
-        directory.chmod(0o750)
+    hand_to(
+        directory, Holder(os.geteuid(), os.getegid() if gid is None else gid, 0o700 if gid is None else 0o750)
+    )
     mode = 0o600 if gid is None else 0o640
     _write(directory, [key], mode, gid)
     SIGNING.write(directory, Named(key.kid), mode, gid)

@@ -79,7 +79,7 @@ REMEDIES: Mapping[Reason, str] = MappingProxyType(
         Reason.NOT_HTTPS: "use https",
         Reason.CODING_UNKNOWN: "send the body with `Content-Length`, or chunked",
         Reason.DECISION_UNAVAILABLE: "the decision service did not answer: `meshward status`",
-        Reason.REVOCATIONS_UNKNOWN: "nginx could not read RUN/edge/revoked: any `meshward revoke` writes it anew",
+        Reason.REVOCATIONS_UNKNOWN: "nginx could not read RUN/given/edge/revoked: any `meshward revoke` writes it anew",
         Reason.REFUSED: _FAULT,
         Reason.GUARD_NO_TOKEN: "the guard accepted no Transaction Token: look at clocks and signing keys",
         Reason.GUARD_FORBIDDEN: (

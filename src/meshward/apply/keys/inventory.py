@@ -144,7 +144,7 @@ def read_ages(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> It
     client = certificates[CLIENT].read_text()
     yield _certificate_age(SVIDS, "the edge as client", client, LEAF_SHARE)
     for key, slot in sorted(slots.items()):
-        yield _svid_age(f"the guard of {key}", run.guard_dir(slot) / "xds" / "svid.json")
+        yield _svid_age(f"the guard of {key}", run.guard_given(slot) / "xds" / "svid.json")
     since = load_keys(state / "keys").since
     alarm = since + SIGNING_KEY_LIFE * 1.5
     yield Age(SIGNING_KEY, "Transaction Tokens", since, None, since + SIGNING_KEY_LIFE, alarm)

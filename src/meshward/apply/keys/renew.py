@@ -65,16 +65,16 @@ def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
     counters = mesh.running.counters.renewed()
     generation = counters.generation
     for stem, name in certificate_names(generation).items():
-        file = run.edge_dir / "certs" / name
+        file = run.edge_given / "certs" / name
         owner.write(file, content[stem])
         _require_loadable(file)
     mesh.swap(replace(mesh.running, counters=counters))
     counters.save(mesh.machine.state.path)
     # Clients first: they may not know who issued it.
     save_roots(mesh.machine, plan, content[WEB], besides=True)
-    EdgePage.in_directory(run.edge_dir).show(generation)
+    EdgePage.in_directory(run.edge_given).show(generation)
     save_roots(mesh.machine, plan, content[WEB])
-    _discard(run.edge_dir / "certs", keep=(generation, generation - 1))
+    _discard(run.edge_given / "certs", keep=(generation, generation - 1))
 
 
 def share_bundle(mesh: Mesh, issue: Issue) -> None:
@@ -138,7 +138,7 @@ def _each(hops: Iterable[_Hop], step: Callable[[_Hop], None]) -> None:
 
 def _reload_edge(mesh: Mesh, root_pem: str) -> None:
     """What nginx was not seen to load is taken back: the file says what it runs."""
-    file, owner = mesh.machine.run.edge_dir / "certs" / "root.pem", Owner(mesh.machine.edge)
+    file, owner = mesh.machine.run.edge_given / "certs" / "root.pem", Owner(mesh.machine.edge)
     before = file.read_text()
     if before == root_pem:
         return

@@ -256,6 +256,13 @@ REVOCATION_NOT_ENDED = Code(
     "Make room in the state directory, and ask again.",
     Exit.HOP_REFUSED,
 )
+HOP_QUARANTINED = Code(
+    "MW3080",
+    "A hop was shut away: in its own directory is what does not belong there.",
+    "Its model is closed, the rest goes on. Find out who put it there: the hop may be broken into. `meshward apply` of "
+    "the policy that runs, or a start, clears the directory and lets the hop back in.",
+    Exit.UNSAFE,
+)
 UNKNOWN_CODE = Code(
     "MW3099",
     "The instance answered with a code that this version does not know.",

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from meshward.audit.places import CHANGES, HEARTBEAT
 from meshward.kit import codes
 from meshward.kit.canonical import digest
 from meshward.kit.errors import MeshwardError
+from meshward.kit.foreign import clear, directories_in, remove_tree
 from meshward.kit.names import LONGEST_SOCKET, dns_label
 
 ROOT_RUN = Path("/var/lib/meshward")
@@ -26,7 +26,6 @@ MEMORY = Path("/dev/shm")  # noqa: S108  checked for its owner below
 _STATE_RUN_LIMIT = 60  # bytes; leaves room for the longest socket path under RUN
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)  # what needs no quoting in any part's configuration
 _MODEL_NAME_LIMIT = 16
-_HOLDS_A_KEY = re.compile(r".*\.pem|(svid|credential)\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +56,29 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The layout of RUN. Socket properties raise MeshwardError where the path is too long for a socket."""
+    """The layout of RUN. Socket properties raise MeshwardError where the path is too long for a socket.
+
+    A hop has two directories. One is its own, for what it makes itself: logs, sockets, temporary files. What it is
+    *given* lies below `given`, where it can only read: whoever owns a directory decides what is in it.
+    """
 
     path: Path
+
+    @property
+    def given(self) -> Path:
+        return self.path / "given"
+
+    @property
+    def edge_given(self) -> Path:
+        return self.given / "edge"
+
+    @property
+    def decide_given(self) -> Path:
+        return self.given / "decide"
+
+    def guard_given(self, slot: int) -> Path:
+        """For the guard in `slot` 0..63."""
+        return self.given / "guards" / f"{slot:02d}"
 
     @property
     def edge_dir(self) -> Path:
@@ -180,7 +199,7 @@ def socket_path(path: Path) -> Path:
 
 
 def clean(state: State) -> None:
-    """Remove what must not outlive an instance: sockets, private keys under RUN, what release 0.1.0 kept in memory.
+    """Remove what must not outlive an instance: sockets, all that hops were given, what release 0.1.0 kept in memory.
 
     Logs stay: they may hold lines that no record covers yet. Keys are made or handed out anew at each start.
     """
@@ -188,12 +207,11 @@ def clean(state: State) -> None:
     root = run_path(state)
     if not root.is_dir() or root.is_symlink():
         return
-    # By directory descriptors: other uids own some of these directories and could swap one for a link.
-    for _, _, names, directory in os.fwalk(root):
-        for name in names:
-            found = os.lstat(name, dir_fd=directory).st_mode
-            if stat.S_ISSOCK(found) or (stat.S_ISREG(found) and _HOLDS_A_KEY.fullmatch(name)):
-                os.unlink(name, dir_fd=directory)
+    run = Run(root)
+    remove_tree(run.given)
+    inside = [each for name in ("guards", "models") for each in directories_in(root / name)]
+    for directory in (run.edge_dir, run.decide_dir, run.control_dir, *inside):
+        clear(directory)
 
 
 def _remove_tree(path: Path) -> None:

@@ -98,6 +98,11 @@ def assign_identities(state: State, parts: Sequence[str]) -> Identities:
     return Identities(True, {part: ProcessIdentity(numbers[part], numbers[part]) for part in parts})
 
 
+def is_separate(identity: ProcessIdentity) -> bool:
+    """Whether the uid is one that we gave to a part."""
+    return FIRST <= identity.uid <= LAST
+
+
 def starter() -> ProcessIdentity:
     return ProcessIdentity(os.geteuid(), os.getegid())
 

@@ -32,6 +32,14 @@ class SupervisorHandle:
     def remove(self, name: str) -> None:
         self._await(self._supervisor.remove(name))
 
+    def shut(self, name: str, why: str) -> None:
+        """End it and leave it ended."""
+        self._await(self._supervisor.shut(name, why))
+
+    def release(self, name: str) -> None:
+        """Start it again."""
+        self._await(self._supervisor.release(name))
+
     def respecify(self, name: str, ready: Ready) -> None:
         self._loop.call_soon_threadsafe(self._supervisor.respecify, name, ready)
 

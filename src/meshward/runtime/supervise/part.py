@@ -85,6 +85,17 @@ class Part:
         self._enter(Phase.STOPPED)
         self.stopped.set()
 
+    async def shut(self, why: str) -> None:
+        """End it at once, and say why it is not started again. Call it when `keep` runs no more."""
+        at_once = asyncio.Event()
+        at_once.set()
+        if self._process:
+            self._process.signal(signal.SIGKILL, group=True)
+            await self._end(self._process, at_once)
+            self._process = None
+        self._last_exit = why
+        self._enter(Phase.QUARANTINED)
+
     def hang_up(self) -> None:
         """Pass SIGHUP on, where the part wants it."""
         if self.spec.takes_hup:

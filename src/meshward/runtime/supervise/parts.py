@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from meshward.kit.foreign import Holder
 from meshward.kit.hop_socket import Listener
 from meshward.runtime.place.components import Components
 from meshward.runtime.place.directories import Run, State
@@ -17,6 +18,7 @@ from meshward.runtime.supervise.process import ProcessSpec, Ready
 from meshward.runtime.supervise.ready import http_ok, socket_accepts, tls_accepts
 from meshward.targets.envoy.files import command as guard_command
 
+CONNECT = 0o2710  # the owner's; its group may pass. A socket made in it belongs to that group
 # One thread for linear algebra: the model servers share the machine with everything else.
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -53,7 +55,14 @@ class Layout:
     identities: Mapping[str, ProcessIdentity]
 
 
-def python_part(layout: Layout, program: Program, depends_on: Sequence[str] = ()) -> ProcessSpec:
+def holder_of(part: ProcessIdentity, client: ProcessIdentity | None = None) -> Holder:
+    """Whose the part's own directory is. The group of `client` may pass it, to a socket whose name it knows."""
+    return Holder(part.uid, part.gid) if client is None else Holder(part.uid, client.gid, CONNECT)
+
+
+def python_part(
+    layout: Layout, program: Program, depends_on: Sequence[str] = (), own: tuple[Path, Holder] | None = None
+) -> ProcessSpec:
     """A part written in Python."""
     return ProcessSpec(
         name=program.name,
@@ -65,12 +74,13 @@ def python_part(layout: Layout, program: Program, depends_on: Sequence[str] = ()
         stop_signal=signal.SIGTERM,
         takes_hup=program.name == "decide",
         depends_on=tuple(depends_on),
+        own=own,
     )
 
 
 def edge_part(layout: Layout, host: str, port: int, depends_on: Sequence[str]) -> ProcessSpec:
     """nginx. Its workers are its own to end: a killed master would leave them on the port."""
-    directory = layout.run.edge_dir
+    directory, given = layout.run.edge_dir, layout.run.edge_given
     return ProcessSpec(
         name="edge",
         argv=(
@@ -78,16 +88,16 @@ def edge_part(layout: Layout, host: str, port: int, depends_on: Sequence[str]) -
             "-p",
             str(directory),
             "-c",
-            str(directory / "nginx.conf"),
+            str(given / "nginx.conf"),
             "-e",
             "stderr",
         ),
         identity=layout.identities["edge"],
         log=layout.state.log("edge"),
-        ready=tls_accepts(host, port, directory / "certs"),
+        ready=tls_accepts(host, port, given / "certs"),
         stop_signal=signal.SIGTERM,
         death_signal=signal.SIGTERM,
-        stale=(directory / "cold.sock",),
+        own=(directory, holder_of(layout.identities["edge"])),
         depends_on=tuple(depends_on),
     )
 
@@ -97,7 +107,7 @@ def guard_part(
 ) -> ProcessSpec:
     """Envoy; with a sealed server both are one part, in a namespace that only the guard's socket leads into."""
     envoy = layout.components.envoy
-    argv = guard_command(str(envoy), str(layout.run.guard_dir(slot)))
+    argv = guard_command(str(envoy), str(layout.run.guard_given(slot)))
     handed: tuple[Path, ...] = (envoy,)
     if sealed is not None:
         argv, handed = sealed_command(list(sealed.argv), argv), ()
@@ -112,13 +122,14 @@ def guard_part(
         signal_group=sealed is not None,
         depends_on=tuple(depends_on),
         handed=handed,
+        own=(layout.run.guard_dir(slot), holder_of(layout.identities[name], layout.identities["edge"])),
     )
 
 
 def decision_program(run: Run, socket_gid: int, uid: int) -> Program:
-    arguments = ("meshward.edge", "--dir", str(run.decide_dir), "--socket-gid", str(socket_gid))
-    heartbeat = ("--heartbeat", str(run.heartbeat))
-    return Program("decide", (*arguments, *heartbeat), http_ok("/healthz", Listener(run.decide_socket, uid)))
+    arguments = ("meshward.edge", "--dir", str(run.decide_given), "--socket-gid", str(socket_gid))
+    paths = ("--socket", str(run.decide_socket), "--heartbeat", str(run.heartbeat))
+    return Program("decide", (*arguments, *paths), http_ok("/healthz", Listener(run.decide_socket, uid)))
 
 
 def collector_program(run: Run, state: State, ready: Ready) -> Program:

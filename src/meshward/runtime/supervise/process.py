@@ -22,6 +22,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
+from meshward.kit.foreign import Holder, make_own
 from meshward.kit.text import one_line
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, popen_user
 
@@ -33,6 +36,8 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38  # 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _GROUP_POLL = 0.005
 _GROUP_DEADLINE = 5.0  # seconds; a process in an uninterruptible wait outlives SIGKILL
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,9 @@ class ProcessSpec:
     takes_hup: bool = False
     depends_on: tuple[str, ...] = ()
     handed: tuple[Path, ...] = ()
-    stale: tuple[Path, ...] = ()  # what a killed predecessor leaves in the way; removed before each start
+    own: tuple[Path, Holder] | None = (
+        None  # the directory that is its own; cleared but for logs before each start
+    )
 
 
 class Process:
@@ -114,10 +121,10 @@ def spawn(spec: ProcessSpec) -> Process:
             "parts start in the main thread: a death signal comes when the thread that forked ends"
         )
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    for path in spec.stale:
-        path.unlink(missing_ok=True)
+    if spec.own is not None and (odd := make_own(*spec.own)):
+        log.warning("own_directory_mended", part=spec.name, found=odd)
     with ExitStack() as opened:
-        log = opened.enter_context(open(open_log(spec.log), "ab"))
+        output = opened.enter_context(open(open_log(spec.log), "ab"))
         numbers = {str(path): _open_handed(path, opened) for path in spec.handed}
         popen = subprocess.Popen(
             [spec.argv[0], *(_by_number(argument, numbers) for argument in spec.argv[1:])],
@@ -127,7 +134,7 @@ def spawn(spec: ProcessSpec) -> Process:
             env={**CLEAN_ENVIRONMENT, **spec.env},
             umask=spec.umask,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=tuple(numbers.values()),
@@ -152,13 +159,13 @@ def bound_log(path: Path, limit: int) -> None:
     The part keeps its descriptor (so that it never depends on us to write): what it writes during these few
     microseconds may be lost. Nothing that must last goes to these logs.
     """
-    with open(open_log(path), "rb+") as log:
-        size = os.fstat(log.fileno()).st_size
+    with open(open_log(path), "rb+") as current:
+        size = os.fstat(current.fileno()).st_size
         if size <= limit:
             return
-        log.seek(size - limit // 2)
-        newer = log.read(limit // 2)
-        log.truncate(0)
+        current.seek(size - limit // 2)
+        newer = current.read(limit // 2)
+        current.truncate(0)
     with open(open_log(path.with_name(f"{path.name}.1")), "rb+") as old:
         old.truncate(0)
         old.write(newer)
@@ -167,9 +174,9 @@ def bound_log(path: Path, limit: int) -> None:
 def tail(path: Path, lines: int = 15) -> list[str]:
     """The last lines of a log, without what a terminal would obey."""
     try:
-        with path.open("rb") as log:
-            log.seek(-min(os.fstat(log.fileno()).st_size, 16_384), os.SEEK_END)
-            text = log.read().decode(errors="replace")
+        with path.open("rb") as written:
+            written.seek(-min(os.fstat(written.fileno()).st_size, 16_384), os.SEEK_END)
+            text = written.read(16_384).decode(errors="replace")
     except OSError:
         return []
     return [one_line(line, " ") for line in text.splitlines()[-lines:]]

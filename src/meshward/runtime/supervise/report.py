@@ -18,6 +18,7 @@ class Phase(StrEnum):
     PAUSED = "paused"  # died; is started again when the pause is over
     STOPPING = "stopping"
     STOPPED = "stopped"
+    QUARANTINED = "quarantined"  # shut away because of what it did; not started again by itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,21 @@ class Supervisor:
             other.spec = replace(other.spec, depends_on=needs)
         self._write_report()
 
+    async def shut(self, name: str, why: str) -> None:
+        """End a part at once, and leave it ended until `release`. Nothing happens if all are being stopped."""
+        part, task = self._parts.get(name), self._tasks.pop(name, None)
+        if part is None or self.stopping:
+            return
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await part.shut(why)
+
+    async def release(self, name: str) -> None:
+        """Start a part again that was `shut`; returns at once. Nothing happens if it was not."""
+        if name in self._parts and name not in self._tasks and not self.stopping:
+            self._tasks[name] = asyncio.create_task(self._parts[name].keep())
+
     def respecify(self, name: str, ready: Ready) -> None:
         """How the part is known to be ready from its next start on."""
         self._parts[name].spec = replace(self._parts[name].spec, ready=ready)

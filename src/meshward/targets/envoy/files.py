@@ -39,7 +39,7 @@ class GuardFiles:
 
     @property
     def by_path(self) -> Mapping[str, bytes]:
-        """What the guard reads, by path below its directory."""
+        """What the guard reads, by path below the directory of what it is given."""
         watched = {f"xds/{stem}.json": content for stem, content in self.xds.items()}
         return {**watched, "guard.json": self.bootstrap}
 
@@ -85,11 +85,11 @@ def bootstrap(view: GuardView, settings: GuardSettings) -> bytes:
     return _encode(_bootstrap(view, settings))
 
 
-def command(binary: str, guard_dir: str) -> list[str]:
-    """The argument list that runs the guard whose bootstrap is `guard_dir`/guard.json."""
+def command(binary: str, given: str) -> list[str]:
+    """The argument list that runs the guard whose bootstrap is `given`/guard.json."""
     return [
         binary,
-        "-c", f"{guard_dir}/guard.json",
+        "-c", f"{given}/guard.json",
         "--concurrency", "1",
         "--disable-hot-restart",
         "--file-flush-interval-msec", "50",

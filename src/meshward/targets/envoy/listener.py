@@ -34,9 +34,10 @@ from meshward.targets.envoy.wire import (
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """How a guard runs on its machine. `directory` is absolute; seconds."""
+    """How a guard runs on its machine. Directories are absolute; seconds."""
 
-    directory: str
+    directory: str  # its own: log and sockets
+    given_dir: str = ""  # what it only reads; empty: that lies in `directory`
     max_connection_seconds: int = 300  # how long an open connection may outlive its certificate
     max_connections: int = 4096
     token_cache: int = 4096  # live Transaction Tokens; more in turn than this and none is ever found
@@ -63,7 +64,11 @@ class GuardSettings:
 
     @property
     def xds(self) -> str:
-        return f"{self.directory}/xds"
+        return f"{self.given}/xds"
+
+    @property
+    def given(self) -> str:
+        return self.given_dir or self.directory
 
 
 @dataclass(frozen=True, slots=True)

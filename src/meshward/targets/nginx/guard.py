@@ -140,7 +140,7 @@ def _headers() -> list[Directive]:
 
 
 def _mutual_tls(s: EdgeSettings) -> list[Directive]:
-    file = join_values(f"{s.run_dir}/certs/edge.", Variable("mw_generation"), ".pem")
+    file = join_values(f"{s.given}/certs/edge.", Variable("mw_generation"), ".pem")
     return [
         simple("proxy_ssl_protocols", "TLSv1.3"),  # nginx' default has none
         simple("proxy_ssl_session_reuse", "off"),  # a resumed session presents the old certificate

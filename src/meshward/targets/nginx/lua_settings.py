@@ -11,9 +11,9 @@ from meshward.targets.nginx.settings import EdgeSettings
 def lua_settings(s: EdgeSettings) -> str:
     """The text of settings.lua. Equal settings give equal text."""
     values = {
-        "page": _string(f"{s.run_dir}/page"),
-        "revoked": _string(f"{s.run_dir}/revoked"),
-        "certificates": _string(f"{s.run_dir}/certs"),
+        "page": _string(f"{s.given}/page"),
+        "revoked": _string(f"{s.given}/revoked"),
+        "certificates": _string(f"{s.given}/certs"),
         "gate": _list(_check(check) for check in CHECKS if check is not UPGRADE),
         "rates": _set(s.rates),
         "slots": str(s.slots),

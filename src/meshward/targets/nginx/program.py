@@ -43,7 +43,7 @@ _TOLD = (
 
 
 def render(settings: EdgeSettings, lua: Mapping[str, str]) -> Mapping[str, bytes]:
-    """The files of the edge's program, by name, for `settings.run_dir`. Equal settings give equal bytes.
+    """The files of the edge's program, by name, for `settings.given`. Equal settings give equal bytes.
 
     `lua` are the texts of the modules in `lua/` beside this one, by name.
     """
@@ -96,8 +96,8 @@ def _http(s: EdgeSettings) -> list[Directive]:
 def _lua(s: EdgeSettings) -> list[Directive]:
     """Ours before all others, and no other place: Lua's own path begins with the working directory."""
     return [
-        simple("lua_package_path", f"{s.run_dir}/lua/?.lua;{s.lua_path}"),
-        simple("lua_package_cpath", f"{s.run_dir}/lua/?.so"),
+        simple("lua_package_path", f"{s.given}/lua/?.lua;{s.lua_path}"),
+        simple("lua_package_cpath", f"{s.given}/lua/?.so"),
         simple("init_by_lua_file", s.phase("start")),
         simple("init_worker_by_lua_file", s.phase("worker")),
     ]
@@ -105,7 +105,7 @@ def _lua(s: EdgeSettings) -> list[Directive]:
 
 def _temporary_files(s: EdgeSettings) -> list[Directive]:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    return [simple(f"{kind}_temp_path", f"{s.run_dir}/tmp/{kind}") for kind in kinds]  # noqa: S108 - not /tmp
+    return [simple(f"{kind}_temp_path", f"{s.run_dir}/{kind}_temp") for kind in kinds]
 
 
 def _hygiene(s: EdgeSettings) -> list[Directive]:

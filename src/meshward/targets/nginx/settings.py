@@ -24,11 +24,14 @@ class EdgeSettings:
     listen_host: str  # an IP address
     listen_port: int
     hostname: str  # lower case; the only `Host` that is served, with or without the port
-    run_dir: str  # the edge's own directory, 0700: logs, certificates, the page, Lua, temporary files, pid, cold.sock
+    run_dir: str  # the edge's own directory, 0700: logs, temporary files, pid, cold.sock
     decision_socket: str  # the decision service's unix socket
     control_socket: str  # the instance's own unix socket for operators
     guard_socket: str  # path with `{slot}` for the two digits of a slot
     root_bundle: str  # PEM file with the mesh's root
+    given_dir: str = (
+        ""  # what it only reads: certificates, the page, the revoked, Lua; empty: they lie in `run_dir`
+    )
     lua_modules: tuple[str, ...] = (
         "/usr/lib/nginx/modules/ndk_http_module.so",
         "/usr/lib/nginx/modules/ngx_http_lua_module.so",
@@ -57,6 +60,7 @@ class EdgeSettings:
         ip_address(self.listen_host)
         paths = (
             self.run_dir,
+            self.given,
             self.decision_socket,
             self.control_socket,
             self.guard_path(0),
@@ -89,14 +93,18 @@ class EdgeSettings:
     def guard_path(self, slot: int) -> str:
         return self.guard_socket.replace("{slot}", f"{slot:02d}")
 
+    @property
+    def given(self) -> str:
+        return self.given_dir or self.run_dir
+
     def phase(self, name: str) -> str:
         """The Lua file that nginx runs in this phase of a request."""
-        return f"{self.run_dir}/lua/phases/{name}.lua"
+        return f"{self.given}/lua/phases/{name}.lua"
 
     @property
     def placeholder(self) -> str:
         """A certificate for nginx's file alone; which one is shown, `lua/handshake.lua` says."""
-        return f"{self.run_dir}/certs/none.pem"
+        return f"{self.given}/certs/none.pem"
 
     @property
     def cold_socket(self) -> str:

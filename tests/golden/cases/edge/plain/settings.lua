@@ -1,7 +1,7 @@
 return {
-    page = "/run/mw/edge/page",
-    revoked = "/run/mw/edge/revoked",
-    certificates = "/run/mw/edge/certs",
+    page = "/run/mw/given/edge/page",
+    revoked = "/run/mw/given/edge/revoked",
+    certificates = "/run/mw/given/edge/certs",
     gate = {
         { variable = "mw_host", equal = true, literal = "0", status = 421 },
         { variable = "mw_method", equal = true, literal = "", status = 405 },
