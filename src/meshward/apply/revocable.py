@@ -83,9 +83,7 @@ def _require_seen(plan: Plan, seen: Known, name: str, patience: float) -> None:
         if time.monotonic() >= deadline:
             issuer = plan.issuers[name.partition(":")[0]]
             claim = load_profile(issuer.profile).subject.text
-            what = (
-                f"no request of {quoted(name)} was seen; subjects of {quoted(issuer.name)} are its `{claim}`"
-            )
+            what = f"no request of {quoted(name)} was seen; {quoted(issuer.name)} names people by {quoted(claim)}"
             raise _unknown_error(what, _near_names(name, (*names, *_named(plan, "subject"))))
         time.sleep(_POLL)
 
@@ -148,12 +146,12 @@ def _near_subjects(plan: Plan, seen: Known, name: str) -> list[str]:
 
 
 def _near_names(name: str, known: Iterable[str]) -> list[str]:
-    """The nearest of `known`, or else whoever of the same issuer was seen last."""
+    """The nearest of `known`, then whoever of the same issuer was seen last."""
     names = list(dict.fromkeys(known))
     folded = [each for each in names if each.casefold() == name.casefold()]
     close = nearest(name, names)
     same = [each for each in names if each.partition(":")[0] == name.partition(":")[0] and ":" in name]
-    return list(dict.fromkeys([*folded, *([close] if close else same)]))[:_SHOWN]
+    return list(dict.fromkeys([*folded, *([close] if close else []), *same]))[:_SHOWN]
 
 
 def _named(plan: Plan, kind: Kind) -> set[str]:
@@ -188,7 +186,9 @@ def _listed(names: Collection[str]) -> str:
 
 def _did_you_mean(names: Collection[str]) -> str:
     return (
-        f"known are {quoted_list(names, _SHOWN)}" if names else "see `meshward trace` of a request of theirs"
+        f"the nearest known: {quoted_list(names, _SHOWN)}"
+        if names
+        else "see `meshward trace` of a request of theirs"
     )
 
 
@@ -206,5 +206,5 @@ def not_revoked_error(revocations: Revocations, kind: Kind, name: str) -> Meshwa
 
 
 def _unknown_error(what: str, near: Collection[str]) -> MeshwardError:
-    message = f"{what}; known are {quoted_list(near, _SHOWN)}" if near else what
+    message = f"{what}; the nearest known: {quoted_list(near, _SHOWN)}" if near else what
     return MeshwardError(codes.REVOKE_UNKNOWN, message)

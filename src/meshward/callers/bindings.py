@@ -65,9 +65,12 @@ def misread(old: Plan, new: Plan, subjects: Mapping[str, object]) -> Iterator[st
 
     Another profile takes another claim for the subject, so who was revoked would come back under another name.
     """
+    at = {issuer.url: issuer for issuer in new.issuers.values()}
     for name in subjects:
-        before, after = (each.issuers.get(name.partition(":")[0]) for each in (old, new))
-        if before and after and _reads(before) != _reads(after):
+        owner = name.partition(":")[0]
+        before = old.issuers.get(owner)
+        after = [each for each in (new.issuers.get(owner), at.get(before.url if before else "")) if each]
+        if before and any(_reads(each) != _reads(before) for each in after):
             yield name
 
 
