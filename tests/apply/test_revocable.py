@@ -14,7 +14,7 @@ from meshward.apply.revocable import (
     not_revoked_error,
     require_revocable,
     require_spelling,
-    seen_in_records,
+    seen_here,
 )
 from meshward.apply.revocation_store import Revocation, Revocations
 from meshward.audit.lines import DONE, ChangeLine
@@ -192,11 +192,11 @@ def test_records_that_cannot_be_read_name_nobody_and_say_so(plan: Plan) -> None:
 
 
 def test_known_are_callers_authors_and_who_was_met(tmp_path: Path) -> None:
-    assert seen_in_records(tmp_path, ["corp:met"])() == ["corp:met"], "no records yet"
+    assert seen_here(tmp_path, lambda: ["corp:met"])() == ["corp:met"], "no records yet"
     store = Store(tmp_path)
     callers = ("corp:a", "corp:b", "corp:a")
     batch = Batch(edges=[edge(f"{n:032x}", facts=facts_text(sub=name)) for n, name in enumerate(callers)])
     batch.changes += [ChangeLine("1", "1.0", author, "apply", DONE, "{}") for author in ("root", "corp:olga")]
     store.write(batch, 1.0)
     store.close()
-    assert seen_in_records(tmp_path, ["corp:met"])() == ["corp:a", "corp:b", "corp:olga", "corp:met"]
+    assert seen_here(tmp_path, lambda: ["corp:met"])() == ["corp:met", "corp:a", "corp:b", "corp:olga"]

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from meshward.edge.service import MOST_CALLERS, DecisionService
 from meshward.kit.strict import json_object, token_hash
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.jwk import parse_key_set
@@ -384,6 +385,25 @@ def test_health_names_what_decides(service: Service) -> None:
     health = service.health()
     assert health["revision"] == 7 and len(health["policy"]) == 64 and health["reload"] is None
     assert health["keys"]["corp"] >= 0
+
+
+def test_who_asked_is_known_before_the_answer_ends(own_service: Service) -> None:
+    """So that somebody can be revoked for what they are doing just now; strangers are nobody, and only so many stay."""
+    names = ("ann", "ben", "ann")
+    for name in names:
+        own_service.ask(own_service.mesh.issuer.token(name, ["science"]))
+    own_service.ask("no.token.at-all")
+    assert own_service.asker.get("/callers").json() == ["corp:ann", "corp:ben"]
+
+
+def test_only_so_many_callers_are_remembered() -> None:
+    unasked: Any = None
+    service = DecisionService(unasked, unasked, unasked)
+    for number in range(MOST_CALLERS + 5):
+        service._remember(f"corp:{number}")
+    service._remember("corp:7")
+    assert len(service._callers) == MOST_CALLERS and next(iter(service._callers)) == "corp:5"
+    assert [*service._callers][-1] == "corp:7"
 
 
 def test_a_reload_takes_all_or_nothing(own_service: Service) -> None:

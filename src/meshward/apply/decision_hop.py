@@ -12,7 +12,7 @@ from meshward.apply.live_revision import LiveRevision
 from meshward.callers.revocations import Revoked
 from meshward.edge.instance_view import load_text, save_text
 from meshward.kit.hop_socket import Asking, Listener, NoAnswer
-from meshward.kit.strict import json_object
+from meshward.kit.strict import json_object, json_value
 from meshward.kit.text import one_line, quoted
 from meshward.runtime.machine import Machine
 from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
@@ -61,6 +61,15 @@ class DecisionHop:
         gid = Owner(self._machine.decide).gid
         save_current(self._machine.run.decide_given / "keys", keys.current, gid)
         return self._reload({"signs": keys.current.kid}, before, supervisor)
+
+    def callers(self) -> list[str]:
+        """Who asked since it started, whoever asked last first; nobody where it does not answer."""
+        listener = Listener(self._machine.run.decide_socket, self._machine.decide.uid)
+        try:
+            told = json_value(Asking(listener).text("/callers").encode())
+        except (NoAnswer, ValueError):
+            return []
+        return [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
 
     def signs(self) -> str | None:
         """The id of the key that it signs with; None where it does not answer."""

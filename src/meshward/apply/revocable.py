@@ -36,11 +36,14 @@ Known = Callable[[], list[str]]
 """Subjects that were seen, whoever was last first."""
 
 
-def seen_in_records(state: Path, met: Collection[str]) -> Known:
-    """Whoever the records tell of, and those who were `met`. Raises MeshwardError for records that cannot be read."""
+def seen_here(state: Path, met: Callable[[], Iterable[str]]) -> Known:
+    """Whoever the records tell of, and who was `met` and has none yet, as while an answer runs.
+
+    Raises MeshwardError for records that cannot be read.
+    """
 
     def seen() -> list[str]:
-        return list(dict.fromkeys((*_callers(state), *met)))
+        return list(dict.fromkeys((*met(), *_callers(state))))
 
     return seen
 

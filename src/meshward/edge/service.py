@@ -45,6 +45,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+MOST_CALLERS = 2000
+"""Who asked last: so many are known by name before there is a record of their first request."""
 _JSON = (b"content-type", b"application/json")
 
 log = structlog.get_logger("meshward.edge")
@@ -82,6 +84,7 @@ class DecisionService:
         self.reloads = 0  # attempts since the start, adopted or not: tells a new refusal from an old one
         self._heartbeat = heartbeat
         self._whoami = WhoAmI()
+        self._callers: dict[str, None] = {}  # the last ones, whoever asked last behind the others
 
     def adopt(self, state: DecisionState, trust: Trust) -> None:
         """Decide by `state` and `trust` from the next request on."""
@@ -102,6 +105,8 @@ class DecisionService:
             await _send(send, *await self.answer(scope["headers"]))
         elif path == WHOAMI and scope["method"] == "GET":
             await _send(send, *await self.whoami(scope["headers"]))
+        elif path == "/callers":
+            await _send(send, 200, [_JSON], canonical_json(list(reversed(self._callers))).encode())
         elif path == "/healthz":
             await _send(send, 200, [_JSON], self._health())
         elif (metadata := document(path, self.state)) is not None:
@@ -139,7 +144,14 @@ class DecisionService:
             caller = await _caller(question, state, trust)
         except (NoBearer, TokenRefused, CertificateRefused) as refusal:
             return _unauthenticated_reply(refusal, trust, resource)
+        self._remember(caller.identity.name)
         return _decide_request(caller, question, state, resource)
+
+    def _remember(self, name: str) -> None:
+        self._callers.pop(name, None)
+        self._callers[name] = None
+        if len(self._callers) > MOST_CALLERS:
+            del self._callers[next(iter(self._callers))]
 
     def _health(self) -> bytes:
         """For the supervisor and `doctor`: which revision decides, and whether issuers' keys are there."""

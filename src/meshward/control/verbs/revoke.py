@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from meshward.apply.revocable import not_revoked_error, require_revocable, require_spelling, seen_in_records
+from meshward.apply.decision_hop import DecisionHop
+from meshward.apply.revocable import not_revoked_error, require_revocable, require_spelling, seen_here
 from meshward.apply.revocation_store import KINDS, Revocation, Revocations
 from meshward.apply.revoke import current_revocations, revoke
 from meshward.callers.bindings import Kind
@@ -64,7 +65,8 @@ def _revoke(given: Revoke, asker: Asker, instance: Controlled) -> ToldRevoked:
     kind, name = _whom(given)
     ends = given.undo or (given.until is not None and given.until <= system_clock())
     if not ends:
-        seen = seen_in_records(mesh.machine.state.path, instance.met)
+        hop = DecisionHop(mesh.machine)
+        seen = seen_here(mesh.machine.state.path, lambda: (*hop.callers(), *instance.met))
         if given.unknown:
             require_spelling(mesh.live.plan, seen, kind, name)
         else:
