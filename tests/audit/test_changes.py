@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from meshward.apply.changes import Changes
+from meshward.audit.anchor import ANCHOR
 from meshward.audit.changes import changes_of
 from meshward.audit.lines import Garbage, parse
 from meshward.audit.places import CHANGES
 from meshward.audit.store import FILE, Batch, Records, Store, StoreUnwritable
+from meshward.audit.tables import VERSION
 from meshward.testing.waiting import eventually
 from tests.audit.making import Mesh, append, edge, edge_bytes, new_rid
 from tests.audit.test_collector import Running
@@ -113,8 +115,10 @@ def old_store(directory: Path, rid: str) -> None:
     """A store as the format 1 was, with one record."""
     store = Store(directory)
     store.write(Batch(edges=[edge(rid)]), 0.0)
-    store._db.executescript("DROP TABLE changes; PRAGMA user_version = 1;")
+    later = ("changes", "store", "consumed", "kept", "losses", "ended")
+    store._db.executescript("".join(f"DROP TABLE {table};" for table in later) + "PRAGMA user_version = 1;")
     store.close()
+    (directory / ANCHOR.name).unlink(missing_ok=True)
 
 
 def test_an_old_store_is_read_and_then_written_on_with_all_its_records(tmp_path: Path):
@@ -124,9 +128,9 @@ def test_an_old_store_is_read_and_then_written_on_with_all_its_records(tmp_path:
     assert len(reader.records(rid)) == 1 and reader.changes() == []
     reader.close()
     store = Store(tmp_path)
-    assert len(store.records(rid)) == 1 and store.changes() == []
+    assert len(store.records(rid)) == 1 and store.changes() == [] and store.noticed == []
     store.close()
-    assert sqlite3.connect(tmp_path / FILE).execute("PRAGMA user_version").fetchone() == (2,)
+    assert sqlite3.connect(tmp_path / FILE).execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
 class Cut(sqlite3.Connection):

@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from meshward.audit.places import HEARTBEAT
+from meshward.audit.store import FILE, Batch, Store
+from meshward.audit.told import ALARM
 from meshward.instance.records import proof
 from meshward.instance.status import Status
 from meshward.runtime.place import directories
 from meshward.runtime.place.directories import State, open_state, run_path
 from meshward.runtime.supervise.report import PartReport, Phase
+from tests.audit.making import edge, new_rid
 from tests.stack.accepted import accept
 
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
     monkeypatch.setattr(directories, "ROOT_RUN", tmp_path / "lib")
-    return open_state(tmp_path / "state")
+    state = open_state(tmp_path / "state")
+    Store(state.path).close()
+    return state
 
 
 def beat(state: State, age: float, lag: int = 0) -> None:
@@ -74,3 +81,39 @@ def test_an_instance_that_keeps_no_records_is_not_healthy(state: State) -> None:
     beat(state, 60)
     assert not seen().healthy and any("RECORDS ARE NOT KEPT" in line for line in seen().lines())
     assert seen().as_json()["records"]["age"] > 59
+
+
+def test_lost_records_are_an_alarm_although_records_are_kept(state: State) -> None:
+    with closing(Store(state.path)) as store:
+        store.write(Batch(edges=[edge(new_rid())], lines=Counter({"edge/access.log": 1})), time.time())
+        store.anchor()
+    for path in state.path.glob("records.sqlite*"):
+        path.unlink()
+    Store(state.path).close()
+    beat(state, 0)
+    found = proof(state)
+    assert found.fresh and not found.well
+    assert (
+        "RECORDS WERE LOST (MW4009" in found.lines()[1] and "1 of edge/access.log lines" in found.lines()[1]
+    )
+    later = proof(state, lambda: time.time() + 2 * ALARM)
+    assert later.well and later.lines()[-1].startswith("records were lost 1 times before")
+
+
+def test_a_gap_is_an_alarm_too(state: State) -> None:
+    with closing(Store(state.path)) as store:
+        batch = Batch()
+        batch.gaps[(int(time.time()), "edge/access.log", "log_gone")] = 1
+        store.write(batch, time.time())
+    beat(state, 0)
+    assert (
+        not proof(state).well and "LINES MAY BE LOST: edge/access.log was removed" in proof(state).lines()[1]
+    )
+
+
+def test_records_that_cannot_be_read_are_an_alarm(state: State) -> None:
+    beat(state, 0)
+    (state.path / FILE).write_bytes(b"\xa5" * 8192)
+    assert not proof(state).well and "MW" not in proof(state).lines()[0]
+    (state.path / FILE).unlink()
+    assert not proof(state).well and "there are no records" in proof(state).lines()[1]

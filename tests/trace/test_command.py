@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,9 +26,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def trace(state: Path, rid: str) -> int | str | None:
+def trace(state: Path, rid: str, *, json: bool = False) -> int | str | None:
     with pytest.raises(SystemExit) as ended:
-        command(rid, state=state)
+        command(rid, state=state, json=json)
     return ended.value.code
 
 
@@ -55,3 +58,54 @@ def test_a_story_has_styles_on_a_terminal_alone(
     monkeypatch.setenv("TERM", "xterm")
     assert trace(state, rid) == 0
     assert "\x1b[" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("half", ["edge", "guard"])
+def test_a_missing_half_is_named_and_not_proven(
+    state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    monkeypatch.setattr("meshward.cli.trace.WITHIN", 0.0)
+    rid = new_rid()
+    store = Store(state)
+    store.write(Batch(guards=[guard(rid)]) if half == "edge" else Batch(edges=[edge(rid)]), 1000.0)
+    assert trace(state, rid) == 10
+    assert f"its half at the {half} has not come yet" in capsys.readouterr().out
+    store.settle(2000.0)
+    assert trace(state, rid) == 10
+    assert f"its half at the {half} is missing" in capsys.readouterr().out
+    assert trace(state, rid, json=True) == 10
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["missing"]) == (False, half)
+
+
+def test_halves_that_disagree_are_not_proven(state: Path) -> None:
+    rid = new_rid()
+    Store(state).write(Batch(edges=[edge(rid)], guards=[guard(rid, status="500")]), time.time())
+    assert trace(state, rid) == 10
+
+
+def test_what_was_lost_is_told_and_nothing_is_claimed(
+    state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record was kept once. That it was refused is no more than possible where such refusals were counted."""
+    monkeypatch.setattr("meshward.cli.trace.WITHIN", 0.0)
+    rid = new_rid()
+    with closing(Store(state)) as store:
+        batch = Batch(edges=[edge(rid)], guards=[guard(rid)], lines=Counter({"edge/access.log": 1}))
+        store.write(batch, time.time())
+        store.anchor()
+    for path in state.glob("records.sqlite*"):
+        path.unlink()
+    store = Store(state)
+    assert trace(state, rid) == 11
+    told = capsys.readouterr().out
+    assert f"{rid} is not in the store" in told and "may be among what was lost" in told
+    assert "1 of edge/access.log lines" in told and "refused" not in told
+    batch = Batch()
+    batch.refusals[(int(time.time()), "edge", "token_expired")] = 1
+    batch.gaps[(int(time.time()), "edge/access.log", "log_truncated")] = 1
+    store.write(batch, time.time())
+    assert trace(state, rid) == 11
+    told = capsys.readouterr().out
+    assert "may have been refused" in told and "was refused" not in told
+    assert "edge/access.log was cut or put back" in told

@@ -13,7 +13,8 @@ from pathlib import Path
 import structlog
 
 from meshward.audit.collector import Collector
-from meshward.audit.store import Store
+from meshward.audit.store import Store, StoreTouched
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.log import log_to
@@ -34,7 +35,10 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        collector = Collector(arguments.run, Store(arguments.state), log)
+        store = Store(arguments.state)
+        for loss in store.noticed:
+            log.warning(loss.sentence, code=codes.RECORDS_LOST.number, remedy=codes.RECORDS_LOST.remedy)
+        collector = Collector(arguments.run, store, log)
         gc.freeze()
         gc.set_threshold(_GARBAGE)
         log.info("collecting")
@@ -42,6 +46,10 @@ def main() -> int:
         collector.close()
     except MeshwardError as error:
         log.error(error.message, code=error.code.number, remedy=error.remedy)
+        if isinstance(error, StoreTouched):
+            os._exit(
+                Exit.FAULT
+            )  # to close it would put into the file what is left of a journal that is not ours
         return Exit.FAULT
     log.info("stopped")
     return Exit.OK

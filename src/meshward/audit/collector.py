@@ -21,7 +21,7 @@ from meshward.audit.looks import Look, look, without_late
 from meshward.audit.places import CHANGES, CONTROL, HEARTBEAT
 from meshward.audit.quarantine import load_quarantine
 from meshward.audit.store import Batch, Store, StoreUnwritable
-from meshward.audit.tail import Log, LogUnreadable, Position, Tail
+from meshward.audit.tail import GONE, Log, LogUnreadable, Position, Tail
 from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.durable import private_directory, write_atomic
@@ -37,6 +37,9 @@ _DISCOVER = 0.5  # seconds
 _BEAT = 1.0  # seconds
 _PATIENCE = 5.0  # seconds in which the supervisor shuts a guard away whose log cannot be read
 _ROOM = 1 << 20  # bytes free, below which a log or the store must be expected to fail
+
+
+_Taken = tuple[list[Look], list[tuple[Log, Tail]]]
 
 
 class NotKept(MeshwardError):
@@ -62,6 +65,7 @@ class Collector:
         self._read = 0  # bytes since the start
         self._told_read = -1
         self._found = Batch()  # gaps and vanished files that no transaction has written yet
+        self._stored: _Taken = ([], [])  # written, and not yet anchored and erased
         self._pause = 0.0  # seconds until the next look
         self._complete = float("-inf")  # all that was in the logs then had been read by the end of that round
         self._known = store.take_positions()
@@ -85,11 +89,13 @@ class Collector:
         2. Read whole lines behind the positions; leave the last of a log for the next round while their other
            halves are not there yet.
         3. Write records, counts and positions in one transaction.
-        4. Only then move the positions, which erases the raw lines.
+        4. Only then anchor it, and only then move the positions, which erases the raw lines.
         5. When all is read, stop waiting for halves that are late.
         6. Show that records are kept.
         """
         now, self._pause = self._clock(), POLL
+        if not self._finish():
+            return False
         self._discover(int(now))  # 1
         released = [(log, tail) for log in self._logs.values() for tail in log.released()]
         found = self._looks({tail for _, tail in released})  # 2
@@ -99,8 +105,9 @@ class Collector:
             batch = self._batch(taken, [tail.position for _, tail in released], now)
             if batch:
                 self._store.write(batch, now)  # 3
-            self._found = Batch()
-            self._advance(taken, released)  # 4
+            self._found, self._stored = Batch(), (taken, released)
+            if not self._finish():  # 4
+                return False
             if not more:
                 self._store.settle(self._complete if left else now)  # 5
                 self._complete = now
@@ -136,7 +143,7 @@ class Collector:
             gaps, refused = log.discover()
             unreadable += refused
             lost = log.lost()
-            gaps += ["log_gone" for p in lost if (source, p.inode) not in clean]
+            gaps += [GONE for p in lost if (source, p.inode) not in clean]
             self._found.gone += lost
             self._found.gaps.update((second, source, gap) for gap in gaps)
         self._judge(unreadable)
@@ -170,9 +177,21 @@ class Collector:
             batch.positions.append(each.chunk.position)
             if each.chunk.gap:
                 batch.gaps[(int(now), each.tail.source, each.chunk.gap)] += 1
+            batch.lines[each.tail.source] += sum(map(len, each.lines))
             for lines in each.lines:
                 _sort(batch, lines, each.tail.source, int(now))
         return batch
+
+    def _finish(self) -> bool:
+        """Step 4 of what was written, in this round or one before. Nothing more is written until it is done."""
+        try:
+            self._store.anchor()
+        except OSError as error:
+            self._say_once(NotKept(f"{self._store.path.parent}: {error.strerror}"))
+            return False
+        stored, self._stored = self._stored, ([], [])
+        self._advance(*stored)
+        return True
 
     def _advance(self, taken: list[Look], released: list[tuple[Log, Tail]]) -> None:
         for each in taken:

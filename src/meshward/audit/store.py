@@ -12,16 +12,20 @@ import os
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from meshward.audit.anchor import Changed, Loss, check_of
 from meshward.audit.flat import read
+from meshward.audit.held import Footprint, Held
 from meshward.audit.join import Record, arrange, record_id, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line
+from meshward.audit.tables import SCHEMA, STEPS, VERSION
 from meshward.audit.tail import Position
 from meshward.kit import codes
+from meshward.kit.clock import Clock, system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.kit.lock import take
 
@@ -30,67 +34,31 @@ PATIENCE = 10.0
 """Seconds after which a half whose other half has not come is missing it."""
 MAX_PER_RID = 16
 """Records that one request id can have: a caller who repeats an id cannot make its lookups slow."""
-_VERSION = 2
-_CHANGES = """
-CREATE TABLE changes (
-    seq INTEGER PRIMARY KEY,
-    id TEXT NOT NULL,           -- the lines of one change share it
-    at REAL NOT NULL,           -- seconds since the epoch
-    author TEXT NOT NULL, did TEXT NOT NULL,
-    outcome TEXT NOT NULL,      -- begun | done | refused | failed
-    facts TEXT NOT NULL         -- a JSON object of texts
-) STRICT;
-"""
-_STEPS = {1: _CHANGES}  # what makes of each older format the next
 _BUSY_MS = 5_000
 _CACHE = 8 * 1024  # KiB: all that a large batch changes, so that no page goes to the journal twice
 _CHECKPOINT = 4_000  # pages in the journal: those of the index come often, and go into the file once
-_SCHEMA = (
-    """
-CREATE TABLE records (
-    seq INTEGER PRIMARY KEY,
-    rid TEXT NOT NULL,
-    at REAL NOT NULL,           -- seconds since the epoch, by the hop's clock
-    seen REAL NOT NULL,         -- by the collector's clock, when the first half was read
-    waiting INTEGER NOT NULL,   -- 1: the other half may still come
-    missing TEXT,               -- edge | guard | NULL
-    agrees INTEGER NOT NULL,
-    reused INTEGER NOT NULL,
-    subject TEXT NOT NULL, model TEXT NOT NULL, action TEXT NOT NULL, paid_by TEXT NOT NULL,
-    status INTEGER NOT NULL, refused_by TEXT,
-    edge TEXT, guard TEXT       -- the halves as they were read, JSON
-) STRICT;
-CREATE INDEX records_rid ON records (rid);
-CREATE INDEX records_at ON records (at);
-CREATE INDEX records_waiting ON records (seen) WHERE waiting = 1;
-CREATE TABLE refusals (
-    second INTEGER NOT NULL, layer TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (second, layer, reason)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE gaps (
-    second INTEGER NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (second, source, reason)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE positions (
-    source TEXT NOT NULL, inode INTEGER NOT NULL, offset INTEGER NOT NULL, mark TEXT NOT NULL,
-    clean INTEGER NOT NULL,     -- 1: all was read when the collector was told to stop
-    PRIMARY KEY (source, inode)
-) STRICT, WITHOUT ROWID;
-"""
-    + _CHANGES
-)
+_Place = tuple[int | None, float]  # a row's number, and when it was seen
 
 
 class StoreDamaged(MeshwardError):
     """The file is not what we wrote (MW4001)."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: Path, why: str, remedy: str = "") -> None:
         message = f"the records in `{path}` are damaged: {why}"
-        remedy = (
+        remedy = remedy or (
             f"move {path.name}, {path.name}-wal and {path.name}-shm aside, keep them, and start again: lines "
             "not yet read are still in the logs and go into a new file"
         )
         super().__init__(codes.RECORDS_DAMAGED, message, remedy)
+
+
+class StoreTouched(StoreDamaged):
+    """Somebody else wrote to its files while we had them open, or took them away: nothing more goes into them."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            path, why, "none: the collector begins again with what is there, and notes what it lacks"
+        )
 
 
 class StoreUnwritable(MeshwardError):
@@ -121,6 +89,8 @@ class Batch:
     gaps: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     positions: list[Position] = field(default_factory=list)
     gone: list[Position] = field(default_factory=list)
+    lines: Counter[str] = field(default_factory=Counter)
+    """How many were read, by log."""
 
     def __bool__(self) -> bool:
         return bool(self.positions or self.gone or self.gaps)
@@ -177,6 +147,16 @@ class Records:
         rows = self._query(f"{query} ORDER BY seq DESC LIMIT ?", (since, most))
         return [ChangeLine(*row) for row in reversed(rows)]
 
+    def losses(self) -> list[Loss]:
+        """What was kept and is not there any more, in the order in which it was noticed."""
+        if self._version() < 3:
+            return []
+        rows = self._query("SELECT noticed, since, until, why, counts FROM losses ORDER BY seq")
+        return [
+            Loss(noticed, since, until, why, json.loads(counts))
+            for noticed, since, until, why, counts in rows
+        ]
+
     def close(self) -> None:
         self._db.close()
 
@@ -193,16 +173,16 @@ class Records:
 
     def _check_version(self) -> None:
         version = self._version()
-        if version != _VERSION and version not in _STEPS:
-            message = f"`{self.path}` has the format {version}, this meshward knows {_VERSION}"
+        if version != VERSION and version not in STEPS:
+            message = f"`{self.path}` has the format {version}, this meshward knows {VERSION}"
             raise MeshwardError(codes.RECORDS_OF_ANOTHER_FORMAT, message)
 
 
 class Store(Records):
     """The store as its one writer sees it."""
 
-    def __init__(self, state: Path) -> None:
-        """Open or create STATE's records.
+    def __init__(self, state: Path, clock: Clock = system_clock) -> None:
+        """Open or create STATE's records, and note what was kept and is not there.
 
         One of an older format becomes one of this, and keeps its records.
 
@@ -213,11 +193,16 @@ class Store(Records):
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
             self.path.chmod(0o600)  # the journal's files inherit it
-            self._inode = self.path.stat().st_ino
             with _damage(self.path):
                 self._db = _connect(self.path, "rw")
                 self._prepare()
             self._check_version()
+            self._footprint = Footprint(self.path)
+            self._held = Held(state, self._db)
+            with self._transaction():
+                self.noticed = self._held.reckon(clock())
+            with suppress(OSError):  # the collector's first round says so
+                self._held.save()
         except BaseException:
             os.close(self._lock)
             raise
@@ -237,13 +222,19 @@ class Store(Records):
 
     def write(self, batch: Batch, now: float) -> None:
         """Everything of `batch`, or nothing. Raises StoreUnwritable, StoreDamaged."""
+        changed = Changed()
         with self._transaction():
             gaps = batch.gaps.copy()
-            gaps[(int(now), "records", "request_id_flood")] += self._join(batch, now)
-            self._keep(batch.changes)
-            self._count("refusals", "layer", batch.refusals)
-            self._count("gaps", "source", +gaps)
+            gaps[(int(now), "records", "request_id_flood")] += self._join(batch, now, changed)
+            self._keep(batch.changes, changed)
+            self._count("refusals", "layer", batch.refusals, changed)
+            self._count("gaps", "source", +gaps, changed)
             self._move(batch)
+            self._held.move(now, batch.lines, changed)
+
+    def anchor(self) -> None:
+        """Write down in the second place how far the store is. Lines are erased after. Raises OSError."""
+        self._held.save()
 
     def settle(self, now: float) -> int:
         """Stop waiting for halves that should have come by `now`; how many. Raises StoreUnwritable."""
@@ -255,12 +246,7 @@ class Store(Records):
             return self._db.execute(sql, late).rowcount
 
     def probe(self) -> None:
-        """Raise StoreUnwritable if a write could not begin now, StoreDamaged if the file was taken away."""
-        try:
-            if self.path.stat().st_ino != self._inode:
-                raise FileNotFoundError
-        except FileNotFoundError:
-            raise StoreDamaged(self.path, "the file was removed or replaced while it was in use") from None
+        """Raise StoreUnwritable if a write could not begin now, StoreDamaged if somebody else was at the files."""
         with self._transaction():
             pass
 
@@ -282,36 +268,50 @@ class Store(Records):
             raise StoreDamaged(self.path, verdict)
         empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if empty:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        while (step := _STEPS.get(version := self._version())) is not None:
-            with self._transaction():
-                self._db.execute(step)
+            self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        while (step := STEPS.get(version := self._version())) is not None:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                for statement in filter(str.strip, step.split(";\n")):
+                    self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {version + 1}")
 
-    def _keep(self, changes: list[ChangeLine]) -> None:
+    def _keep(self, changes: list[ChangeLine], changed: Changed) -> None:
+        for change in changes:
+            check = check_of(change.id, change.outcome, change.facts)
+            changed.add("changes", seconds(change.t), 1, check)
         self._db.executemany(
             "INSERT INTO changes (id, at, author, did, outcome, facts) VALUES (?, ?, ?, ?, ?, ?)",
             [(c.id, seconds(c.t), c.author, c.did, c.outcome, c.facts) for c in changes],
         )
 
-    def _join(self, batch: Batch, now: float) -> int:
+    def _join(self, batch: Batch, now: float, changed: Changed) -> int:
         """Place new lines among those already there under their ids. Returns how many found no room."""
-        dropped = 0
+        dropped = new = check = 0
+        at_end: _Place = (None, now)
         rows: list[tuple[object, ...]] = []
         surplus: list[tuple[int]] = []
         groups = _by_rid(batch)
         there = self._there(groups)
         for rid, (edges, guards) in groups.items():
-            known = there.get(rid, [])
-            edges = [*(record.edge for _, _, record in known if record.edge), *edges]
-            guards = [*(record.guard for _, _, record in known if record.guard), *guards]
+            known = there.get(rid)
+            if known:
+                edges = [*(record.edge for _, _, record in known if record.edge), *edges]
+                guards = [*(record.guard for _, _, record in known if record.guard), *guards]
             records = arrange(rid, edges, guards)
             kept = records[:MAX_PER_RID]
             dropped += len(records) - len(kept)
-            places: list[tuple[int | None, float]] = [(seq, seen) for seq, seen, _ in known]
-            places += [(None, now)] * (len(kept) - len(known))
-            rows += map(_columns, kept, places)
-            surplus += [(seq,) for seq, _, _ in known[len(kept) :]]
+            if known:
+                places: list[_Place] = [(seq, seen) for seq, seen, _ in known]
+                places += [at_end] * (len(kept) - len(known))
+                rows += map(_columns, kept, places)
+                surplus += [(seq,) for seq, _, _ in known[len(kept) :]]
+                _note(changed, known, zip(places, kept, strict=False))
+            else:
+                rows += [_columns(record, at_end) for record in kept]
+                new += len(kept)
+                check += sum(map(_check, kept))
+        changed.add("records", now, new, check)
         self._db.executemany(_INSERT, rows)
         self._db.executemany("DELETE FROM records WHERE seq = ?", surplus)
         return dropped
@@ -327,7 +327,9 @@ class Store(Records):
             found[rid].append((seq, seen, _record(rid, *rest)))
         return found
 
-    def _count(self, table: str, where: str, counts: Counter[tuple[int, str, str]]) -> None:
+    def _count(self, table: str, where: str, counts: Counter[tuple[int, str, str]], changed: Changed) -> None:
+        for (second, _, _), count in counts.items():
+            changed.add(table, second, count)
         self._db.executemany(
             f"INSERT INTO {table} (second, {where}, reason, count) VALUES (?, ?, ?, ?) "  # noqa: S608
             "ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -344,10 +346,12 @@ class Store(Records):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._require_untouched()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
             self._db.execute("COMMIT")
+            self._held.committed()
         except sqlite3.DatabaseError as error:
             self._roll_back()
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in {
@@ -359,10 +363,23 @@ class Store(Records):
         except BaseException:
             self._roll_back()
             raise
+        finally:
+            self._footprint.take()
 
     def _roll_back(self) -> None:
+        self._held.rolled_back()
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+
+    def _require_untouched(self) -> None:
+        """Raises StoreDamaged. A journal whose name is gone ends with us, so what is in it goes into the file first."""
+        why = self._footprint.foreign()
+        if why is None:
+            return
+        if self._footprint.journal_lost:
+            with suppress(sqlite3.Error):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        raise StoreTouched(self.path, why)
 
 
 _INSERT = """
@@ -371,7 +388,7 @@ INSERT OR REPLACE INTO records (seq, seen, rid, at, waiting, missing, agrees, re
 """
 
 
-def _columns(record: Record, place: tuple[int | None, float]) -> tuple[object, ...]:
+def _columns(record: Record, place: _Place) -> tuple[object, ...]:
     facts = record.facts
     return (
         *place,
@@ -400,6 +417,23 @@ def _record(rid: str, edge: str | None, guard: str | None, waiting: int, reused:
         waiting=bool(waiting),
         reused=bool(reused),
     )
+
+
+def _check(record: Record) -> int:
+    edge, guard = record.edge, record.guard
+    return check_of(record.rid, edge.text if edge else "", guard.text if guard else "")
+
+
+def _note(
+    changed: Changed,
+    known: Iterable[tuple[int, float, Record]],
+    kept: Iterable[tuple[_Place, Record]],
+) -> None:
+    """Of rows that were there and get more: as they were, and as they are."""
+    for _, seen, record in known:
+        changed.add("records", seen, -1, -_check(record))
+    for (_, seen), record in kept:
+        changed.add("records", seen, 1, _check(record))
 
 
 def _by_rid(batch: Batch) -> dict[str, tuple[list[EdgeLine], list[GuardLine]]]:

@@ -25,6 +25,8 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.foreign import NotAsMade, logs_in, look, open_file, opened
 
+TRUNCATED, REPLACED, GONE = "log_truncated", "log_replaced", "log_gone"
+REMOVED, ERASED_UNREAD = "log_removed", "log_erased_unread"
 READ = 2 << 20
 """Bytes read from one file at once: what 5,000 requests a second leave between two looks. Where it is less, the guard's
 lines reach further than the edge's, and those that go beyond are read again; the same pages are written more often."""
@@ -32,6 +34,7 @@ _OVERLONG = 2 * MAX_LINE
 _WINDOW = 1024  # bytes before a position that prove it still belongs to the same file
 _QUIET = 30.0  # seconds without growth after which a deleted file is let go
 _PACKED = frozenset({".gz", ".xz", ".zst", ".bz2"})
+_TOLD = -1
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _REFUSED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.EACCES, errno.EBADF})
 
@@ -94,10 +97,11 @@ class Tail:
         self.grew_at = time.monotonic()
         self._barren: tuple[int, int] | None = None  # size and mtime at which there was nothing to read
         self._erased = 0
+        self._size_without_name: int | None = None
         inode = os.fstat(self._fd).st_ino
         position = known.get(inode)
         if position is not None and not self._continues(position):
-            position, self.gap = None, "log_replaced"  # the inode was given to another file
+            position, self.gap = None, REPLACED  # the inode was given to another file
         self.position = position or Position(source, inode, self._first_data(), "")
         self._erase()
 
@@ -110,6 +114,17 @@ class Tail:
     def deleted(self) -> bool:
         return os.fstat(self._fd).st_nlink == 0
 
+    def orphaned(self) -> bool:
+        """Whether it is written although it has no name any more: a collector that starts cannot find it. Told once."""
+        state = os.fstat(self._fd)
+        if state.st_nlink or self._size_without_name == _TOLD:
+            return False
+        if self._size_without_name in (None, state.st_size):
+            self._size_without_name = state.st_size
+            return False
+        self._size_without_name = _TOLD
+        return True
+
     def read(self, limit: int = READ, *, final: bool = False) -> Chunk | None:
         """Whole lines behind the position; None: none. `final` takes a line without an end too."""
         state = os.fstat(self._fd)
@@ -120,7 +135,7 @@ class Tail:
         data = os.pread(self._fd, self.position.offset - start + limit, start)
         before = self.position.offset - start
         if size < self.position.offset or not _is_same(data[:before], self.position.mark):
-            return Chunk((), Position(self.source, self.position.inode, 0, ""), True, "log_truncated")
+            return Chunk((), Position(self.source, self.position.inode, 0, ""), True, TRUNCATED)
         end = _end_of_lines(data, before, final)
         if end == before:
             self._barren = seen
@@ -129,7 +144,9 @@ class Tail:
             self.source, self.position.inode, start + end, _mark(data[max(0, end - _WINDOW) : end])
         )
         lines = tuple(data[before:end].split(b"\n"))
-        return Chunk(lines, position, more=len(data) - before == limit, before=data[:before])
+        # Nobody but us erases: what is erased here was read by a store that knew more than ours does.
+        gap = ERASED_UNREAD if self.position.mark and data[before : before + 1] == b"\0" else None
+        return Chunk(lines, position, more=len(data) - before == limit, gap=gap, before=data[:before])
 
     def advance(self, position: Position) -> None:
         """What lies before `position` is durable elsewhere: remember that, and erase it here."""
@@ -194,6 +211,7 @@ class Log:
             self._known.pop(tail.position.inode, None)
             self.tails[tail.position.inode] = tail
             gaps += [tail.gap] if tail.gap else []
+        gaps += [REMOVED for tail in self.tails.values() if tail.orphaned()]
         return gaps, refused
 
     def lost(self) -> list[Position]:
@@ -213,10 +231,11 @@ class Log:
         self.tails.pop(tail.position.inode).close()
 
     def _moved_on(self) -> bool:
-        """Whether there is another log, or no place for one."""
+        """Whether there is another log, or no place for one. An empty one may be anybody's."""
         try:
             with opened(self.path.parent) as directory:
-                return look(directory, self.path.name) is not None
+                found = look(directory, self.path.name)
+                return found is not None and found.st_size > 0
         except FileNotFoundError:
             return True
         except OSError:

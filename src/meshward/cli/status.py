@@ -12,7 +12,7 @@ def command(*, state: State = DEFAULT_STATE, json: Json = False) -> None:
     """Show each part: up or down, pid, uid, restarts; whether records are kept; which model servers others could reach;
     how old each key and certificate is, and when it is replaced.
 
-    Exits 0 if everything is up, records are kept and every key is in its time, else 11.
+    Exits 0 if everything is up, records are kept, none were lost in the last day and every key is in its time, else 11.
     """
 
     def run() -> Exit:

@@ -11,9 +11,10 @@ from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import print_json, run_verb, stdout
 from meshward.instance.records import proof
 from meshward.kit.exits import Exit
+from meshward.kit.text import spelled_out
 from meshward.runtime.place import directories
 from meshward.runtime.place.instance_file import load_instance
-from meshward.trace.story import explain_missing, wait_for
+from meshward.trace.story import explain_missing, proven, wait_for
 from meshward.trace.text import style_story
 
 WITHIN = 2.0
@@ -28,7 +29,7 @@ def command(
 ) -> None:
     """Tell what each hop did with one request: who, what, by which grant, and whether the hops agree.
 
-    Exits 0 if it is known, 11 if it is not.
+    Exits 0 if every hop's half is there and they tell the same, 10 if not, 11 if nothing is known of it.
     """
 
     def run() -> Exit:
@@ -41,12 +42,14 @@ def command(
             reasons = explain_missing(store, request_id, blind)
             print_json(
                 {"ok": False, "request_id": request_id, "reasons": reasons}
-            ) if json else stdout().print("\n".join([f"No record of {request_id}.", *reasons]), markup=False)
+            ) if json else stdout().print(
+                "\n".join([f"{spelled_out(request_id)} is not in the store.", *reasons]), markup=False
+            )
             return Exit.FINDINGS
         if json:
-            print_json({"ok": True, **story.as_json()})
+            print_json({"ok": proven(story), **story.as_json()})
         else:
             stdout().print(style_story(story))
-        return Exit.OK
+        return Exit.OK if proven(story) else Exit.DENIED
 
     run_verb(run, as_json=json)

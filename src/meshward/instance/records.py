@@ -1,14 +1,17 @@
-"""Whether records are kept: the collector's heartbeat, as `status` tells it."""
+"""Whether records are kept, by the collector's heartbeat, and whether some were lost: as `status` tells it."""
 
 from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
+from meshward.audit.store import Records
+from meshward.audit.told import alarms, lost_before
 from meshward.instance.running_policy import load_running_policy
+from meshward.kit.clock import Clock, system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.policy.schema import Audit
 from meshward.runtime.place.directories import Run, State, run_path
@@ -28,14 +31,25 @@ class Proof:
     bound: int
     why: str
     remedy: str
+    lost: tuple[str, ...] = ()
+    """What was kept, or should have been, and is not there: noticed not long ago."""
+    lost_before: tuple[str, ...] = ()
 
     @property
     def fresh(self) -> bool:
         # One from the future says as little about now as one from the past.
         return self.age is not None and abs(self.age) <= self.bound
 
+    @property
+    def well(self) -> bool:
+        """Whether records are kept, and none were lost not long ago."""
+        return self.fresh and not self.lost
+
     def lines(self) -> list[str]:
         """For people."""
+        return [*self._kept(), *self.lost, *self.lost_before]
+
+    def _kept(self) -> list[str]:
         if self.fresh:
             behind = f"; {self.lag} bytes of logs wait to be read" if self.lag else ""
             return [f"records are kept, last proof {max(self.age or 0.0, 0.0):.1f} s ago{behind}"]
@@ -45,8 +59,21 @@ class Proof:
         return [*lines, f"    {self.remedy}"] if self.remedy else lines
 
 
-def proof(state: State) -> Proof:
-    """What the heartbeat of the instance in `state` says now."""
+def proof(state: State, clock: Clock = system_clock) -> Proof:
+    """What the heartbeat of the instance in `state` says now, and what its records lack."""
+    lost, before = _losses(state, clock())
+    return replace(_proof(state), lost=tuple(lost), lost_before=tuple(before))
+
+
+def _losses(state: State, now: float) -> tuple[list[str], list[str]]:
+    try:
+        with closing(Records(state.path)) as store:
+            return alarms(store, now), lost_before(store, now)
+    except MeshwardError as error:
+        return [f"RECORDS CANNOT BE READ: {error.message}. {error.remedy}"], []
+
+
+def _proof(state: State) -> Proof:
     beat = Run(run_path(state)).heartbeat
     try:
         age: float | None = time.time() - beat.stat().st_mtime

@@ -16,6 +16,7 @@ from meshward.apply.revocation_store import REVOCATIONS, is_lost, load_revocatio
 from meshward.apply.traffic.canary_store import CANARIES
 from meshward.apply.traffic.ejected import EJECTED
 from meshward.apply.unsettled import UNSETTLED
+from meshward.audit.anchor import ANCHOR
 from meshward.instance.running_policy import load_running_policy
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged
@@ -29,7 +30,7 @@ from meshward.tokens.key_store import NAMED
 
 FILES: tuple[StateFile[Any], ...] = (
     *(COUNTERS, REVOCATIONS, NUMBERS, CANARIES, NAMES, ENDS, NAMED),
-    *(INSTANCE, FACTS, REPORT, EJECTED, CREDENTIALS, FAILURES, UNSETTLED),
+    *(INSTANCE, FACTS, REPORT, EJECTED, CREDENTIALS, FAILURES, UNSETTLED, ANCHOR),
 )
 
 

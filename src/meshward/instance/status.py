@@ -53,7 +53,7 @@ class Status:
     @property
     def healthy(self) -> bool:
         up = bool(self.parts) and all(is_up(part) for part in self.parts)
-        kept = self.records is None or self.records.fresh
+        kept = self.records is None or self.records.well
         current = self.keys is None or not self.keys.findings
         well = not (self.unusable or self.shut or any(age.problem for age in self.credentials))
         well = well and self.unsettled is None

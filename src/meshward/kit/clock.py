@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 Clock = Callable[[], float]
 """Returns seconds since the Unix epoch."""
@@ -14,3 +15,8 @@ system_clock: Clock = time.time
 def boot_clock() -> float:
     """Seconds that never go back, and go on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def moment(at: float) -> str:
+    """`at` for people, in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

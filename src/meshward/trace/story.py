@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from meshward.audit.join import Record, guard_refusal, number, seconds, told_digest
 from meshward.audit.lines import EdgeLine, GuardLine, is_rid, values_of
 from meshward.audit.store import Records
-from meshward.kit.clock import system_clock
+from meshward.audit.told import gap_sentences
+from meshward.kit.clock import moment, system_clock
 from meshward.kit.text import spelled_out
 from meshward.trace.reasons import remedy
 
@@ -71,12 +71,20 @@ def explain_missing(store: Records, rid: str, blind: Sequence[str] = ()) -> list
     now = system_clock()
     reasons = [] if is_rid(rid) else ["An id has 32 lower-case hex digits: copy it from X-Request-Id."]
     reasons += blind
-    reasons.append(
-        f"It was refused before there was an identity: these are only counted ({_recent(store, now)})."
-    )
+    lost = [loss.sentence for loss in store.losses()] + gap_sentences(store.gaps(0))
+    reasons += [f"It may be among what was lost: {spelled_out(each)}." for each in lost]
+    if recent := _recent(store, now):
+        reasons.append(
+            f"It may have been refused before there was an identity: those are only counted ({recent})."
+        )
     span = store.span()
-    kept = f"records begin {_moment(span[0])}" if span else "there are no records yet"
-    return [*reasons, f"It is older than what is kept, or belongs to another instance: {kept}."]
+    kept = f"records begin {moment(span[0])}" if span else "there are no records yet"
+    return [*reasons, f"It may be older than what is kept, or of another instance: {kept}."]
+
+
+def proven(told: Story) -> bool:
+    """Whether every half that should be there is, and they tell the same."""
+    return not told.waiting and told.agrees
 
 
 def verdict(record: Record) -> str:
@@ -132,6 +140,8 @@ def _edge_json(edge: EdgeLine) -> dict[str, Any]:
 
 def _record_lines(record: Record) -> Iterator[str]:
     yield verdict(record)
+    if record.missing:
+        yield f"  its half at the {record.missing} {'has not come yet' if record.waiting else 'is missing'}"
     if reason := refusal(record):
         yield f"  what to do: {remedy(reason)}"
     for disagreement in record.disagreements:
@@ -166,7 +176,7 @@ def _request_facts(record: Record) -> Mapping[str, str]:
         "paid by grant": facts.grant,
         "revision": facts.rev,
         "transaction": facts.txn,
-        "ended": _moment(record.at),
+        "ended": moment(record.at),
         "whole answer": "yes" if record.complete else "no",
     }
 
@@ -226,8 +236,4 @@ def _recent(store: Records, now: float) -> str:
     for tally in store.refusals(now - RECENT):
         counts[tally.reason] += tally.count
     told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-    return f"in the last {RECENT // 60} minutes: {told or 'none'}"
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"in the last {RECENT // 60} minutes: {told}" if told else ""

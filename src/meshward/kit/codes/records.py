@@ -37,3 +37,8 @@ RECORDS_NOT_KEPT = Code(
     "Records are not kept.",
     "until that is mended the heartbeat stands still, and `audit.on_blind` decides about requests",
 )
+RECORDS_LOST = Code(
+    "MW4009",
+    "Records that were kept are not there any more.",
+    "find out who was at STATE/records.*; what is lost cannot come back, so requests go on, and the loss stays noted",
+)

@@ -1,0 +1,168 @@
+"""What the store says that it holds, beside what was anchored; and whether somebody else wrote to its files.
+
+The reckoning at the start reads every row, as SQLite's own check before it does.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from meshward.audit.anchor import ANCHOR, Anchor, Changed, Loss, advance, altered, check_of, missed
+from meshward.audit.tables import RECOUNT
+from meshward.kit.errors import MeshwardError
+
+_Print = tuple[tuple[int, int, int] | None, ...]
+
+
+class Held:
+    """The store's word and the anchor, moved together. SQL runs inside of the caller's transaction."""
+
+    def __init__(self, state: Path, db: sqlite3.Connection) -> None:
+        self._state = state
+        self._db = db
+        self._next: Anchor | None = None
+        self._saved: Anchor | None = None
+        db.create_function("check_of", 3, check_of, deterministic=True)
+
+    def reckon(self, now: float) -> list[Loss]:
+        """At the start: what is missed. It is written down, and what is there counts from now on."""
+        fresh = self._begin(now)
+        found, counted = self._word(), self._counted()
+        try:
+            self._saved = ANCHOR.read(self._state)
+        except MeshwardError:
+            self._saved = None
+        kept = counted if fresh else self._kept()
+        losses = [loss for loss in (missed(self._saved, found, now), altered(kept, counted, now)) if loss]
+        self._value = found
+        if losses or fresh:
+            self._adopt(counted, losses, now)
+        self.committed()
+        return losses
+
+    def move(self, now: float, lines: Mapping[str, int], changed: Changed) -> None:
+        """One commit more, which reads so many lines and changes these rows."""
+        self._next = advance(self._value, now, lines, changed)
+        self._db.execute("UPDATE store SET commits = ?, at = ?", (self._next.commits, now))
+        self._db.executemany(
+            "INSERT INTO consumed VALUES (?, ?) ON CONFLICT DO UPDATE SET lines = lines + excluded.lines",
+            lines.items(),
+        )
+        self._db.executemany(
+            "INSERT INTO kept VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET rows = rows + excluded.rows, checksum = checksum + excluded.checksum",
+            [(*key, rows, changed.check[key]) for key, rows in changed.rows.items()],
+        )
+
+    def committed(self) -> None:
+        """What `move` said is durable in the store."""
+        self._value = self._next or self._value
+        self._next = None
+
+    def rolled_back(self) -> None:
+        self._next = None
+
+    def save(self) -> None:
+        """Anchor what is committed, where it is not yet. Raises OSError."""
+        if self._saved != self._value:
+            ANCHOR.write(self._state, self._value)
+            self._saved = self._value
+
+    def _begin(self, now: float) -> bool:
+        """Whether the store had no word of its own: it is new, or of an older release."""
+        if self._db.execute("SELECT count(*) FROM store").fetchone()[0]:
+            return False
+        self._db.execute("INSERT INTO store VALUES (1, ?, ?, 0, ?)", (secrets.token_hex(16), now, now))
+        return True
+
+    def _word(self) -> Anchor:
+        store, begun, commits, at = self._db.execute("SELECT id, begun, commits, at FROM store").fetchone()
+        lines = dict(self._db.execute("SELECT source, lines FROM consumed"))
+        rows = dict(self._db.execute("SELECT kind, sum(rows) FROM kept GROUP BY kind"))
+        (check,) = self._db.execute("SELECT coalesce(sum(checksum), 0) FROM kept").fetchone()
+        return Anchor(store, begun, commits, at, lines, rows, check)
+
+    def _kept(self) -> Changed:
+        return _changed(
+            self._db.execute("SELECT kind, hour, rows, checksum FROM kept WHERE rows OR checksum")
+        )
+
+    def _counted(self) -> Changed:
+        return _changed(
+            (kind, *row) for kind, query in RECOUNT.items() for row in self._db.execute(query).fetchall()
+        )
+
+    def _adopt(self, counted: Changed, losses: list[Loss], now: float) -> None:
+        """Go on with what is there. Commits and lines that were anchored are not counted a second time."""
+        for loss in losses:
+            row = (
+                loss.noticed,
+                loss.since,
+                loss.until,
+                loss.why,
+                json.dumps(dict(loss.counts), sort_keys=True),
+            )
+            self._db.execute(
+                "INSERT INTO losses (noticed, since, until, why, counts) VALUES (?, ?, ?, ?, ?)", row
+            )
+            counted.add("losses", now, 1, check_of(loss.why, row[-1], None))
+        anchored = self._saved if self._saved and self._saved.store == self._value.store else None
+        found = self._value
+        commits = max(found.commits, anchored.commits if anchored else 0)
+        lines = dict(found.lines)
+        for source, count in anchored.lines.items() if anchored else ():
+            lines[source] = max(count, lines.get(source, 0))
+        self._db.execute("DELETE FROM kept")
+        self._db.execute("DELETE FROM consumed")
+        self._value = Anchor(found.store, found.begun, commits, now, {}, {}, 0)
+        self.move(now, lines, counted)
+
+
+class Footprint:
+    """The store's files as our own last transaction left them: whoever else writes to them leaves another."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._journal = path.with_name(f"{path.name}-wal")
+        self.take()
+
+    def take(self) -> None:
+        self._print = self._look()
+
+    def foreign(self) -> str | None:
+        """What somebody else did. None: nothing."""
+        before, now = self._print, self._look()
+        if before == now:
+            return None
+        for name, old, new in zip(("file", "journal"), before, now, strict=True):
+            if old is not None and (new is None or new[0] != old[0]):
+                return f"the {name} was removed or replaced while it was in use"
+        return "somebody else wrote to it while it was in use"
+
+    @property
+    def journal_lost(self) -> bool:
+        """Whether the journal alone is gone: what is in it can still be put into the file by whoever holds it open."""
+        before, now = self._print, self._look()
+        return before[0] == now[0] and before[1] is not None and (now[1] is None or now[1][0] != before[1][0])
+
+    def _look(self) -> _Print:
+        return _print(self._path), _print(self._journal)
+
+
+def _print(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _changed(rows: Iterable[tuple[str, int, int, int]]) -> Changed:
+    found = Changed()
+    for kind, hour, count, check in rows:
+        found.rows[kind, hour], found.check[kind, hour] = count, check
+    return found

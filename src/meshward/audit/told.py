@@ -1,0 +1,56 @@
+"""What the records lack, in sentences: for `status`, which raises an alarm, and for `trace`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from meshward.audit.store import Records, Tally
+from meshward.audit.tail import ERASED_UNREAD, GONE, REMOVED, REPLACED, TRUNCATED
+from meshward.kit.clock import moment
+from meshward.kit.codes import RECORDS_LOST
+
+ALARM = 86_400.0
+"""Seconds for which a loss is an alarm; then it is told only. It stays in the records."""
+_WHY = {
+    TRUNCATED: "was cut or put back while it was followed",
+    REPLACED: "is another file than the one that was read",
+    GONE: "was removed before all of it was read",
+    REMOVED: "was removed while it is still written: start the instance again",
+    ERASED_UNREAD: "was erased by somebody else before it was read",
+    "request_id_flood": "had more lines under one request id than a record takes",
+}
+
+
+def gap_sentences(gaps: Iterable[Tally]) -> list[str]:
+    """One for each log and reason, the latest last."""
+    found: dict[tuple[str, str], list[Tally]] = defaultdict(list)
+    for gap in sorted(gaps, key=lambda gap: gap.second):
+        key = gap.where, gap.reason
+        found[key] = [*found.pop(key, []), gap]
+    return [
+        f"{where} {_WHY.get(reason, f'held lines that are no records ({reason})')}, "
+        f"{sum(gap.count for gap in of)} times, the last at {moment(of[-1].second)}"
+        for (where, reason), of in found.items()
+    ]
+
+
+def alarms(store: Records, now: float) -> list[str]:
+    """What was lost, or may have been, and noticed not long ago."""
+    since = now - ALARM
+    told = [
+        f"RECORDS WERE LOST ({RECORDS_LOST.number}, noticed {moment(loss.noticed)}): {loss.sentence}"
+        for loss in store.losses()
+        if loss.noticed >= since
+    ]
+    return told + [f"LINES MAY BE LOST: {gap}" for gap in gap_sentences(store.gaps(since))]
+
+
+def lost_before(store: Records, now: float) -> list[str]:
+    """The losses that are no alarm any more."""
+    old = [loss for loss in store.losses() if loss.noticed < now - ALARM]
+    return (
+        [f"records were lost {len(old)} times before, the last was noticed {moment(old[-1].noticed)}"]
+        if old
+        else []
+    )
