@@ -14,7 +14,6 @@ import pytest
 
 from meshward.audit import tail as tail_module
 from meshward.audit.anchor import ALTERED, ANCHOR, ANOTHER, GONE, OLDER, UNPROVEN
-from meshward.audit.held import Held
 from meshward.audit.store import FILE, Records, Store, StoreTouched
 from meshward.audit.tail import ERASED_UNREAD, REMOVED, punch
 from meshward.audit.told import ALARM, alarms, lost_before
@@ -56,6 +55,13 @@ def begin_from(running: Running, left: Files) -> None:
         if not name.endswith("-shm"):
             (running.mesh.state / name).write_bytes(data)
     running.start()
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def write(*_: object) -> None:
+        raise error
+
+    return write
 
 
 def whys(running: Running) -> list[str]:
@@ -187,7 +193,7 @@ def test_a_crash_between_the_commit_and_its_anchor_is_no_loss(
 ) -> None:
     keep(running)
     with monkeypatch.context() as patched:
-        patched.setattr(Held, "save", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(ANCHOR.__class__, "write", raising(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             keep(running)
     begin_from(running, files(running.mesh.state))
@@ -201,7 +207,7 @@ def test_without_its_anchor_nothing_is_erased_nor_read_twice(
     keep(running)
     beat, rid = running.heartbeat, new_rid()
     with monkeypatch.context() as patched:
-        patched.setattr(Held, "save", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patched.setattr(ANCHOR.__class__, "write", raising(OSError(28, "No space left on device")))
         mesh.edge(refused_bytes(rid), unknown_bytes(new_rid()))
         for _ in range(3):
             running.rounds()
