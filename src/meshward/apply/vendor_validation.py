@@ -10,6 +10,7 @@ from pathlib import Path
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.runtime.place.directories import TWIN
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, popen_user
 from meshward.runtime.supervise.parts import Layout
 from meshward.targets.envoy.files import GuardFiles, validate_command
@@ -21,8 +22,8 @@ _TIMEOUT = 30.0  # seconds
 def judge_guards(layout: Layout, files: Mapping[str, GuardFiles]) -> None:
     """All in one go, which saves most of the time; where that is refused, one by one, and that counts.
 
-    Raises MeshwardError (MW3012) naming the guard. A twin holds an SVID's key: it lives in memory, 0600, for as long as
-    Envoy reads it.
+    Raises MeshwardError (MW3012) naming the guard. A twin holds an SVID's key: it lies in STATE, 0600, for as long as
+    Envoy reads it, and a killed start leaves it nowhere else.
     """
     if len(files) > 1:
         with suppress(MeshwardError):
@@ -33,7 +34,7 @@ def judge_guards(layout: Layout, files: Mapping[str, GuardFiles]) -> None:
 
 
 def _judge_twin(layout: Layout, what: str, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".json") as twin:
+    with tempfile.NamedTemporaryFile(dir=layout.state.path, prefix=TWIN, suffix=".json") as twin:
         twin.write(content)
         twin.flush()
         _judge(what, validate_command(str(layout.components.envoy), twin.name))

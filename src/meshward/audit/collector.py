@@ -12,13 +12,14 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from meshward.audit.join import counted_reason, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Line
 from meshward.audit.looks import Look, look, without_late
-from meshward.audit.places import CHANGES, CONTROL, HEARTBEAT
+from meshward.audit.places import ALL_READ, CHANGES, CONTROL, HEARTBEAT
 from meshward.audit.quarantine import load_quarantine
 from meshward.audit.store import Batch, Store, StoreUnwritable
 from meshward.audit.tail import GONE, Log, LogUnreadable, Position, Tail
@@ -123,20 +124,25 @@ class Collector:
         return sum(tail.lag for log in self._logs.values() for tail in log.tails.values())
 
     def close(self) -> None:
-        """Remember whether everything was read. Raises StoreUnwritable."""
-        self._store.close(clean=not self._unreadable and self.lag() == 0)
+        """Remember, and leave for whoever removes the logs, whether everything was read. Raises StoreUnwritable."""
+        all_read = not self._unreadable and self.lag() == 0
+        self._store.close(clean=all_read)
+        if all_read:
+            with suppress(OSError):
+                write_atomic(self.run_directory / ALL_READ, "")
 
     def _follow(self, source: str) -> None:
         if source not in self._logs:
             known = {p.inode: p for p, _ in self._known if p.source == source}
-            self._logs[source] = Log(source, self.run_directory / source, known)
+            done = frozenset(p.inode for p, was_clean in self._known if was_clean and p.source == source)
+            self._logs[source] = Log(source, self.run_directory / source, known, done)
 
     def _discover(self, second: int) -> None:
         if time.monotonic() - self._looked < _DISCOVER:
             return
         self._looked = time.monotonic()
         unreadable: list[LogUnreadable] = []
-        for source in _sources(self.run_directory):
+        for source in sources(self.run_directory):
             self._follow(source)
         clean = {(p.source, p.inode) for p, was_clean in self._known if was_clean}
         for source, log in self._logs.items():
@@ -261,7 +267,8 @@ def _count(looks: Sequence[Look]) -> int:
     return sum(len(each.lines) for each in looks)
 
 
-def _sources(run: Path) -> list[str]:
+def sources(run: Path) -> list[str]:
+    """Every log that there may be, by its path below RUN."""
     guards = sorted(
         path.name for path in (run / "guards").glob("*") if path.is_dir() and not path.is_symlink()
     )

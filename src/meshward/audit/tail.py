@@ -16,7 +16,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,9 +86,12 @@ class LogUnreadable(MeshwardError):
 class Tail:
     """One file of a log, held open."""
 
-    def __init__(self, source: str, path: Path, known: Mapping[int, Position]) -> None:
+    def __init__(
+        self, source: str, path: Path, known: Mapping[int, Position], done: Collection[int] = ()
+    ) -> None:
         """Go on at the known position of this inode, or else at the first byte that is not erased.
 
+        `done`: inodes of files that were read to their end and may be removed; what has their number now is another.
         Raises LogUnreadable, FileNotFoundError.
         """
         self._fd, self.erasable = _open(source, path)
@@ -100,6 +103,8 @@ class Tail:
         self._size_without_name: int | None = None
         inode = os.fstat(self._fd).st_ino
         position = known.get(inode)
+        if position is not None and inode in done and not (self._reaches(position) and self._continues(position)):
+            position = None
         if position is not None and not self._continues(position):
             position, self.gap = None, REPLACED  # the inode was given to another file
         self.position = position or Position(source, inode, self._first_data(), "")
@@ -159,8 +164,11 @@ class Tail:
     def close(self) -> None:
         os.close(self._fd)
 
+    def _reaches(self, known: Position) -> bool:
+        return os.fstat(self._fd).st_size >= known.offset
+
     def _continues(self, known: Position) -> bool:
-        if os.fstat(self._fd).st_size < known.offset:
+        if not self._reaches(known):
             return True  # truncated while nobody read: `read` says so
         start = max(0, known.offset - _WINDOW)
         return _is_same(os.pread(self._fd, known.offset - start, start), known.mark)
@@ -185,12 +193,15 @@ class Tail:
 class Log:
     """All files of one access log: the one at `path` and those it was renamed to."""
 
-    def __init__(self, source: str, path: Path, known: Mapping[int, Position]) -> None:
-        """`known`: positions by inode, from the store."""
+    def __init__(
+        self, source: str, path: Path, known: Mapping[int, Position], done: Collection[int] = ()
+    ) -> None:
+        """`known`: positions by inode, from the store; `done`: those of them that were read to the end."""
         self.source = source
         self.path = path
         self.tails: dict[int, Tail] = {}
         self._known = dict(known)
+        self._done = done
 
     def discover(self) -> tuple[list[str], list[LogUnreadable]]:
         """Open what is new. Returns why lines may be lost, and what cannot be read."""
@@ -202,7 +213,7 @@ class Log:
             return [], [error]
         for path in found:
             try:
-                tail = Tail(self.source, path, self._known)
+                tail = Tail(self.source, path, self._known, self._done)
             except FileNotFoundError:
                 continue  # renamed a moment ago: found under its new name the next time
             except LogUnreadable as error:

@@ -7,7 +7,6 @@ module's version and ends. Files that do not belong together fail there, in word
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +32,10 @@ MODULE_PLACES = tuple(
 _CORE = "resty/core.lua"
 _LIBRARY_PLACES = ("/usr/share/lua/5.1", "/usr/local/share/lua/5.1", "/usr/local/openresty/lualib")
 # Lua's own search path begins with the working directory, so the directory of libraries is named and nothing else.
-_PROGRAM = """{load}daemon off; master_process off; error_log stderr; pid "{scratch}/pid";
+_PROGRAM = """{load}daemon off; master_process off; error_log stderr; pid /dev/null;
 events {{ }}
 http {{
-    lua_package_path "{path}"; lua_package_cpath "{scratch}/?.so";
+    lua_package_path "{path}"; lua_package_cpath "/dev/null/?.so";
     init_by_lua_block {{
         io.stdout:write("lua=", ngx.config.ngx_lua_version, "\\n") io.stdout:flush() os.exit(0)
     }}
@@ -76,11 +75,9 @@ def _tried(nginx: Path) -> LuaNginx:
     about = output([str(nginx), "-V"])
     modules = () if _BUILT_IN.search(about) else _find_modules(about)
     path = _library_path(Path(modules[-1]) if modules else nginx, about)
-    with tempfile.TemporaryDirectory(prefix="meshward-lua-") as scratch:
-        load = "".join(f'load_module "{module}";\n' for module in modules)
-        program = Path(scratch, "nginx.conf")
-        program.write_text(_PROGRAM.format(load=load, scratch=scratch, path=path))
-        _, said = run([str(nginx), "-e", "stderr", "-p", scratch, "-c", str(program)])
+    load = "".join(f'load_module "{module}";\n' for module in modules)
+    program = _PROGRAM.format(load=load, path=path)
+    _, said = run([str(nginx), "-e", "stderr", "-p", "/", "-c", "/dev/stdin"], program)
     number = first(r"^lua=(\d+)$", said)
     if not number:
         what = f"{nginx} does not run Lua: {_reason(said)}"

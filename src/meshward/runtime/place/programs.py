@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,15 @@ def which(name: str) -> Path | None:
     return Path(found) if found else None
 
 
-def run(argv: Sequence[str]) -> tuple[bool, str]:
-    """Whether a short program ended well, and both of its streams."""
+def run(argv: Sequence[str], given: str = "") -> tuple[bool, str]:
+    """Whether a short program ended well, and both of its streams. `given` is its stdin: a file that has no name."""
     try:
-        result = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        with tempfile.TemporaryFile("w+") as file:
+            file.write(given)
+            file.seek(0)
+            result = subprocess.run(
+                argv, stdin=file, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)
     return result.returncode == 0, result.stdout + result.stderr
