@@ -31,9 +31,9 @@ def is_all_read(run: Path, state: Path, log: Any) -> bool:
 
 
 def _holds_lines(run: Path) -> bool:
-    """Whether a log has a byte that was not erased, or is no plain file: the collector looks at it."""
+    """Whether there is a log with anything in it, or one that is no plain file: the collector looks at it."""
     found = [path for source in sources(run) for path in _rotated(run / source)]
-    return any(not path.is_file() or path.is_symlink() or path.stat().st_blocks for path in found)
+    return any(not path.is_file() or path.is_symlink() or path.stat().st_size for path in found)
 
 
 def _rotated(path: Path) -> list[Path]:

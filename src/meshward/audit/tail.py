@@ -103,7 +103,11 @@ class Tail:
         self._size_without_name: int | None = None
         inode = os.fstat(self._fd).st_ino
         position = known.get(inode)
-        if position is not None and inode in done and not (self._reaches(position) and self._continues(position)):
+        if (
+            position is not None
+            and inode in done
+            and not (self._reaches(position) and self._continues(position))
+        ):
             position = None
         if position is not None and not self._continues(position):
             position, self.gap = None, REPLACED  # the inode was given to another file

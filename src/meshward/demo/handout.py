@@ -9,7 +9,7 @@ from meshward.demo.accounts import ACCOUNTS, demo_directory, load_or_create_acco
 from meshward.demo.keyring import KEYS, ROTATION_SECRET, KeyRing, rotation_secret
 from meshward.kit.clock import system_clock
 from meshward.kit.durable import write_atomic
-from meshward.runtime.place.directories import own_directory
+from meshward.kit.foreign import take
 from meshward.runtime.place.identities import ProcessIdentity
 
 _SHARED_DIRECTORY, _SHARED = 0o710, 0o640
@@ -25,7 +25,7 @@ def hand_out(state: Path, place: Path, identity: ProcessIdentity) -> None:
     rotation_secret(state)
     ours = identity.gid == os.getegid()
     for directory in (place, demo_directory(place)):
-        own_directory(directory, gid=identity.gid, mode=0o700 if ours else _SHARED_DIRECTORY)
+        take(directory, 0o700 if ours else _SHARED_DIRECTORY, identity.gid)
     for name in (ACCOUNTS.name, KEYS.name, ROTATION_SECRET):
         data = (demo_directory(state) / name).read_bytes()
         write_atomic(demo_directory(place) / name, data, 0o600 if ours else _SHARED, identity.gid)

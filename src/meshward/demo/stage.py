@@ -102,7 +102,7 @@ def demo_extras(state: Path, run: Run, idp_port: int, *, sealed: bool) -> Extras
     """The programs that the demo runs beside an instance's own. Raises MeshwardError where its secrets are damaged."""
     for file in (ACCOUNTS, KEYS):
         file.read(demo_directory(state))
-    place = run.path / "idp"
+    place = run.given / "idp"
     idp_arguments = ("meshward.demo.idp", "--state", str(place), "--port", str(idp_port))
     idp = Program(
         "idp",

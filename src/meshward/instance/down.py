@@ -8,9 +8,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from meshward.instance.leaving import leave
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.place.directories import State, clean
+from meshward.runtime.place.directories import State
 from meshward.runtime.place.lock import hold_state, holder, is_state_free
 from meshward.runtime.supervise.leftovers import end_leftovers, leftovers
 from meshward.runtime.supervise.part import Progress, silent
@@ -33,7 +34,7 @@ def down(path: Path, *, deadline: float = DEADLINE, progress: Progress = silent)
         _wait_until_free(state, pid, deadline, progress)
     with hold_state(state):
         ended = end_leftovers(state)
-        clean(state)
+        leave(state, progress)
     return pid is not None or bool(ended)
 
 

@@ -34,11 +34,13 @@ from meshward.apply.settle import end_by_start, settle_hops
 from meshward.apply.traffic.canary_runner import resume_canaries
 from meshward.apply.traffic.health import watch_health
 from meshward.apply.traffic.traffic import Traffic
+from meshward.audit.places import ALL_READ
 from meshward.check.admission import require_enforced
 from meshward.control.https import open_to_operators
 from meshward.control.unix import serve_socket
 from meshward.control.verbs.request import Controlled
 from meshward.instance.background import Background, background
+from meshward.instance.leaving import leave
 from meshward.instance.prepare import prepare_mesh, revision_to_run, revocations_at_start
 from meshward.instance.state_files import require_usable
 from meshward.instance.threads import LAST, Threads, all_ended
@@ -51,7 +53,6 @@ from meshward.runtime.place.components import find_components
 from meshward.runtime.place.directories import (
     Run,
     State,
-    clean,
     open_state,
     run_directory,
 )
@@ -91,7 +92,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
     for warning in components.warnings:
         progress(f"warning: {warning}")
     state = open_state(path)
-    with hold_state(state), _logging_to(state):
+    with hold_state(state), _logging_to(state), _leaving(state, progress):
         require_usable(state.path, progress)
         if not starting.accept_revocations:
             load_revocations(state.path)
@@ -107,16 +108,23 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
             require_enforced(policy, LOCAL)  # a stored one may be of a release that enforced more
             plan = resolve(policy)
             end_leftovers(state)  # of a killed instance: they hold its ports
-            try:
-                require_free([(plan.edge.host, plan.edge.port), *place.extra.ports])
-                as_found = starting.accept_revocations
-                revocations = revocations_at_start(revisions, state.path, plan, as_found=as_found)
-                mesh = prepare_mesh(place, policy, plan, revision, revocations)
-                instance = save_instance(place, mesh.live)
-                with all_ended(progress):
-                    asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
-            finally:
-                clean(state)
+            require_free([(plan.edge.host, plan.edge.port), *place.extra.ports])
+            as_found = starting.accept_revocations
+            revocations = revocations_at_start(revisions, state.path, plan, as_found=as_found)
+            mesh = prepare_mesh(place, policy, plan, revision, revocations)
+            instance = save_instance(place, mesh.live)
+            with all_ended(progress):
+                asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
+
+
+@contextmanager
+def _leaving(state: State, progress: Progress) -> Iterator[None]:
+    """However it ends, refused or stopped, nothing of it stays outside STATE."""
+    try:
+        yield
+    finally:
+        end_leftovers(state)
+        leave(state, progress)
 
 
 @contextmanager
@@ -198,7 +206,8 @@ def _begin(beside: Background, traffic: Traffic, starting: Starting, progress: P
 
 def _specs(place: Machine, live: LiveRevision) -> list[ProcessSpec]:
     layout, extra = place.layout, place.extra
-    layout.run.heartbeat.unlink(missing_ok=True)
+    for said in (layout.run.heartbeat, layout.run.path / ALL_READ):
+        said.unlink(missing_ok=True)
     specs = [
         python_part(layout, collector_program(layout.run, layout.state, file_exists(layout.run.heartbeat)))
     ]

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,13 @@ from meshward.kit.names import LONGEST_SOCKET, dns_label
 
 ROOT_RUN = Path("/var/lib/meshward")
 SHARED_TEMPORARY = Path("/var/tmp")  # noqa: S108  checked for its owner below
+TWIN = "twin-"
+"""How the name of a file in STATE begins that only lives while a vendor judges it."""
 MEMORY = Path("/dev/shm")  # noqa: S108  checked for its owner below
 _STATE_RUN_LIMIT = 60  # bytes; leaves room for the longest socket path under RUN
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+", re.ASCII)  # what needs no quoting in any part's configuration
 _MODEL_NAME_LIMIT = 16
+_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,11 @@ def run_directory(state: State) -> Path:
     path = run_path(state)
     if os.geteuid() != 0:
         return own_directory(path)
-    own_directory(ROOT_RUN, mode=0o711, parents=True)
+    for _ in range(_TRIES):  # whoever ends on another state may just remove it
+        own_directory(ROOT_RUN, mode=0o711, parents=True)
+        with suppress(FileNotFoundError):
+            path.mkdir(mode=0o711, exist_ok=True)
+            break
     return own_directory(path, mode=0o711)
 
 
@@ -204,6 +212,8 @@ def clean(state: State) -> None:
     Logs stay: they may hold lines that no record covers yet. Keys are made or handed out anew at each start.
     """
     _remove_tree(shm_path(state))
+    for twin in state.path.glob(f"{TWIN}*.json"):  # of a start or a change that was killed
+        twin.unlink(missing_ok=True)
     root = run_path(state)
     if not root.is_dir() or root.is_symlink():
         return
@@ -212,6 +222,20 @@ def clean(state: State) -> None:
     inside = [each for name in ("guards", "models") for each in directories_in(root / name)]
     for directory in (run.edge_dir, run.decide_dir, run.control_dir, *inside):
         clear(directory)
+
+
+def remove_run(state: State) -> None:
+    """Remove RUN, which holds nothing any more that is not in STATE, and the directory of all RUNs if it was the last.
+
+    Nothing of the instance may run. Raises MeshwardError.
+    """
+    path = run_path(state)
+    if path.is_symlink():
+        raise _directory_error(path, "is a symbolic link")
+    remove_tree(path)
+    if path.parent == ROOT_RUN:
+        with suppress(OSError):  # it holds others'
+            ROOT_RUN.rmdir()
 
 
 def _remove_tree(path: Path) -> None:
