@@ -12,16 +12,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from meshward.audit.store import Store
 from meshward.instance import down as stopping
 from meshward.instance.down import down
 from meshward.instance.status import Status, status
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place import directories
-from meshward.runtime.place.directories import open_state, run_directory, shm_path
+from meshward.runtime.place.directories import State, open_state, run_directory, shm_path
 from meshward.runtime.place.instance_file import Guarded, Instance
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.report import Phase
 from meshward.testing.waiting import eventually
+from tests.audit.making import guard_bytes, new_rid
 from tests.runtime.children import shell, sleeper
 from tests.runtime.conftest import Start, alive, numbers
 
@@ -44,21 +46,43 @@ def test_down_stops_everything_and_says_whether_anything_ran(start: Start, tmp_p
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_down_removes_the_sockets_and_nothing_else(tmp_path: Path):
+def _left_by_a_killed_instance(tmp_path: Path) -> tuple[State, Path, str]:
+    """STATE and RUN, with a socket and a line that no record covers."""
     state = open_state(tmp_path / "state")
-    run, shm = run_directory(state), shm_path(state)
-    shm.mkdir()
-    (shm / "decision").write_text("a token")
-    (run / "records").write_text("kept")
-    (run / "guards" / "00").mkdir(parents=True)
+    run, guard = run_directory(state), run_directory(state) / "guards" / "00"
+    shm_path(state).mkdir()
+    (shm_path(state) / "decision").write_text("a token")
+    guard.mkdir(parents=True)
+    (guard / "access.log").write_bytes(guard_bytes(rid := new_rid()) + b"\n")
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(run / "guards" / "00" / "guard.sock"))
+        server.bind(str(guard / "guard.sock"))
+    return state, run, rid
 
+
+def test_down_leaves_nothing_outside_the_state_and_loses_no_line(tmp_path: Path) -> None:
+    state, run, rid = _left_by_a_killed_instance(tmp_path)
     down(state.path)
+    assert not shm_path(state).exists() and not run.exists()
+    assert not (tmp_path / "lib").exists(), "the directory of all RUNs goes with the last of them"
+    assert len(Store.read_only(state.path).records(rid)) == 1
 
-    assert not shm.exists()
-    assert not (run / "guards" / "00" / "guard.sock").exists()
-    assert (run / "records").read_text() == "kept"
+
+def test_down_keeps_logs_that_cannot_become_records_and_says_so(tmp_path: Path) -> None:
+    state, run, _ = _left_by_a_killed_instance(tmp_path)
+    (state.path / "records.sqlite").write_bytes(b"noise" * 1000)
+    told: list[str] = []
+    down(state.path, progress=told.append)
+    assert [path.name for path in run.rglob("*") if not path.is_dir()] == ["access.log"]
+    assert told == [
+        f"warning: {run} stays: its logs hold lines that are not recorded yet; the next start reads them"
+    ]
+
+
+def test_another_instances_run_directory_stays(tmp_path: Path) -> None:
+    state, run, _ = _left_by_a_killed_instance(tmp_path)
+    other = run_directory(open_state(tmp_path / "other"))
+    down(state.path)
+    assert not run.exists() and other.is_dir()
 
 
 def test_down_ends_what_a_killed_supervisor_left_behind(tmp_path: Path):

@@ -51,13 +51,16 @@ class NotKept(MeshwardError):
 
 
 class Collector:
-    """`round` does all of the work; `run` repeats it."""
+    """`round` does all of the work; `run` repeats it. `ended`: nobody writes any more, so half a line stays one."""
 
-    def __init__(self, run: Path, store: Store, log: Any, clock: Clock = system_clock) -> None:
+    def __init__(
+        self, run: Path, store: Store, log: Any, clock: Clock = system_clock, *, ended: bool = False
+    ) -> None:
         self.run_directory = run
         self._store = store
         self._log = log
         self._clock = clock
+        self._ended = ended
         self._said: set[codes.Code] = set()
         self._looked = float("-inf")
         self._beaten = float("-inf")
@@ -175,7 +178,7 @@ class Collector:
 
     def _looks(self, released: set[Tail]) -> list[Look]:
         tails = [tail for log in self._logs.values() for tail in log.tails.values()]
-        return [found for tail in tails if (found := look(tail, final=tail in released))]
+        return [found for tail in tails if (found := look(tail, final=self._ended or tail in released))]
 
     def _batch(self, taken: list[Look], released: list[Position], now: float) -> Batch:
         batch = Batch(gaps=self._found.gaps.copy(), gone=self._found.gone + released)

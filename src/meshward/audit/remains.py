@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from meshward.audit.collector import Collector, sources
 from meshward.audit.places import ALL_READ
 from meshward.audit.store import Store
 from meshward.kit.errors import MeshwardError
+from meshward.kit.foreign import NotAsMade, logs_in, look, opened
 
 
 def is_all_read(run: Path, state: Path, log: Any) -> bool:
@@ -22,7 +24,7 @@ def is_all_read(run: Path, state: Path, log: Any) -> bool:
     stop = threading.Event()
     stop.set()
     try:
-        collector = Collector(run, Store(state), log)
+        collector = Collector(run, Store(state), log, ended=True)
         collector.run(stop)
         collector.close()
     except MeshwardError as error:
@@ -31,10 +33,15 @@ def is_all_read(run: Path, state: Path, log: Any) -> bool:
 
 
 def _holds_lines(run: Path) -> bool:
-    """Whether there is a log with anything in it, or one that is no plain file: the collector looks at it."""
-    found = [path for source in sources(run) for path in _rotated(run / source)]
-    return any(not path.is_file() or path.is_symlink() or path.stat().st_size for path in found)
+    """Whether there is a log with anything in it, or one that the collector must look at."""
+    try:
+        return any(_bytes_in(run / source) for source in sources(run))
+    except NotAsMade:
+        return True
 
 
-def _rotated(path: Path) -> list[Path]:
-    return sorted(path.parent.glob(f"{path.name}*")) if path.parent.is_dir() else []
+def _bytes_in(log: Path) -> int:
+    with suppress(FileNotFoundError), opened(log.parent) as directory:
+        found = [look(directory, name) for name, _ in logs_in(directory, log.name)]
+        return sum(about.st_size for about in found if about)
+    return 0
