@@ -81,7 +81,7 @@ def test_what_runs_goes_on_and_a_start_refuses_what_it_cannot_do_without(stack: 
     edited = stack.state / "revisions" / "0001.policy.json"  # 3
     edited.write_text(edited.read_text().replace('"infer"', '"infer","manage"', 1))
     assert "manage" in edited.read_text()
-    for argv in (["up"], ["history", "1"], ["plan", str(stack.policy)]):
+    for argv in ([*START], ["history", "1"], ["plan", str(stack.policy)]):
         told = meshward(*argv, "--state", str(stack.state))
         assert told.returncode == Exit.FAULT and "MW3031" in told.stderr + told.stdout, told
     for file, path in files.items():  # 4
