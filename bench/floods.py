@@ -1,5 +1,7 @@
 """The other clients, in a process of their own: python -m bench.floods KIND PORT, the token in $BENCH_TOKEN.
 
+That of somebody who may nothing is in $BENCH_POOR.
+
 Says `on <connections>` once the flood is there, keeps it up until a line comes in, and prints what it did as JSON. Only
 127.0.0.1 is flooded, from other addresses of the loopback network, as limits per address are part of what is measured.
 """
@@ -30,7 +32,7 @@ KEYS_SIZE, LARGE_SIZE = 64_000, 1_000_000  # bytes of the body of each of those 
 HELD = 1_900_000  # bytes of a body that never ends, just below the edge's limit of 2 MB
 PROMPT = 100 * 1024 * 1024
 BANDWIDTH = 125_000_000  # bytes per second of all bodies together: one gigabit, not what loopback carries
-KIDS, HEADERS = 1_000, 200  # requests per second
+KIDS, HEADERS, REFUSED = 1_000, 200, 2_000  # requests per second
 PIECE = 65536  # bytes of a large body, sent at once
 ADDRESSES = 100  # from which connections come that are to be held
 SPARE_FILES = 200
@@ -268,6 +270,13 @@ async def _again(flood: Flood, request: bytes, source: int, pause: float = 0.0) 
                 await flood.answer(reader)
 
 
+async def refused(flood: Flood) -> Awaitable[None]:
+    """Requests of one person who is known and may nothing, from ten addresses."""
+    credential = f"Authorization: Bearer {os.environ['BENCH_POOR']}"
+    request = head("/m/mock/embed", credential, "Content-Length: 0") + b"\r\n"
+    return _gather([_asking(flood, lambda _: request, REFUSED / 20, 2 + n % 10) for n in range(20)])
+
+
 def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
@@ -299,6 +308,7 @@ KINDS = {
     "prompts": prompts,
     "headers": headers,
     "kids": kids,
+    "refused": refused,
     "keys": keys,
     "large": large,
     "talks": talks,

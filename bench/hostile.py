@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench import floods, requests
+from bench import floods, refused, requests
 from bench.figures import Verdict, middle, ratio, shown, spread
 from bench.load import Target, unverified
 from bench.machine import served_first
@@ -36,6 +36,7 @@ MEANINGS = {
     "prompts": f"{floods.PROMPTS} prompts of 100 MB at once, half of them chunked, with a good token, 1 Gbit/s in all",
     "headers": f"{floods.HEADERS}/s requests with 90 headers of 300 bytes, every eighth with 3,000 headers",
     "kids": f"{floods.KIDS:,}/s tokens with a random `kid`, each another, from 10 addresses",
+    "refused": f"{floods.REFUSED:,}/s requests of one person who is known and may nothing, from 10 addresses",
     "keys": f"{floods.KEYED} connections: bodies of {floods.KEYS_SIZE // 1000} KB below /v1, all keys of one hash, "
     "`Authorization: x`",
     "large": f"{floods.LARGE} connections: bodies of {floods.LARGE_SIZE // 1_000_000} MB below /v1, `Authorization: x`",
@@ -76,7 +77,16 @@ def measure(directory: Path, rounds: int) -> Section:
                 say(f"hostile {number + 1}/{rounds}, {kind}: {found[kind].last()}")
         _alternate("idle", found["idle"], whole, target, rounds)
         say(f"hostile, idle: {found['idle'].last()}")
-    return Section("hostile", "Floods", _lines(found, rounds, how))
+        told = refused.cost(
+            whole,
+            target,
+            lambda answers: _flood("refused", whole, Found(answers=answers)),
+            RATE,
+            SECONDS,
+            rounds,
+        )
+    costs = ["", "### Refusals of somebody who is known", "", *refused.lines(told, SECONDS)]
+    return Section("hostile", "Floods", [*_lines(found, rounds, how), *costs])
 
 
 @contextmanager
@@ -121,7 +131,8 @@ def _alternate(kind: str, found: Found, whole: Whole, target: Target, times: int
 @contextmanager
 def _flood(kind: str, whole: Whole, found: Found) -> Iterator[None]:
     argv = [sys.executable, "-m", "bench.floods", kind, str(whole.port)]
-    environment = {**os.environ, "BENCH_TOKEN": whole.token}
+    poor = requests.token(whole.issuer, refused.POOR, [])
+    environment = {**os.environ, "BENCH_TOKEN": whole.token, "BENCH_POOR": poor}
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as client:

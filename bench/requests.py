@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from meshward.testing.issuer import Issuer
@@ -15,7 +15,7 @@ HOSTNAME = "models.test"
 ANY_TOKEN = "@TOKEN@"  # where each of many callers puts their own
 
 
-def token(issuer: Issuer, subject: str = "alice") -> str:
+def token(issuer: Issuer, subject: str = "alice", groups: Sequence[str] = ("scientists",)) -> str:
     """A person's access token as an identity provider fills it: about TOKEN_SIZE characters, good for an hour."""
     claims: dict[str, Any] = {
         "exp": int(time.time()) + 3600,
@@ -23,9 +23,9 @@ def token(issuer: Issuer, subject: str = "alice") -> str:
         "azp": "bench",
         "sid": "0" * 32,
     }
-    bare = issuer.token(subject, ["scientists"], **claims)
+    bare = issuer.token(subject, groups, **claims)
     padding = max(0, (TOKEN_SIZE - len(bare)) * 3 // 4 - 20)
-    return issuer.token(subject, ["scientists"], **claims, profile="p" * padding)
+    return issuer.token(subject, groups, **claims, profile="p" * padding)
 
 
 def post(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 
 from meshward.apply.changes import Changes
 from meshward.apply.mesh import Mesh
+from meshward.apply.tally import MOST, TOLD
 from meshward.apply.traffic.traffic import Traffic
 from meshward.audit.changes import ChangeEntry, changes_of
 from meshward.audit.lines import ChangeLine, parse
@@ -85,6 +86,54 @@ def test_what_cannot_be_written_down_is_not_done(
         assert (refused.value.code.number, refused.value.exit_code) == ("MW3070", Exit.HOP_REFUSED)
         assert (tmp_path / "changes.log").read_bytes() == before
     assert done == []
+
+
+def test_what_one_author_is_refused_is_few_lines_that_add_up(tmp_path: Path) -> None:
+    now = [100.0]
+    changes = Changes(tmp_path / "log", lambda: now[0])
+    for n in range(1000):
+        now[0] = 100 + n / 500  # in two seconds
+        changes.note_refusal("test:eve", "apply", codes.NO_RIGHT, {"from": "192.0.2.1"})
+        if n % 250 == 0:
+            with pytest.raises(MeshwardError), changes.change("test:op", "apply", {}):
+                raise MeshwardError(codes.CONFLICT, "m", exit_code=Exit.CONFLICT)
+    changes.settle()
+    assert sum(line.author == "test:eve" for line in told(tmp_path / "log")) == 2 * TOLD + 1, (
+        "one second is over"
+    )
+    changes.settle(all_of_it=True)
+    changes.settle(all_of_it=True)
+    lines = [line for line in told(tmp_path / "log") if line.author == "test:eve"]
+    counted = [line for line in lines if "count" in line.facts]
+    assert sum(int(line.facts.get("count", 1)) for line in lines) == 1000 and len(lines) == 2 * TOLD + 2
+    assert [int(line.at) for line in counted] == [100, 101]
+    assert {line.facts["from"] for line in lines} == {"192.0.2.1"}
+    assert len(told(tmp_path / "log")) == len(lines) + 4, "and each change that was begun"
+
+
+def test_a_count_that_cannot_be_written_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    changes = Changes(log, lambda: 100.0)
+    for _ in range(100):
+        changes.note_refusal("test:eve", "apply", codes.NO_RIGHT, {})
+    log.rename(tmp_path / "away")
+    log.symlink_to(tmp_path / "nowhere")
+    changes.settle(all_of_it=True)
+    log.unlink()
+    (tmp_path / "away").rename(log)
+    changes.settle(all_of_it=True)
+    assert sum(int(line.facts.get("count", 1)) for line in told(log)) == 100
+
+
+def test_an_author_waits_for_the_second_to_end_and_no_other_does(tmp_path: Path) -> None:
+    now = [100.0]
+    changes = Changes(tmp_path / "log", lambda: now[0])
+    for _ in range(MOST):
+        assert not changes.refused_too_often("eve")
+        changes.note_refusal("eve", "apply", codes.NO_RIGHT, {})
+    assert changes.refused_too_often("eve") and not changes.refused_too_often("olga")
+    now[0] = 101.0
+    assert not changes.refused_too_often("eve")
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:

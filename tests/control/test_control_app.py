@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,28 +15,33 @@ from pydantic import TypeAdapter
 
 from meshward.apply.changes import Changes
 from meshward.apply.live_revision import LiveRevision
+from meshward.apply.tally import MOST as REFUSED_MOST
+from meshward.apply.tally import TOLD
 from meshward.callers.revocations import Revoked
 from meshward.control import ask as asking
 from meshward.control.https import MOST, MOST_OF_ONE, ControlApi
 from meshward.control.verbs.request import Controlled, Fields, Reply, Verb
+from meshward.kit.clock import Clock, system_clock
 from meshward.kit.wellknown import CONTROL
 from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import State
 from meshward.testing.issuer import Issuer
 from tests.apply.control import write_operated
+from tests.apply.test_changes import told
 from tests.stack.live import policy_of
 
 
 class World:
     """The application, and an instance of which it sees only what it must."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, clock: Clock = system_clock) -> None:
         self.issuer = Issuer()
         self.issuer.write_jwks(directory / "jwks.json")
         write_operated(directory / "jwks.json", 8443, directory)
         self.text = json.loads((directory / "policy.yaml").read_text())
         machine = SimpleNamespace(state=State(directory))
-        changes = Changes(directory / "changes.log")
+        changes = Changes(directory / "changes.log", clock)
+        self.sent: list[dict[str, Any]] = []  # the last answer
         self.mesh: Any = SimpleNamespace(machine=machine, changes=changes, live=None, revoked=Revoked())
         self.stand(self.text)
         unasked: Any = None
@@ -55,6 +61,7 @@ class World:
         raw = [(name.encode(), value.encode()) for name, value in given.items()]
         scope = {"type": "http", "method": "POST", "path": CONTROL, "headers": raw}
         data, sent = json.dumps(request).encode(), list[dict[str, Any]]()
+        self.sent = sent
         pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
 
         async def receive() -> dict[str, Any]:
@@ -109,6 +116,45 @@ def test_no_more_than_so_many_are_answered_and_nobody_waits_in_the_loop(tmp_path
         slow.let.set()
         assert [(await each)[0] for each in first] == [200] * MOST
         assert (await world.ask(olga, {"do": "slow"}))[0] == 200
+        world.api.close()
+
+    asyncio.run(play())
+
+
+def test_who_is_refused_time_and_again_is_counted_and_waits_and_nobody_else_does(tmp_path: Path) -> None:
+    """A few lines, whatever is asked how often: no write for each, and no thread."""
+
+    async def play() -> None:
+        now = [100.0]
+        world = World(tmp_path, lambda: now[0])
+        eve, olga = world.issuer.token("eve", ["bosses"]), world.issuer.token("olga", ["operators"])
+        answers = Counter([(await world.ask(eve, {"do": "apply"}))[0] for _ in range(100)])
+        assert answers == {403: REFUSED_MOST, 429: 100 - REFUSED_MOST}
+        assert (b"retry-after", b"1") in world.sent[0]["headers"]
+        assert (await world.ask(olga, {"do": "nothing"}))[0] == 400
+        now[0] += 1
+        world.mesh.changes.settle()
+        lines = [line for line in told(tmp_path / "changes.log") if line.author == "test:eve"]
+        assert [line.outcome for line in lines] == ["refused"] * (TOLD + 2)
+        counts = {line.facts["code"]: int(line.facts["count"]) for line in lines[TOLD:]}
+        assert counts == {"MW3072": REFUSED_MOST - TOLD, "MW3076": 100 - REFUSED_MOST}
+        assert (await world.ask(eve, {"do": "apply"}))[0] == 403, "a new second"
+        world.api.close()
+
+    asyncio.run(play())
+
+
+def test_an_operator_that_asks_for_nonsense_is_counted_too(tmp_path: Path) -> None:
+    async def play() -> None:
+        world = World(tmp_path, lambda: 100.0)
+        olga = world.issuer.token("olga", ["operators"])
+        assert [(await world.ask(olga, {"do": "x"}))[0] for _ in range(REFUSED_MOST + 1)][-2:] == [400, 429]
+        assert len(told(tmp_path / "changes.log")) == TOLD
+        world.mesh.changes.settle(all_of_it=True)
+        assert (
+            sum(int(line.facts.get("count", 1)) for line in told(tmp_path / "changes.log"))
+            == REFUSED_MOST + 1
+        )
         world.api.close()
 
     asyncio.run(play())

@@ -71,6 +71,7 @@ _THROWS = {
     "held": {200},
     "sockets": {200},
     "refusals": {200},
+    "counted": {200},
     "handshake": {0},
     "ended": {200},
 }

@@ -222,7 +222,7 @@ def test_what_is_no_open_event_stream_is_broken_off(edge: Edge, kind: str, lengt
         rid = ask(client)
         edge.revoke(TIE)
         rest = client.rest()
-    assert b"error" not in rest and not rest.endswith(b"0\r\n\r\n") and len(rest) < 10_000
+    assert b"error" not in rest and not rest.endswith(b"\r\n0\r\n\r\n") and len(rest) < 10_000
     eventually(lambda: model.gone)
     line = edge.line(rid)
     assert (line["reason"], line["last"]) == ("revoked", "")
@@ -388,6 +388,6 @@ def test_a_function_that_throws_lets_no_stream_go_on(module: str, name: str) -> 
                 edge.revoke(TIE)
             rest = client.rest()
         assert (
-            b'"code":"revoked"' not in rest and not rest.endswith(b"0\r\n\r\n")
+            b'"code":"revoked"' not in rest and not rest.endswith(b"\r\n0\r\n\r\n")
         ) or b"revocations_unknown" in rest
         eventually(lambda: model.gone)

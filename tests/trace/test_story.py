@@ -149,6 +149,20 @@ def test_what_callers_write_cannot_steer_a_terminal_or_forge_a_line(store: Store
     assert "[bold red]x[/]" in out.getvalue()
 
 
+def test_a_record_that_counts_others_says_so_and_a_request_that_was_counted_is_explained(store: Store):
+    rid, old = new_rid(), f"{time.time() - 1000:.3f}"
+    few = {"status": "403", "reason": "no_grant", "layer": "edge", "guard": ""}
+    result = told(store, rid, Batch(edges=[edge(rid, **few, n="995"), edge(new_rid(), **few, t=old, n="7")]))
+    assert result.lines()[1:3] == [
+        "refused by the edge: no_grant (403)",
+        "  one of 995 of this identity, for this reason, in that second: the others have no record",
+    ]
+    assert result.as_json()["count"] == 995
+    store.write(Batch(edges=[edge(new_rid(), **few), edge(new_rid(), **few, path='/"n":"5"')]), time.time())
+    (why,) = (each for each in explain_missing(store, new_rid()) if "X-Counted-As" in each)
+    assert "in the last 5 minutes: 994 no_grant)" in why
+
+
 def test_a_terminal_gets_styles_and_the_same_words(store: Store):
     rid = new_rid()
     result = told(store, rid, Batch(edges=[edge(rid)], guards=[guard(rid)]))

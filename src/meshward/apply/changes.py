@@ -1,13 +1,18 @@
 """RUN/control/changes.log: who changed this instance, and what became of it; the collector takes it into the records.
 
+Of what one author is refused, a few of a second have a line each; the others are counted, and a line for each code says
+how many they were once the second is over (`settle`).
+
 A change is two lines with one id: what was asked, on the disk before anything is touched, and how it ended. So what
 cannot be written down is not done, and what a crash cut short still names who began it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
+import math
 import os
 import secrets
 import threading
@@ -19,6 +24,7 @@ from pathlib import Path
 
 import structlog
 
+from meshward.apply.tally import Counted, Tally
 from meshward.audit.lines import BEGUN, DONE, FAILED, REFUSED, ChangeLine, change_text
 from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
@@ -29,6 +35,7 @@ from meshward.kit.exits import Exit
 INSTANCE = "the instance"
 """The author of what nobody asked for. No user of the machine can be called so."""
 _LONGEST = 200  # characters of one fact
+_SETTLE = 1.0  # seconds
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +60,7 @@ class Changes:
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
+        self._tally, self._counting = Tally(), threading.Lock()
 
     @contextmanager
     def change(
@@ -77,6 +85,7 @@ class Changes:
             yield
         except MeshwardError as error:
             broken = error.exit_code in (Exit.FAULT, Exit.HOP_REFUSED)
+            self._add_refusal(author)
             self._end(change, author, FAILED if broken else REFUSED, {"code": error.code.number})
             raise
         except BaseException as error:
@@ -96,8 +105,29 @@ class Changes:
             self._try(secrets.token_hex(16), author, did, DONE, what)
 
     def note_refusal(self, author: str, did: str, code: codes.Code, what: Mapping[str, str]) -> None:
-        """Somebody who is known asked for what they may not, or cannot, have. Nothing was begun."""
-        self._try(secrets.token_hex(16), author, did, REFUSED, {**what, "code": code.number})
+        """Somebody who is known asked for what they may not, or cannot, have. Nothing was begun.
+
+        Beyond a few of a second that is counted, which takes no time.
+        """
+        if self._add_refusal(author):
+            with self._counting:
+                self._tally.count(author, did, code.number, what, self._clock())
+        else:
+            self._try(secrets.token_hex(16), author, did, REFUSED, {**what, "code": code.number})
+
+    def refused_too_often(self, author: str) -> bool:
+        """Whether `author` was refused so often in this second that nothing more is looked at in it."""
+        with self._counting:
+            return self._tally.too_often(author, self._clock())
+
+    def settle(self, *, all_of_it: bool = False) -> None:
+        """Write down what was counted in seconds that are over, or `all_of_it`. What cannot be written is kept."""
+        with self._counting:
+            counted = self._tally.take(math.inf if all_of_it else self._clock())
+        for each in counted:
+            if not self._settle_one(each):
+                with self._counting:
+                    self._tally.put_back(each)
 
     def require_still(self) -> None:
         """Raises MeshwardError where the author of the change under way may not make it any more."""
@@ -108,19 +138,54 @@ class Changes:
     def _end(self, change: _UnderWay, author: str, outcome: str, more: Mapping[str, str]) -> None:
         self._try(change.id, author, change.did, outcome, {**change.facts, **more})
 
-    def _try(self, number: str, author: str, did: str, outcome: str, facts: Mapping[str, str]) -> None:
-        """Of what has happened already: a full disk cannot undo it. Its own log says so."""
+    def _add_refusal(self, author: str) -> bool:
+        with self._counting:
+            return self._tally.add(author, self._clock())
+
+    def _settle_one(self, counted: Counted) -> bool:
+        facts = {**counted.facts, "code": counted.code, "count": str(counted.count)}
+        number = secrets.token_hex(16)
+        return self._try(number, counted.author, counted.did, REFUSED, facts, at=counted.at)
+
+    def _try(
+        self,
+        number: str,
+        author: str,
+        did: str,
+        outcome: str,
+        facts: Mapping[str, str],
+        at: float | None = None,
+    ) -> bool:
+        """Of what has happened already: a full disk cannot undo it. Its own log says so. Whether it is written."""
         try:
-            self._write(number, author, did, outcome, facts)
+            self._write(number, author, did, outcome, facts, at)
         except OSError as error:
             log.error("change_not_noted", author=author, did=did, outcome=outcome, why=error.strerror)
+            return False
+        return True
 
-    def _write(self, number: str, author: str, did: str, outcome: str, facts: Mapping[str, str]) -> None:
+    def _write(
+        self,
+        number: str,
+        author: str,
+        did: str,
+        outcome: str,
+        facts: Mapping[str, str],
+        at: float | None = None,
+    ) -> None:
         texts = {name: value[:_LONGEST] for name, value in facts.items() if value}
         shown = json.dumps(texts, sort_keys=True)
-        line = ChangeLine(number, f"{self._clock():.3f}", author, did, outcome, shown)
+        when = self._clock() if at is None else at
+        line = ChangeLine(number, f"{when:.3f}", author, did, outcome, shown)
         with self._lock:
             _append(self._path, change_text(line).encode() + b"\n")
+
+
+async def settle_refusals(changes: Changes) -> None:
+    """Write down once a second what was counted, until cancelled."""
+    while True:
+        await asyncio.sleep(_SETTLE)
+        await asyncio.to_thread(changes.settle)
 
 
 def _append(path: Path, data: bytes) -> None:

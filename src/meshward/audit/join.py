@@ -90,6 +90,11 @@ class Record:
         return number((self.edge or self.guard).status)  # type: ignore[union-attr]
 
     @property
+    def count(self) -> int:
+        """How many requests it tells of: more than one where the edge only counted what an identity was refused."""
+        return max(number(self.edge.n), 1) if self.edge is not None else 1
+
+    @property
     def refused_by(self) -> str | None:
         """The layer that refused: `edge`, `guard`, or None."""
         if self.edge is not None and self.edge.layer == "edge":

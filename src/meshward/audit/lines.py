@@ -73,10 +73,13 @@ class _EdgeFields(NamedTuple):
     cache: str = ""
     guard: str = ""
     layer: str = ""
+    n: str = ""
 
 
 class EdgeLine(_EdgeFields):
     """What nginx wrote about one request. `t`, `dur`: seconds; `bytes*`: bytes; digests: base64 SHA-256.
+
+    `n`: how many refusals this one stands for, of the same identity, reason and second; empty: itself.
 
     `text`: the JSON that it was read from. It is no field: two lines that say the same are equal.
     """

@@ -116,6 +116,15 @@ class Records:
         query = "SELECT second, layer, reason, count FROM refusals WHERE second >= ? ORDER BY second"
         return [Tally(*row) for row in self._query(query, (int(since),))]
 
+    def counted(self, since: float) -> Counter[str]:
+        """Refusals, by reason, that have no record of their own, from `since` on: another request's counts them."""
+        query = """SELECT edge FROM records WHERE at >= ? AND edge GLOB '*"n":"[0-9]*'"""
+        found = Counter[str]()
+        for (text,) in self._query(query, (since,)):
+            record = _record("", text, None, 0, 0)
+            found[record.edge.reason if record.edge else ""] += record.count - 1
+        return +found
+
     def gaps(self, since: float) -> list[Tally]:
         """Lines that were no records, and logs whose lines may be lost, from the second `since` on."""
         query = "SELECT second, source, reason, count FROM gaps WHERE second >= ? ORDER BY second"

@@ -5,7 +5,7 @@ a request are the headers that nginx sets, and the body.
 
 1. What a browser could send on its own is refused: another type than JSON, or a page's `Origin`.
 2. Who asks: a bearer token, verified as for a model. A workload's certificate is no operator's.
-3. Have they any operator's right? If not, that is all they learn.
+3. Have they any operator's right? If not, that is all they learn; time and again, not even that, until the next second.
 4. At most `MOST` are answered at the same time, `MOST_OF_ONE` of one operator's.
 5. The body is one strict JSON object; `ask.answer` does the rest, in a thread.
 """
@@ -113,6 +113,7 @@ class ControlApi:
         try:
             given = headers.get(Header.AUTHORIZATION.raw, b"").decode("ascii")
             operator = await self._operators.verify(bearer_of(Secret(given) if given else None))
+            self._require_patience(operator, headers)
             self._instance.meet(operator.identity.name)
             await self._in_thread(lambda: self._admit(operator, headers))
         except (NoBearer, TokenRefused) as refusal:
@@ -136,6 +137,14 @@ class ControlApi:
         except MeshwardError as error:
             raise _RefusedRequest(_denial_reply(ToldRefusal.of(error), resource)) from None
         return operator
+
+    def _require_patience(self, operator: Operator, headers: dict[bytes, bytes]) -> None:
+        """Raises _RefusedRequest, at once: it is only counted."""
+        name, changes = operator.identity.name, self._mesh.changes
+        if changes.refused_too_often(name):
+            changes.note_refusal(name, "ask", codes.REFUSED_TOO_OFTEN, _came(operator, headers))
+            why = f"{name} was refused too often in this second. Wait, then try again."
+            raise _plainly(429, Reason.TOO_MANY_REFUSALS, why)
 
     def _admit(self, operator: Operator, headers: dict[bytes, bytes]) -> None:
         """Raises MeshwardError for who is known, and no operator; that is written down."""

@@ -104,6 +104,6 @@ def refusal_response(reply: Refused | Fault, request_id: str) -> tuple[int, Head
     if isinstance(reply, Refused) and reply.challenge:
         headers.append((b"www-authenticate", reply.challenge.encode()))
     status = reply.status if isinstance(reply, Refused) else 503
-    if status == 503:
+    if status in (429, 503):
         headers.append((b"retry-after", b"1"))
     return status, headers, canonical_json(body).encode()

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from meshward.apply.changes import settle_refusals
 from meshward.apply.counters import load_counters
 from meshward.apply.follow.watch import Watched, follow
 from meshward.apply.keys.credentials import watch_credentials
@@ -182,6 +183,7 @@ async def _run(
     finally:
         last = asyncio.create_task(asyncio.to_thread(traffic.wait_for_last, LAST))
         await asyncio.wait({last}, timeout=LAST)  # operators' threads and the canaries' are not the loop's
+        mesh.changes.settle(all_of_it=True)
 
 
 def _count_sentence(mesh: Mesh) -> str:
@@ -199,6 +201,7 @@ def _begin(beside: Background, traffic: Traffic, starting: Starting, progress: P
     beside.begin("the renewal of keys", lambda: keep_current(mesh))
     beside.begin("the end of revocations", lambda: end_revocations(mesh))
     beside.begin("the settling of hops", lambda: settle_hops(mesh))
+    beside.begin("the count of what was refused", lambda: settle_refusals(mesh.changes))
     if watched is not None:
         name = f"the watch over {watched.path}"
         beside.begin(name, lambda: follow(watched, mesh, starting.author, progress))

@@ -68,6 +68,7 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
     COLD_RATE_LIMITED = "cold_rate_limited"
     TOO_MANY_OPEN = "too_many_open"
+    TOO_MANY_REFUSALS = "too_many_refusals"
     HEADERS_TOO_LARGE = "headers_too_large"
     NOT_HTTPS = "not_https"
     CODING_UNKNOWN = "coding_unknown"

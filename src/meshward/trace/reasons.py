@@ -75,6 +75,9 @@ REMEDIES: Mapping[Reason, str] = MappingProxyType(
         Reason.RATE_LIMITED: "wait as long as `Retry-After` says, or raise the grant's limit",
         Reason.COLD_RATE_LIMITED: _SLOWER,
         Reason.TOO_MANY_OPEN: _SLOWER,
+        Reason.TOO_MANY_REFUSALS: (
+            "look for a client that asks again and again for what it may not have: the records beside say what for"
+        ),
         Reason.HEADERS_TOO_LARGE: _SMALLER,
         Reason.NOT_HTTPS: "use https",
         Reason.CODING_UNKNOWN: "send the body with `Content-Length`, or chunked",

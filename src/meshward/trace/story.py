@@ -77,6 +77,11 @@ def explain_missing(store: Records, rid: str, blind: Sequence[str] = ()) -> list
         reasons.append(
             f"It may have been refused before there was an identity: those are only counted ({recent})."
         )
+    if counted := _told(store.counted(now - RECENT)):
+        reasons.append(
+            "Its caller may have been refused more than a few times in that second: then the others are counted into "
+            f"the record of one, which the answer named as X-Counted-As ({counted})."
+        )
     span = store.span()
     kept = f"records begin {moment(span[0])}" if span else "there are no records yet"
     return [*reasons, f"It may be older than what is kept, or of another instance: {kept}."]
@@ -125,6 +130,7 @@ def record_json(record: Record) -> dict[str, Any]:
         "complete": record.complete,
         "waiting": record.waiting,
         "missing": record.missing,
+        "count": record.count,
         "at": record.at,
         "edge": _edge_json(record.edge) if record.edge else None,
         "guard": values_of(record.guard) if record.guard else None,
@@ -142,6 +148,8 @@ def _record_lines(record: Record) -> Iterator[str]:
     yield verdict(record)
     if record.missing:
         yield f"  its half at the {record.missing} {'has not come yet' if record.waiting else 'is missing'}"
+    if record.count > 1:
+        yield f"  one of {record.count} of this identity, for this reason, in that second: the others have no record"
     if reason := refusal(record):
         yield f"  what to do: {remedy(reason)}"
     for disagreement in record.disagreements:
@@ -235,5 +243,9 @@ def _recent(store: Records, now: float) -> str:
     counts: Counter[str] = Counter()
     for tally in store.refusals(now - RECENT):
         counts[tally.reason] += tally.count
-    told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    return _told(counts)
+
+
+def _told(counts: Counter[str]) -> str:
+    told = ", ".join(f"{count} {reason or 'without a reason'}" for reason, count in counts.most_common())
     return f"in the last {RECENT // 60} minutes: {told}" if told else ""

@@ -256,6 +256,12 @@ REVOCATION_NOT_ENDED = Code(
     "Make room in the state directory, and ask again.",
     Exit.HOP_REFUSED,
 )
+REFUSED_TOO_OFTEN = Code(
+    "MW3076",
+    "Whoever asks was refused so often in this second that no more is looked at.",
+    "Wait a second. Look for a program that asks again and again.",
+    Exit.DENIED,
+)
 HOP_QUARANTINED = Code(
     "MW3080",
     "A hop was shut away: in its own directory is what does not belong there.",

@@ -34,7 +34,7 @@ _HIDDEN = (
     *("X-Envoy-Upstream-Service-Time", "X-Envoy-Attempt-Count", "X-Envoy-Overloaded", "X-Envoy-Ratelimited"),
     *("X-Envoy-Decorator-Operation", "X-Envoy-Original-Path", "X-Envoy-Immediate-Health-Check-Fail"),
     *Header,
-    "X-Error-Message",
+    *("X-Error-Message", "X-Counted-As"),
     *("Refresh", "NEL", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed"),
     *("Accept-CH", "Critical-CH"),
     *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshward.targets.nginx.emit import Directive, Variable, join_values, simple
+from meshward.targets.nginx.emit import Directive, Key, Variable, join_values, mapping, simple
 from meshward.targets.nginx.settings import EdgeSettings
 
 # Never a query, a header of the client's, or a token: `path` is set only where it was proved canonical.
@@ -30,14 +30,19 @@ FIELDS = {
     "cache": "mw_cache",
     "guard": "mw_sni",
     "layer": "mw_layer",
+    "n": "mw_counted",  # how many it tells of, where not of one: only `lua/counted.lua` writes such lines
 }
 
 
 def access_log(s: EdgeSettings) -> list[Directive]:
-    """Unbuffered: a killed worker loses no line of a request that it finished."""
+    """Unbuffered: a killed worker loses no line of a request that it finished.
+
+    A request that `lua/counted.lua` counts has none.
+    """
     start: list[str | Variable] = ['{"v":"1","hop":"edge"']
     pieces = [part for key, name in FIELDS.items() for part in (f',"{key}":"', Variable(name), '"')]
     return [
         simple("log_format", "mw", "escape=json", join_values(*start, *pieces, "}")),
-        simple("access_log", f"{s.run_dir}/access.log", "mw"),
+        mapping(Variable("mw_counted"), "mw_line", "", (Key(""), "1")),
+        simple("access_log", s.log, "mw", join_values("if=", Variable("mw_line"))),
     ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from meshward.targets.nginx.gate import CHECKS, UPGRADE, Check
+from meshward.targets.nginx.log import FIELDS
 from meshward.targets.nginx.settings import EdgeSettings
 
 
 def lua_settings(s: EdgeSettings) -> str:
     """The text of settings.lua. Equal settings give equal text."""
     values = {
+        "log": _string(s.log),
+        "fields": _names(FIELDS),
         "page": _string(f"{s.given}/page"),
         "revoked": _string(f"{s.given}/revoked"),
         "certificates": _string(f"{s.given}/certs"),
@@ -21,6 +24,8 @@ def lua_settings(s: EdgeSettings) -> str:
         "handshake_rate": str(s.handshake_rate),
         "handshake_burst": str(s.handshake_burst),
         "held_per_address": str(s.held_per_address),
+        "refusals_told": str(s.refusals_told),
+        "refusals_most": str(s.refusals_most),
         "room": str(s.decision_room),
     }
     lines = [f"    {name} = {value}," for name, value in values.items()]
@@ -41,6 +46,10 @@ def _check(check: Check) -> str:
 
 def _list(values: Iterable[str]) -> str:
     return "{\n" + "".join(f"        {value},\n" for value in values) + "    }"
+
+
+def _names(names: Iterable[str]) -> str:
+    return "{ " + ", ".join(map(_string, names)) + " }"
 
 
 def _set(names: tuple[str, ...]) -> str:

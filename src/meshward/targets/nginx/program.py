@@ -38,7 +38,7 @@ _TOLD = (
     *("mw_net", "mw_front", "mw_model", "mw_path", "mw_cache", "mw_facts", "mw_generation"),
     *("mw_target", "mw_upstream", "mw_sni", "mw_d_txn", "mw_d_limit", "mw_bucket", "mw_reqd", "mw_bytes_in"),
     *("mw_last", "mw_resd", "mw_reason", "mw_layer", "mw_message", "mw_challenge", "mw_retry", "mw_codings"),
-    "mw_body",
+    *("mw_body", "mw_counted"),
 )
 
 
@@ -100,6 +100,7 @@ def _lua(s: EdgeSettings) -> list[Directive]:
         simple("lua_package_cpath", f"{s.given}/lua/?.so"),
         simple("init_by_lua_file", s.phase("start")),
         simple("init_worker_by_lua_file", s.phase("worker")),
+        simple("exit_worker_by_lua_file", s.phase("leave")),
     ]
 
 
@@ -185,6 +186,7 @@ def _errors(s: EdgeSettings) -> Directive:
         "WWW-Authenticate": "mw_challenge",
         "Retry-After": "mw_retry",
         "Accept-Encoding": "mw_codings",
+        "X-Counted-As": "mw_counted",
         "X-Request-Id": "request_id",
     }
     body = Variable("mw_body")

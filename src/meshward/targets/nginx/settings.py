@@ -50,6 +50,8 @@ class EdgeSettings:
     handshake_rate: int = 500  # TLS handshakes of one address per second and worker: a quarter of a core
     handshake_burst: int = 2000
     held_per_address: int = 2000  # connections of one address to a worker, of the 16,384 that it can have
+    refusals_told: int = 5  # of one identity in a second and worker, with a line each; the others are counted
+    refusals_most: int = 200  # the same, before each is 429
     decision_room: int = 4 * 1024 * 1024  # bytes of remembered decisions in a worker, twice
     keepalive_min_timeout: bool = (
         False  # whether this nginx knows it (since 1.27.4): then a reload loses no request
@@ -83,6 +85,7 @@ class EdgeSettings:
             0 < self.handshake_rate <= self.handshake_burst <= 65536, "handshakes per address are 1 to 65536"
         )
         _demand(0 < self.held_per_address <= 16384, "connections per address are 1 to 16384")
+        _demand(0 < self.refusals_told <= self.refusals_most <= 65536, "refusals per identity are 1 to 65536")
         _demand(65536 <= self.decision_room <= 1 << 30, "the room for decisions is 64 KiB to 1 GiB")
         _demand(0 < self.listen_port < 65536, f"`{self.listen_port}` is no port")
         _demand(
@@ -100,6 +103,11 @@ class EdgeSettings:
     def phase(self, name: str) -> str:
         """The Lua file that nginx runs in this phase of a request."""
         return f"{self.given}/lua/phases/{name}.lua"
+
+    @property
+    def log(self) -> str:
+        """Which nginx opens for itself, and `lua/counted.lua` by its name."""
+        return f"{self.run_dir}/access.log"
 
     @property
     def placeholder(self) -> str:

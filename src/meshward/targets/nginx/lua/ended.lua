@@ -1,12 +1,26 @@
 -- When a request has ended, before its line is written.
 
 local answer = require "answer"
+local counted = require "counted"
 local crowd = require "crowd"
 
+local var = ngx.var
+
+-- A request that went to no guard, and that nobody refused: its client left, or was too slow.
+local function given_up()
+    local refusal = counted.one_more()
+    if refusal then
+        counted.note(refusal, var.status, var.mw_reason, "")
+    end
+end
+
 return function()
-    local net = ngx.var.mw_net
+    local net = var.mw_net
     if net ~= "" then
         crowd.leave(net)
         answer.ended()
+        if not ngx.ctx.decision and var.mw_layer == "" then
+            given_up()
+        end
     end
 end

@@ -2,6 +2,9 @@
 -- prints.
 -- luacheck: no max line length (sentences)
 
+local counted = require "counted"
+local settings = require "settings"
+
 local byte, find, format = string.byte, string.find, string.format
 local gsub, match, sub = string.gsub, string.match, string.sub
 local var = ngx.var
@@ -27,6 +30,7 @@ local OWN = {
 }
 OWN[505] = OWN[400]
 local IN_QUERY = { 401, "token_in_query", "A token in the query ends in logs. Send it as Authorization: Bearer." }
+local TOO_OFTEN = "You were refused more than %d times in this second, now for %s. Wait, then try again."
 local BAD = { 400, "bad_request", "A request header is malformed, given twice, or asks for an upgrade." }
 local NO_GUARD = "The guard of this model did not answer. Try again."
 
@@ -70,6 +74,26 @@ local function retry_after()
     return unit == "m" and tostring(math.ceil(60 / tonumber(count))) or "1"
 end
 
+-- Why a known caller is refused in the end: nobody is more than so often. What is permitted never comes here.
+local function limit(found)
+    local refusal = counted.one_more()
+    if not refusal then
+        return found
+    end
+    if refusal.number > settings.refusals_most and found[1] < 500 and found[1] ~= 429 then
+        var.mw_challenge = ""
+        found = { 429, "too_many_refusals", format(TOO_OFTEN, settings.refusals_most, found[2]) }
+    end
+    counted.note(refusal, tostring(found[1]), found[2], "edge")
+    return found
+end
+
+-- The same; what cannot be counted is refused all the same, and has its line.
+local function limited(found)
+    local fine, less = pcall(limit, found)
+    return fine and less or found
+end
+
 local M = {}
 
 -- The JSON that each family of clients prints: OpenAI's below /v1, a string `error` elsewhere.
@@ -85,9 +109,10 @@ end
 -- The status of a refusal; sets everything else that /_err/ sends and the log wants.
 function M.status()
     local found = cause(tonumber(sub(var.uri, 7)))
+    local layer = found[2] == "guard_unavailable" and "guard" or "edge"
+    found = layer == "edge" and limited(found) or found
     local status = found[1]
-    var.mw_reason, var.mw_message = found[2], found[3]
-    var.mw_layer = found[2] == "guard_unavailable" and "guard" or "edge"
+    var.mw_reason, var.mw_message, var.mw_layer = found[2], found[3], layer
     if var.mw_path == "" and var.mw_canonical == "1" then
         var.mw_path = match(var.request_uri, "^[^?]*")
     end

@@ -1,4 +1,6 @@
 return {
+    log = "/run/mw/edge/access.log",
+    fields = { "rid", "t", "ip", "conn", "creq", "pid", "method", "path", "front", "model", "status", "bytes", "bytes_in", "dur", "done", "last", "reqd", "resd", "reason", "facts", "cache", "guard", "layer", "n" },
     page = "/run/mw/given/edge/page",
     revoked = "/run/mw/given/edge/revoked",
     certificates = "/run/mw/given/edge/certs",
@@ -16,5 +18,7 @@ return {
     handshake_rate = 500,
     handshake_burst = 2000,
     held_per_address = 2000,
+    refusals_told = 5,
+    refusals_most = 200,
     room = 4194304,
 }

@@ -1,2 +1,3 @@
 -- When a worker begins.
 assert(ngx.timer.every(0.25, require("held").look))
+assert(ngx.timer.every(0.25, require("counted").settle))
