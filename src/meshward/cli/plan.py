@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from meshward.apply.impact import Impact, impact_of
 from meshward.apply.local_paths import LOCAL
@@ -22,37 +26,45 @@ def command(
     policy: PolicyPath,
     /,
     *,
+    against: Annotated[
+        Path | None,
+        Parameter(help="Another policy, in place of the one that runs: no instance is looked at."),
+    ] = None,
     edge: RemoteEdge = None,
     state: State = DEFAULT_STATE,
     json: Json = False,
 ) -> None:
     """Show what POLICY would change against the revision that runs, or ran last: who gains, who loses, which files.
 
-    Changes nothing. Of an instance behind --edge the files are not told.
-    Exits 0; 2 for an invalid policy, 4 for one that asks for what is not enforced here.
+    Changes nothing. Of an instance behind --edge, and with --against, the files are not told.
+    Exits 0; 2 for an invalid policy, 4 for one that asks for what is not enforced here, and for a change that widens:
+    `apply` takes it with `--allow widening` only.
     """
 
     def run() -> Exit:
         document = read_policy(policy)
         findings = admit(document, int(time.time()), LOCAL)
-        base = running_policy(state, edge)
+        base = (0, read_policy(against).policy) if against is not None else running_policy(state, edge)
         old = resolve(base[1]) if base else None
         new = resolve(document.policy)
         change = compare(old, new)
-        traces = impact_of(old, new, directories.State(state)) if edge is None else None
+        here = edge is None and against is None
+        traces = impact_of(old, new, directories.State(state)) if here else None
+        code = Exit.UNSAFE if base and change.widening else Exit.OK
         if json:
-            print_json(_document(base[0] if base else 0, change, traces))
-            return Exit.OK
+            print_json({"ok": code == Exit.OK, **_document(base[0] if base else 0, change, traces)})
+            return code
         print_problems(findings)
-        against = f"revision {base[0]}" if base else "nothing: no revision was accepted here yet"
+        basis = f"revision {base[0]}" if base else "nothing: no revision was accepted here yet"
+        basis = basis if against is None else str(against)
         touched = traces.lines() if traces else []
-        lines = [f"Against {against}:", *change.lines(), *touched, f"plan {change.digest}"]
+        lines = [f"Against {basis}:", *change.lines(), *touched, f"plan {change.digest}"]
         stdout().print("\n".join(lines), markup=False)
-        return Exit.OK
+        return code
 
     run_verb(run, as_json=json)
 
 
 def _document(base: int, change: Change, traces: Impact | None) -> dict[str, object]:
     hops = None if traces is None else asdict(traces)
-    return {"ok": True, "base": base, "plan": change.digest, "change": asdict(change), "hops": hops}
+    return {"base": base, "plan": change.digest, "change": asdict(change), "hops": hops}

@@ -29,6 +29,7 @@ from meshward.apply.revoke import require_read_alike
 from meshward.apply.slots import assign_slots
 from meshward.apply.vendor_validation import judge_edge
 from meshward.audit.quarantine import save_quarantine
+from meshward.compare.change import compare
 from meshward.instance.running_policy import no_revision_error
 from meshward.kit.errors import MeshwardError
 from meshward.kit.foreign import take
@@ -44,6 +45,21 @@ from meshward.spiffe.ca import load_or_create as load_authority
 from meshward.tokens.key_store import load_or_create as load_keys
 
 MOST_WORKERS = 4
+
+
+def followed_policy(revisions: Revisions, policy: Policy, progress: Progress) -> Policy | None:
+    """What `--watch` may start with: None, so what was accepted last, where `policy` widens that. It takes a person."""
+    current = revisions.current()
+    if current is None:
+        return policy
+    change = compare(resolve(revisions.policy(current.number)), resolve(policy))
+    if not change.widening:
+        return policy
+    progress(f"this policy widens access: {'; '.join(change.widening)}")
+    progress(
+        f"--watch does not take it, revision {current.number} runs: `meshward apply --allow widening` does"
+    )
+    return None
 
 
 def revision_to_run(

@@ -42,7 +42,12 @@ from meshward.control.unix import serve_socket
 from meshward.control.verbs.request import Controlled
 from meshward.instance.background import Background, background
 from meshward.instance.leaving import leave
-from meshward.instance.prepare import prepare_mesh, revision_to_run, revocations_at_start
+from meshward.instance.prepare import (
+    followed_policy,
+    prepare_mesh,
+    revision_to_run,
+    revocations_at_start,
+)
 from meshward.instance.state_files import require_usable
 from meshward.instance.threads import LAST, Threads, all_ended
 from meshward.kit.errors import MeshwardError
@@ -102,8 +107,11 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
         progress(f"note: {place.sentence}")
         revisions = Revisions(state.path)
         revisions.recover()
+        given = starting.policy
+        if starting.watched is not None and given is not None:
+            given = followed_policy(revisions, given, progress)
         policy, revision = revision_to_run(
-            revisions, starting.policy, starting.author, load_counters(state.path), progress
+            revisions, given, starting.author, load_counters(state.path), progress
         )
         with _noting_refusal(revisions, revision):
             require_enforced(policy, LOCAL)  # a stored one may be of a release that enforced more
