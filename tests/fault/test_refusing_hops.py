@@ -5,23 +5,26 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshward.apply.revisions import REFUSED, Revisions
+from meshward.apply.unsettled import load_unsettled
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from tests.apply.test_live_changes import load, statuses, with_grant
+from tests.apply.test_watch_and_start import start
 from tests.hostile.conftest import write_hostile
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
-from tests.stack.running import Stack, running
+from tests.stack.running import Stack, eventually, running
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +95,10 @@ def test_a_guard_that_cannot_read_its_rules(stack: Stack, text: dict[str, Any]) 
     assert statuses(stack, alice, "/m/m1/v1/more") == [200]
 
 
-def test_a_guard_that_hangs(stack: Stack, text: dict[str, Any]) -> None:
-    """Nobody can tell what a stopped process will do, so the edge permits only what both revisions permit."""
+@contextmanager
+def left_narrowed(stack: Stack, text: dict[str, Any]) -> Iterator[None]:
+    """A guard hangs, and a change that takes `boss` something has failed. Inside, it hangs still."""
     guard = next(pid for name, pid in stack.processes().items() if "m2" in name)
-    boss = stack.issuer.token("boss", ["bosses"])
-    assert statuses(stack, boss, "/m/m1/v1/public") == [200]
     changed = moved(text)
     next(grant for grant in changed["grants"] if grant["id"] == "rule")["actions"] = ["manage"]
     os.kill(guard, signal.SIGSTOP)
@@ -105,15 +107,39 @@ def test_a_guard_that_hangs(stack: Stack, text: dict[str, Any]) -> None:
         assert (
             error.exit_code is Exit.HOP_REFUSED and error.code.number == "MW3022" and "m2/v1" in error.message
         )
-        sam, alice = stack.issuer.token("sam", ["sales"]), stack.issuer.token("alice", ["users"])
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(guard, signal.SIGCONT)
+
+
+def settled(stack: Stack, by: str) -> bool:
+    """Whether it is written down that it ended."""
+    told = json.loads(stack.command("history", "--changes", "--json").stdout)["changes"]
+    return any(each["did"] == "settle" and each["facts"]["by"] == by for each in told)
+
+
+def test_a_guard_that_hangs(stack: Stack, text: dict[str, Any]) -> None:
+    """Nobody can tell what a stopped process will do, so the edge permits only what both revisions permit.
+
+    That ends by itself when the guard goes on, and whoever looks is told meanwhile.
+    """
+    boss, sam = stack.issuer.token("boss", ["bosses"]), stack.issuer.token("sam", ["sales"])
+    assert statuses(stack, boss, "/m/m1/v1/public") == [200]
+    with left_narrowed(stack, text):
+        alice = stack.issuer.token("alice", ["users"])
         assert statuses(stack, sam, "/m/m1/v1/public") == [403]
         assert statuses(stack, alice, "/m/m1/v1/public") == [200], "what both permit goes on"
         assert statuses(stack, boss, "/m/m1/v1/public") == [403], "what the new one takes is closed first"
-    finally:
-        os.kill(guard, signal.SIGCONT)
-    assert apply(stack, policy_of(text))["revision"], "the same policy, once more, settles it"
+        told = stack.command("status")
+        assert told.returncode == Exit.FINDINGS and "UNSETTLED since " in told.stdout
+        assert "m2/v1" in (line := re.findall("UNSETTLED.*", told.stdout)[0]) and "again in" in line
+        eventually(lambda: (found := load_unsettled(stack.state)) and found.tries > 0, what="a try")
+        assert statuses(stack, boss, "/m/m1/v1/public") == [403], "and none of them opened it"
+    eventually(lambda: statuses(stack, boss, "/m/m1/v1/public") == [200], 100, "the end of it")
+    eventually(lambda: settled(stack, "trying again"), what="its record")
+    assert "UNSETTLED" not in stack.command("status").stdout
     runs_the_old(stack)
-    assert statuses(stack, boss, "/m/m1/v1/public") == [200]
 
 
 def test_a_decision_service_that_is_gone(stack: Stack, text: dict[str, Any]) -> None:
@@ -179,3 +205,17 @@ def test_a_full_disk_under_state(stack: Stack, text: dict[str, Any], tmp_path: P
     finally:
         subprocess.run(["umount", str(place)], check=True)
     apply(stack, policy_of(with_grant(text, "sales", ["infer"])))
+
+
+def test_a_start_settles_what_was_left(stack: Stack, text: dict[str, Any]) -> None:
+    """Last in this module: the instance is another one afterwards."""
+    boss = stack.issuer.token("boss", ["bosses"])
+    with left_narrowed(stack, text):
+        stack.process.kill()
+        stack.process.wait(60)
+        assert load_unsettled(stack.state) is not None, "a restart must not forget it"
+    start(stack)
+    assert statuses(stack, boss, "/m/m1/v1/public") == [200]
+    eventually(lambda: settled(stack, "a start"), what="its record")
+    assert load_unsettled(stack.state) is None
+    runs_the_old(stack)
