@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.testing.instance import START
 from tests.apply.test_live_changes import load, statuses
 from tests.apply.test_watch_and_start import log_of, start
 from tests.hostile.conftest import write_hostile
+from tests.stack.asking import ask
 from tests.stack.command import meshward
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
@@ -39,18 +40,24 @@ def text(stack: Stack) -> Iterator[dict[str, Any]]:
     first: dict[str, Any] = json.loads(stack.policy.read_text())
     yield first
     for each in listed(stack)["revocations"]:
-        option = {"subject": "--subject", "token": "--token-id", "agent": "--agent"}[each["kind"]]
-        assert stack.command("revoke", option, each["name"], "--undo").returncode == 0
+        revoke(stack, **{FIELDS[each["kind"]]: each["name"]}, undo=True)
     apply(stack, policy_of(first), allow=["widening"])
 
 
+FIELDS = {"subject": "subject", "token": "token_id", "agent": "agent"}
+
+
+def revoke(stack: Stack, **asked: Any) -> dict[str, Any]:
+    """What the instance says. Raises MeshwardError as it does."""
+    return ask(stack.state, {"do": "revoke", **asked}, lambda _: None)
+
+
 def listed(stack: Stack) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(stack.command("revoke", "--json").stdout)
-    return found
+    return revoke(stack)
 
 
 def changes(stack: Stack, did: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(stack.command("history", "--changes", "--json").stdout)[
+    found: list[dict[str, Any]] = ask(stack.state, {"do": "history", "changes": True}, lambda _: None)[
         "changes"
     ]
     return [each for each in found if each["did"] == did]
@@ -67,22 +74,27 @@ def test_who_is_nobody_is_refused_and_nothing_is_done(stack: Stack, text: dict[s
     alice = stack.issuer.token("alice", ["users"])
     assert statuses(stack, alice, PATH) == [200]
     kept = (stack.state / "revocations.json").read_bytes()
-    for arguments, code, means in (
-        (["--subject", "tset:alice"], "MW0903", "test:alice"),
-        (["--subject", "test:alcie"], "MW0903", "test:alice"),
-        (["--subject", "alice"], "MW0904", "test:alice"),
-        (["--agent", "helper"], "MW0903", "no agent"),
-        (["--subject", "workload:scorre"], "MW0903", "workload:scorer"),
-        (["--subject", "test:alice", "--undo"], "MW0903", "not revoked"),
-        (["--subject", "test:alice", "--until", "2020-01-01"], "MW0903", "not revoked"),
-    ):
-        done = stack.command("revoke", *arguments)
-        assert done.returncode == Exit.USAGE and code in done.stderr, (arguments, done.stderr)
-        assert means in re.sub(r"\s+", " ", done.stderr), (arguments, done.stderr)
+    asked: list[tuple[dict[str, Any], str, str]] = [
+        ({"subject": "tset:alice"}, "MW0903", "test:alice"),
+        ({"subject": "alice"}, "MW0904", "test:alice"),
+        ({"subject": "alice", "unknown": True}, "MW0904", "test:alice"),
+        ({"agent": "helper"}, "MW0903", "no agent"),
+        ({"subject": "workload:scorre"}, "MW0903", "workload:scorer"),
+        ({"subject": "test:alice", "undo": True}, "MW0903", "not revoked"),
+        ({"subject": "test:alice", "until": 1}, "MW0903", "not revoked"),
+        ({"until": 5}, "MW3028", "at a time"),
+    ]
+    for given, code, means in asked:
+        with pytest.raises(MeshwardError) as told:
+            revoke(stack, **given)
+        error = told.value
+        assert (error.code.number, error.exit_code) == (code, Exit.USAGE), given
+        assert means in error.message + error.remedy, error
+    done = stack.command("revoke", "--subject", "test:alcie")
+    assert done.returncode == Exit.USAGE and "MW0903" in done.stderr and "test:alice" in done.stderr, done
     assert (stack.state / "revocations.json").read_bytes() == kept and statuses(stack, alice, PATH) == [200]
     assert {each["outcome"] for each in changes(stack, "revoke")} <= {"refused", "unfinished"}
-    insisted = stack.command("revoke", "--subject", "test:leaver", "--unknown")
-    assert insisted.returncode == 0, insisted.stderr
+    revoke(stack, subject="test:leaver", unknown=True)
     assert statuses(stack, stack.issuer.token("leaver", ["users"]), PATH) == [401], "before they ever called"
 
 
@@ -94,8 +106,10 @@ def test_a_reason_an_end_and_an_undo_are_kept_and_shown(stack: Stack, text: dict
     (entry,) = listed(stack)["revocations"]
     assert (entry["reason"], entry["until"], entry["since"] > 0) == ("left us", 4102444800, True)
     assert "until 2100-01-01 00:00:00Z" in (said := stack.command("revoke").stdout) and "(left us)" in said
-    eventually(lambda: changes(stack, "revoke"), what="the record of it")
-    assert any(each["facts"].get("reason") == "left us" for each in changes(stack, "revoke"))
+    eventually(
+        lambda: any(each["facts"].get("reason") == "left us" for each in changes(stack, "revoke")),
+        what="its record",
+    )
     assert statuses(stack, alice, PATH) == [401]
     assert stack.command("revoke", *whom, "--undo", "--reason", "came back").returncode == 0
     assert statuses(stack, alice, PATH) == [200] and listed(stack)["subjects"] == {}
@@ -108,7 +122,7 @@ def test_a_reason_an_end_and_an_undo_are_kept_and_shown(stack: Stack, text: dict
 def test_a_jti_that_is_a_number_can_be_revoked(stack: Stack, text: dict[str, Any]) -> None:
     one, text_one, other = (stack.issuer.token("alice", ["users"], jti=jti) for jti in (17, "17", 18))
     assert [statuses(stack, each, PATH)[0] for each in (one, text_one, other)] == [200, 200, 200]
-    assert stack.command("revoke", "--token-id", "17").returncode == 0
+    revoke(stack, token_id="17")
     assert [statuses(stack, each, PATH)[0] for each in (one, text_one, other)] == [401, 401, 200]
 
 
@@ -117,12 +131,12 @@ def test_a_renamed_issuer_keeps_the_revocation_without_a_gap(stack: Stack, text:
     alice, carol = (stack.issuer.token(name, ["users"]) for name in ("alice", "carol"))
     statuses(stack, alice, PATH)
     before, inside = stack.instance.revision, Inside(stack)
-    assert stack.command("revoke", "--subject", "test:alice").returncode == 0
+    revoke(stack, subject="test:alice")
     with load(stack, (PATH, alice)) as seen:
         for name in ("sso", "corp"):
             apply(stack, policy_of(renamed(text, name)), allow=["widening"])
             assert statuses(stack, carol, PATH) == [200]
-        assert stack.command("rollback", str(before), "--allow", "widening").returncode == 0
+        ask(stack.state, {"do": "rollback", "revision": before, "allow": ["widening"]}, lambda _: None)
         apply(stack, policy_of(renamed(text, "sso")), allow=["widening"])
         eventually(lambda: len(seen) > 20, what="requests")
     assert set(seen) == {401}, sorted(set(seen))
@@ -140,7 +154,7 @@ def test_a_renamed_issuer_keeps_the_revocation_without_a_gap(stack: Stack, text:
     stack.process.wait(60)
     start(stack, str(edited))
     assert statuses(stack, alice, PATH) == [401] and statuses(stack, carol, PATH) == [200]
-    assert stack.command("revoke", "--subject", "okta:alice", "--undo").returncode == 0
+    revoke(stack, subject="okta:alice", undo=True)
     assert statuses(stack, alice, PATH) == [200] and listed(stack)["subjects"] == {}
 
 
@@ -153,7 +167,7 @@ def test_a_list_that_is_lost_closes_until_somebody_says_so(stack: Stack, text: d
     file, alice = stack.state / "revocations.json", stack.issuer.token("alice", ["users"])
     statuses(stack, alice, PATH)
     older = file.read_bytes()
-    assert stack.command("revoke", "--subject", "test:alice").returncode == 0
+    revoke(stack, subject="test:alice")
     file.unlink()  # 1
     seen = stack.command("status")
     assert seen.returncode == Exit.FINDINGS and "is gone: nobody can tell who was revoked" in seen.stdout
@@ -161,24 +175,23 @@ def test_a_list_that_is_lost_closes_until_somebody_says_so(stack: Stack, text: d
     apply(stack, policy_of(more))
     assert statuses(stack, alice, PATH) == [401] and "test:alice" in file.read_text()
     newest = file.read_bytes()
-    for harm in (file.unlink, lambda: file.write_bytes(older)):  # 2
-        os.kill(stack.process.pid, signal.SIGTERM)
-        stack.process.wait(60)
+    os.kill(stack.process.pid, signal.SIGTERM)  # 2
+    stack.process.wait(60)
+    for harm in (file.unlink, lambda: file.write_bytes(older)):
         harm()
         done = _up(stack)
         assert done.returncode == Exit.FAULT and "MW2033" in done.stderr + done.stdout, done
-        told = meshward("status", "--state", str(stack.state))
-        assert told.returncode == Exit.FINDINGS and "revocations.json" in told.stdout
-        file.write_bytes(newest)
-        start(stack)
-        assert statuses(stack, alice, PATH) == [401]
-    os.kill(stack.process.pid, signal.SIGTERM)
+    told = meshward("status", "--state", str(stack.state))
+    assert told.returncode == Exit.FINDINGS and "revocations.json` is not the last list" in told.stdout
+    file.write_bytes(newest)
+    start(stack)
+    assert statuses(stack, alice, PATH) == [401]
+    os.kill(stack.process.pid, signal.SIGTERM)  # 3
     stack.process.wait(60)
     file.unlink()
-    start(stack, "--accept-revocations")  # 3
+    start(stack, "--accept-revocations")
     assert statuses(stack, alice, PATH) == [200], log_of(stack)
     eventually(lambda: "accepted as found: nobody" in json.dumps(changes(stack, "up")), what="its record")
-    start(stack)
 
 
 def _up(stack: Stack) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh, Running
 from meshward.apply.revocation_store import Revocation, Revocations, begin_list, load_revocations
 from meshward.apply.revoke import keep_known, revoke, take_back_ended
-from meshward.apply.switching import Rendering, Switch
+from meshward.apply.switching import Rendering, Switch, Switcher
 from meshward.apply.unsettled import UNSETTLED, Unsettled, load_unsettled, save_unsettled
 from meshward.callers.revocations import Revoked
 from meshward.kit import codes
@@ -270,3 +270,40 @@ def test_who_is_refused_no_more_is_forgotten_by_state_last(
     assert BOB not in load_revocations(tmp_path).subjects
     assert hops.refused is not None and set(hops.refused.subjects) == {ALICE}
     assert revoking.current_revocations(mesh).revoked.subjects == {ALICE: None}
+
+
+class Told:
+    """The decision service and the guards, as far as a switch tells them something."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, set[str]]] = []
+
+    def revoke(self, revoked: Revoked, _: object) -> None:
+        self.said.append(("revoked", set(revoked.subjects)))
+
+    def switch(self, live: object, following: object, *_: object, **__: object) -> None:
+        self.said.append((f"{live} and {following}" if following else str(live), set()))
+
+    def switch_all(self, *_: object) -> None:
+        self.said.append(("guards", set()))
+
+
+def test_both_names_are_refused_from_before_the_first_guard_until_after_the_last() -> None:
+    told, machine = Told(), UNKNOWN
+    switcher = Switcher(machine, UNKNOWN, UNKNOWN)
+    switcher._decision_hop = switcher._guards = told  # type: ignore[assignment]
+    guard: Any = {("m/v1", 0): UNKNOWN}
+    names = {"old": {"okta:a"}, "new": {"okta:a", "sso:a"}, "older": {"okta:a", "corp:a"}}
+    revoked = {live: Revoked(dict.fromkeys(subjects)) for live, subjects in names.items()}
+    older, new = (Rendering(live, UNKNOWN, guard, revoked[live]) for live in ("older", "new"))  # type: ignore[arg-type]
+    switcher.forward(Switch(older, new, {}, ()), lambda _: None)
+    both = ("revoked", {"okta:a", "corp:a", "sso:a"})
+    one = ("revoked", names["new"])
+    assert told.said == [both, ("older and new", set()), ("guards", set()), ("new", set()), one]
+    told.said.clear()
+    assert switcher.back(Switch(older, new, {}, ())) == []
+    assert told.said[-2:] == [("older", set()), ("revoked", names["older"])], "the way back ends so, too"
+    told.said.clear()
+    same = Rendering("new", UNKNOWN, {}, revoked["new"])  # type: ignore[arg-type]
+    switcher.forward(Switch(same, same, {}, ()), lambda _: None)
+    assert told.said == [("new", set())], "where nobody is renamed, nothing is told twice"
