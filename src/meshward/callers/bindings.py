@@ -34,12 +34,8 @@ def spread(
     plan: Plan, kind: Kind, names: frozenset[str], known: frozenset[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
     """`names` and what those are `known` by, with all that `plan` adds to both."""
-    while True:
-        more = known | {by for by in (known_by(plan, kind, name) for name in names) if by}
-        found = names | frozenset(_called(plan, kind, more - known)) | frozenset(_called(plan, kind, known))
-        if (found, more) == (names, known):
-            return names, known
-        names, known = found, more
+    known |= {by for by in (known_by(plan, kind, name) for name in names) if by}
+    return names | frozenset(_called(plan, kind, known)), known
 
 
 def _called(plan: Plan, kind: Kind, known: frozenset[str]) -> Iterator[str]:
