@@ -19,7 +19,9 @@ INSTANCE: Table = MappingProxyType(
         Feature.OPERATORS_OPEN: NotYet("there are no sealed texts yet that anybody could open"),
         Feature.OPERATORS_ERASE: NotYet("records are not yet erased on anybody's wish"),
         Feature.SEALING: NotYet("records are not yet sealed"),
-        Feature.RETENTION: NotYet("records are not yet erased by age"),
+        Feature.RETENTION: Can(
+            "the collector erases what is older; records that take all their room are not kept, and not erased either"
+        ),
         Feature.UNKNOWN_KEY: NotYet("`up` does not know this key"),
     }
 )

@@ -54,6 +54,8 @@ def named_here(old: Policy, new: Policy, is_ours: IsOurs) -> Iterator[str]:
         yield "edge.listen"
     if not set(new.audit.seal_to) <= set(old.audit.seal_to):
         yield "audit.seal_to"
+    if new.audit.retention.value < old.audit.retention.value:
+        yield "audit.retention"  # what is erased here is gone, and the right to erase is another than to apply
     for name, issuer in new.issuers.items():
         yield from (f"issuers.{name}.{key}" for key in _keys_place(old.issuers.get(name), issuer))
     yield from _servers(old, new, is_ours)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from meshward.audit.join import counted_reason, seconds
+from meshward.audit.keeping import KeepingFile
 from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Line
 from meshward.audit.looks import Look, look, without_late
 from meshward.audit.places import ALL_READ, CHANGES, CONTROL, HEARTBEAT
@@ -36,6 +37,7 @@ _MUCH = 10  # lines of one look
 _LOG = "access.log"
 _DISCOVER = 0.5  # seconds
 _BEAT = 1.0  # seconds
+_OLD = 1.0  # seconds between two looks for what is too old, where there was nothing
 _PATIENCE = 5.0  # seconds in which the supervisor shuts a guard away whose log cannot be read
 _ROOM = 1 << 20  # bytes free, below which a log or the store must be expected to fail
 
@@ -48,6 +50,14 @@ class NotKept(MeshwardError):
 
     def __init__(self, why: str) -> None:
         super().__init__(codes.RECORDS_NOT_KEPT, f"records are not kept: {why}")
+
+
+class NoRoomLeft(NotKept):
+    """Records take all the room that the policy gives them (MW4010)."""
+
+    def __init__(self, size: int, room: int) -> None:
+        message = f"records take {size} bytes, and `audit.max_disk` gives them {room}"
+        MeshwardError.__init__(self, codes.RECORDS_TAKE_ALL, message)
 
 
 class Collector:
@@ -70,6 +80,8 @@ class Collector:
         self._told_read = -1
         self._found = Batch()  # gaps and vanished files that no transaction has written yet
         self._stored: _Taken = ([], [])  # written, and not yet anchored and erased
+        self._keeping = KeepingFile(run / CONTROL)
+        self._look_for_old = float("-inf")
         self._pause = 0.0  # seconds until the next look
         self._complete = float("-inf")  # all that was in the logs then had been read by the end of that round
         self._known = store.take_positions()
@@ -95,7 +107,8 @@ class Collector:
         3. Write records, counts and positions in one transaction.
         4. Only then anchor it, and only then move the positions, which erases the raw lines.
         5. When all is read, stop waiting for halves that are late.
-        6. Show that records are kept.
+        6. Erase what is older than it is kept.
+        7. Show that records are kept.
         """
         now, self._pause = self._clock(), POLL
         if not self._finish():
@@ -115,7 +128,9 @@ class Collector:
             if not more:
                 self._store.settle(self._complete if left else now)  # 5
                 self._complete = now
-            self._beat()  # 6
+            if not self._end_old(now):  # 6
+                return False
+            self._beat()  # 7
         except (StoreUnwritable, NotKept) as error:
             self._say_once(error)
             return False
@@ -202,6 +217,15 @@ class Collector:
         self._advance(*stored)
         return True
 
+    def _end_old(self, now: float) -> bool:
+        """Some of it: the rest in rounds to come. Whether that is anchored."""
+        retention = self._keeping.now().retention if time.monotonic() >= self._look_for_old else None
+        if retention is None:
+            return True
+        if not self._store.end(now - retention, now):
+            self._look_for_old = time.monotonic() + _OLD
+        return self._finish()
+
     def _advance(self, taken: list[Look], released: list[tuple[Log, Tail]]) -> None:
         for each in taken:
             tail, position = each.tail, each.chunk.position
@@ -232,6 +256,9 @@ class Collector:
         for directory in (self.run_directory, self._store.path.parent):
             if not _has_room(directory):
                 raise NotKept(f"no space or no inodes are left for `{directory}`")
+        room = self._keeping.now().max_disk
+        if room is not None and (size := self._store.size()) >= room:
+            raise NoRoomLeft(size, room)
         self._store.probe()
 
     def _write_heartbeat(self) -> None:

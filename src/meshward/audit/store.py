@@ -22,6 +22,7 @@ from meshward.audit.flat import read
 from meshward.audit.held import Footprint, Held
 from meshward.audit.join import Record, arrange, record_id, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line
+from meshward.audit.retention import due, erase, give_back
 from meshward.audit.tables import SCHEMA, STEPS, VERSION
 from meshward.audit.tail import Position
 from meshward.kit import codes
@@ -166,6 +167,24 @@ class Records:
             for noticed, since, until, why, counts in rows
         ]
 
+    def ended(self) -> dict[str, tuple[float, int]]:
+        """Of each kind of row: from before when, and how many, were erased because they were old."""
+        if self._version() < 3:
+            return {}
+        return {
+            kind: (until, rows) for kind, until, rows in self._query("SELECT kind, until, rows FROM ended")
+        }
+
+    def size(self) -> int:
+        """Bytes that are in use, in the file and in its journal. Free ones in the file are used again."""
+        pages, free, page = (
+            self._query(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        journal = self.path.with_name(f"{self.path.name}-wal")
+        with suppress(FileNotFoundError):
+            return int((pages - free) * page + journal.stat().st_size)
+        return int((pages - free) * page)
+
     def close(self) -> None:
         self._db.close()
 
@@ -245,6 +264,20 @@ class Store(Records):
         """Write down in the second place how far the store is. Lines are erased after. Raises OSError."""
         self._held.save()
 
+    def end(self, before: float, now: float) -> bool:
+        """Erase some of the rows from before `before`, if there are any. Whether there were. Raises StoreUnwritable."""
+        with _damage(self.path):
+            kinds = due(self._db, before)
+        if not kinds:
+            return False
+        changed = Changed()
+        with self._transaction():
+            for kind in kinds:
+                erase(self._db, kind, before, changed)
+            self._held.move(now, {}, changed)
+            give_back(self._db)
+        return True
+
     def settle(self, now: float) -> int:
         """Stop waiting for halves that should have come by `now`; how many. Raises StoreUnwritable."""
         late = (now - PATIENCE,)
@@ -268,6 +301,9 @@ class Store(Records):
         os.close(self._lock)
 
     def _prepare(self) -> None:
+        self._db.execute(
+            "PRAGMA auto_vacuum = INCREMENTAL"
+        )  # of a new file: one that is there stays as it is
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")

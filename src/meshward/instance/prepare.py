@@ -21,6 +21,7 @@ from meshward.apply.hop_files import (
     write_decision,
     write_edge,
 )
+from meshward.apply.keeping import save_keeping
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh, Running
 from meshward.apply.revisions import STAGED, Revision, Revisions
@@ -132,6 +133,7 @@ def prepare_mesh(
     take(run.control_dir, CONNECT, place.edge.gid)
     (state.path / "policy.json").unlink(missing_ok=True)  # release 0.1.0 kept what runs twice
     save_facts(state.path, settings)
+    save_keeping(run.control_dir, plan)
     save_quarantine(run.control_dir, {})  # every hop's directory is as it was made
     counters.save(state.path)
     return mesh

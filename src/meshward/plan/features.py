@@ -231,7 +231,11 @@ class Feature(Enum):
         FeatureKind.BESIDE,
         "texts are sealed to a key that the machine does not hold",
     )
-    RETENTION = codes.LACKS_RETENTION, FeatureKind.BESIDE, "records are erased by age"
+    RETENTION = (
+        codes.LACKS_RETENTION,
+        FeatureKind.BESIDE,
+        "records are erased by age, and by nothing else: room that is taken is told",
+    )
     UNKNOWN_KEY = (
         codes.LACKS_UNKNOWN_KEY,
         FeatureKind.BESIDE,

@@ -228,6 +228,7 @@ class Audit:
     max_blind: int
     on_blind: str
     retention: int
+    max_disk: int | None
     seal_to: tuple[str, ...]
 
 

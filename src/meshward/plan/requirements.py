@@ -209,6 +209,7 @@ KEYS: dict[str, Row] = {
     "Audit.capture": _CAPTURE,
     "Audit.seal_to": _where(Feature.SEALING),
     "Audit.retention": _where(Feature.RETENTION, _not_default("retention")),
+    "Audit.max_disk": _where(Feature.RETENTION),
     "Audit.max_blind": _where(Feature.MAX_BLIND, _not_default("max_blind")),
     "Audit.on_blind": (
         Need(Feature.BLOCK_WHEN_BLIND, _is("block")),

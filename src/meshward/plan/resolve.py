@@ -81,5 +81,6 @@ def _audit(given: schema.Audit) -> ir.Audit:
         max_blind=given.max_blind.value,
         on_blind=given.on_blind,
         retention=given.retention.value,
+        max_disk=given.max_disk.value if given.max_disk else None,
         seal_to=tuple(given.seal_to),
     )

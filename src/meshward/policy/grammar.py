@@ -23,11 +23,14 @@ _LARGEST = 256 * 1024 * 1024
 _MOST = 10**9
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": _DAY}
 _SIZES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_ROOMS = {"m": 1024**2, "g": 1024**3, "t": 1024**4}
+_LEAST_ROOM, _MOST_ROOM = 64 * 1024**2, 1000 * 1024**4
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 DURATION = r"^[1-9][0-9]{0,9}[smhd]$"
 SIZE = r"^[1-9][0-9]{0,9}[kmg]?$"
+ROOM = r"^([1-9][0-9]{0,5})([mgt])$"
 RATE = r"^[1-9][0-9]{0,9}/(s|min|hour|day)$"
 HOURS = r"^[A-Z][a-z]{2}([,-][A-Z][a-z]{2})* [0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2} [A-Za-z0-9_+/-]+$"
 DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2}))?$"
@@ -74,6 +77,19 @@ def parse_size(text: str) -> int:
     if size > _LARGEST:
         raise Unreadable(f"{quoted(text)} is too large: bodies are kept in memory", "write at most `256m`")
     return size
+
+
+def parse_room(text: str) -> int:
+    """`500m`, `20g`, `2t` -> bytes, from 64m to 1000t."""
+    matched = re.fullmatch(ROOM, text, re.ASCII)
+    if not matched:
+        raise Unreadable(f"{quoted(text)} is no room on a disk", "write a number and m, g or t, like `20g`")
+    room = int(matched[1]) * _ROOMS[matched[2]]
+    if not _LEAST_ROOM <= room <= _MOST_ROOM:
+        raise Unreadable(
+            f"{quoted(text)} is too little or too much", "write at least `64m` and at most `1000t`"
+        )
+    return room
 
 
 def parse_rate(text: str) -> Rate:

@@ -27,6 +27,7 @@ from meshward.policy.texts import (
     Pointer,
     ProxyNetwork,
     Rate,
+    Room,
     Route,
     ServerUrl,
     Size,
@@ -463,7 +464,10 @@ class Audit(_Node):
     seal_to: list[Text] = []
     """Files with the public keys to which texts are sealed."""
     retention: Duration = parse_written(parse_duration, "183d")
-    """How long records are kept."""
+    """How long records of requests and of changes, and counts of refusals, are kept; they end within the hour after."""
+    max_disk: Annotated[Room | None, Field(exclude_if=lambda room: room is None)] = None
+    """How much room they may take. None ends before its time to make room: at 80 % `status` raises an alarm, and when
+    all is taken `on_blind` decides about requests."""
     max_blind: Duration = parse_written(parse_duration, "10s")
     """How long requests may pass although no record of them could be kept."""
     on_blind: Literal["block", "alert"] = "block"

@@ -99,6 +99,19 @@ Size = TypeAliasType(
         ),
     ],
 )
+Room = TypeAliasType(
+    "Room",
+    Annotated[
+        Written[int],
+        _keep_spelling(grammar.parse_room),
+        _describe(
+            "A number and `m`, `g` or `t` (1024 squared, cubed, to the fourth), from `64m` to `1000t`.",
+            "500m",
+            "20g",
+            pattern=grammar.ROOM,
+        ),
+    ],
+)
 Rate = TypeAliasType(
     "Rate",
     Annotated[

@@ -42,3 +42,8 @@ RECORDS_LOST = Code(
     "Records that were kept are not there any more.",
     "find out who was at STATE/records.*; what is lost cannot come back, so requests go on, and the loss stays noted",
 )
+RECORDS_TAKE_ALL = Code(
+    "MW4010",
+    "The records take all the room that the policy gives them.",
+    "raise `audit.max_disk`, or keep records for a shorter time with `audit.retention`: none ends before that",
+)

@@ -1,0 +1,58 @@
+"""RUN/control/keeping.json: how long records are kept, and how much room they may take. The supervisor writes it with
+each revision, the collector goes by it; without it nothing is erased.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshward.kit.errors import MeshwardError
+from meshward.kit.statefile import StateFile
+
+ALMOST = 0.8
+"""The part of the room from which on `status` raises an alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """`retention` in seconds, None: for ever. `max_disk` in bytes, None: whatever the disk has."""
+
+    retention: int | None = None
+    max_disk: int | None = None
+
+
+KEEPING = StateFile(
+    "keeping.json",
+    Keeping,
+    place="RUN/control",
+    what="how long records are kept, and how much room they may take",
+    remedy="Apply the policy again: it is written anew. Until then no record is erased.",
+    renewed=True,
+)
+
+
+class KeepingFile:
+    """The file as it last could be read, looked at again when it changed."""
+
+    def __init__(self, control: Path) -> None:
+        self._control = control
+        self._print: tuple[int, int] | None = None
+        self._keeping = Keeping()
+
+    def now(self) -> Keeping:
+        """A file that is gone or damaged erases nothing; the room that was given stays."""
+        try:
+            state = (self._control / KEEPING.name).lstat()
+            found = state.st_ino, state.st_mtime_ns
+        except OSError:
+            found = None
+        if found is None or found != self._print:
+            self._print, self._keeping = found, self._read()
+        return self._keeping
+
+    def _read(self) -> Keeping:
+        try:
+            return KEEPING.read(self._control) or Keeping(None, self._keeping.max_disk)
+        except MeshwardError:
+            return Keeping(None, self._keeping.max_disk)

@@ -1,0 +1,63 @@
+"""Rows that are older than they are kept are erased, whole hours at once, some at a time; how many is kept.
+
+Losses stay: they say what else is not there. What was erased is counted as the rest is, so that nothing is missed that
+was ended, and nothing ended that is missed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+
+from meshward.audit.anchor import HOUR, Changed
+
+MOST = 5_000
+"""Rows of each kind in one transaction: more than come in its time."""
+_PAGES = 10_000  # given back to the file system at once
+
+# hour, rows, check sum, and what is erased by
+_OLDEST: Mapping[str, str] = {
+    "records": (
+        "SELECT CAST(seen AS INTEGER) / 3600, 1, check_of(rid, edge, guard), seq FROM records "
+        "WHERE seen < ? ORDER BY seq LIMIT ?"
+    ),
+    "changes": (
+        "SELECT CAST(at AS INTEGER) / 3600, 1, check_of(id, outcome, facts), seq FROM changes "
+        "WHERE at < ? ORDER BY seq LIMIT ?"
+    ),
+    "refusals": "SELECT second / 3600, sum(count), 0, second FROM refusals WHERE second < ? GROUP BY second LIMIT ?",
+    "gaps": "SELECT second / 3600, sum(count), 0, second FROM gaps WHERE second < ? GROUP BY second LIMIT ?",
+}
+_ERASE: Mapping[str, str] = {
+    "records": "DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))",
+    "changes": "DELETE FROM changes WHERE seq IN (SELECT value FROM json_each(?))",
+    "refusals": "DELETE FROM refusals WHERE second IN (SELECT value FROM json_each(?))",
+    "gaps": "DELETE FROM gaps WHERE second IN (SELECT value FROM json_each(?))",
+}
+
+
+def due(db: sqlite3.Connection, before: float) -> list[str]:
+    """The kinds that have rows of whole hours before `before`."""
+    query = "SELECT 1 FROM kept WHERE kind = ? AND hour < ? AND rows > 0 LIMIT 1"
+    return [kind for kind in _OLDEST if db.execute(query, (kind, int(before) // HOUR)).fetchone()]
+
+
+def erase(db: sqlite3.Connection, kind: str, before: float, changed: Changed) -> None:
+    """The oldest rows of the kind, at most `MOST` of them, inside of the caller's transaction."""
+    until = int(before) // HOUR * HOUR
+    rows = db.execute(_OLDEST[kind], (until, MOST)).fetchall()
+    for hour, count, check, _ in rows:
+        changed.add(kind, hour * HOUR, -count, -check)
+    db.execute(_ERASE[kind], (json.dumps([row[3] for row in rows]),))
+    db.execute(
+        "INSERT INTO ended VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+        "SET until = max(until, excluded.until), rows = rows + excluded.rows",
+        (kind, until, sum(row[1] for row in rows)),
+    )
+
+
+def give_back(db: sqlite3.Connection) -> None:
+    """What is free in the file goes back to the file system, and hours of which nothing is left are forgotten."""
+    db.execute("DELETE FROM kept WHERE rows = 0 AND checksum = 0")
+    db.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
