@@ -13,7 +13,7 @@ import pytest
 
 from meshward.audit.places import HEARTBEAT
 from meshward.audit.store import FILE, Batch, Store
-from meshward.audit.told import ALARM
+from meshward.audit.told import ALARM, room_alarms
 from meshward.instance.records import proof
 from meshward.instance.status import Status
 from meshward.runtime.place import directories
@@ -119,3 +119,16 @@ def test_records_that_cannot_be_read_are_an_alarm(state: State) -> None:
     assert not proof(state).well and "MW" not in proof(state).lines()[0]
     (state.path / FILE).unlink()
     assert not proof(state).well and "there are no records" in proof(state).lines()[1]
+
+
+def test_room_that_is_almost_taken_is_an_alarm(state: State) -> None:
+    beat(state, 0)
+    models = {"m": {"versions": {"v1": {"server": "tei", "url": "unix:/run/m.sock"}}}}
+    policy = {"version": 1, "trust_domain": "one.test", "models": models, "audit": {"max_disk": "64m"}}
+    accept(state.path, policy)
+    assert proof(state).well
+    assert room_alarms(79, 100) == [] == room_alarms(10**12, None)
+    assert "TAKE 80 % of `audit.max_disk`" in room_alarms(80, 100)[0]
+    with (state.path / f"{FILE}-wal").open("wb") as journal:
+        journal.truncate(60 << 20)
+    assert not proof(state).well and "RECORDS TAKE 93 %" in proof(state).lines()[1]

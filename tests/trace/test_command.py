@@ -109,3 +109,17 @@ def test_what_was_lost_is_told_and_nothing_is_claimed(
     told = capsys.readouterr().out
     assert "may have been refused" in told and "was refused" not in told
     assert "edge/access.log was cut or put back" in told
+
+
+def test_what_ended_is_told(
+    state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshward.cli.trace.WITHIN", 0.0)
+    rid = new_rid()
+    store = Store(state)
+    store.write(Batch(edges=[edge(rid)], guards=[guard(rid)]), 1_000.0)
+    assert store.end(9_000.0, 10_000.0)
+    assert trace(state, rid) == 11
+    told = capsys.readouterr().out
+    assert "1 records from before 1970-01-01T02:00:00.000Z were erased by `audit.retention`" in told
+    assert "lost" not in told

@@ -97,6 +97,7 @@ def advance(before: Anchor, at: float, lines: Mapping[str, int], changed: Change
         read[source] = read.get(source, 0) + count
     for (kind, _), count in changed.rows.items():
         rows[kind] = rows.get(kind, 0) + count
+    rows = {kind: count for kind, count in rows.items() if count}
     check = before.check + sum(changed.check.values())
     return Anchor(before.store, before.begun, before.commits + 1, at, read, rows, check)
 

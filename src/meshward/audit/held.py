@@ -82,7 +82,7 @@ class Held:
     def _word(self) -> Anchor:
         store, begun, commits, at = self._db.execute("SELECT id, begun, commits, at FROM store").fetchone()
         lines = dict(self._db.execute("SELECT source, lines FROM consumed"))
-        rows = dict(self._db.execute("SELECT kind, sum(rows) FROM kept GROUP BY kind"))
+        rows = dict(self._db.execute("SELECT kind, sum(rows) FROM kept GROUP BY kind HAVING sum(rows)"))
         (check,) = self._db.execute("SELECT coalesce(sum(checksum), 0) FROM kept").fetchone()
         return Anchor(store, begun, commits, at, lines, rows, check)
 

@@ -57,7 +57,11 @@ def erase(db: sqlite3.Connection, kind: str, before: float, changed: Changed) ->
     )
 
 
-def give_back(db: sqlite3.Connection) -> None:
-    """What is free in the file goes back to the file system, and hours of which nothing is left are forgotten."""
+def forget_hours(db: sqlite3.Connection) -> None:
+    """Of which nothing is left."""
     db.execute("DELETE FROM kept WHERE rows = 0 AND checksum = 0")
-    db.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+
+
+def give_back(db: sqlite3.Connection) -> None:
+    """Some of what is free in the file goes back to the file system. Outside of a transaction."""
+    db.executescript(f"PRAGMA incremental_vacuum({_PAGES});")  # `execute` would end with the first page

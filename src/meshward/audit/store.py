@@ -22,7 +22,7 @@ from meshward.audit.flat import read
 from meshward.audit.held import Footprint, Held
 from meshward.audit.join import Record, arrange, record_id, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line
-from meshward.audit.retention import due, erase, give_back
+from meshward.audit.retention import due, erase, forget_hours, give_back
 from meshward.audit.tables import SCHEMA, STEPS, VERSION
 from meshward.audit.tail import Position
 from meshward.kit import codes
@@ -275,7 +275,8 @@ class Store(Records):
             for kind in kinds:
                 erase(self._db, kind, before, changed)
             self._held.move(now, {}, changed)
-            give_back(self._db)
+            forget_hours(self._db)
+        self._give_back()
         return True
 
     def settle(self, now: float) -> int:
@@ -320,6 +321,14 @@ class Store(Records):
                 for statement in filter(str.strip, step.split(";\n")):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {version + 1}")
+
+    def _give_back(self) -> None:
+        self._require_untouched()
+        try:
+            with _damage(self.path):
+                give_back(self._db)
+        finally:
+            self._footprint.take()
 
     def _keep(self, changes: list[ChangeLine], changed: Changed) -> None:
         for change in changes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from meshward.audit.keeping import ALMOST
 from meshward.audit.store import Records, Tally
 from meshward.audit.tail import ERASED_UNREAD, GONE, REMOVED, REPLACED, TRUNCATED
 from meshward.kit.clock import moment
@@ -54,3 +55,13 @@ def lost_before(store: Records, now: float) -> list[str]:
         if old
         else []
     )
+
+
+def room_alarms(size: int, room: int | None) -> list[str]:
+    """Before records take all the room that they may take."""
+    if room is None or size < ALMOST * room:
+        return []
+    return [
+        f"RECORDS TAKE {size * 100 // room} % of `audit.max_disk` ({size} of {room} bytes): when all is taken, "
+        "`audit.on_blind` decides about requests"
+    ]

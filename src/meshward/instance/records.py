@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from meshward.audit.store import Records
-from meshward.audit.told import alarms, lost_before
+from meshward.audit.told import alarms, lost_before, room_alarms
 from meshward.instance.running_policy import load_running_policy
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.errors import MeshwardError
@@ -32,7 +32,7 @@ class Proof:
     why: str
     remedy: str
     lost: tuple[str, ...] = ()
-    """What was kept, or should have been, and is not there: noticed not long ago."""
+    """What was kept, or should have been, and is not there: noticed not long ago; or what soon cannot be kept."""
     lost_before: tuple[str, ...] = ()
 
     @property
@@ -61,26 +61,28 @@ class Proof:
 
 def proof(state: State, clock: Clock = system_clock) -> Proof:
     """What the heartbeat of the instance in `state` says now, and what its records lack."""
-    lost, before = _losses(state, clock())
-    return replace(_proof(state), lost=tuple(lost), lost_before=tuple(before))
+    audit = _audit(state)
+    lost, before = _losses(state, audit, clock())
+    return replace(_proof(state, audit), lost=tuple(lost), lost_before=tuple(before))
 
 
-def _losses(state: State, now: float) -> tuple[list[str], list[str]]:
+def _losses(state: State, audit: Audit, now: float) -> tuple[list[str], list[str]]:
+    room = audit.max_disk.value if audit.max_disk else None
     try:
         with closing(Records(state.path)) as store:
-            return alarms(store, now), lost_before(store, now)
+            return alarms(store, now) + room_alarms(store.size(), room), lost_before(store, now)
     except MeshwardError as error:
         return [f"RECORDS CANNOT BE READ: {error.message}. {error.remedy}"], []
 
 
-def _proof(state: State) -> Proof:
+def _proof(state: State, audit: Audit) -> Proof:
     beat = Run(run_path(state)).heartbeat
     try:
         age: float | None = time.time() - beat.stat().st_mtime
         lag = json.loads(beat.read_text())["lag"]
     except (OSError, ValueError, KeyError):
         age, lag = None, None
-    found = Proof(age, lag, _max_blind(state), "", "")
+    found = Proof(age, lag, audit.max_blind.value, "", "")
     if found.fresh:
         return found
     said = _last_complaint(state)
@@ -88,12 +90,12 @@ def _proof(state: State) -> Proof:
     return Proof(age, lag, found.bound, str(said.get("event", "")), str(remedy))
 
 
-def _max_blind(state: State) -> int:
-    """`audit.max_blind` of the policy that runs."""
+def _audit(state: State) -> Audit:
+    """`audit` of the policy that runs."""
     policy = None
     with suppress(MeshwardError):
         policy = load_running_policy(state)
-    return (policy.audit if policy else Audit()).max_blind.value
+    return policy.audit if policy else Audit()
 
 
 def _last_complaint(state: State) -> dict[str, Any]:

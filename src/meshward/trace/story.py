@@ -73,6 +73,10 @@ def explain_missing(store: Records, rid: str, blind: Sequence[str] = ()) -> list
     reasons += blind
     lost = [loss.sentence for loss in store.losses()] + gap_sentences(store.gaps(0))
     reasons += [f"It may be among what was lost: {spelled_out(each)}." for each in lost]
+    if ended := store.ended().get("records"):
+        reasons.append(
+            f"It may have ended: {ended[1]} records from before {moment(ended[0])} were erased by `audit.retention`."
+        )
     if recent := _recent(store, now):
         reasons.append(
             f"It may have been refused before there was an identity: those are only counted ({recent})."
