@@ -107,7 +107,7 @@ def test_what_was_lost_is_told_and_nothing_is_claimed(
     store.write(batch, time.time())
     assert trace(state, rid) == 11
     told = capsys.readouterr().out
-    assert "may have been refused" in told and "was refused" not in told
+    assert "1 token_expired" in told and "refused" not in told
     assert "edge/access.log was cut or put back" in told
 
 

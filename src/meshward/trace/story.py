@@ -79,7 +79,7 @@ def explain_missing(store: Records, rid: str, blind: Sequence[str] = ()) -> list
         )
     if recent := _recent(store, now):
         reasons.append(
-            f"It may have been refused before there was an identity: those are only counted ({recent})."
+            f"Requests that end before there is an identity have no records, and are only counted ({recent})."
         )
     if counted := _told(store.counted(now - RECENT)):
         reasons.append(
