@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from meshward.runtime.place.identities import FIRST, ProcessIdentity, can_change_uid
+from meshward.runtime.place.reachable import hindrance
 from tests.oidc_provider import running as oidc_provider_running
 from tests.oidc_provider.running import OidcProvider
 
@@ -28,11 +30,24 @@ _BINARIES = {
 }
 
 
+def way() -> str:
+    """How an instance starts here: docs/testing.md names the three ways."""
+    if os.geteuid() != 0:
+        return "user"
+    reached = can_change_uid() and not hindrance(ProcessIdentity(FIRST, FIRST), ["meshward.edge"])
+    return "own" if reached else "root"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require",
         default="",
         help="comma-separated programs whose absence fails the run (nginx,envoy,oidc-provider)",
+    )
+    parser.addoption(
+        "--way",
+        choices=("own", "root", "user"),
+        help="fail unless instances start so here: as root with users of their own, as root without, as a user",
     )
     parser.addoption(
         "--long",
@@ -53,6 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts what it runs in the background so, and those whom tests interrupt would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    wanted = config.getoption("--way")
+    if wanted and wanted != (found := way()):
+        raise pytest.UsageError(f"--way {wanted}: here it is `{found}` (scripts/ways.sh)")
     for name in filter(None, config.getoption("--require").split(",")):
         found = _BINARIES[name]()
         if not found or not Path(found).exists():
