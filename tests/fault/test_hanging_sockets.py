@@ -56,7 +56,7 @@ def test_an_apply_names_it_and_all_others_go_back(
 
 def test_renewal_names_it_and_all_others_have_theirs(stack: Stack, taken: Impostor) -> None:
     def issued(model: str) -> bytes:
-        return (stack.run / "guards" / stack.guard(model).slot / "xds" / "svid.json").read_bytes()
+        return (stack.run / "given" / "guards" / stack.guard(model).slot / "xds" / "svid.json").read_bytes()
 
     before = issued("m1")
     with pytest.raises(MeshwardError) as told:

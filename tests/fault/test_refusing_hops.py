@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -154,18 +155,34 @@ def test_a_decision_service_that_is_gone(stack: Stack, text: dict[str, Any]) -> 
     runs_the_old(stack)
 
 
+@contextmanager
+def ending(place: str) -> Iterator[None]:
+    """Whatever process is started with a path below `place` is killed at once."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.005):
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    if place.encode() in process.joinpath("cmdline").read_bytes():
+                        os.kill(int(process.name), signal.SIGKILL)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
+
+
 def test_a_guard_that_cannot_start(stack: Stack, text: dict[str, Any]) -> None:
     wider = copy.deepcopy(text)
     wider["models"]["m3"] = {"versions": {"v1": {"server": "twofaced", "url": "unix:/nowhere/3.sock"}}}
-    trap = stack.run / "guards" / "02"
-    assert not trap.exists()
-    trap.write_text("in the way")
-    try:
+    with ending(f"{stack.run}/given/guards/02/"):
         error = refused(stack, wider)
-        assert error.exit_code is Exit.HOP_REFUSED, error
-        runs_the_old(stack)
-    finally:
-        trap.unlink()
+    assert error.exit_code is Exit.HOP_REFUSED, error
+    runs_the_old(stack)
     assert [name for name in stack.processes() if "m3" in name] == []
 
 
