@@ -57,6 +57,7 @@ def _serve(path: str, uid: int) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(f"{path}.x")
     os.chmod(f"{path}.x", 0o777)  # noqa: PTH101
+    os.chown(f"{path}.x", uid, -1)
     os.rename(f"{path}.x", path)  # noqa: PTH104
     if os.geteuid() == 0:
         os.setuid(uid)
