@@ -81,7 +81,7 @@ def test_who_is_nobody_is_refused_and_nothing_is_done(stack: Stack, text: dict[s
         ({"agent": "helper"}, "MW0903", "no agent"),
         ({"subject": "workload:scorre"}, "MW0903", "workload:scorer"),
         ({"subject": "test:alice", "undo": True}, "MW0903", "not revoked"),
-        ({"subject": "test:alice", "until": 1}, "MW0903", "not revoked"),
+        ({"subject": "test:alice", "until": 1}, "MW0903", "that end is past"),
         ({"until": 5}, "MW3028", "at a time"),
     ]
     for given, code, means in asked:

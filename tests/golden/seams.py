@@ -16,6 +16,7 @@ from typing import Any
 
 from meshward.apply.hop_files import Nginx, edge_files, edge_settings
 from meshward.apply.revisions import Revision, Revisions
+from meshward.apply.unsettled import Unsettled
 from meshward.audit.join import arrange
 from meshward.callers.revocations import Revoked, edge_text
 from meshward.callers.revocations import save_text as revoked_text
@@ -223,6 +224,7 @@ def status(case: Case, _: Path) -> Files:
         left=(),
         walks=tuple(given.get("walks", ())),
         ejected=given.get("ejected", {}),
+        unsettled=Unsettled(**given["unsettled"]) if "unsettled" in given else None,
     )
     return {"said.txt": _lines(*seen.lines())}
 

@@ -199,13 +199,16 @@ def _misspelled_error(what: str, remedy: str) -> MeshwardError:
     return MeshwardError(codes.REVOKE_MISSPELLED, what, f"{remedy[0].upper()}{remedy[1:]}.")
 
 
-def not_revoked_error(revocations: Revocations, kind: Kind, name: str) -> MeshwardError:
-    """For an undo of what was not done."""
+def not_revoked_error(
+    revocations: Revocations, kind: Kind, name: str, *, past: bool = False
+) -> MeshwardError:
+    """For an undo of what was not done; `past`: because the end that was given lies there."""
     names = [each for key, found in revocations.of(kind).items() for each in (key, *found.names)]
     remedy = (
         f"Revoked are {quoted_list(_near_names(name, names) or names, _SHOWN)}." if names else "Nobody is."
     )
-    return MeshwardError(codes.REVOKE_UNKNOWN, f"the {kind} {quoted(name)} is not revoked", remedy)
+    why = "that end is past, which ends a revocation, and " if past else ""
+    return MeshwardError(codes.REVOKE_UNKNOWN, f"{why}the {kind} {quoted(name)} is not revoked", remedy)
 
 
 def _unknown_error(what: str, near: Collection[str]) -> MeshwardError:

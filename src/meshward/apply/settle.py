@@ -32,7 +32,8 @@ async def settle_hops(mesh: Mesh) -> None:
     """Until cancelled."""
     while True:
         await asyncio.sleep(POLL)
-        await asyncio.to_thread(try_again, mesh)
+        if mesh.running.unsettled is not None:
+            await asyncio.to_thread(try_again, mesh)
 
 
 def try_again(mesh: Mesh, clock: Clock = system_clock) -> None:

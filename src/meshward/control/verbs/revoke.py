@@ -78,7 +78,7 @@ def _revoke(given: Revoke, asker: Asker, instance: Controlled) -> ToldRevoked:
         if not ends:
             return now.put(kind, name, revocation)
         if now.key(kind, name) is None:
-            raise not_revoked_error(now, kind, name)
+            raise not_revoked_error(now, kind, name, past=not given.undo)
         return now.without(kind, name)
 
     return _told(revoke(mesh, change, asker.author))
