@@ -46,6 +46,7 @@ HARMLESS = {
     ("http_splitting", "$mw_sni"): "lua/decision.lua: lower case letters, digits, `.` and `-`",
     ("http_splitting", "$mw_reqd"): "44 characters of base64, made by lua/digest.lua",
     ("http_splitting", "$mw_codings"): "one word of our own",
+    ("http_splitting", "$mw_counted"): "a request's id, as nginx makes them: hex digits",
     ("http_splitting", "$mw_d_txn"): "lua/decision.lua: three parts of base64url",
     ("http_splitting", "$mw_net"): "lua/crowd.lua: an address, or hex digits",
     ("nginx_cves", "CVE-2026-9256"): "in `rewrite`: there is none; and without the fix no nginx starts",

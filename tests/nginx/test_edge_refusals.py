@@ -126,18 +126,21 @@ def test_nobody_else_at_the_same_address_notices(edge: Edge) -> None:
 
 def test_one_identity_is_one_whatever_its_token_roles_and_models(edge: Edge) -> None:
     """Its name is read from the facts, which differ; a quote in it, or in what stands beside, ends it nowhere else."""
-    name, number = 'o"ne\\', iter(range(100))
+    names, number = {"Bearer t": 'o"ne\\', "Bearer u": 'o"ne'}, iter(range(1000))
 
-    def answer(_: Received) -> Answer:
+    def answer(request: Received) -> Answer:
         more = {"ath": f"{next(number)}", "roles": ['"sub":"x"'], "z": '"sub":"y"'}
+        name = names[request.get("X-Mw-Authorization") or ""]
         return known(refusal(403, "no_grant", "No."), name, **more)  # type: ignore[arg-type]
 
     edge.decision.answer = answer
-    flood(edge, 60, "t")
-    lines = settled(edge, name, 60)
-    assert len(lines) <= (TOLD + 1) * seconds(lines)
-    edge.decision.answer = lambda _: known(refusal(403, "no_grant", "No."), 'o"ne')
-    assert [answer.get("X-Counted-As") for answer in flood(edge, 2, "t")] == [None, None], "another"
+    with edge.client() as client:
+        for _ in range(60):
+            for token in "tu":
+                client.request("POST", "/m/other/x", token, b"{}")
+    for name in names.values():
+        lines = settled(edge, name, 60)
+        assert len(lines) <= (TOLD + 1) * seconds(lines)
 
 
 def at_v1(request: Received) -> Answer:
@@ -225,21 +228,51 @@ def test_more_identities_than_there_is_room_for_lose_no_refusal(crowded: Edge) -
         settled(crowded, f"one{n}", 20)
 
 
-def test_an_end_of_nginx_loses_none_and_a_log_that_cannot_be_written_delays_them() -> None:
+def next_second(edge: Edge) -> None:
+    """Until a refusal of another second, before which what was counted is written."""
+    first = flood(edge, 1, "other")[0].get("Date")
+    eventually(lambda: flood(edge, 1, "other")[0].get("Date") != first)
+
+
+def test_a_log_that_cannot_be_written_delays_a_count() -> None:
     with running() as edge:
         edge.decision.answer = by_name
+        log, away = edge.run / "access.log", edge.run / "away"
         flood(edge, 30, "zoe")
-        log = edge.run / "access.log"
-        settled(edge, "zoe", 30)
-        log.rename(edge.run / "away")
+        log.rename(away)
+        log.symlink_to("/dev/full")
+        next_second(edge)
+        log.unlink()
         log.mkdir()
         flood(edge, 30, "zoe")
-        eventually(lambda: flood(edge, 1, "other"))  # goes on
+        next_second(edge)
         log.rmdir()
-        (edge.run / "away").rename(log)
+        away.rename(log)
         settled(edge, "zoe", 60)
-        flood(edge, 30, "yan")
+
+
+def test_neither_a_reload_nor_an_end_of_nginx_loses_a_count() -> None:
+    with running() as edge:
+        edge.decision.answer = by_name
         assert edge.process
+        flood(edge, 30, "yan")
+        before = edge.workers()
+        os.kill(edge.process.pid, signal.SIGHUP)
+        eventually(lambda: edge.workers() and not before & edge.workers(), what="another worker")
+        settled(edge, "yan", 30)
+        flood(edge, 30, "yan")
         os.kill(edge.process.pid, signal.SIGTERM)
         edge.process.wait(60)
-        settled(edge, "yan", 30)
+        settled(edge, "yan", 60)
+
+
+def test_a_killed_worker_loses_no_more_than_it_had_counted_and_not_written() -> None:
+    with running() as edge:
+        edge.decision.answer = by_name
+        flood(edge, 30, "kim")
+        settled(edge, "kim", 30)
+        flood(edge, 30, "kim")
+        (worker,) = edge.workers()
+        os.kill(worker, signal.SIGKILL)
+        eventually(lambda: edge.request("POST", "/m/other/x", "kim", b"{}").status == 403)
+        assert 30 + TOLD + 1 <= total(lines_of(edge, "kim")) <= 61
