@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 
 from meshward.audit import tail as tail_module
 from meshward.audit.anchor import ALTERED, ANCHOR, ANOTHER, GONE, OLDER, UNPROVEN
-from meshward.audit.store import FILE, Records, Store, StoreTouched
+from meshward.audit.store import FILE, Batch, Records, Store, StoreTouched
 from meshward.audit.tail import ERASED_UNREAD, REMOVED, punch
 from meshward.audit.told import ALARM, alarms, lost_before
+from meshward.kit.clock import moment
 from tests.audit.making import Mesh, edge_bytes, guard_bytes, new_rid, refused_bytes, unknown_bytes
 from tests.audit.test_collector import Running
 
@@ -361,3 +363,13 @@ def test_the_anchor_holds_nobodys_data(running: Running) -> None:
     assert set(held) == {"format", "store", "begun", "commits", "at", "lines", "rows", "check"}
     with closing(Records(running.mesh.state)) as reader:
         assert held["rows"]["records"] == 1 and reader.losses() == []
+
+
+def test_a_hop_that_makes_a_gap_every_second_makes_one_sentence(running: Running) -> None:
+    batch, now = Batch(), int(running.now)
+    batch.gaps = Counter({(now + n, "guards/00/access.log", "not_a_record"): 2 for n in range(2_000)})
+    batch.gaps[now + 9_999, EDGE, "log_gone"] = 1
+    running.store.write(batch, running.now)
+    first, last = alarms(running.store, running.now)
+    assert "guards/00/access.log held lines that are no records (not_a_record), 4000 times" in first
+    assert moment(now + 1_999) in first and last.startswith(f"LINES MAY BE LOST: {EDGE} was removed")

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from meshward.audit.anchor import ANCHOR, Anchor, Changed, Loss, advance, altered, check_of, missed
+from meshward.audit.anchor import ANCHOR, HOUR, Anchor, Changed, Loss, advance, altered, check_of, missed
 from meshward.audit.tables import RECOUNT
 from meshward.kit.errors import MeshwardError
 
@@ -92,9 +92,7 @@ class Held:
         )
 
     def _counted(self) -> Changed:
-        return _changed(
-            (kind, *row) for kind, query in RECOUNT.items() for row in self._db.execute(query).fetchall()
-        )
+        return _changed((kind, *row) for kind, query in RECOUNT.items() for row in self._db.execute(query))
 
     def _adopt(self, counted: Changed, losses: list[Loss], now: float) -> None:
         """Go on with what is there. Commits and lines that were anchored are not counted a second time."""
@@ -164,5 +162,5 @@ def _print(path: Path) -> tuple[int, int, int] | None:
 def _changed(rows: Iterable[tuple[str, int, int, int]]) -> Changed:
     found = Changed()
     for kind, hour, count, check in rows:
-        found.rows[kind, hour], found.check[kind, hour] = count, check
+        found.add(kind, hour * HOUR, count, check)
     return found

@@ -131,6 +131,12 @@ class Records:
         query = "SELECT second, source, reason, count FROM gaps WHERE second >= ? ORDER BY second"
         return [Tally(*row) for row in self._query(query, (int(since),))]
 
+    def gap_sums(self, since: float) -> list[Tally]:
+        """The same, one for each log and reason: the last second, and how many in all; the latest last."""
+        query = """SELECT max(second) AS last, source, reason, sum(count) FROM gaps WHERE second >= ?
+            GROUP BY source, reason ORDER BY last"""
+        return [Tally(*row) for row in self._query(query, (int(since),))]
+
     def span(self) -> tuple[float, float] | None:
         """When the oldest and the newest recorded requests ended; None where there is no record."""
         oldest, newest = self._query("SELECT min(at), max(at) FROM records")[0]

@@ -72,12 +72,10 @@ CREATE TABLE positions (
 )
 
 RECOUNT = {
-    "records": "SELECT CAST(seen AS INTEGER) / 3600, count(*), sum(check_of(rid, edge, guard)) FROM records GROUP BY 1",
-    "changes": "SELECT CAST(at AS INTEGER) / 3600, count(*), sum(check_of(id, outcome, facts)) FROM changes GROUP BY 1",
+    "records": "SELECT CAST(seen AS INTEGER) / 3600, 1, check_of(rid, edge, guard) FROM records",
+    "changes": "SELECT CAST(at AS INTEGER) / 3600, 1, check_of(id, outcome, facts) FROM changes",
     "refusals": "SELECT second / 3600, sum(count), 0 FROM refusals GROUP BY 1",
     "gaps": "SELECT second / 3600, sum(count), 0 FROM gaps GROUP BY 1",
-    "losses": (
-        "SELECT CAST(noticed AS INTEGER) / 3600, count(*), sum(check_of(why, counts, NULL)) FROM losses GROUP BY 1"
-    ),
+    "losses": "SELECT CAST(noticed AS INTEGER) / 3600, 1, check_of(why, counts, NULL) FROM losses",
 }
-"""What `kept` must say of each kind: hour, rows, check sum."""
+"""What `kept` must say of each kind, in parts: hour, rows, check sum. To sort whole records takes four times as long."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-
 from meshward.audit.keeping import ALMOST
-from meshward.audit.store import Records, Tally
+from meshward.audit.store import Records
 from meshward.audit.tail import ERASED_UNREAD, GONE, REMOVED, REPLACED, TRUNCATED
 from meshward.kit.clock import moment
 from meshward.kit.codes import RECORDS_LOST
@@ -23,16 +20,12 @@ _WHY = {
 }
 
 
-def gap_sentences(gaps: Iterable[Tally]) -> list[str]:
+def gap_sentences(store: Records, since: float = 0.0) -> list[str]:
     """One for each log and reason, the latest last."""
-    found: dict[tuple[str, str], list[Tally]] = defaultdict(list)
-    for gap in sorted(gaps, key=lambda gap: gap.second):
-        key = gap.where, gap.reason
-        found[key] = [*found.pop(key, []), gap]
     return [
-        f"{where} {_WHY.get(reason, f'held lines that are no records ({reason})')}, "
-        f"{sum(gap.count for gap in of)} times, the last at {moment(of[-1].second)}"
-        for (where, reason), of in found.items()
+        f"{gap.where} {_WHY.get(gap.reason, f'held lines that are no records ({gap.reason})')}, "
+        f"{gap.count} times, the last at {moment(gap.second)}"
+        for gap in store.gap_sums(since)
     ]
 
 
@@ -44,7 +37,7 @@ def alarms(store: Records, now: float) -> list[str]:
         for loss in store.losses()
         if loss.noticed >= since
     ]
-    return told + [f"LINES MAY BE LOST: {gap}" for gap in gap_sentences(store.gaps(since))]
+    return told + [f"LINES MAY BE LOST: {gap}" for gap in gap_sentences(store, since)]
 
 
 def lost_before(store: Records, now: float) -> list[str]:

@@ -71,7 +71,7 @@ def explain_missing(store: Records, rid: str, blind: Sequence[str] = ()) -> list
     now = system_clock()
     reasons = [] if is_rid(rid) else ["An id has 32 lower-case hex digits: copy it from X-Request-Id."]
     reasons += blind
-    lost = [loss.sentence for loss in store.losses()] + gap_sentences(store.gaps(0))
+    lost = [loss.sentence for loss in store.losses()] + gap_sentences(store)
     reasons += [f"It may be among what was lost: {spelled_out(each)}." for each in lost]
     if ended := store.ended().get("records"):
         reasons.append(
