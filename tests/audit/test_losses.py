@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from meshward.audit import held as held_module
+from meshward.audit import store as store_module
 from meshward.audit import tail as tail_module
 from meshward.audit.anchor import ALTERED, ANCHOR, ANOTHER, GONE, OLDER, UNPROVEN
 from meshward.audit.store import FILE, Batch, Records, Store, StoreTouched
@@ -373,3 +375,47 @@ def test_a_hop_that_makes_a_gap_every_second_makes_one_sentence(running: Running
     first, last = alarms(running.store, running.now)
     assert "guards/00/access.log held lines that are no records (not_a_record), 4000 times" in first
     assert moment(now + 1_999) in first and last.startswith(f"LINES MAY BE LOST: {EDGE} was removed")
+
+
+def test_a_large_store_is_used_before_all_of_it_is_counted(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes and what is completed meanwhile is neither missed nor counted twice; what was edited before is."""
+    monkeypatch.setattr(held_module, "AT_ONCE", 10)
+    monkeypatch.setattr(store_module, "_COUNTED", 3)
+    half = new_rid()
+    running.mesh.edge(edge_bytes(half))
+    keep(running, 30)
+    running.store.close()
+    with closing(sqlite3.connect(running.mesh.state / FILE)) as db:
+        db.execute("DELETE FROM records WHERE seq IN (5, 6)")
+        db.commit()
+    running.start()
+    assert whys(running) == []
+    running.mesh.guard(guard_bytes(half))
+    keep(running, 5)
+    rounds = 0
+    while not whys(running):
+        rounds += 1
+        assert rounds < 100
+        keep(running)
+    assert rounds > 1 and whys(running) == [ALTERED]
+    assert running.store.losses()[0].counts == {"records": 2}
+    keep(running)
+    monkeypatch.setattr(held_module, "AT_ONCE", 10_000)
+    running.restart()
+    assert whys(running) == [ALTERED]
+
+
+def test_where_nothing_was_edited_a_late_count_finds_nothing(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_module, "AT_ONCE", 10)
+    monkeypatch.setattr(store_module, "_COUNTED", 7)
+    keep(running, 40)
+    for _ in range(2):
+        running.restart()
+        assert running.store._recount is not None
+        for _ in range(12):
+            keep(running)
+        assert running.store._recount is None and whys(running) == []

@@ -141,5 +141,13 @@ def altered(kept: Changed, counted: Changed, now: float) -> Loss | None:
     return Loss(now, min(hours) * HOUR, (max(hours) + 1) * HOUR, ALTERED, counts)
 
 
+def difference(kept: Changed, counted: Changed) -> Changed:
+    """What makes of `kept` what was `counted`."""
+    found = Changed(dict(counted.rows), dict(counted.check))
+    for (kind, hour), rows in kept.rows.items():
+        found.add(kind, hour * HOUR, -rows, -kept.check[kind, hour])
+    return found
+
+
 def _positive(counts: Mapping[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count > 0}

@@ -106,7 +106,7 @@ class Collector:
            halves are not there yet.
         3. Write records, counts and positions in one transaction.
         4. Only then anchor it, and only then move the positions, which erases the raw lines.
-        5. When all is read, stop waiting for halves that are late.
+        5. When all is read, stop waiting for halves that are late; count on in a large store.
         6. Erase what is older than it is kept.
         7. Show that records are kept.
         """
@@ -128,6 +128,7 @@ class Collector:
             if not more:
                 self._store.settle(self._complete if left else now)  # 5
                 self._complete = now
+                self._count_on(now)
             if not self._end_old(now):  # 6
                 return False
             self._beat()  # 7
@@ -216,6 +217,11 @@ class Collector:
         stored, self._stored = self._stored, ([], [])
         self._advance(*stored)
         return True
+
+    def _count_on(self, now: float) -> None:
+        loss = self._store.count_on(now)
+        if loss is not None:
+            self._log.warning(loss.sentence, code=codes.RECORDS_LOST.number, remedy=codes.RECORDS_LOST.remedy)
 
     def _end_old(self, now: float) -> bool:
         """Some of it: the rest in rounds to come. Whether that is anchored."""

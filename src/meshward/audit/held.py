@@ -1,6 +1,7 @@
 """What the store says that it holds, beside what was anchored; and whether somebody else wrote to its files.
 
-The reckoning at the start reads every row, as SQLite's own check before it does.
+What was anchored is compared at the start. To count the rows of a large store takes as long as SQLite's own check of
+the file; so they are counted while it is already written, in the view that a second connection has of the start.
 """
 
 from __future__ import annotations
@@ -8,13 +9,27 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
-from meshward.audit.anchor import ANCHOR, HOUR, Anchor, Changed, Loss, advance, altered, check_of, missed
+from meshward.audit.anchor import (
+    ANCHOR,
+    HOUR,
+    Anchor,
+    Changed,
+    Loss,
+    advance,
+    altered,
+    check_of,
+    difference,
+    missed,
+)
 from meshward.audit.tables import RECOUNT
 from meshward.kit.errors import MeshwardError
 
+AT_ONCE = 20_000
+"""Rows that are counted before the store is used."""
 _Print = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -24,20 +39,23 @@ class Held:
     def __init__(self, state: Path, db: sqlite3.Connection) -> None:
         self._state = state
         self._db = db
+        self.counts_later = False
         self._next: Anchor | None = None
         self._saved: Anchor | None = None
-        db.create_function("check_of", 3, check_of, deterministic=True)
+        _know_check(db)
 
     def reckon(self, now: float) -> list[Loss]:
         """At the start: what is missed. It is written down, and what is there counts from now on."""
         fresh = self._begin(now)
-        found, counted = self._word(), self._counted()
+        found, kept = self._word(), _kept(self._db)
+        self.counts_later = not fresh and sum(kept.rows.values()) > AT_ONCE
+        counted = kept if self.counts_later else _counted(self._db)
         try:
             self._saved = ANCHOR.read(self._state)
         except MeshwardError:
             self._saved = None
-        kept = counted if fresh else self._kept()
-        losses = [loss for loss in (missed(self._saved, found, now), altered(kept, counted, now)) if loss]
+        edited = None if fresh else altered(kept, counted, now)
+        losses = [loss for loss in (missed(self._saved, found, now), edited) if loss]
         self._value = found
         if losses or fresh:
             self._adopt(counted, losses, now)
@@ -57,6 +75,11 @@ class Held:
             "SET rows = rows + excluded.rows, checksum = checksum + excluded.checksum",
             [(*key, rows, changed.check[key]) for key, rows in changed.rows.items()],
         )
+
+    def correct(self, loss: Loss, difference: Changed, now: float) -> None:
+        """Write down what was found later, and count on from what is there."""
+        self._note(loss, now, difference)
+        self.move(now, {}, difference)
 
     def committed(self) -> None:
         """What `move` said is durable in the store."""
@@ -86,13 +109,12 @@ class Held:
         (check,) = self._db.execute("SELECT coalesce(sum(checksum), 0) FROM kept").fetchone()
         return Anchor(store, begun, commits, at, lines, rows, check)
 
-    def _kept(self) -> Changed:
-        return _changed(
-            self._db.execute("SELECT kind, hour, rows, checksum FROM kept WHERE rows OR checksum")
+    def _note(self, loss: Loss, now: float, changed: Changed) -> None:
+        row = loss.noticed, loss.since, loss.until, loss.why, json.dumps(dict(loss.counts), sort_keys=True)
+        self._db.execute(
+            "INSERT INTO losses (noticed, since, until, why, counts) VALUES (?, ?, ?, ?, ?)", row
         )
-
-    def _counted(self) -> Changed:
-        return _changed((kind, *row) for kind, query in RECOUNT.items() for row in self._db.execute(query))
+        changed.add("losses", now, 1, check_of(loss.why, row[-1], None))
 
     def _adopt(self, counted: Changed, losses: list[Loss], now: float) -> None:
         """Go on with what is there. Commits and lines that were anchored are not counted a second time."""
@@ -149,6 +171,50 @@ class Footprint:
 
     def _look(self) -> _Print:
         return _print(self._path), _print(self._journal)
+
+
+class Recount:
+    """All rows as they are at its beginning, counted some at a time. `db` is its own, for reading."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        _know_check(db)
+        db.execute("BEGIN")
+        self._db = db
+        self._kept = _kept(db)  # from here on the view stands
+        self._rows = _parts(db)
+        self._counted = Changed()
+
+    def go_on(self, most: int) -> bool:
+        """Count so many rows. Whether there may be more."""
+        left = most
+        for kind, hour, count, check in islice(self._rows, most):
+            self._counted.add(kind, hour * HOUR, count, check)
+            left -= 1
+        return left == 0
+
+    def found(self, now: float) -> tuple[Loss, Changed] | None:
+        """When all are counted: what is not as it was kept, and by how much."""
+        loss = altered(self._kept, self._counted, now)
+        return None if loss is None else (loss, difference(self._kept, self._counted))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _know_check(db: sqlite3.Connection) -> None:
+    db.create_function("check_of", 3, check_of, deterministic=True)
+
+
+def _kept(db: sqlite3.Connection) -> Changed:
+    return _changed(db.execute("SELECT kind, hour, rows, checksum FROM kept WHERE rows OR checksum"))
+
+
+def _counted(db: sqlite3.Connection) -> Changed:
+    return _changed(_parts(db))
+
+
+def _parts(db: sqlite3.Connection) -> Iterator[tuple[str, int, int, int]]:
+    return ((kind, *row) for kind, query in RECOUNT.items() for row in db.execute(query))
 
 
 def _print(path: Path) -> tuple[int, int, int] | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from meshward.audit.anchor import Changed, Loss, check_of
 from meshward.audit.flat import read
-from meshward.audit.held import Footprint, Held
+from meshward.audit.held import Footprint, Held, Recount
 from meshward.audit.join import Record, arrange, record_id, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine, edge_line, guard_line
 from meshward.audit.retention import due, erase, forget_hours, give_back
@@ -38,6 +38,7 @@ MAX_PER_RID = 16
 _BUSY_MS = 5_000
 _CACHE = 8 * 1024  # KiB: all that a large batch changes, so that no page goes to the journal twice
 _CHECKPOINT = 4_000  # pages in the journal: those of the index come often, and go into the file once
+_COUNTED = 2_000  # rows at once: some ten milliseconds
 _Place = tuple[int | None, float]  # a row's number, and when it was seen
 
 
@@ -237,6 +238,8 @@ class Store(Records):
                 self.noticed = self._held.reckon(clock())
             with suppress(OSError):  # the collector's first round says so
                 self._held.save()
+            with _damage(self.path):
+                self._recount = Recount(_connect(self.path, "ro")) if self._held.counts_later else None
         except BaseException:
             os.close(self._lock)
             raise
@@ -269,6 +272,25 @@ class Store(Records):
     def anchor(self) -> None:
         """Write down in the second place how far the store is. Lines are erased after. Raises OSError."""
         self._held.save()
+
+    def count_on(self, now: float) -> Loss | None:
+        """Count some of what a start left to be counted; what it finds in the end. Raises StoreUnwritable."""
+        counting = self._recount
+        if counting is None:
+            return None
+        try:
+            with _damage(self.path):
+                if counting.go_on(_COUNTED):
+                    return None
+        except MeshwardError:
+            self._end_counting()  # half a count says nothing; the next start counts
+            raise
+        found = counting.found(now)
+        if found is not None:
+            with self._transaction():
+                self._held.correct(*found, now)
+        self._end_counting()
+        return found[0] if found else None
 
     def end(self, before: float, now: float) -> bool:
         """Erase some of the rows from before `before`, if there are any. Whether there were. Raises StoreUnwritable."""
@@ -304,8 +326,14 @@ class Store(Records):
         if clean:
             with self._transaction():
                 self._db.execute("UPDATE positions SET clean = 1")
+        self._end_counting()
         self._db.close()
         os.close(self._lock)
+
+    def _end_counting(self) -> None:
+        if self._recount is not None:
+            self._recount.close()
+            self._recount = None
 
     def _prepare(self) -> None:
         self._db.execute(

@@ -78,4 +78,4 @@ RECOUNT = {
     "gaps": "SELECT second / 3600, sum(count), 0 FROM gaps GROUP BY 1",
     "losses": "SELECT CAST(noticed AS INTEGER) / 3600, 1, check_of(why, counts, NULL) FROM losses",
 }
-"""What `kept` must say of each kind, in parts: hour, rows, check sum. To sort whole records takes four times as long."""
+"""What `kept` must say of each kind, in parts: hour, rows, check sum. To sort whole records takes twice as long."""
