@@ -17,7 +17,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 copy=${MESHWARD_WAYS:-/var/tmp/meshward-ways}
-somebody=65432 # a number that no passwd knows: an ordinary user without a name
+somebody=54321 # a number that no passwd knows: an ordinary user without a name
 mkdir -p "$copy"
 chown 0:0 "$copy" && chmod 755 "$copy"
 find "$copy" -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} +
