@@ -29,7 +29,7 @@ from meshward.plan.ir import Plan
 from meshward.spiffe.ids import agent_id
 
 PATIENCE = 2.0  # seconds for the record of a request that was just answered
-_POLL = 0.1
+_POLL = 0.25
 _SHOWN = 5  # names that an error lists
 
 Known = Callable[[], list[str]]
