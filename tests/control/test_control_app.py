@@ -29,6 +29,7 @@ from meshward.testing.issuer import Issuer
 from tests.apply.control import write_operated
 from tests.apply.test_changes import told
 from tests.stack.live import policy_of
+from tests.stack.running import eventually
 
 
 class World:
@@ -80,6 +81,12 @@ def _verb(name: str, do: Any) -> Verb[Fields, Reply]:
     return Verb(name, Fields, TypeAdapter(Reply), do, right="apply")
 
 
+def noted(directory: Path) -> list[tuple[str, dict[str, str]]]:
+    """By whom, and why, what was refused."""
+    lines = told(directory / "changes.log")
+    return [(line.author, {"code": line.facts["code"]}) for line in lines if line.outcome == "refused"]
+
+
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A verb that is done when it is let."""
@@ -110,6 +117,7 @@ def test_no_more_than_so_many_are_answered_and_nobody_waits_in_the_loop(tmp_path
         for _ in range(MOST - MOST_OF_ONE):
             await asyncio.to_thread(slow.under_way.acquire)
         assert (await world.ask(oda, {"do": "slow"}))[0] == 503
+        await asyncio.to_thread(eventually, lambda: ("test:oda", {"code": "MW3077"}) in noted(tmp_path))
         eve = world.issuer.token("eve", ["bosses"])
         assert (await world.ask(eve, {"do": "slow"}))[0] == 403  # said at once, whoever is busy
         assert not any(each.done() for each in first), "nobody waited for those who are busy"

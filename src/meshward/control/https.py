@@ -96,7 +96,7 @@ class ControlApi:
                 raise _plainly(404, Reason.ROUTE_UNKNOWN, "Nothing is served here.")
             _require_program(headers)  # 1
             operator = await self._operator(headers)  # 2, 3
-            with self._place(operator.identity.name):  # 4
+            with self._place(operator, headers):  # 4
                 return await self._answer(await body.read(), operator, headers)  # 5
         except _RefusedRequest as refusal:
             await body.drain()
@@ -157,8 +157,10 @@ class ControlApi:
             raise
 
     @contextmanager
-    def _place(self, name: str) -> Iterator[None]:
+    def _place(self, operator: Operator, headers: dict[bytes, bytes]) -> Iterator[None]:
+        name, note = operator.identity.name, self._mesh.changes.note_refusal
         if self._answering.total() >= MOST or self._answering[name] >= MOST_OF_ONE:
+            self._threads.submit(note, name, "ask", codes.TOO_MANY_ASKS, _came(operator, headers))
             why = "Too many operators' requests, or yours, are under way. Try again when one of them is done."
             raise _plainly(503, Reason.TOO_MANY_CHANGES, why)
         self._answering[name] += 1

@@ -262,6 +262,12 @@ REFUSED_TOO_OFTEN = Code(
     "Wait a second. Look for a program that asks again and again.",
     Exit.DENIED,
 )
+TOO_MANY_ASKS = Code(
+    "MW3077",
+    "Too many operators' requests, or those of one, were under way.",
+    "Ask again when one of them is done.",
+    Exit.CONFLICT,
+)
 HOP_QUARANTINED = Code(
     "MW3080",
     "A hop was shut away: in its own directory is what does not belong there.",
