@@ -296,7 +296,10 @@ def test_g06_k28_prompts_of_100_mb_are_refused_and_leave_nothing_on_the_disk(sta
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda head: _upload(stack, head), [declared, unknown] * 10))
         answers += list(pool.map(lambda head: _upload(stack, head, 4 << 20), [chunked] * 4))
-    assert answers == [413] * 24
+    assert answers[:20] == [413] * 20
+    assert set(answers[20:]) <= {413, 429}, (
+        "one is worked on at a time; who waited 5 s for it waits no longer"
+    )
     assert stack.taken() == []
     assert [path for path in (stack.run / "edge").glob("*_temp/**/*") if path.is_file()] == []
     assert stack.call("GET", PUBLIC, ann).status == 200
