@@ -129,13 +129,11 @@ def agent_meaning(plan: Plan, agent: Agent) -> Hashable:
 
 def line_meaning(plan: Plan, line: Member) -> Hashable:
     """What `line` asks, with all that it is read from. Equal in two plans: the same people, in both."""
-    issuer = plan.issuers.get(line.issuer or "")
     return (
         line,
         tuple(type(value).__name__ for _, value in line.claims),
         line.issuer and place_of_groups(plan, line.issuer),
         line.workload and workload_meaning(plan, line.workload),
-        tuple(sorted(issuer.attributes.items())) if issuer is not None else (),
     )
 
 

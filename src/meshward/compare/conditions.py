@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 
 from meshward.compare.boxes import EVERYTHING, MOST_AGENTS, UNKNOWN, Axis, Box, product
 from meshward.compare.spans import Span, Spans, before, only, spans
-from meshward.plan.ir import Condition, OnRequest
+from meshward.plan.ir import Condition
 from meshward.policy.values import Hours, Network
 
 TIME, SOURCE, FRESH, VIA, PERSON = (
@@ -43,7 +43,8 @@ def lasting(end: int | None) -> Box:
     return EVERYTHING if end is None else {TIME: before(end)}
 
 
-def asked_for(given: OnRequest | None) -> Box:
+def asked_for(given: Hashable) -> Box:
+    """Once somebody has asked for it; `given`: for how long, and who must agree. None: nobody need ask."""
     return EVERYTHING if given is None else {("asked", given): only(1)}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshward.plan.ir import Model, Plan, Version
 from meshward.policy.schema import Action
@@ -33,17 +33,26 @@ class Places:
         self._plan = plan
         self._leads: dict[Permission, set[Place]] = defaultdict(set)
         self._held: dict[Place, set[Permission]] = defaultdict(set)
+        self._named: dict[tuple[str, Route], set[str]] = defaultdict(set)
         for model in plan.models.values():
             for action, place in _places(model):
                 self._leads[model.name, action].add(place)
                 self._held[place].add((model.name, action))
+                if place.name is not None:
+                    self._named[place.server, place.route].add(place.name)
 
     def of(self, permission: Permission) -> frozenset[Place]:
         return frozenset(self._leads.get(permission, ()))
 
     def by(self, place: Place) -> frozenset[Permission]:
-        """The permissions that lead there."""
-        return frozenset(self._held.get(place, ()))
+        """The permissions that lead there: also where a body may name what it likes."""
+        anything = self._held.get(replace(place, name=None), set())
+        return frozenset(self._held.get(place, set()) | anything)
+
+    def named(self, place: Place) -> list[Place]:
+        """`place`, or where a body may name anything, whatever one could name there."""
+        names = self._named.get((place.server, place.route), set()) if place.name is None else set()
+        return [replace(place, name=name) for name in sorted(names)] or [place]
 
     def meant(self, model: str, route: Route) -> Action | None:
         """What a request to this route of that model means."""
@@ -59,7 +68,8 @@ def moved(old: Places, new: Places, permission: Permission) -> Mapping[frozenset
     """
     model, action = permission
     found: dict[frozenset[Permission], list[Place]] = defaultdict(list)
-    for place in sorted(new.of(permission) - old.of(permission), key=_order):
+    led = new.of(permission) - old.of(permission)
+    for place in sorted((each for one in led for each in old.named(one)), key=_order):
         before = old.by(place)
         meant = old.meant(model, place.route)
         if not before and (meant or action) != "manage":

@@ -31,7 +31,7 @@ from meshward.compare.conditions import (
 from meshward.compare.spans import FAR, Spans, spans
 from meshward.decide.roles import RoleIndex
 from meshward.decide.types import Identity
-from meshward.plan.ir import Agent, Condition, Deny, Grant, Model, OnRequest, Plan
+from meshward.plan.ir import Agent, Condition, Deny, Grant, Model, Plan, Selector
 from meshward.policy.schema import ACTIONS, Action
 
 Labels = tuple[tuple[str, str | None], ...]
@@ -46,7 +46,7 @@ class Given:
     when: Condition | None
     callers: frozenset[str] | None
     expires: int | None
-    on_request: OnRequest | None
+    on_request: Hashable
     agents: tuple[tuple[AgentKey, int, Labels], ...]
 
     def boxes(self, identity: Identity, names: Names) -> list[Box]:
@@ -179,19 +179,24 @@ class Side:
         acting = self._acting
         grants = [
             number(
-                (self._lines_of(each.roles), each.models.same, each.when, each.expires, each.on_request,
-                 (acting, each.roles) if acting else None)
+                (self._lines_of(each.roles), each.models.same, self._sources(each.models), each.when, each.expires,
+                 self._request(each), (acting, each.roles) if acting else None)
             )
             for each in plan.grants
         ]  # fmt: skip
         denies = [
             number(
                 (self._subjects(each), self._lines_of(each.roles), each.models and each.models.same,
-                 self._sources, each.when, each.expires, acting)
+                 self._sources(each.models), each.when, each.expires, acting)
             )
             for each in plan.denies
         ]  # fmt: skip
         return grants, denies
+
+    def _request(self, grant: Grant) -> Hashable:
+        """For how long, and who must agree. Whom it is told to gives nobody anything."""
+        asked = grant.on_request
+        return None if asked is None else (asked.seconds, self._lines_of(asked.approve))
 
     def _lines_of(self, roles: tuple[str, ...] | None) -> Hashable:
         return None if roles is None else frozenset(map(self.lines, roles))
@@ -201,12 +206,11 @@ class Side:
             return None
         return frozenset((issuer_meaning(self.plan, name), who) for name, who in deny.subjects)
 
-    @cached_property
-    def _sources(self) -> Hashable:
-        """Where attributes are read."""
-        return tuple(
-            (name, tuple(sorted(each.attributes.items()))) for name, each in self.plan.issuers.items()
-        )
+    def _sources(self, *selectors: Selector | None) -> Hashable:
+        """Where the attributes are read that these look at."""
+        names = sorted({name for each in selectors if each is not None for name in each.same})
+        issuers = self.plan.issuers.values() if names else ()
+        return tuple((each.name, name, each.attributes.get(name)) for each in issuers for name in names)
 
     def held(
         self, facts: Facts, writer: Plan, attributes: frozenset[str]
@@ -308,14 +312,31 @@ class Side:
         """What each grant gives to whoever has one of its roles, as a number."""
         acting = self._acting
         return [
-            self.names.number((each.models.same, each.when, each.expires, each.on_request, acting))
+            self.names.number(
+                (
+                    each.models.same,
+                    self._sources(each.models),
+                    each.when,
+                    each.expires,
+                    self._request(each),
+                    acting,
+                )
+            )
             for each in self.plan.grants
         ]
 
     @cached_property
     def _acting(self) -> Hashable:
         return tuple(
-            (key, each.acts_for, each.actions, each.models.names, each.models.same, each.max_depth)
+            (
+                key,
+                each.acts_for,
+                each.actions,
+                each.models.names,
+                each.models.same,
+                self._sources(each.models),
+                each.max_depth,
+            )
             for key, each in self._agents
         )
 
@@ -328,7 +349,7 @@ class Side:
             when=grant.when,
             callers=None if via is None else self._callers.get(model.name, frozenset()) & frozenset(via),
             expires=grant.expires,
-            on_request=grant.on_request,
+            on_request=self._request(grant),
             agents=tuple(
                 (key, each.max_depth, _labels(each.models.same, model))
                 for key, each in acting
@@ -346,7 +367,7 @@ class Side:
             roles=deny.roles,
             lines=lines,
             same=_labels(same, model),
-            same_sources=self._sources if same else None,
+            same_sources=self._sources(deny.models),
             when=deny.when,
             expires=deny.expires,
         )

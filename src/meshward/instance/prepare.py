@@ -51,7 +51,7 @@ MOST_WORKERS = 4
 def followed_policy(revisions: Revisions, policy: Policy, progress: Progress) -> Policy | None:
     """What `--watch` may start with: None, so what was accepted last, where `policy` widens that. It takes a person."""
     current = revisions.current()
-    if current is None:
+    if current is None or current.digest == policy.digest:
         return policy
     change = compare(resolve(revisions.policy(current.number)), resolve(policy))
     if not change.widening:
