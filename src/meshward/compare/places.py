@@ -19,11 +19,15 @@ Permission = tuple[str, Action]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """One route of one server; `name`: the model that a body names there, where it names one."""
+    """One route of one server; `name`: the model that a body names there. None: whatever it likes, or it names none."""
 
     server: str
     route: Route
     name: str | None
+
+
+UNNAMED = ""
+"""A body may leave out the name, and the server then answers as whichever model it likes."""
 
 
 class Places:
@@ -49,6 +53,13 @@ class Places:
         anything = self._held.get(replace(place, name=None), set())
         return frozenset(self._held.get(place, set()) | anything)
 
+    def at(self, place: Place) -> frozenset[Permission]:
+        """The permissions that lead to that route of that server, whatever bodies name there."""
+        names = [*self._named.get((place.server, place.route), ()), None]
+        return frozenset[Permission]().union(
+            *(self._held.get(replace(place, name=name), ()) for name in names)
+        )
+
     def named(self, place: Place) -> list[Place]:
         """`place`, or where a body may name anything, whatever one could name there."""
         names = self._named.get((place.server, place.route), set()) if place.name is None else set()
@@ -70,7 +81,7 @@ def moved(old: Places, new: Places, permission: Permission) -> Mapping[frozenset
     found: dict[frozenset[Permission], list[Place]] = defaultdict(list)
     led = new.of(permission) - old.of(permission)
     for place in sorted((each for one in led for each in old.named(one)), key=_order):
-        before = old.by(place)
+        before = old.by(place) or old.at(place)
         meant = old.meant(model, place.route)
         if not before and (meant or action) != "manage":
             before = frozenset([(model, meant or action)])
@@ -96,4 +107,6 @@ def _places(model: Model) -> Iterator[tuple[Action, Place]]:
 def _names(model: Model, version: Version, route: Route) -> tuple[str | None, ...]:
     if not version.is_named_on(route) or version.ignores_names:
         return (None,)
-    return (model.name, *model.aliases) if version.upstream_model is None else (version.upstream_model,)
+    if version.upstream_model is not None:
+        return (version.upstream_model,)
+    return (UNNAMED, model.name, *model.aliases)

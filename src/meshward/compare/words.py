@@ -58,7 +58,7 @@ def _address(number: int) -> str:
 def place_text(permission: Permission, before: Sequence[Permission], places: Sequence[Place]) -> str:
     """`at unix:/run/b.sock, which was b.manage`, with the routes where they mean something else than they did."""
     servers = list(dict.fromkeys(place.server for place in places))
-    names = [f"`{name}`" for name in dict.fromkeys(place.name for place in places) if name is not None]
+    names = [f"`{name}`" for name in dict.fromkeys(place.name for place in places) if name]
     same = all(action == permission[1] for _, action in before)
     routes = [] if same else [str(route) for route in dict.fromkeys(place.route for place in places)]
     where = (f"on {_some(routes)} " if routes else "") + f"at {_some(servers)}"
