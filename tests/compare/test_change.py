@@ -204,6 +204,55 @@ def test_comparing_costs_what_the_grants_name_together() -> None:
     assert_grows(lambda number: cost(lambda: compare(*plans[number])), 100, most=4.2)
 
 
+def _many(number: int) -> dict[str, Any]:
+    """So many models, each with a label of its own; a hundred roles, each with a grant of the caller's own models."""
+    return {
+        **BASE,
+        "roles": {f"r{n}": [{"issuer": "corp", "group": f"g{n}"}] for n in range(100)}
+        | {"out": [{"issuer": "corp", "group": "leavers"}, {"issuer": "corp", "group": "contractors"}]},
+        "models": {
+            f"m{n}": {
+                "labels": {"tenant": f"t{n}"},
+                "versions": {"v1": {"server": "mine", "url": f"unix:/run/{n}.sock"}},
+            }
+            for n in range(number)
+        },
+        "grants": [
+            {
+                "id": f"g{n}",
+                "roles": [f"r{n}"],
+                "models": {"same": ["tenant"]},
+                "actions": ["infer", "manage"],
+            }
+            for n in range(100)
+        ],
+        "denies": [{"id": "no", "roles": ["out"], "models": "all"}],
+    }
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda p: p["models"]["m1"].update(timeout="90s"),
+        lambda p: p["models"]["m1"]["labels"].update(tenant="t2"),
+        lambda p: p["roles"]["out"].pop(),
+        lambda p: p["grants"][7].update(when={"from": ["10.0.0.0/8"]}),
+        lambda p: [
+            each["versions"]["v1"].update(url=f"unix:/new{n}") for n, each in enumerate(p["models"].values())
+        ],
+    ],
+)
+def test_many_models_cost_what_each_costs(edit: Any) -> None:
+    """Models under the same rules are asked about once; a hundred roles are not, each time."""
+    plans = {}
+    for number in (100, 200):
+        policy = _many(number)
+        edit(edited := copy.deepcopy(policy))
+        plans[number] = plan_of(policy), plan_of(edited)
+    assert_grows(lambda number: cost(lambda: compare(*plans[number])), 100)
+    assert cost(lambda: compare(*plans[200])) < 5_000 * 200
+
+
 SECRET: dict[str, Any] = {
     **BASE,
     "credentials": {"hf": {"from": "file", "path": "/k"}, "other": {"from": "env", "name": "OTHER"}},

@@ -25,7 +25,7 @@ Reason = Annotated[str, Parameter(help="Why, for `meshward history`.")]
 Allow = Annotated[
     list[Literal["widening"]],
     Parameter(
-        help="`widening`: somebody may gain `manage` or an operators' right, or a new authority be trusted.",
+        help="`widening`: somebody may gain `manage` or a right, be believed, get a secret, or less be recorded.",
         negative="",
     ),
 ]

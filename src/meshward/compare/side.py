@@ -107,6 +107,7 @@ class Side:
         self._lines = {role: frozenset(self._meanings(role)) for role in plan.roles}
         self._agents = [(agent_meaning(plan, agent), agent) for agent in plan.agents.values()]
         self._callers = _callers(plan)
+        self._placed: dict[tuple[str, Action], tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self._rules: dict[Hashable, Rules] = {}
         self._given: dict[tuple[int, str], tuple[Given, ...]] = {}
         self._held: dict[Facts, tuple[Identity, dict[str, Spans]]] = {}
@@ -165,8 +166,8 @@ class Side:
         grants, denies = self._numbers(model, action)
         meant = self._meant
         return (
-            frozenset(meant[0][place] for place in grants),
-            frozenset(meant[1][place] for place in denies),
+            frozenset(map(meant[0].__getitem__, grants)),
+            frozenset(map(meant[1].__getitem__, denies)),
             tuple((name, named.labels.get(name)) for name in sorted(self.attributes)),
             tuple(model in agent.models.names for _, agent in self._agents),
             self._callers.get(model),
@@ -262,11 +263,16 @@ class Side:
         return found
 
     def _numbers(self, model: str, action: Action) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        grants, denies = self._by_model[model]
-        return (
-            tuple(place for place in grants if action in self.plan.grants[place].actions),
-            tuple(place for place in denies if self.plan.denies[place].concerns(model, action)),
-        )
+        """The places of the grants and the denies that speak of `action` on `model`."""
+        key = (model, action)
+        if key not in self._placed:
+            grants, denies = self._by_model[model]
+            plan = self.plan
+            self._placed[key] = (
+                tuple([place for place in grants if action in plan.grants[place].actions]),
+                tuple([place for place in denies if plan.denies[place].concerns(model, action)]),
+            )
+        return self._placed[key]
 
     def _resolve(
         self, model: Model, action: Action, grants: tuple[int, ...], denies: tuple[int, ...]
