@@ -123,7 +123,7 @@ def test_weights_are_live_with_the_next_request_and_in_history(stack: Stack, ali
     assert spread(stack, alice, 20) == {"v1": 20, "v2": 0}
     processes, epoch = stack.processes(), EdgePage.in_directory(stack.run / "given" / "edge").epoch
     done = stack.command("traffic", "m1", "v1=50", "v2=50", "--reason", "try v2")
-    assert done.returncode == 0 and "weight 0 -> 50" in done.stdout and "live at every hop" in done.stdout, (
+    assert done.returncode == 0 and "weight: 0 -> 50" in done.stdout and "live at every hop" in done.stdout, (
         done
     )
     found = spread(stack, alice, 100)
@@ -140,7 +140,7 @@ def test_weights_are_live_with_the_next_request_and_in_history(stack: Stack, ali
     assert told["weights"] == {"v1": 0, "v2": 1} and told["shares"] == {"v1": 0, "v2": 100}
     assert "m1/v2  weight 1  100%" in stack.command("traffic", "m1").stdout
     planned = stack.command("plan", str(stack.policy)).stdout
-    assert "m1/v1" in planned and "weight 0 -> 100" in planned, "the file says otherwise, and plan says so"
+    assert "m1/v1" in planned and "weight: 0 -> 100" in planned, "the file says otherwise, and plan says so"
     assert stack.command("apply", str(stack.policy)).returncode == 0
     assert spread(stack, alice, 20) == {"v1": 20, "v2": 0}
 

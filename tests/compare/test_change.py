@@ -307,7 +307,7 @@ def test_a_secret_that_goes_somewhere_new_is_widening(edit: Any, sentences: list
 
 def test_servers_that_come_and_go_are_named() -> None:
     lines = change(lambda p: replica(p, "m1", "unix:/run/x.sock")).lines()
-    assert "~ version m1/v1: changed: replicas: none -> unix:/run/x.sock" in lines
+    assert "~ version m1/v1: changed: replicas: +unix:/run/x.sock" in lines
 
 
 def test_what_a_server_calls_the_model_is_named() -> None:

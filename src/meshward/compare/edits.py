@@ -158,7 +158,7 @@ def _model(name: str, old: Model | None, new: Model | None) -> Iterator[Edit]:
 def _difference(name: str, old: object, new: object) -> str:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return _some_signs(_mapping_signs(old, new))
-    if isinstance(old, tuple | frozenset) and isinstance(new, tuple | frozenset) and (old and new):
+    if isinstance(old, tuple | frozenset) and isinstance(new, tuple | frozenset) and new:
         signs = [f"+{_text('', each)}" for each in new if each not in old]
         signs += [f"-{_text('', each)}" for each in old if each not in new]
         return _some_signs(sorted(signs)) or "in another order"
