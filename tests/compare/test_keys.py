@@ -194,6 +194,7 @@ EDITS: dict[str, tuple[str, Any]] = {
     "Audit.capture": ("audit.capture", "capture"),
     "Audit.seal_to": ("audit.seal_to", ["/k1", "/k2"]),
     "Audit.retention": ("audit.retention", "1d"),
+    "Audit.max_disk": ("audit.max_disk", "20g"),
     "Audit.max_blind": ("audit.max_blind", "60s"),
     "Audit.on_blind": ("audit.on_blind", "alert"),
 }
