@@ -6,6 +6,8 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +22,12 @@ from meshward.apply.tally import TOLD
 from meshward.callers.revocations import Revoked
 from meshward.control import ask as asking
 from meshward.control.https import MOST, MOST_OF_ONE, ControlApi
+from meshward.control.operators import MOST_UNPROVEN
 from meshward.control.verbs.request import Controlled, Fields, Reply, Verb
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.wellknown import CONTROL
+from meshward.oidc.jwk import VerificationKey
+from meshward.oidc.kept_keys import KEPT, KeptKeys, Moment
 from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import State
 from meshward.testing.issuer import Issuer
@@ -35,18 +40,26 @@ from tests.stack.running import eventually
 class World:
     """The application, and an instance of which it sees only what it must."""
 
-    def __init__(self, directory: Path, clock: Clock = system_clock) -> None:
-        self.issuer = Issuer()
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock = system_clock,
+        keep: Callable[[KeptKeys], None] = lambda _: None,
+        issuer: Issuer | None = None,
+    ) -> None:
+        self.issuer = issuer or Issuer()
         self.issuer.write_jwks(directory / "jwks.json")
         write_operated(directory / "jwks.json", 8443, directory)
         self.text = json.loads((directory / "policy.yaml").read_text())
+        if issuer is not None:  # it is down
+            (directory / "jwks.json").unlink()
         machine = SimpleNamespace(state=State(directory))
         changes = Changes(directory / "changes.log", clock)
         self.sent: list[dict[str, Any]] = []  # the last answer
         self.mesh: Any = SimpleNamespace(machine=machine, changes=changes, live=None, revoked=Revoked())
         self.stand(self.text)
         unasked: Any = None
-        self.api = ControlApi(Controlled(self.mesh, traffic=unasked))
+        self.api = ControlApi(Controlled(self.mesh, traffic=unasked), keep)
 
     def stand(self, text: dict[str, Any]) -> None:
         policy = policy_of(text)
@@ -234,3 +247,79 @@ def test_a_body_that_nobody_wants_is_still_read(tmp_path: Path, headers: dict[st
         world.api.close()
 
     asyncio.run(play())
+
+
+def test_a_token_that_takes_long_holds_up_nothing_but_other_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verification that never ends: the loop goes on, so many more may wait, and who comes then is told so."""
+    let, verify, at_work = threading.Event(), VerificationKey.verify, threading.Event()
+
+    def slow(key: VerificationKey, message: bytes, signature: bytes) -> None:
+        assert threading.current_thread() is not threading.main_thread(), "in the supervisor's loop"
+        at_work.set()
+        let.wait(60)
+        verify(key, message, signature)
+
+    async def play() -> None:
+        world = World(tmp_path)
+        olga = world.issuer.token("olga", ["operators"])
+        assert (await world.ask(olga, {"do": "nothing"}))[0] == 400
+        monkeypatch.setattr(VerificationKey, "verify", slow)
+        asking = [asyncio.create_task(world.ask(olga, {"do": "nothing"})) for _ in range(MOST_UNPROVEN)]
+        await asyncio.to_thread(at_work.wait, 60)
+        one_more = asyncio.create_task(world.ask(olga, {"do": "nothing"}))
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert one_more.done() and not any(each.done() for each in asking)
+        let.set()
+        status, told = await one_more
+        assert (status, told["error_type"]) == (503, "too_many_changes")
+        answers = Counter([(await each)[0] for each in asking])
+        assert answers.total() == MOST_UNPROVEN and answers.keys() <= {
+            400,
+            503,
+        }  # two of one operator at a time
+        assert (await world.ask(olga, {"do": "nothing"}))[0] == 400, "nothing is left of it"
+        world.api.close()
+
+    asyncio.run(play())
+
+
+def test_keys_are_kept_and_a_start_without_the_issuer_begins_with_them(tmp_path: Path) -> None:
+    """Whether or not an operator ever asks. Those of another issuer, altered or too old, are as good as none."""
+    kept, seen = list[KeptKeys](), threading.Event()
+
+    def keep(keys: KeptKeys) -> None:
+        kept.append(keys)
+        seen.set()
+
+    async def begin() -> Issuer:
+        world = World(tmp_path, keep=keep)
+        await asyncio.to_thread(seen.wait, 60)
+        world.api.close()
+        return world.issuer
+
+    issuer = asyncio.run(begin())
+    good = kept[0].issuers["test"]
+
+    async def status() -> int:
+        world = World(tmp_path, issuer=issuer)
+        found = (await world.ask(issuer.token("olga", ["operators"]), {"do": "nothing"}))[0]
+        world.api.close()
+        return found
+
+    assert asyncio.run(status()) == 503, "nothing was kept"
+    for each, expected in (
+        (good, 400),
+        (replace(good, issuer="https://another.test"), 503),
+        (replace(good, place="url https://another.test"), 503),
+        (replace(good, asked_at=Moment.now().before(86400 + 1)), 503),
+        (replace(good, asked_at=replace(good.asked_at, boot="another", wall=2e10)), 503),
+    ):
+        KEPT.write(tmp_path, KeptKeys.of({"test": each}))
+        assert asyncio.run(status()) == expected, each
+    KEPT.write(tmp_path, kept[0])
+    altered = (tmp_path / KEPT.name).read_bytes().replace(b'"ES256"', b'"ES257"')
+    (tmp_path / KEPT.name).write_bytes(altered)
+    assert asyncio.run(status()) == 503

@@ -15,10 +15,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from meshward.edge.decision_state import load as load_state
 from meshward.edge.service import MOST_CALLERS, DecisionService
 from meshward.kit.strict import json_object, token_hash
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.jwk import parse_key_set
+from meshward.oidc.kept_keys import HANDED, KeptKeys, KeptSet, Moment
 from meshward.oidc.verify import split_token
 from meshward.testing.waiting import eventually
 from meshward.tokens.key_store import load
@@ -489,6 +491,23 @@ def test_keys_that_cannot_be_had_are_a_fault_and_not_the_callers(tmp_path: Path)
         assert response.headers["x-mw-ttl"] == "0"
         mesh.write()
         eventually(lambda: asker.ask(mesh.issuer.token("alice", ["science"])).status_code == 200)
+
+
+def test_it_starts_with_the_keys_that_it_was_handed_and_only_with_whole_ones(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    mesh.write()
+    document, alice = (tmp_path / "jwks.json").read_bytes(), mesh.issuer.token("alice", ["science"])
+    kept = KeptSet.of(load_state(tmp_path).issuers[0], parse_key_set(document), Moment.now().before(100))
+    (tmp_path / "jwks.json").unlink()
+    HANDED.write(tmp_path, KeptKeys.of({"corp": kept}))
+    with running(tmp_path) as (_, asker):
+        assert asker.ask(alice).status_code == 200
+    (tmp_path / HANDED.name).write_bytes((tmp_path / HANDED.name).read_bytes()[:-9])
+    (tmp_path / "decide.sock").unlink(missing_ok=True)
+    with running(tmp_path) as (_, asker):
+        assert asker.ask(alice).status_code == 503, "half a file is none, and no reason not to start"
+        mesh.write()
+        eventually(lambda: asker.ask(alice).status_code == 200)
 
 
 def test_without_records_there_are_no_decisions(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -105,6 +106,33 @@ def test_k12_known_keys_outlive_the_issuers_outage_and_of_unknown_ones_nobody_kn
             assert refused.headers["retry-after"], mode
         finally:
             remote.proxy.mode = "pass"
+
+
+def test_k12_killed_while_the_issuer_is_down_the_decision_service_goes_on_with_its_keys(
+    stack: Stack, remote: KeyServer
+) -> None:
+    """And so does a whole instance that is killed: what root fetched lies in STATE, where no hop can write."""
+    kept = stack.state / "issuer-keys.json"
+
+    def knows_who_signs() -> bool:
+        return kept.exists() and "remote" in json.loads(kept.read_text())["issuers"]
+
+    eventually(knows_who_signs, what="the kept keys")
+    assert kept.stat().st_mode & 0o077 == 0 and kept.stat().st_uid == os.geteuid()
+    handed = stack.run / "given" / "decide" / "issuer-keys.json"
+    assert handed.read_bytes() and handed.stat().st_uid == os.geteuid() and handed.stat().st_mode & 0o022 == 0
+    assert handed.parent.stat().st_uid == os.geteuid()
+    remote.proxy.mode = "refuse"
+    try:
+        dead = stack.processes()["decide"]
+        os.kill(dead, signal.SIGKILL)
+        eventually(lambda: stack.processes().get("decide") not in (None, dead), what="another one")
+        eventually(lambda: stack.call("GET", PUBLIC, remote.token("rae")).status != 503, what="an answer")
+        assert stack.call("GET", PUBLIC, remote.token("rae")).status == 200
+        stranger = remote.token("rae", signer=Issuer())
+        assert stack.call("GET", PUBLIC, stranger).status == 401
+    finally:
+        remote.proxy.mode = "pass"
 
 
 def test_k13_a_new_key_is_taken_with_one_fetch_and_no_good_request_is_refused(

@@ -17,14 +17,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 import uvicorn
 
+from meshward.apply.issuer_keys import save_issuer_keys
 from meshward.apply.live_revision import origin
 from meshward.control.ask import answer_or_refusal
-from meshward.control.operators import Operator, OperatorVerifier
+from meshward.control.operators import Operator, OperatorVerifier, TooManyUnproven
 from meshward.control.replies import ToldRefusal, encode
 from meshward.control.verbs.request import Asker, Controlled, Reply
 from meshward.edge import answers
@@ -40,6 +42,7 @@ from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.kit.strict import json_object
 from meshward.kit.wellknown import CONTROL, CONTROL_BODY
+from meshward.oidc.kept_keys import KeptKeys
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
 from meshward.targets.nginx.wire import Header
 
@@ -69,13 +72,12 @@ class _RefusedRequest(Exception):
 class ControlApi:
     """The ASGI application. Lives in the supervisor's loop, and never blocks it."""
 
-    def __init__(self, instance: Controlled) -> None:
+    def __init__(self, instance: Controlled, keep: Callable[[KeptKeys], None] = lambda _: None) -> None:
         self._instance = instance
         self._mesh = instance.mesh
-        self._operators = OperatorVerifier(self._mesh)
+        self._operators = OperatorVerifier(self._mesh, keep)
         self._threads = ThreadPoolExecutor(MOST + 2, "control")  # not those that answer on this machine
         self._answering = Counter[str]()
-        self._operators.trust  # noqa: B018  keys are fetched before the first request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -118,15 +120,14 @@ class ControlApi:
             await self._in_thread(lambda: self._admit(operator, headers))
         except (NoBearer, TokenRefused) as refusal:
             known = isinstance(refusal, TokenRefused)
-            hint = (
-                ""
-                if known
-                else f" Send Authorization: Bearer and a token from {self._operators.trust.expected}"
-            )
+            hint = "" if known else f" Send Authorization: Bearer and a token from {self._operators.expected}"
             text = f"{refusal.sentence}{hint}"
             raise _RefusedRequest(
                 answers.unauthenticated_reply(refusal.reason, text, resource, error=known)
             ) from None
+        except TooManyUnproven:
+            why = "Too many tokens are being verified just now. Try again in a second."
+            raise _plainly(503, Reason.TOO_MANY_CHANGES, why) from None
         except UnicodeDecodeError:
             why = "The Authorization header is not printable ASCII. Send Bearer and a token."
             raise _RefusedRequest(
@@ -190,7 +191,7 @@ class ControlApi:
 async def open_to_operators(instance: Controlled) -> AsyncIterator[None]:
     """Answer on RUN/control/control.sock while inside; the edge's group may connect."""
     machine = instance.mesh.machine
-    api = ControlApi(instance)
+    api = ControlApi(instance, partial(save_issuer_keys, machine))
     with listen_at(machine.run.control_socket, machine.edge.gid) as listener:
         server = _Server(behind_nginx(api))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -4,6 +4,7 @@ policy.json           the policy, as canonical JSON
 next.json             between two revisions: the next policy, under which a permit must hold as well
 live.json             revision, guards' slots, the edge's address, which policies belong to it (`edge.instance_view`)
 revocations.json      whom and which tokens to refuse whatever the policy says (`callers.revocations`)
+issuer-keys.json      the issuers' last keys, for a start while an issuer is down (`oidc.kept_keys`)
 keys/                 the key that signs Transaction Tokens (`tokens.key_store`)
 authorities.pem       who issues the workloads' certificates (`callers.workloads`)
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
 from pydantic import ValidationError
 
 from meshward.callers.issuers import trusted_issuer
@@ -24,6 +26,7 @@ from meshward.edge.instance_view import VIEW, InstanceView
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
+from meshward.oidc.kept_keys import HANDED, NONE_KEPT, KeptKeys
 from meshward.plan.ir import Model, Plan, Version
 from meshward.plan.naming import accepted_names, server_name
 from meshward.plan.resolve import resolve
@@ -33,6 +36,8 @@ from meshward.spiffe.ids import SpiffeId
 from meshward.targets.nginx.wire import Choice, rate_text, route_text
 from meshward.tokens.key_store import load_current
 from meshward.tokens.txn import TransactionTokenMinter
+
+log = structlog.get_logger("meshward.edge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class DecisionState:
     workloads: Workloads
     next: Decider | None = None
     revoked: Revoked = field(default_factory=Revoked)
+    kept: KeptKeys = NONE_KEPT
 
     @property
     def plan(self) -> Plan:
@@ -88,7 +94,17 @@ def load(directory: Path) -> DecisionState:
     served = {name: dict(_served_routes(model, live)) for name, model in plan.models.items()}
     issuers = tuple(map(trusted_issuer, plan.issuers.values()))
     workloads = Workloads(directory / AUTHORITIES, plan.trust_domain, plan.workloads)
-    return DecisionState(Decider(plan), live, issuers, served, minter, workloads, following, revoked)
+    kept = _kept_keys(directory)
+    return DecisionState(Decider(plan), live, issuers, served, minter, workloads, following, revoked, kept)
+
+
+def _kept_keys(directory: Path) -> KeptKeys:
+    """What cannot be used is said, and not used: the issuers themselves are asked anyway."""
+    try:
+        return HANDED.read(directory) or NONE_KEPT
+    except MeshwardError as error:
+        log.error("kept keys not taken", code=error.code.number, message=error.message, remedy=error.remedy)
+        return NONE_KEPT
 
 
 def _plan(path: Path, digest: str) -> Plan:

@@ -68,7 +68,7 @@ def listen_at(path: Path, gid: int | None) -> Iterator[socket.socket]:
 async def _serve(
     directory: Path, state: DecisionState, heartbeat: Heartbeat, listener: socket.socket
 ) -> None:
-    trust = Trust(()).succeeded_by(state.issuers)
+    trust = Trust(()).succeeded_by(state.issuers, state.kept)
     service = DecisionService(state, trust, heartbeat)
     reloader = Reloader(directory, service)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
@@ -123,7 +123,7 @@ class Reloader:
                     MeshwardError(codes.DECISION_FILES_UNUSABLE, f"{type(error).__name__} while reading", "")
                 )
             else:
-                self._service.adopt(state, self._service.trust.succeeded_by(state.issuers))
+                self._service.adopt(state, self._service.trust.succeeded_by(state.issuers, state.kept))
                 log.info("reloaded", revision=state.live.revision, policy=state.plan.digest)
 
     def _refuse(self, error: MeshwardError) -> None:

@@ -21,6 +21,7 @@ from meshward.apply.hop_files import (
     write_decision,
     write_edge,
 )
+from meshward.apply.issuer_keys import hand_issuer_keys, load_issuer_keys
 from meshward.apply.keeping import save_keeping
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh, Running
@@ -128,6 +129,7 @@ def prepare_mesh(
     mesh = Mesh(place, Running(live, settings, counters, revocations))
     _write_guards(place, mesh.guards, live, Issue(authority, keys, revoked))
     write_decision(live, keys, revoked, run, Owner(place.decide), place.edge)
+    hand_issuer_keys(place, load_issuer_keys(state.path))
     write_authorities(authority, run, Owner(place.decide))
     take(run.path / "audit", 0o711)
     take(run.control_dir, CONNECT, place.edge.gid)

@@ -20,6 +20,7 @@ from meshward.audit.anchor import ANCHOR
 from meshward.instance.running_policy import load_running_policy
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged
+from meshward.oidc.kept_keys import KEPT
 from meshward.runtime.place.directories import State
 from meshward.runtime.place.identities import NUMBERS
 from meshward.runtime.place.instance_file import INSTANCE
@@ -30,7 +31,7 @@ from meshward.tokens.key_store import NAMED
 
 FILES: tuple[StateFile[Any], ...] = (
     *(COUNTERS, REVOCATIONS, NUMBERS, CANARIES, NAMES, ENDS, NAMED),
-    *(INSTANCE, FACTS, REPORT, EJECTED, CREDENTIALS, FAILURES, UNSETTLED, ANCHOR),
+    *(INSTANCE, FACTS, REPORT, EJECTED, CREDENTIALS, FAILURES, UNSETTLED, ANCHOR, KEPT),
 )
 
 

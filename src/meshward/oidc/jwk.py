@@ -48,6 +48,12 @@ class VerificationKey:
                 Reason.SIGNATURE_INVALID, "The signature of the token is not by its issuer. Sign in again."
             )
 
+    def public_jwk(self) -> dict[str, str]:
+        """As `parse_key` reads it."""
+        material = self._key.as_dict(private=False)
+        members = ("kty", *_MEMBERS[str(material["kty"])])
+        return {**{name: str(material[name]) for name in members}, "kid": self.kid, "alg": self.alg}
+
 
 def parse_key(jwk: object) -> VerificationKey:
     """One JWK: RSA of 2048 to 8192 bits, P-256 or Ed25519. Raises ValueError for any other."""

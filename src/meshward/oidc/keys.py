@@ -9,7 +9,8 @@ A `kid` that is not known is asked for, whatever strangers ask for besides:
   remembered. While nobody may ask, or the issuer does not answer, it is not known, and nobody is called wrong.
 
 A key that the issuer takes out of its document is accepted for `REFRESH` seconds at the most while the issuer can be
-reached, and for `max_stale` while it cannot. Its `Cache-Control` changes nothing of this.
+reached, and for `max_stale` while it cannot. Its `Cache-Control` changes nothing of this. What was kept on a disk
+(`kept_keys`) is older than that only where the issuer was asked first, and in vain.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ ASK_EVERY = (
 ASK_AT_ONCE = 3  # fetches that requests may cause one right after the other
 EAGER = 1.0
 REFRESH = 300.0  # seconds after which a key that the issuer withdrew is noticed
+LATE = 2 * REFRESH  # seconds after which keys serve only where the issuer was asked in vain
 PATIENCE = 1.5  # seconds that a request waits for a fetch: less than the edge waits for a decision
 MOST_WAITING = 512  # requests that wait for one
 REMEMBERED = 1024  # names of keys that are not there
@@ -53,9 +55,15 @@ class IssuerKeys:
     """
 
     def __init__(
-        self, issuer: TrustedIssuer, document: Document, report: Report, monotonic: Clock = boot_clock
+        self,
+        issuer: TrustedIssuer,
+        document: Document,
+        report: Report,
+        monotonic: Clock = boot_clock,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self.issuer = issuer
+        self._most_waiting = most_waiting
         self._document = document
         self._report = report
         self._clock = monotonic
@@ -73,6 +81,20 @@ class IssuerKeys:
     def age(self) -> float | None:
         """Seconds since the keys were last had from the issuer; None if they never were."""
         return None if self._good_at is None else self._clock() - self._good_at
+
+    @property
+    def known(self) -> Mapping[str, VerificationKey]:
+        """Those of the issuer's last good document."""
+        return self._keys
+
+    @property
+    def fetched(self) -> int:
+        """Which fetch that document was; 0: none yet."""
+        return self._good
+
+    def resume(self, keys: Mapping[str, VerificationKey], age: float) -> None:
+        """Begin with keys that were had `age` seconds ago."""
+        self._keys, self._good_at = keys, self._clock() - age
 
     async def find(self, kid: str) -> VerificationKey:
         """See `verify.Keys`. Asks the issuer about a `kid` not seen before, where it may be asked."""
@@ -109,11 +131,13 @@ class IssuerKeys:
 
     def _usable_keys(self) -> Mapping[str, VerificationKey]:
         age = self.age
-        return {} if age is None or age > self.issuer.keys.max_stale else self._keys
+        if age is None or age > self.issuer.keys.max_stale or (age > LATE and not self._failing):
+            return {}
+        return self._keys
 
     async def _look_again(self, kid: str) -> None:
         """Wait for a document that was asked for after now, if there may be one, and note that `kid` is not there."""
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= self._most_waiting:
             return
         begun = self._begun
         self._waiting += 1

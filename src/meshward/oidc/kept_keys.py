@@ -1,0 +1,123 @@
+"""The keys of issuers on a disk: what an instance or its decision service starts with while an issuer is down.
+
+The supervisor alone writes them, from what it fetched itself: STATE/issuer-keys.json, and for the decision service a
+copy in RUN/given/decide, where no hop can write either. Whoever could write one of them could be anybody.
+
+They are one issuer's: of this name, this `iss` and this place of its keys. They age from when they were asked for:
+within one boot by a clock that nobody sets; after another by the wall's, and what is of the future is not used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from meshward.kit.canonical import digest
+from meshward.kit.clock import boot_clock, system_clock
+from meshward.kit.statefile import StateFile
+from meshward.oidc.issuer import TrustedIssuer
+from meshward.oidc.jwk import VerificationKey, parse_key_set
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time by two clocks: the wall's, and the one that counts since `boot` began."""
+
+    wall: float
+    boot: str
+    uptime: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        return cls(system_clock(), _boot_id(), boot_clock())
+
+    def before(self, seconds: float) -> Moment:
+        return Moment(self.wall - seconds, self.boot, self.uptime - seconds)
+
+    def seconds_until(self, later: Moment) -> float | None:
+        """None where that cannot be known: by the one clock that both have, `later` comes first."""
+        same_boot = self.boot != "" and self.boot == later.boot
+        passed = later.uptime - self.uptime if same_boot else later.wall - self.wall
+        return passed if passed >= 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSet:
+    """One issuer's public keys, as JWKs; `place`: where the policy says that they are."""
+
+    issuer: str
+    place: str
+    asked_at: Moment
+    keys: tuple[Mapping[str, str], ...]
+
+    @classmethod
+    def of(cls, issuer: TrustedIssuer, keys: Mapping[str, VerificationKey], asked_at: Moment) -> KeptSet:
+        return cls(issuer.url, _place(issuer), asked_at, tuple(key.public_jwk() for key in keys.values()))
+
+    def keys_of(self, issuer: TrustedIssuer) -> dict[str, VerificationKey]:
+        """None of another issuer, or from another place. Raises ValueError for what is no set of keys."""
+        if (self.issuer, self.place) != (issuer.url, _place(issuer)):
+            return {}
+        return parse_key_set(json.dumps({"keys": [dict(key) for key in self.keys]}).encode())
+
+
+def _digest(issuers: Mapping[str, KeptSet]) -> str:
+    kind = TypeAdapter(Mapping[str, KeptSet])
+    return digest(kind.dump_python(issuers, mode="json"))
+
+
+@dataclass(frozen=True, slots=True)
+class KeptKeys:
+    """By the issuer's name in the policy. `digest` is of all the rest: a bit that a disk turned is seen."""
+
+    issuers: Mapping[str, KeptSet]
+    digest: str
+
+    def __post_init__(self) -> None:
+        if self.digest != _digest(self.issuers):
+            raise ValueError("it is not what was written")
+
+    @classmethod
+    def of(cls, issuers: Mapping[str, KeptSet]) -> KeptKeys:
+        return cls(issuers, _digest(issuers))
+
+
+NONE_KEPT = KeptKeys.of({})
+KEPT = StateFile(
+    "issuer-keys.json",
+    KeptKeys,
+    place="STATE",
+    what="each issuer's public keys and when they were had, for a start while an issuer is down",
+    remedy="Remove it: the keys are fetched again.",
+    renewed=True,
+    private=True,
+    limit=8_000_000,
+)
+HANDED = replace(
+    KEPT,
+    place="RUN/given/decide",
+    what="a copy of `STATE/issuer-keys.json`, for the decision service's start",
+    remedy="Start the instance again, `meshward up`: it is written anew.",
+    private=False,
+)
+
+
+def _place(issuer: TrustedIssuer) -> str:
+    keys = issuer.keys
+    return f"file {keys.file}" if keys.file is not None else f"url {keys.url or ''}"
+
+
+@cache
+def _boot_id() -> str:
+    """Empty where the machine does not say: then only the wall clock counts, as between two boots."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""
