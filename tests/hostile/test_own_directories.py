@@ -76,6 +76,8 @@ ODD = {
     "its log has a second name": "ln access.log elsewhere",
     "its admin socket is a link": "rm admin.sock; ln -s $RUN/control/control.sock admin.sock",
     "its admin socket is a pipe": "rm admin.sock; mkfifo admin.sock",
+    "a directory of ours by another name": "ln -s $STATE xds",
+    "a file that nobody knows": ": > anything",
     "very many names": f"n=0; while [ $n -le {MOST_NAMES} ]; do : > x$n; n=$((n+1)); done",
 }
 
@@ -98,6 +100,15 @@ def test_it_costs_that_guard_alone_until_it_is_let_back(stack: Stack, bob: str, 
     after = stack.processes()
     others = before.keys() - {name for name in before if name.endswith("m2-v1")}
     assert {name: after[name] for name in others} == {name: before[name] for name in others}
+
+
+def test_all_that_a_guard_makes_itself_belongs_there(stack: Stack) -> None:
+    assert sorted(path.name for path in own_directory(stack).iterdir()) == [
+        "access.log",
+        "admin.sock",
+        "guard.sock",
+    ]
+    assert sorted(path.name for path in (stack.run / "decide").iterdir()) == ["decide.sock"]
 
 
 def test_what_it_left_running_ends_with_it(stack: Stack, bob: str) -> None:

@@ -113,6 +113,13 @@ def unix_socket(path: Path, _: Path) -> None:
         server.bind(str(path))
 
 
+def device(path: Path, _: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))  # /dev/zero
+    except PermissionError:
+        pytest.skip("this root may make no devices")
+
+
 def hard_link(path: Path, _: Path) -> None:
     path.hardlink_to(log(path.with_name("beside")))
 
@@ -125,6 +132,7 @@ def anothers(path: Path, _: Path) -> None:
 KINDS: list[Callable[[Path, Path], None]] = [
     *(link, dangling, link_to_directory, link_to_endless, pipe, directory, unix_socket, hard_link),
     pytest.param(anothers, marks=needs_root),  # type: ignore[list-item]
+    pytest.param(device, marks=needs_root),  # type: ignore[list-item]
 ]
 
 
@@ -138,7 +146,7 @@ def test_it_is_found_never_opened_and_cleared_by_the_next_start(
         for write in (False, True):
             with pytest.raises(NotAsMade):
                 open_file(descriptor, "access.log", write=write)
-    assert [each.partition(":")[0] for each in faults_in(own, HOP, ())] == ["`access.log`"]
+    assert faults_in(own, HOP, ())[0].startswith("`access.log`: it ")
     assert make_own(own, HOLDER) != []
     assert list(own.iterdir()) == [] and faults_in(own, HOP, ()) == []
 
@@ -237,6 +245,18 @@ def test_a_log_that_was_rotated_to_too_many_files_is_refused(own: Path) -> None:
         (own / f"access.log.{number}").touch()
     with opened(own) as descriptor, pytest.raises(NotAsMade, match="rotated"):
         logs_in(descriptor, "access.log")
+
+
+def test_what_is_no_log_does_not_belong_there_and_its_name_does_nothing_to_a_terminal(own: Path) -> None:
+    (own / "guard.sock").touch()
+    name = os.fsdecode(b"access.log.\xff\x1b[2J")
+    os.mkfifo(own / name)
+    (own / "keys").mkdir()
+    told = faults_in(own, HOP, ("guard.sock",))
+    assert len(told) == 3 and "\x1b" not in "".join(told)
+    "".join(told).encode()
+    (odd,) = make_own(own, HOLDER)
+    assert "\x1b" not in odd and odd.encode()
 
 
 def test_a_huge_hole_is_a_file_as_any_other_and_costs_nothing(own: Path) -> None:

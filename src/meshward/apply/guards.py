@@ -226,7 +226,8 @@ class Guards:
 
     def faults(self, guard: Guard) -> list[str]:
         """What is in its own directory and does not belong there, in sentences. Raises OSError."""
-        return faults_in(self._machine.run.guard_dir(guard[1]), self._standing[guard], SOCKETS)
+        uid = self._standing.get(guard)
+        return [] if uid is None else faults_in(self._machine.run.guard_dir(guard[1]), uid, SOCKETS)
 
     def is_busy(self, guard: Guard) -> bool:
         return self._admin(guard).is_busy()

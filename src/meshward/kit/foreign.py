@@ -23,6 +23,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
+from meshward.kit.text import quoted
+
 MOST_NAMES = 256
 """In a hop's own directory. None makes more than a dozen; who makes a million must not cost us a million."""
 LOGS = ("access.log", "error.log", "changes.log")
@@ -36,6 +40,8 @@ _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFREG: "a file",
 }
+
+log = structlog.get_logger(__name__)
 
 
 class NotAsMade(OSError):
@@ -87,6 +93,8 @@ def make_own(path: Path, holder: Holder) -> list[str]:
         for name in _names(descriptor):
             _hand_over(descriptor, name, logs, holder)
         _own(descriptor, holder)
+    if odd:
+        log.warning("own_directory_mended", directory=str(path), found=odd)
     return odd
 
 
@@ -138,7 +146,7 @@ def close_to_others(path: Path) -> None:
 
 
 def faults_in(path: Path, uid: int, sockets: Collection[str]) -> list[str]:
-    """What keeps `path` from being a directory of `uid` with plain logs and `sockets`, in sentences."""
+    """What keeps `path` from being a directory of `uid` with plain logs and `sockets` alone, in sentences."""
     try:
         with opened(path) as descriptor:
             owner = os.fstat(descriptor).st_uid
@@ -253,7 +261,7 @@ def _keep_logs(directory: int, owners: Collection[int]) -> list[str]:
                 gone = True
                 remove(directory, entry.name)
                 if is_log(entry.name) and len(odd) < MOST_LOGS:
-                    odd.append(f"`{entry.name}`: {why}")
+                    odd.append(f"{quoted(entry.name)}: {why}")
     return odd
 
 
@@ -273,10 +281,17 @@ def _hand_over(directory: int, name: str, owners: Collection[int], holder: Holde
 
 
 def _faults(directory: int, sockets: Collection[str]) -> list[str]:
-    kinds = {name: stat.S_IFREG for name in _names(directory) if is_log(name)}
-    kinds |= dict.fromkeys(sockets, stat.S_IFSOCK)
-    found = {name: fault_of(directory, name, kind) for name, kind in sorted(kinds.items())}
-    return [f"`{name}`: {why}" for name, why in found.items() if why]
+    return [
+        f"{quoted(name)}: {why}"
+        for name in _names(directory)
+        if (why := _fault_of_name(directory, name, name in sockets))
+    ]
+
+
+def _fault_of_name(directory: int, name: str, is_socket: bool) -> str:
+    if not is_socket and not is_log(name):
+        return "nothing of that name belongs there" if look(directory, name) else ""
+    return fault_of(directory, name, stat.S_IFSOCK if is_socket else stat.S_IFREG)
 
 
 def _names(directory: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from meshward.runtime.place.identities import ProcessIdentity, can_execute_as
 
 _WRITE_ALL = stat.S_IWOTH
 _WRITE_GROUP = stat.S_IWGRP
+_MOST_LINKS = 40  # as many as the kernel follows
 _ASK = 1.0  # seconds for one server
 _REFUSED, _ABSENT = {401, 403}, {404, 405}
 WORST = ("sealed", "socket", "key", "open")  # last
@@ -69,6 +71,7 @@ def _admit_to(url: ServerUrl, key: str, guard: ProcessIdentity) -> ProcessIdenti
     if door is None:  # it may come later; then its group is not known now
         return guard
     if door.mode & _WRITE_GROUP and door.gid != 0 and door.gid not in (guard.gid, *guard.groups):
+        _require_honest_way(path, door, key)
         guard = guard.joining(door.gid)
     if can_execute_as(guard, ("/usr/bin/test", "-w", str(path))):
         return guard
@@ -78,6 +81,53 @@ def _admit_to(url: ServerUrl, key: str, guard: ProcessIdentity) -> ProcessIdenti
         "Let its group write to the socket and pass every directory above it, with a group that is not root's, e.g. "
         f"`chgrp {guard.gid} {path} && chmod 660 {path}`; then try again.",
     )
+
+
+def _require_honest_way(path: Path, door: Door, key: str) -> None:
+    """Who decides where the path leads may lead to their own socket alone: no guard joins a group by another's word.
+
+    Raises MeshwardError (MW3013).
+    """
+    try:
+        uids, gids = leaders(path)
+    except OSError as error:
+        raise MeshwardError(
+            codes.SOCKET_NOT_FOR_GUARD, f"the guard of {key} may not open `{path}`: {error.strerror}"
+        ) from None
+    if (uids or gids) and door.uid not in uids and door.gid not in gids:
+        who = ", ".join([*(f"uid {uid}" for uid in sorted(uids)), *(f"group {gid}" for gid in sorted(gids))])
+        raise MeshwardError(
+            codes.SOCKET_NOT_FOR_GUARD,
+            f"the guard of {key} joins no group for `{path}`: {who} could lead it to any socket, and this one is "
+            f"uid {door.uid}'s",
+            "Let the server make its socket in a directory of its own, and name that path.",
+        )
+
+
+def leaders(path: Path) -> tuple[set[int], set[int]]:
+    """The users, and the groups, but for root and us, who decide where `path` leads. Raises OSError.
+
+    Whose a link or a directory on the way is, and who may write to a directory where that is nobody's alone.
+    """
+    uids, gids = set[int](), set[int]()
+    here, left, links = Path("/"), list(path.absolute().parts[1:]), 0
+    while left:
+        each, about = here / left[0], (here / left[0]).lstat()
+        if stat.S_ISLNK(about.st_mode):
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            target = each.readlink()
+            here, left = Path("/") if target.is_absolute() else here, [*target.parts, *left[1:]]
+            left = [part for part in left if part != "/"]
+            uids.add(about.st_uid)
+            continue
+        if left := left[1:]:
+            uids.add(about.st_uid)
+            if about.st_mode & stat.S_IWGRP and not about.st_mode & stat.S_ISVTX:
+                gids.add(about.st_gid)
+        here = each if each.name != ".." else here.parent
+    return uids - {0, os.geteuid()}, gids - {0}
 
 
 @dataclass(frozen=True, slots=True)

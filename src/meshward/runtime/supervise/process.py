@@ -22,8 +22,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from meshward.kit.foreign import Holder, make_own
 from meshward.kit.text import one_line
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, popen_user
@@ -36,8 +34,6 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38  # 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _GROUP_POLL = 0.005
 _GROUP_DEADLINE = 5.0  # seconds; a process in an uninterruptible wait outlives SIGKILL
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +117,8 @@ def spawn(spec: ProcessSpec) -> Process:
             "parts start in the main thread: a death signal comes when the thread that forked ends"
         )
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    if spec.own is not None and (odd := make_own(*spec.own)):
-        log.warning("own_directory_mended", part=spec.name, found=odd)
+    if spec.own is not None:
+        make_own(*spec.own)
     with ExitStack() as opened:
         output = opened.enter_context(open(open_log(spec.log), "ab"))
         numbers = {str(path): _open_handed(path, opened) for path in spec.handed}
