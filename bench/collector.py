@@ -24,7 +24,8 @@ from bench.replay import pairs_of
 from bench.report import Section, prose, say, table
 from bench.whole import whole_instance
 from meshward.audit.places import HEARTBEAT
-from meshward.audit.store import FILE, Store
+from meshward.audit.records import FILE
+from meshward.audit.store import Store
 
 SAMPLES = 200  # real requests whose lines are written again and again
 MANY = 500_000  # records of a store that has been used for a while

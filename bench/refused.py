@@ -15,7 +15,7 @@ from bench.processes import Meter, wait_for
 from bench.report import prose, table
 from bench.whole import Whole
 from meshward.audit.flat import read
-from meshward.audit.store import FILE
+from meshward.audit.records import FILE
 
 POOR = "eve"  # who may nothing
 Answers = dict[str, int]

@@ -18,7 +18,8 @@ from bench import requests
 from bench.load import Target
 from bench.mock import Mock
 from bench.processes import BenchError, Meter, running, wait_for, widen
-from meshward.audit.store import Records, Store
+from meshward.audit.records import Records
+from meshward.audit.store import Store
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Source, parse

@@ -17,7 +17,8 @@ from meshward.audit.anchor import ANCHOR
 from meshward.audit.changes import changes_of
 from meshward.audit.lines import Garbage, parse
 from meshward.audit.places import CHANGES
-from meshward.audit.store import FILE, Batch, Records, Store, StoreUnwritable
+from meshward.audit.records import FILE, Records, StoreUnwritable
+from meshward.audit.store import Batch, Store
 from meshward.audit.tables import VERSION
 from meshward.testing.waiting import eventually
 from tests.audit.making import Mesh, append, edge, edge_bytes, new_rid

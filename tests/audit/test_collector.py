@@ -16,11 +16,12 @@ import pytest
 import structlog
 
 from meshward.audit import collector as collector_module
-from meshward.audit import store as store_module
+from meshward.audit import records as records_module
 from meshward.audit.collector import Collector
 from meshward.audit.places import CONTROL, HEARTBEAT
 from meshward.audit.quarantine import Shut, save_quarantine
-from meshward.audit.store import Records, Store
+from meshward.audit.records import Records
+from meshward.audit.store import Store
 from meshward.audit.tail import READ
 from meshward.kit.errors import MeshwardError
 from tests.audit.making import (
@@ -93,7 +94,7 @@ def test_raw_lines_stay_until_their_record_is_durable(
     rid = new_rid()
     mesh.edge(edge_bytes(rid))
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "_BUSY_MS", 50)
+        patched.setattr(records_module, "_BUSY_MS", 50)
         running.restart()
         other = sqlite3.connect(running.store.path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
@@ -129,7 +130,7 @@ def test_a_crash_between_storing_and_erasing_counts_nothing_twice(
 def test_a_locked_store_stops_the_heartbeat_not_the_collector(
     mesh: Mesh, running: Running, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store_module, "_BUSY_MS", 50)
+    monkeypatch.setattr(records_module, "_BUSY_MS", 50)
     running.restart()
     running.rounds()
     os.utime(mesh.run / HEARTBEAT, (1, 1))

@@ -17,7 +17,8 @@ from meshward.audit import held as held_module
 from meshward.audit import store as store_module
 from meshward.audit import tail as tail_module
 from meshward.audit.anchor import ALTERED, ANCHOR, ANOTHER, GONE, OLDER, UNPROVEN
-from meshward.audit.store import FILE, Batch, Records, Store, StoreTouched
+from meshward.audit.records import FILE, Records
+from meshward.audit.store import Batch, Store, StoreTouched
 from meshward.audit.tail import ERASED_UNREAD, REMOVED, punch
 from meshward.audit.told import ALARM, alarms, lost_before
 from meshward.kit.clock import moment

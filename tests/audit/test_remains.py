@@ -10,8 +10,9 @@ import structlog
 
 from meshward.audit.collector import Collector
 from meshward.audit.places import ALL_READ
+from meshward.audit.records import FILE
 from meshward.audit.remains import is_all_read
-from meshward.audit.store import FILE, Store
+from meshward.audit.store import Store
 from tests.audit.making import Mesh, edge_bytes, guard_bytes, new_rid
 
 LOG: Any = structlog.get_logger()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from meshward.audit import store as store_module
+from meshward.audit import records as records_module
 from meshward.audit.lines import EdgeLine, parse
-from meshward.audit.store import MAX_PER_RID, PATIENCE, Batch, Records, Store, StoreDamaged, StoreUnwritable
+from meshward.audit.records import Records, StoreDamaged, StoreUnwritable
+from meshward.audit.store import MAX_PER_RID, PATIENCE, Batch, Store
 from meshward.audit.tail import Position
 from meshward.kit.errors import MeshwardError
 from tests.audit.making import edge, edge_bytes, guard, new_rid
@@ -178,7 +179,7 @@ def test_only_one_process_writes(store: Store):
 
 
 def test_a_locked_store_is_an_error_that_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(store_module, "_BUSY_MS", 50)
+    monkeypatch.setattr(records_module, "_BUSY_MS", 50)
     store = Store(tmp_path)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

@@ -17,7 +17,7 @@ from bench.busy import Busy
 
 from meshward.apply.revisions import Revisions
 from meshward.apply.sources import read_policy
-from meshward.audit.store import FILE as RECORDS
+from meshward.audit.records import FILE as RECORDS
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.policy.tree import MOST_BYTES as MOST_READ

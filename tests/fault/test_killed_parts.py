@@ -14,7 +14,8 @@ from bench.processes import descendants, title
 
 from bench import requests
 from meshward.audit.places import HEARTBEAT
-from meshward.audit.store import Records, Store
+from meshward.audit.records import Records
+from meshward.audit.store import Store
 from tests.fault.conftest import Watch, of
 from tests.stack.running import eventually
 

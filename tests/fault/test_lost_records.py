@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshward.audit.keeping import KEEPING, Keeping
-from meshward.audit.store import FILE, Records
+from meshward.audit.records import FILE, Records
 from tests.fault.test_nothing_left import begin, end_by_down, kill, request
 from tests.hostile.conftest import write_hostile
 from tests.stack.running import Stack, eventually, running

@@ -10,7 +10,7 @@ from contextlib import closing
 
 from meshward.apply.tally import TOLD as ASKS_TOLD
 from meshward.audit.flat import read
-from meshward.audit.store import FILE, Records
+from meshward.audit.records import FILE, Records
 from meshward.instance.prepare import MOST_WORKERS
 from meshward.kit.wellknown import CONTROL
 from meshward.targets.nginx.settings import EdgeSettings

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from meshward.audit.places import HEARTBEAT
-from meshward.audit.store import FILE, Batch, Store
+from meshward.audit.records import FILE
+from meshward.audit.store import Batch, Store
 from meshward.audit.told import ALARM, room_alarms
 from meshward.instance.records import proof
 from meshward.instance.status import Status

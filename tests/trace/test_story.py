@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from meshward.audit.store import Batch, Records, Store
+from meshward.audit.records import Records
+from meshward.audit.store import Batch, Store
 from meshward.kit.text import spelled_out
 from meshward.trace.reasons import remedy
 from meshward.trace.story import Story, explain_missing, story, wait_for

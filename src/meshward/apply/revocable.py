@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from meshward.apply.revocation_store import Revocations
-from meshward.audit.store import FILE, Records
+from meshward.audit.records import FILE, Records
 from meshward.callers.bindings import WORKLOAD, Kind
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError

@@ -22,7 +22,8 @@ from meshward.audit.lines import ChangeLine, EdgeLine, Garbage, Line
 from meshward.audit.looks import Look, look, without_late
 from meshward.audit.places import ALL_READ, CHANGES, CONTROL, HEARTBEAT
 from meshward.audit.quarantine import load_quarantine
-from meshward.audit.store import Batch, Store, StoreUnwritable
+from meshward.audit.records import StoreUnwritable
+from meshward.audit.store import Batch, Store
 from meshward.audit.tail import GONE, Log, LogUnreadable, Position, Tail
 from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshward.audit.keeping import ALMOST
-from meshward.audit.store import Records
+from meshward.audit.records import Records
 from meshward.audit.tail import ERASED_UNREAD, GONE, REMOVED, REPLACED, TRUNCATED
 from meshward.kit.clock import moment
 from meshward.kit.codes import RECORDS_LOST

@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from meshward.apply.revisions import ACCEPTED, Revisions
-from meshward.audit.store import Records
+from meshward.audit.records import Records
 from meshward.cli.asking import ask_instance
 from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import print_json, run_verb, stderr, stdout

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from meshward.audit.store import Records
+from meshward.audit.records import Records
 from meshward.audit.told import alarms, lost_before, room_alarms
 from meshward.instance.running_policy import load_running_policy
 from meshward.kit.clock import Clock, system_clock

@@ -10,7 +10,7 @@ from typing import Any
 
 from meshward.audit.join import Record, guard_refusal, number, seconds, told_digest
 from meshward.audit.lines import EdgeLine, GuardLine, is_rid, values_of
-from meshward.audit.store import Records
+from meshward.audit.records import Records
 from meshward.audit.told import gap_sentences
 from meshward.kit.clock import moment, system_clock
 from meshward.kit.text import spelled_out

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from meshward.apply.revisions import Revision, Revisions
 from meshward.audit.changes import ChangeEntry, changes_of
-from meshward.audit.store import Records
+from meshward.audit.records import Records
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reply, Text, Verb
 from meshward.kit.canonical import canonical_json
 from meshward.policy.parse import to_json
