@@ -136,3 +136,19 @@ def test_clients_are_told_of_the_root_in_the_chain_or_of_this_machines_own(
 def _pair(domain: str) -> tuple[x509.Certificate, Signer]:
     root = make_root(domain, NOW)
     return root.certificate, make_issuing(domain, root, NOW)
+
+
+@pytest.mark.parametrize("withdrawn", ["live", "archive", "archive/privkey.pem", "archive/fullchain.pem"])
+def test_what_the_owner_may_not_read_is_withdrawn_from_root_too(tmp_path: Path, withdrawn: str) -> None:
+    (tmp_path / "live").mkdir()
+    (tmp_path / "archive").mkdir()
+    written(tmp_path / "archive")
+    for name in ("fullchain.pem", "privkey.pem"):
+        (tmp_path / "live" / name).symlink_to(tmp_path / "archive" / name)
+    mode = (tmp_path / withdrawn).stat().st_mode
+    (tmp_path / withdrawn).chmod(0)
+    try:
+        assert "Permission denied" in why(tmp_path / "live")
+    finally:
+        (tmp_path / withdrawn).chmod(mode)
+    assert from_files(tmp_path / "live", HOST, NOW) == WEB.key_and_chain()

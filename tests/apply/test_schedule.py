@@ -28,6 +28,7 @@ from meshward.apply.keys.inventory import (
     load_failures,
     save_failure,
 )
+from meshward.runtime.place.directories import Run
 from meshward.tokens.keys import RETIRED_FOR
 
 HOUR, DAY = 3600.0, 86400.0
@@ -101,10 +102,15 @@ def test_retired_signing_keys_of_the_future_are_looked_at_too() -> None:
 
 
 def test_what_cannot_be_read_is_due_and_hinders_nothing(tmp_path: Path) -> None:
-    (tmp_path / "svid.json").write_text("{")
-    for name in ("svid.json", "nowhere.json"):
-        found = _svid_age("the guard of m/v1", tmp_path / name)
-        assert list_due(KeyInventory((found,), {}), NOW) == (SVIDS,) and "expired" in found.finding(NOW)
+    run = Run(tmp_path)
+    broken = run.guard_given(0) / "xds"
+    broken.mkdir(parents=True)
+    (broken / "svid.json").write_text("{")
+    (broken / "svid.json").chmod(0o600)
+    for slot in (0, 1):
+        found = _svid_age("the guard of m/v1", run, slot)
+        assert list_due(KeyInventory((found,), {}), NOW) == (SVIDS,)
+        assert "workload certificate is not as it was handed out: the guard of m/v1" in found.finding(NOW)
 
 
 def test_two_failures_at_the_same_time_are_both_kept(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ TAKES = {
         "clear",
         "close_to_others",
         "faults_in",
+        "owner_of",
         "remove_tree",
         "opened",
     ),  # kit.foreign

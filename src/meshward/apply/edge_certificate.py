@@ -2,11 +2,12 @@
 
 `path` is a directory with `fullchain.pem` and `privkey.pem`, as certbot writes them, or one PEM file with the key and
 the chain. Links are followed: certbot renews by replacing them. What nginx is given is written anew from what was
-understood, so nothing else of a file goes anywhere.
+understood, so nothing else of a file goes anywhere. A file that its owner may not read is withdrawn, though root could.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import ssl
@@ -77,6 +78,12 @@ def parse_pair(chain: bytes, key: bytes) -> tuple[object, list[x509.Certificate]
     if b"---" in _CERTIFICATE.sub(b"", _KEY.sub(b"", chain)):
         raise ValueError("the chain ends within a certificate")
     return private, certificates
+
+
+def require_own_key(pem: bytes) -> None:
+    """Raises ValueError unless `pem` is a certificate, its chain and its key."""
+    key, chain = parse_pair(pem, pem)
+    _judge_key(key, chain[0])
 
 
 def require_usable(key: object, chain: Sequence[x509.Certificate], hostname: str, now: datetime) -> None:
@@ -180,14 +187,23 @@ def _parse_pem(pem: bytes) -> list[x509.Certificate]:
 
 def _read(path: Path) -> bytes:
     """At most _MOST bytes of a regular file, through links. Raises OSError, ValueError."""
+    for directory in {*path.absolute().parents, *Path(os.path.realpath(path)).parents}:
+        _require_owner_may(stat.S_IXUSR, directory.stat().st_mode, directory)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not make us wait
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError(f"`{path}` is not a regular file")
+        _require_owner_may(stat.S_IRUSR, os.fstat(descriptor).st_mode, path)
         content = file.read(_MOST + 1)
     if len(content) > _MOST:
         raise ValueError(f"`{path}` is larger than {_MOST} bytes")
     return content
+
+
+def _require_owner_may(wanted: int, mode: int, path: Path) -> None:
+    """Root may all; whoever takes it from the owner means us too. Raises OSError."""
+    if not mode & wanted:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def _text(key: object) -> str:
@@ -209,6 +225,6 @@ def _certificate_error(path: Path, why: str) -> MeshwardError:
     return MeshwardError(
         codes.CERTIFICATE_UNSERVABLE,
         f"the edge's certificate in `{path}` cannot be served: {why}",
-        f"`path` names a directory with `{FULL_CHAIN}` and `{PRIVATE_KEY}`, or one PEM file with key and chain. "
-        "What was served goes on being served.",
+        f"`path` names a directory with `{FULL_CHAIN}` and `{PRIVATE_KEY}`, or one PEM file with key and chain, for "
+        "meshward's user to read. What was served goes on being served, until it ends or the instance stops.",
     )

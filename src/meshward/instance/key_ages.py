@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 
 from meshward.apply.counters import load_counters
-from meshward.apply.keys.inventory import Age, load_failures, read_ages
+from meshward.apply.edge_certificate import from_files
+from meshward.apply.keys.inventory import Age, load_failures, read_ages, told_failure
 from meshward.instance.running_policy import load_running_policy
 from meshward.kit.errors import MeshwardError
+from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import Run, State, run_path
 
@@ -40,13 +43,14 @@ def keys_of(state: State) -> KeyStatus:
     now, failed = time.time(), tuple[str, ...]()
     try:
         failed = tuple(
-            f"{what} could not be replaced: {each.why}; it is tried again"
+            f"{what} could not be replaced, and is tried again: {each.why}"
             for what, each in load_failures(state.path).items()
         )
         policy = load_running_policy(state)
         if policy is None:
             return KeyStatus((), failed)
         plan = resolve(policy)
+        failed += tuple(why for why in _files_now(plan) if not any(why in told for told in failed))
         ages: Sequence[Age] = sorted(
             read_ages(state.path, Run(run_path(state)), plan, load_counters(state.path).slots),
             key=lambda age: (age.what, age.name),
@@ -59,7 +63,19 @@ def keys_of(state: State) -> KeyStatus:
     return KeyStatus(tuple(ages), (*filter(None, (age.finding(now) for age in ages)), *failed))
 
 
+def _files_now(plan: Plan) -> Iterator[str]:
+    """What is wrong with the files of the edge's certificate, as they are at this moment."""
+    if plan.edge.certificate_path is None:
+        return
+    try:
+        from_files(Path(plan.edge.certificate_path), plan.edge.hostname, datetime.now(UTC))
+    except MeshwardError as error:
+        yield told_failure(error)
+
+
 def _describe_age(age: Age, now: float) -> str:
+    if age.fault:
+        return age.fault
     line = f"{_span(now - age.begins)} old"
     if age.ends is not None:
         line += f", ends {datetime.fromtimestamp(age.ends, UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -76,6 +76,13 @@ def opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def owner_of(path: Path) -> int:
+    """The uid whose directory `path` is, whose parent is ours; our own where that cannot be known."""
+    with suppress(OSError), opened(path) as descriptor:
+        return os.fstat(descriptor).st_uid
+    return os.geteuid()
+
+
 def make_own(path: Path, holder: Holder) -> list[str]:
     """Have `path`, whose parent is ours, be a directory of `holder` that holds logs alone, which are theirs as well.
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,11 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
+from meshward.apply.edge_certificate import require_own_key
+from meshward.apply.handed import why_not_as_handed
 from meshward.apply.hop_files import CLIENT, WEB, edge_certificates
+from meshward.kit.errors import MeshwardError
+from meshward.kit.foreign import owner_of
 from meshward.kit.statefile import StateFile, StateFileDamaged, put_under
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run
@@ -34,12 +39,16 @@ AUTHORITY_SHARE = 0.6  # of a root's or an intermediate's life
 ALARM_SHARE = 2 / 3  # of any life: by then it should have been replaced
 _one_at_a_time = threading.Lock()  # who looks at files takes no turn
 log = structlog.get_logger(__name__)
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, MeshwardError)
 _LEAVES = (CA, SVIDS, EDGE_CERTIFICATE, SIGNING_KEY)
 
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """One key or certificate. Seconds since the epoch; `ends`, `rotates` are None where there is no such time."""
+    """One key or certificate. Seconds since the epoch; `ends`, `rotates` are None where there is no such time.
+
+    `fault`: why it cannot be used as it lies there; then nothing else of it is known.
+    """
 
     what: str
     name: str
@@ -47,20 +56,29 @@ class Age:
     ends: float | None
     rotates: float | None  # by itself
     alarm: float  # when it should have been replaced
+    fault: str = ""
 
     def finding(self, now: float) -> str:
         """What is wrong with it, in a sentence; empty: nothing."""
-        expired = self.ends is not None and now >= self.ends
-        if not expired and now < self.alarm:
-            return ""
         kind = {SVIDS: "workload certificate", EDGE_CERTIFICATE: "server certificate"}.get(
             self.what, self.what
         )
+        if self.fault:
+            return f"{kind} is not as it was handed out: {self.name}: {self.fault}; {_remedy(self)}"
+        expired = self.ends is not None and now >= self.ends
+        if not expired and now < self.alarm:
+            return ""
         state = "expired" if expired else "is past two thirds of its life and was not replaced"
         return f"{kind} {state}: {self.name}; {_remedy(self)}"
 
 
 def _remedy(age: Age) -> str:
+    if age.fault and age.rotates is None:
+        return "nothing makes it anew by itself: put it back"
+    if age.fault:
+        return (
+            f"it is written anew by itself; `meshward rotate {age.what}` does so now, or says what hinders it"
+        )
     if age.what == EDGE_CERTIFICATE and age.rotates is None:
         return "renew its files: they are taken as soon as they change"
     verb = "ca --root" if age.what in (ROOT, OLD_ROOT) else age.what
@@ -125,39 +143,98 @@ def list_due(inventory: KeyInventory, now: float) -> tuple[str, ...]:
 
 
 def take_inventory(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> KeyInventory:
-    """The facts of now. Raises OSError, ValueError, MeshwardError where a file cannot be read."""
-    keys = load_keys(state / "keys")
-    overlap = CaStore(state / "ca", plan.trust_domain).names().overlap
-    retired = min((each.at for each in keys.previous), default=None)
-    unfinished = overlap is not None and not overlap.used
+    """The facts of now. What cannot be read is a fault of its own, and keeps nothing else from being replaced."""
+    retired, unfinished = None, False
+    with suppress(*_UNREADABLE):
+        retired = min((each.at for each in load_keys(state / "keys").previous), default=None)
+    with suppress(*_UNREADABLE):
+        overlap = CaStore(state / "ca", plan.trust_domain).names().overlap
+        unfinished = overlap is not None and not overlap.used
     return KeyInventory(tuple(read_ages(state, run, plan, slots)), known_failures(state), unfinished, retired)
 
 
 def read_ages(state: Path, run: Run, plan: Plan, slots: Mapping[str, int]) -> Iterator[Age]:
     """Every key and certificate of the instance that runs in `run`, with its guards in `slots`."""
-    yield from _authority_ages(CaStore(state / "ca", plan.trust_domain), state / "ca")
-    certificates, from_files = edge_certificates(run), plan.edge.certificate_path is not None
-    name = f"the edge, {plan.edge.hostname}" + (", from files" if from_files else "")
-    yield _certificate_age(
-        EDGE_CERTIFICATE, name, certificates[WEB].read_text(), None if from_files else LEAF_SHARE
-    )
-    client = certificates[CLIENT].read_text()
-    yield _certificate_age(SVIDS, "the edge as client", client, LEAF_SHARE)
+    yield from _authority_ages_or_fault(state / "ca", plan.trust_domain)
+    yield from _edge_ages(run, plan)
     for key, slot in sorted(slots.items()):
-        yield _svid_age(f"the guard of {key}", run.guard_given(slot) / "xds" / "svid.json")
-    since = load_keys(state / "keys").since
-    alarm = since + SIGNING_KEY_LIFE * 1.5
-    yield Age(SIGNING_KEY, "Transaction Tokens", since, None, since + SIGNING_KEY_LIFE, alarm)
+        yield _svid_age(f"the guard of {key}", run, slot)
+    yield _signing_age(state / "keys")
 
 
-def _svid_age(name: str, file: Path) -> Age:
-    """One that cannot be read is as good as ended: that must not keep the others from being replaced."""
+def _edge_ages(run: Run, plan: Plan) -> Iterator[Age]:
+    from_files = plan.edge.certificate_path is not None
+    name = f"the edge, {plan.edge.hostname}" + (", from files" if from_files else "")
+    reader = owner_of(run.edge_dir)
+
+    def pem_of(stem: str) -> str:
+        file = edge_certificates(run)[stem]
+        pem = _read_handed(file, run, reader)
+        require_own_key(pem.encode())
+        return pem
+
+    share = None if from_files else LEAF_SHARE
+    yield _handed_age(EDGE_CERTIFICATE, name, share, lambda: pem_of(WEB))
+    yield _handed_age(SVIDS, "the edge as client", LEAF_SHARE, lambda: pem_of(CLIENT))
+
+
+def _svid_age(name: str, run: Run, slot: int) -> Age:
+    def chain() -> str:
+        file = run.guard_given(slot) / "xds" / "svid.json"
+        secret = json.loads(_read_handed(file, run, owner_of(run.guard_dir(slot))))["resources"][0]
+        return str(secret["tls_certificate"]["certificate_chain"]["inline_string"])
+
+    return _handed_age(SVIDS, name, LEAF_SHARE, chain)
+
+
+def _handed_age(what: str, name: str, share: float | None, read: Callable[[], str]) -> Age:
+    """What cannot be read is due at once, one from files too: that it was handed out again is our part of it."""
     try:
-        secret = json.loads(file.read_text())["resources"][0]
-        chain = secret["tls_certificate"]["certificate_chain"]["inline_string"]
-        return _certificate_age(SVIDS, name, chain, LEAF_SHARE)
-    except (OSError, ValueError, LookupError, TypeError):
-        return Age(SVIDS, name, 0, 0, 0, 0)
+        return _certificate_age(what, name, read(), share)
+    except _UNREADABLE as error:
+        return Age(what, name, 0, None, 0, 0, _why(error))
+
+
+def _read_handed(file: Path, run: Run, reader: int) -> str:
+    """Raises OSError, ValueError where the hop could not read it."""
+    if fault := why_not_as_handed(file, run.given, reader):
+        raise ValueError(fault)
+    return file.read_text()
+
+
+def _signing_age(directory: Path) -> Age:
+    try:
+        since = load_keys(directory).since
+    except _UNREADABLE as error:
+        return _kept_fault(SIGNING_KEY, "Transaction Tokens", error)
+    return Age(
+        SIGNING_KEY,
+        "Transaction Tokens",
+        since,
+        None,
+        since + SIGNING_KEY_LIFE,
+        since + SIGNING_KEY_LIFE * 1.5,
+    )
+
+
+def _authority_ages_or_fault(directory: Path, trust_domain: str) -> tuple[Age, ...]:
+    try:
+        return tuple(_authority_ages(CaStore(directory, trust_domain), directory))
+    except _UNREADABLE as error:
+        return (_kept_fault(CA, "the trust domain's authority", error),)
+
+
+def _kept_fault(what: str, name: str, error: BaseException) -> Age:
+    """STATE's own: it is not replaced for that, since the successor would need it."""
+    return Age(what, name, 0, None, None, 0, _why(error))
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, MeshwardError):
+        return f"{error.code.number}: {error.message}"
+    if isinstance(error, OSError):
+        return f"`{error.filename}`: {error.strerror}"
+    return str(error) if isinstance(error, ValueError) and str(error) else type(error).__name__
 
 
 def _authority_ages(store: CaStore, directory: Path) -> Iterator[Age]:
@@ -198,6 +275,13 @@ def known_failures(state: Path) -> Mapping[str, Failure]:
         log.warning("begun_anew", code=error.code.number, why=error.message)
         forget_failures(state)
         return {}
+
+
+def told_failure(error: MeshwardError | OSError) -> str:
+    """Why it could not be replaced, with code and remedy."""
+    if isinstance(error, MeshwardError):
+        return f"{error.code.number}: {error.message}. {error.remedy}"
+    return f"a file could not be written: {error.strerror}"
 
 
 def save_failure(state: Path, what: str, why: str | None) -> None:

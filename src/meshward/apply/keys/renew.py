@@ -16,10 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from meshward.apply.edge_certificate import server_certificate
+import structlog
+
+from meshward.apply.edge_certificate import require_own_key, server_certificate
 from meshward.apply.edge_hop import EdgeHop
 from meshward.apply.edge_page import EdgePage
 from meshward.apply.guards import AT_A_TIME, Issue
+from meshward.apply.handed import why_not_as_handed
 from meshward.apply.hop_files import CLIENT, WEB, Owner, certificate_names, edge_certificates
 from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh
@@ -27,6 +30,7 @@ from meshward.apply.report import save_roots
 from meshward.kit import codes
 from meshward.kit.durable import opened_directory
 from meshward.kit.errors import MeshwardError
+from meshward.kit.foreign import owner_of, take
 from meshward.kit.hop_socket import Asking, Listener, NoAnswer
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Plan
@@ -35,6 +39,7 @@ from meshward.runtime.supervise.ready import leaf_of, shown_leaf
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.resources import BUNDLE, SVID, bundle, version_of
 
+log = structlog.get_logger(__name__)
 _Hop = TypeVar("_Hop")
 _ISSUED = re.compile(r"(web|edge)\.[0-9]+\.pem", re.ASCII)
 
@@ -47,12 +52,18 @@ def renew_guards(mesh: Mesh, issue: Issue) -> None:
 def renew_edge(mesh: Mesh, issue: Issue, *stems: str) -> None:
     """The edge's certificates of `stems` anew, and seen to be served.
 
-    Raises MeshwardError (MW3041) where one cannot be had, exit 5 where nginx was not seen to serve it.
+    Raises MeshwardError (MW3041) where one cannot be had, exit 5 where nginx was not seen to serve it: then the
+    generation before is shown again, unless it was no good either.
     """
     plan, run = mesh.live.plan, mesh.machine.run
+    before = _shown(run)
     put_edge(mesh, plan, issue, *stems)
     generation, edge = mesh.running.counters.generation, mesh.machine.edge.uid
-    mesh.supervisor.arrival("the edge", lambda: _edge_lacks(run, edge, plan, generation))
+    try:
+        mesh.supervisor.arrival("the edge", lambda: _edge_lacks(run, edge, plan, generation))
+    except MeshwardError:
+        _show_again(mesh, plan, before)
+        raise
 
 
 def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
@@ -61,6 +72,10 @@ def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
     Raises MeshwardError (MW3041), OSError; then the last generation stands.
     """
     run, owner = mesh.machine.run, Owner(mesh.machine.edge)
+    take(run.given, 0o711)
+    owner.readable_directory(run.edge_given)
+    owner.readable_directory(run.edge_given / "certs")
+    shown = _shown(run)
     content = {stem: _edge_certificate(stem, stem in stems, plan, issue, run) for stem in (WEB, CLIENT)}
     counters = mesh.running.counters.renewed()
     generation = counters.generation
@@ -74,7 +89,40 @@ def put_edge(mesh: Mesh, plan: Plan, issue: Issue, *stems: str) -> None:
     save_roots(mesh.machine, plan, content[WEB], besides=True)
     EdgePage.in_directory(run.edge_given).show(generation)
     save_roots(mesh.machine, plan, content[WEB])
-    _discard(run.edge_given / "certs", keep=(generation, generation - 1))
+    _discard(run.edge_given / "certs", keep=(generation, shown))
+
+
+def _shown(run: Run) -> int:
+    """The generation that nginx is shown; 0, which is none, where that cannot be known."""
+    try:
+        return EdgePage.in_directory(run.edge_given).generation
+    except OSError:
+        return 0
+
+
+def _show_again(mesh: Mesh, plan: Plan, generation: int) -> None:
+    run = mesh.machine.run
+    file = run.edge_given / "certs" / certificate_names(generation)[WEB]
+    served = _kept(file, run)
+    if served is None:
+        return
+    try:
+        save_roots(mesh.machine, plan, served, besides=True)
+        EdgePage.in_directory(run.edge_given).show(generation)
+    except (MeshwardError, OSError) as error:
+        log.error("not_back", generation=generation, why=str(error))
+
+
+def _kept(file: Path, run: Run) -> Secret | None:
+    """What nginx can read in `file`; None: it cannot, or it is no certificate with its key."""
+    try:
+        if why_not_as_handed(file, run.given, owner_of(run.edge_dir)):
+            return None
+        pem = file.read_text()
+        require_own_key(pem.encode())
+        return Secret(pem)
+    except (OSError, ValueError):
+        return None
 
 
 def share_bundle(mesh: Mesh, issue: Issue) -> None:
@@ -97,8 +145,8 @@ def share_bundle(mesh: Mesh, issue: Issue) -> None:
 
 def _edge_certificate(stem: str, new: bool, plan: Plan, issue: Issue, run: Run) -> Secret:
     now = datetime.now(UTC)
-    if not new:
-        return Secret(edge_certificates(run)[stem].read_text())
+    if not new and (kept := _kept(edge_certificates(run)[stem], run)) is not None:
+        return kept
     if stem == WEB:
         return server_certificate(plan, issue.authority, now)
     return issue.authority.issue(SpiffeId(plan.trust_domain, "/edge"), None, now).key_and_chain()

@@ -24,6 +24,7 @@ from meshward.apply.keys.inventory import (
     SIGNING_KEY,
     SVIDS,
     save_failure,
+    told_failure,
 )
 from meshward.apply.keys.renew import renew_edge, renew_guards, share_bundle
 from meshward.apply.live_revision import Guard
@@ -77,11 +78,7 @@ def rotate(mesh: Mesh, wanted: Rotation, say: Say) -> float:
 
 def _note_failure(mesh: Mesh, what: str, error: MeshwardError | OSError) -> None:
     """What must not be yet is no failure; what could not be is tried again."""
-    why = (
-        error.message
-        if isinstance(error, MeshwardError)
-        else f"a file could not be written: {error.strerror}"
-    )
+    why = told_failure(error)
     if isinstance(error, MeshwardError) and (
         error.exit_code is Exit.CONFLICT or error.code == codes.OLD_ROOT_NEEDED
     ):

@@ -25,9 +25,11 @@ from meshward.apply.keys.inventory import (
     list_due,
     save_failure,
     take_inventory,
+    told_failure,
 )
 from meshward.apply.keys.rotate import Rotation, drop_retired, rotate
 from meshward.apply.mesh import Mesh
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 POLL = 2.0  # seconds between two looks at a certificate's files
@@ -84,22 +86,50 @@ def _replace(mesh: Mesh, what: str) -> None:
 
 
 def take_files(mesh: Mesh) -> None:
-    """A server certificate from files is served as soon as they hold another one that will do."""
+    """A server certificate from files is served as soon as they hold another one that will do.
+
+    When they turn bad, and when they are good again, is said and noted once each.
+    """
     edge = mesh.live.plan.edge
     if edge.certificate_path is None:
         return
-    state = mesh.machine.state.path
+    path = Path(edge.certificate_path)
     try:
-        found = from_files(Path(edge.certificate_path), edge.hostname, datetime.now(UTC))
+        found = from_files(path, edge.hostname, datetime.now(UTC))
+        if differs := found.reveal() != _served(mesh):
+            time.sleep(SETTLED)
+            settled = from_files(path, edge.hostname, datetime.now(UTC)) == found
     except MeshwardError as error:
-        known = known_failures(state).get(EDGE_CERTIFICATE)
-        if known is None or known.why != error.message:
-            log.error("certificate_files_refused", why=error.message)
-            save_failure(state, EDGE_CERTIFICATE, error.message)
+        _note_bad(mesh, error)
         return
-    if found.reveal() == edge_certificates(mesh.machine.run)[WEB].read_text():
-        save_failure(state, EDGE_CERTIFICATE, None)
-        return
-    time.sleep(SETTLED)
-    if from_files(Path(edge.certificate_path), edge.hostname, datetime.now(UTC)) == found:
+    _note_good(mesh)
+    if not differs:
+        save_failure(mesh.machine.state.path, EDGE_CERTIFICATE, None)
+    elif settled:
         _replace(mesh, EDGE_CERTIFICATE)
+
+
+def _served(mesh: Mesh) -> str | None:
+    """None: what nginx is shown cannot be read, and is to be written anew."""
+    try:
+        return edge_certificates(mesh.machine.run)[WEB].read_text()
+    except (OSError, ValueError):
+        return None
+
+
+def _note_bad(mesh: Mesh, error: MeshwardError) -> None:
+    state, why = mesh.machine.state.path, told_failure(error)
+    known = known_failures(state).get(EDGE_CERTIFICATE)
+    if known is None or known.why != why:
+        log.error("certificate_files_refused", code=error.code.number, why=error.message, remedy=error.remedy)
+        save_failure(state, EDGE_CERTIFICATE, why)
+    if known is None or not known.why.startswith(error.code.number):
+        mesh.note(INSTANCE, "certificate", came="unfit", code=error.code.number, why=error.message)
+
+
+def _note_good(mesh: Mesh) -> None:
+    state = mesh.machine.state.path
+    known = known_failures(state).get(EDGE_CERTIFICATE)
+    if known is not None and known.why.startswith(codes.CERTIFICATE_UNSERVABLE.number):
+        save_failure(state, EDGE_CERTIFICATE, None)
+        mesh.note(INSTANCE, "certificate", came="fit")
