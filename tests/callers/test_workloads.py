@@ -103,6 +103,29 @@ def test_times(workloads: Workloads, authority: Authority) -> None:
     assert reason(workloads, certificate, at=time.time() - 120) == "certificate_refused"
 
 
+def test_clock_skew_is_named_with_the_difference(
+    tmp_path: Path, workloads: Workloads, authority: Authority
+) -> None:
+    """Only of a certificate that proves a workload at its own time: of any other, nothing is told."""
+    certificate = leaf(authority, ttl=timedelta(minutes=5))
+    read = x509.load_pem_x509_certificate(certificate.encode())
+    begins, ends = read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
+
+    def sentence(text: str, at: float) -> str:
+        with pytest.raises(CertificateRefused) as refused:
+            workloads.verify("SUCCESS", text, at)
+        assert len(refused.value.sentence) < 200 and refused.value.reason == "certificate_refused"
+        return refused.value.sentence
+
+    assert "clock skew, it begins 42 s from now" in sentence(certificate, begins - 42)
+    assert "more than a day from now" in sentence(certificate, begins - 86401)
+    assert "it ended 7 s ago" in sentence(certificate, ends + 7)
+    assert "skew" not in sentence(certificate, ends + 301)
+    foreign = leaf(load_or_create(tmp_path / "same", DOMAIN), ttl=timedelta(minutes=5))
+    assert "skew" not in sentence(foreign, begins - 42)
+    assert "skew" not in sentence(foreign, time.time())
+
+
 def test_what_is_not_one_certificate(workloads: Workloads, authority: Authority) -> None:
     good = leaf(authority)
     for text in (

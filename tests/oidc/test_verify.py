@@ -428,6 +428,29 @@ def test_step_11_the_edges_that_are_still_good(over: dict[str, Any]) -> None:
     accepted(SIGNER.token(**over))
 
 
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"iat": NOW + 42, "exp": NOW + 60}, "Clock skew: by our clock the token was issued 42 s from now"),
+        ({"iat": 10**400, "exp": 10**401}, "issued more than a day from now"),
+        ({"nbf": NOW + 42}, "not valid before 42 s from now"),
+        ({"nbf": 10**400}, "not valid before more than a day from now"),
+        ({"exp": NOW}, "expired 0 s ago by our clock"),
+        ({"exp": NOW - 300}, "expired 300 s ago by our clock"),
+    ],
+)
+def test_step_11_clock_skew_is_named_with_the_difference(over: dict[str, Any], words: str) -> None:
+    refused = outcome(SIGNER.token(**over), verifier(SIGNER, now=NOW + 0.25))
+    assert isinstance(refused, TokenRefused) and words in refused.sentence, refused
+    assert "lock skew" in refused.sentence and "NTP" in refused.sentence and len(refused.sentence) < 200
+
+
+@pytest.mark.parametrize("exp", [NOW - 301, 0, -(10**400)])
+def test_step_11_a_token_that_is_simply_old_is_not_blamed_on_a_clock(exp: int) -> None:
+    refused = outcome(SIGNER.token(exp=exp), verifier(SIGNER))
+    assert isinstance(refused, TokenRefused) and "skew" not in refused.sentence, refused
+
+
 def test_step_11_null_is_not_absence() -> None:
     assert reason(signed_payload(good_claims(',"nbf":null'))) == Reason.TOKEN_TIMES_REFUSED
 

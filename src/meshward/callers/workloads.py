@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshward.kit.reasons import Reason
+from meshward.kit.skew import LATE, spelled, until
 from meshward.kit.strict import encode
 from meshward.spiffe.chain import ChainRefused, verify_chain
 
@@ -87,7 +88,7 @@ class Workloads:
         try:
             spiffe_id = verify_chain(certificate + known.intermediates, known.bundle, self._trust_domain, at)
         except ChainRefused:
-            raise _certificate_error("it proves no workload, or no longer") from None
+            raise _certificate_error(self._doubt(certificate, known, now)) from None
         name = self._names.get(str(spiffe_id))
         if spiffe_id.is_reserved:
             raise _certificate_error("it belongs to a part of the mesh, which is no caller")
@@ -100,6 +101,18 @@ class Workloads:
         thumbprint = encode(hashlib.sha256(leaf.public_bytes(Encoding.DER)).digest())
         return VerifiedWorkload(name, thumbprint, int(leaf.not_valid_after_utc.timestamp()))
 
+    def _doubt(self, certificate: str, known: Authorities, now: float) -> str:
+        """Why its chain was refused at `now`. Its times are told only where it proves a workload within them."""
+        usual = "it proves no workload, or no longer"
+        try:
+            leaf = x509.load_pem_x509_certificate(certificate.encode())
+            within, why = _out_of_time(leaf, now)
+            if within is not None:
+                verify_chain(certificate + known.intermediates, known.bundle, self._trust_domain, within)
+        except (ValueError, ChainRefused):
+            return usual
+        return why or usual
+
     def _authorities(self) -> Authorities:
         """The file's; it is replaced by a rename, so its inode tells whether it is another."""
         stat = os.stat(self._file)  # noqa: PTH116  on every undecided request of a workload
@@ -107,6 +120,20 @@ class Workloads:
         if self._read is None or self._read[0] != state:
             self._read = (state, _sort_authorities(self._file.read_bytes(), self._file.name))
         return self._read[1]
+
+
+def _out_of_time(leaf: x509.Certificate, now: float) -> tuple[datetime | None, str]:
+    """A moment at which `leaf` was or will be valid, and how far that is off; None if a clock is no likely cause."""
+    begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    early, late = until(int(begins.timestamp()), now), -until(int(ends.timestamp()), now)
+    if early > 0:
+        return (
+            begins,
+            f"clock skew, it begins {spelled(early)} from now by our clock, see that NTP runs on both",
+        )
+    if 0 <= late <= LATE:
+        return ends, f"it ended {spelled(late)} ago by our clock; if it is new, that is clock skew, check NTP"
+    return None, ""
 
 
 def _sort_authorities(content: bytes, name: str) -> Authorities:

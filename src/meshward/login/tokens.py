@@ -9,6 +9,7 @@ from typing import Any
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
+from meshward.kit.skew import spelled, until
 from meshward.kit.strict import base64url, json_object
 from meshward.kit.text import is_plain
 from meshward.login.wire import WireReply, printable
@@ -93,8 +94,14 @@ def check_identity(tokens: Tokens, issuer: str, client: str, nonce: str | None, 
         raise useless_tokens_error("its ID token is of another issuer or for another client")
     if nonce is not None and claims.get("nonce") != nonce:
         raise useless_tokens_error("its ID token belongs to another login")
-    if not isinstance(claims.get("exp"), int) or claims["exp"] < now - _SKEW:
-        raise useless_tokens_error("its ID token is already over; is a clock wrong?")
+    expires_at = claims.get("exp")
+    if not isinstance(expires_at, int):
+        raise useless_tokens_error("its ID token has no end")
+    if expires_at < now - _SKEW:
+        raise useless_tokens_error(
+            f"its new ID token ended {spelled(until(expires_at, now))} ago by this machine's clock: "
+            "this is clock skew, see that NTP runs at the issuer and here"
+        )
 
 
 def useless_tokens_error(why: str) -> MeshwardError:

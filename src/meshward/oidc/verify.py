@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
+from meshward.kit.skew import LATE, spelled, until
 from meshward.kit.strict import base64url, json_object, token_hash
 from meshward.kit.text import is_plain
 from meshward.oidc.issuer import TrustedIssuer
@@ -276,17 +277,37 @@ def check_times(claims: Mapping[str, Any], now: float, profile: Profile) -> tupl
     issued_at, expires_at = _instant(claims, "iat"), _instant(claims, "exp")
     not_before = _instant(claims, "nbf") if "nbf" in claims else issued_at
     if expires_at <= now:
-        raise TokenRefused(Reason.TOKEN_EXPIRED, "The token has expired. Sign in again.")
+        raise TokenRefused(Reason.TOKEN_EXPIRED, _expired(-until(expires_at, now)))
     if max(issued_at, not_before) > now + MAX_SKEW:
-        raise TokenRefused(
-            Reason.TOKEN_TIMES_REFUSED, "The token is not valid yet: a clock is wrong, the issuer's or ours."
-        )
+        raise TokenRefused(Reason.TOKEN_TIMES_REFUSED, _too_early(issued_at, not_before, now))
     if expires_at - issued_at > profile.max_lifetime:
         longest = f"{profile.max_lifetime // 3600} hour{'s' if profile.max_lifetime >= 7200 else ''}"
         raise TokenRefused(
             Reason.TOKEN_TIMES_REFUSED, f"The token lives for more than {longest}. Ask for a shorter one."
         )
     return issued_at, expires_at
+
+
+def _expired(ago: int) -> str:
+    if ago > LATE:
+        return "The token has expired. Sign in again."
+    return (
+        f"The token expired {spelled(ago)} ago by our clock. Sign in again; if the token is new, "
+        "this is clock skew: see that NTP runs at the issuer and here."
+    )
+
+
+def _too_early(issued_at: int, not_before: int, now: float) -> str:
+    """Issued after our now is a sure sign; an issuer may mean a token to begin later."""
+    if issued_at > now + MAX_SKEW:
+        return (
+            f"Clock skew: by our clock the token was issued {spelled(until(issued_at, now))} from now. "
+            "See that NTP runs at the issuer and here, then sign in again."
+        )
+    return (
+        f"The token is not valid before {spelled(until(not_before, now))} from now. Wait as long; "
+        "if the issuer did not mean that, this is clock skew: see that NTP runs at the issuer and here."
+    )
 
 
 def subject_of(claims: Mapping[str, Any], profile: Profile) -> str:

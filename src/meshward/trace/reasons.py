@@ -33,7 +33,9 @@ REMEDIES: Mapping[Reason, str] = MappingProxyType(
         Reason.AUDIENCE_REFUSED: "get a token for this gateway: its audience must be one that the policy names",
         Reason.CLAIMS_REFUSED: _ISSUER,
         Reason.TOKEN_EXPIRED: _SIGN_IN,
-        Reason.TOKEN_TIMES_REFUSED: "compare the issuer's clock with this machine's, then sign in again",
+        Reason.TOKEN_TIMES_REFUSED: (
+            "the answer says what is wrong: if clock skew, see that NTP runs at the issuer and here, then sign in again"
+        ),
         Reason.SUBJECT_REFUSED: _ISSUER,
         Reason.NO_CREDENTIALS: _SIGN_IN,
         Reason.NOT_BEARER: _SIGN_IN,
@@ -84,7 +86,10 @@ REMEDIES: Mapping[Reason, str] = MappingProxyType(
         Reason.DECISION_UNAVAILABLE: "the decision service did not answer: `meshward status`",
         Reason.REVOCATIONS_UNKNOWN: "nginx could not read RUN/given/edge/revoked: any `meshward revoke` writes it anew",
         Reason.REFUSED: _FAULT,
-        Reason.GUARD_NO_TOKEN: "the guard accepted no Transaction Token: look at clocks and signing keys",
+        Reason.GUARD_NO_TOKEN: (
+            "the guard accepted no Transaction Token: if `trace` says clock skew, see that NTP runs on both machines; "
+            "else look at the signing keys"
+        ),
         Reason.GUARD_FORBIDDEN: (
             "the guard refused what the edge permitted, so the layers differ: `meshward status`, then apply again"
         ),

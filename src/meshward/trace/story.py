@@ -15,6 +15,7 @@ from meshward.audit.told import gap_sentences
 from meshward.kit.clock import moment, system_clock
 from meshward.kit.text import spelled_out
 from meshward.trace.reasons import remedy
+from meshward.trace.skew import clock_skew
 
 RECENT = 300
 """Seconds back for which refusals without an identity are counted where a request id is unknown."""
@@ -135,6 +136,7 @@ def record_json(record: Record) -> dict[str, Any]:
         "waiting": record.waiting,
         "missing": record.missing,
         "count": record.count,
+        "clock_skew": clock_skew(record),
         "at": record.at,
         "edge": _edge_json(record.edge) if record.edge else None,
         "guard": values_of(record.guard) if record.guard else None,
@@ -156,6 +158,8 @@ def _record_lines(record: Record) -> Iterator[str]:
         yield f"  one of {record.count} of this identity, for this reason, in that second: the others have no record"
     if reason := refusal(record):
         yield f"  what to do: {remedy(reason)}"
+    if skew := clock_skew(record):
+        yield f"  {skew}"
     for disagreement in record.disagreements:
         yield f"  DISAGREE {disagreement.what}: edge `{disagreement.edge}`, guard `{disagreement.guard}`"
     sections = (

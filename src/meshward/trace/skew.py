@@ -1,0 +1,34 @@
+"""Whose clock is ahead? The edge's and the guard's times of one request, compared. Pure.
+
+The edge waits for the guard, so the guard's work lies within the edge's. Where the two have no moment in common, their
+clocks differ by at least what is between them: the lines show it, whatever the request was answered.
+"""
+
+from __future__ import annotations
+
+from meshward.audit.join import Record, seconds
+from meshward.audit.lines import EdgeLine, GuardLine
+from meshward.kit.skew import NTP, spelled
+
+LEEWAY = 1.0
+"""Seconds that the lines of two good clocks may be apart: a proxy reads its clock once per turn of its loop."""
+
+
+def clock_skew(record: Record) -> str | None:
+    """A sentence with the measured difference; None where the clocks agree, or nothing can be said of them."""
+    if record.edge is None or record.guard is None or record.reused:
+        return None
+    apart = guard_ahead(record.edge, record.guard)
+    if abs(apart) <= LEEWAY:
+        return None
+    side = "ahead of" if apart > 0 else "behind"
+    return f"clock skew: the guard's clock is at least {spelled(int(apart))} {side} the edge's: {NTP}"
+
+
+def guard_ahead(edge: EdgeLine, guard: GuardLine) -> float:
+    """Seconds between the guard's work and the edge's: above 0 the guard's came later, below 0 earlier."""
+    end, began = seconds(edge.t), seconds(guard.t)  # nginx writes when it ended, Envoy when it began
+    if not end or not began:
+        return 0.0
+    start, ended = end - seconds(edge.dur), began + seconds(guard.dur) / 1000
+    return max(began - end, 0.0) or min(ended - start, 0.0)
