@@ -26,7 +26,12 @@ def _key_pem(key: Key) -> bytes:
 
 
 def _certificate(
-    name: str, key: Key, issuer: Issuer | None, names: list[x509.GeneralName], end: float = 60
+    name: str,
+    key: Key,
+    issuer: Issuer | None,
+    names: list[x509.GeneralName],
+    end: float = 60,
+    begin: float = -2,
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -36,7 +41,7 @@ def _certificate(
         .issuer_name(issuer[0].subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=2))
+        .not_valid_before(now + datetime.timedelta(minutes=begin))
         .not_valid_after(now + datetime.timedelta(minutes=end))
         .add_extension(x509.BasicConstraints(ca=not names, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -73,11 +78,11 @@ class Pki:
         self._root = (_certificate("root", key, None, []), key)
         self.root_pem = _pem(self._root[0])
 
-    def leaf_pem(self, *names: x509.GeneralName, end: float = 60) -> bytes:
-        """Key, leaf and a new intermediate in one file. The leaf ends in `end` minutes."""
+    def leaf_pem(self, *names: x509.GeneralName, end: float = 60, begin: float = -2) -> bytes:
+        """Key, leaf and a new intermediate in one file. The leaf begins in `begin` minutes and ends in `end`."""
         middle_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         middle = (_certificate("intermediate", middle_key, self._root, []), middle_key)
-        leaf = _certificate("leaf", key, middle, list(names), end)
+        leaf = _certificate("leaf", key, middle, list(names), end, begin)
         return _key_pem(key) + _pem(leaf) + _pem(middle[0])
 
     def web_pem(self, hostname: str) -> bytes:

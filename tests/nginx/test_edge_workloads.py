@@ -104,6 +104,21 @@ def test_another_authoritys_certificate_never_reaches_the_decision(edge: Edge) -
     assert edge.decision.received == [] and edge.seen() == []
 
 
+def test_a_certificate_of_the_future_is_called_clock_skew_with_both_times(edge: Edge) -> None:
+    """Whose end has come is not, nor whose root is another: of those nothing is known."""
+    early = edge.pki.leaf_pem(SCORER, begin=10)
+    answer = ask(edge, early)
+    told = answer.get("X-Error-Message") or ""
+    begins = leaf_of(early).not_valid_before_utc
+    assert answer.status == 401 and told.startswith("Clock skew: ") and f"{begins:%H:%M:%S %Y} GMT" in told, (
+        told
+    )
+    assert edge.line(answer.get("X-Request-Id"))["reason"] == "certificate_refused"
+    for what, pem in wrong_certificates(edge).items():
+        assert "skew" not in (ask(edge, pem).get("X-Error-Message") or ""), what
+    assert edge.decision.received == [] and edge.seen() == []
+
+
 def test_headers_cannot_stand_in_for_a_certificate(edge: Edge) -> None:
     edge.decision.answer = by_certificate
     leaf = edge.pki.leaf_pem(SCORER).decode().replace("\n", "%0A")

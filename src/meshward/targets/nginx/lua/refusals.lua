@@ -31,10 +31,19 @@ local OWN = {
 OWN[505] = OWN[400]
 local IN_QUERY = { 401, "token_in_query", "A token in the query ends in logs. Send it as Authorization: Bearer." }
 local TOO_OFTEN = "You were refused more than %d times in this second, now for %s. Wait, then try again."
+local EARLY = "Clock skew: the client certificate begins at %s, and by our clock it is %s UTC. See that NTP runs on both."
 local BAD = { 400, "bad_request", "A request header is malformed, given twice, or asks for an upgrade." }
 local NO_GUARD = "The guard of this model did not answer. Try again."
 
 local TYPES = { [401] = "authentication_error", [403] = "permission_error", [429] = "rate_limit_error" }
+
+-- What nginx says of a certificate is OpenSSL's text; when it begins, the client's own.
+local function of_certificate()
+    if var.ssl_client_verify ~= "FAILED:certificate is not yet valid" then
+        return OWN[495]
+    end
+    return { OWN[495][1], OWN[495][2], format(EARLY, var.ssl_client_v_start, ngx.utctime()) }
+end
 
 -- Status for the client, reason, message.
 local function cause(code)
@@ -44,8 +53,8 @@ local function cause(code)
     if var.mw_sni ~= "" and (code == 500 or code == 502 or code == 503 or code == 504) then
         return { code == 500 and 502 or code, "guard_unavailable", NO_GUARD }
     end
-    if code == 401 and var.mw_peer == "0" then
-        return OWN[495]
+    if code == 495 or code == 401 and var.mw_peer == "0" then
+        return of_certificate()
     elseif code == 401 and var.mw_query_token ~= "" then
         return IN_QUERY
     elseif code == 400 and var.mw_canonical == "1" then
