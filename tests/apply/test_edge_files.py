@@ -25,6 +25,7 @@ from meshward.apply.keys.inventory import (
     list_due,
     load_failures,
     read_ages,
+    save_failure,
     take_inventory,
 )
 from meshward.apply.keys.renew import renew_edge
@@ -233,3 +234,6 @@ def test_a_served_file_that_is_gone_is_handed_out_again_from_the_operators(
     place.file(WEB).unlink()
     schedule.take_files(place.mesh)
     assert replaced == [EDGE_CERTIFICATE] and EDGE_CERTIFICATE in place.due()
+    save_failure(place.state.path, EDGE_CERTIFICATE, "MW3021: the edge: not there")
+    schedule.take_files(place.mesh)
+    assert len(replaced) == 1, "every other change would wait for it"

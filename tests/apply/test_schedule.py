@@ -151,7 +151,10 @@ def test_a_fault_of_the_files_hinders_no_renewal_and_a_clock_that_jumps_is_seen(
 
 def test_a_certificate_from_files_is_left_to_whoever_keeps_them() -> None:
     files = Age(EDGE_CERTIFICATE, "the edge", NOW, NOW + DAY, None, NOW + DAY * 2 / 3)
-    sight = KeyInventory((files,), {EDGE_CERTIFICATE: Failure("", NOW)})
+    sight = KeyInventory((files,), {EDGE_CERTIFICATE: Failure("MW3041: unfit", NOW)})
+    assert list_due(KeyInventory((files,), {}), NOW) == ()
+    untaken = KeyInventory((files,), {EDGE_CERTIFICATE: Failure("MW3021: the edge", NOW)})
+    assert list_due(untaken, NOW) == (EDGE_CERTIFICATE,), "it is nginx that did not take it"
     assert list_due(sight, NOW + 2 * DAY) == list_due(sight, NOW - DAY) == ()
     assert "server certificate expired" in files.finding(NOW + DAY) and "renew its files" in files.finding(
         NOW + DAY

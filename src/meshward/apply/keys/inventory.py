@@ -20,6 +20,7 @@ from cryptography import x509
 from meshward.apply.edge_certificate import require_own_key
 from meshward.apply.handed import why_not_as_handed
 from meshward.apply.hop_files import CLIENT, WEB, edge_certificates
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.foreign import owner_of
 from meshward.kit.statefile import StateFile, StateFileDamaged, put_under
@@ -92,6 +93,11 @@ class Failure:
     why: str
     since: float
 
+    @property
+    def of_files(self) -> bool:
+        """Whether files that somebody else keeps are why: nothing is to be tried before those change."""
+        return self.why.startswith(codes.CERTIFICATE_UNSERVABLE.number)
+
 
 @dataclass(frozen=True, slots=True)
 class Failures:
@@ -134,8 +140,10 @@ def list_due(inventory: KeyInventory, now: float) -> tuple[str, ...]:
         wanted.add(ROOT)
     if inventory.retired is not None and not 0 <= now - inventory.retired < RETIRED_FOR:
         wanted.add(RETIRED_KEYS)
-    if any(age.what == EDGE_CERTIFICATE and age.rotates is None for age in inventory.ages):
-        wanted -= {EDGE_CERTIFICATE}  # from files: whoever keeps those replaces it
+    from_files = any(age.what == EDGE_CERTIFICATE and age.rotates is None for age in inventory.ages)
+    failure = inventory.failures.get(EDGE_CERTIFICATE)
+    if from_files and (failure is None or failure.of_files):
+        wanted -= {EDGE_CERTIFICATE}  # whoever keeps the files replaces it
     if wanted & {CA, ROOT}:
         wanted -= {SVIDS}  # a new authority means new leaves
     order = (OLD_ROOT, ROOT, CA, SVIDS, EDGE_CERTIFICATE, SIGNING_KEY, RETIRED_KEYS)

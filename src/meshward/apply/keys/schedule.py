@@ -29,7 +29,6 @@ from meshward.apply.keys.inventory import (
 )
 from meshward.apply.keys.rotate import Rotation, drop_retired, rotate
 from meshward.apply.mesh import Mesh
-from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 POLL = 2.0  # seconds between two looks at a certificate's files
@@ -88,7 +87,8 @@ def _replace(mesh: Mesh, what: str) -> None:
 def take_files(mesh: Mesh) -> None:
     """A server certificate from files is served as soon as they hold another one that will do.
 
-    When they turn bad, and when they are good again, is said and noted once each.
+    When they turn bad, and when they are good again, is said and noted once each. What nginx did not take is tried
+    again with all else that is due, not at every look: other changes wait for that.
     """
     edge = mesh.live.plan.edge
     if edge.certificate_path is None:
@@ -105,7 +105,7 @@ def take_files(mesh: Mesh) -> None:
     _note_good(mesh)
     if not differs:
         save_failure(mesh.machine.state.path, EDGE_CERTIFICATE, None)
-    elif settled:
+    elif settled and EDGE_CERTIFICATE not in known_failures(mesh.machine.state.path):
         _replace(mesh, EDGE_CERTIFICATE)
 
 
@@ -123,13 +123,13 @@ def _note_bad(mesh: Mesh, error: MeshwardError) -> None:
     if known is None or known.why != why:
         log.error("certificate_files_refused", code=error.code.number, why=error.message, remedy=error.remedy)
         save_failure(state, EDGE_CERTIFICATE, why)
-    if known is None or not known.why.startswith(error.code.number):
+    if known is None or not known.of_files:
         mesh.note(INSTANCE, "certificate", came="unfit", code=error.code.number, why=error.message)
 
 
 def _note_good(mesh: Mesh) -> None:
     state = mesh.machine.state.path
     known = known_failures(state).get(EDGE_CERTIFICATE)
-    if known is not None and known.why.startswith(codes.CERTIFICATE_UNSERVABLE.number):
+    if known is not None and known.of_files:
         save_failure(state, EDGE_CERTIFICATE, None)
         mesh.note(INSTANCE, "certificate", came="fit")
