@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from meshward.kit.foreign import MOST_NAMES
+from meshward.runtime.supervise.report import Phase
 from tests.hostile.conftest import write_hostile
 from tests.stack import hasty
 from tests.stack.live import change_rules
@@ -42,6 +44,20 @@ def own_directory(stack: Stack) -> Path:
 
 def guards_uid(stack: Stack) -> int:
     return next(part.uid for part in stack.status().parts if part.name.endswith("m2-v1"))
+
+
+def phase_of_guard(stack: Stack) -> Phase:
+    return next(part.phase for part in stack.status().parts if part.name.endswith("m2-v1"))
+
+
+def is_roots_alone(directory: Path) -> bool:
+    about = directory.stat()
+    return about.st_uid == 0 and stat.S_IMODE(about.st_mode) == 0o700
+
+
+def changes_of_guard(stack: Stack) -> set[str]:
+    told = json.loads(stack.command("history", "--changes", "--json").stdout)["changes"]
+    return {change["did"] for change in told if change["facts"].get("hop", "").endswith("m2-v1")}
 
 
 def by_guard(stack: Stack, script: str) -> subprocess.CompletedProcess[str]:
@@ -91,7 +107,9 @@ def test_it_costs_that_guard_alone_until_it_is_let_back(stack: Stack, bob: str, 
     (told,) = stack.status().shut
     assert CODE in told and "the guard of m2/v1" in told and "meshward apply" in told
     assert not stack.status().healthy
-    eventually(lambda: status_of(stack, EVIL, bob) in (502, 503), what="its closed door")
+    eventually(lambda: phase_of_guard(stack) is Phase.QUARANTINED, what="the end of its process")
+    assert is_roots_alone(own_directory(stack))
+    assert status_of(stack, EVIL, bob) in (502, 503)
     assert status_of(stack, WELL, bob) == 200
     assert stack.status().records is not None and stack.status().records.fresh
     apply_again(stack)
@@ -100,6 +118,11 @@ def test_it_costs_that_guard_alone_until_it_is_let_back(stack: Stack, bob: str, 
     after = stack.processes()
     others = before.keys() - {name for name in before if name.endswith("m2-v1")}
     assert {name: after[name] for name in others} == {name: before[name] for name in others}
+
+
+def test_it_is_written_down(stack: Stack) -> None:
+    """Who was shut away, and which change let it back."""
+    eventually(lambda: {"quarantine", "apply"} <= changes_of_guard(stack), what="the records")
 
 
 def test_all_that_a_guard_makes_itself_belongs_there(stack: Stack) -> None:
