@@ -65,6 +65,7 @@ def view(upstream: str, **changes: object) -> GuardView:
         nets=(Net("g-2", 2, 60), Net("g-3", 3, 60)),
         upstream=upstream,
         timeout=30,
+        max_duration=3600,
         max_body=100_000,
         callers=(EDGE,),
     )
@@ -93,6 +94,7 @@ class Model:
         self.seen: list[Seen] = []
         self.answer_headers: list[tuple[str, str]] = []
         self.streaming = threading.Event()  # set: an answer pauses after its first chunk until cleared
+        self.dripping = threading.Event()  # set: so it does, with a byte every so often
         self.mute = threading.Event()  # set: no answer at all
         self.hang_up = threading.Event()  # set: the connection is closed in place of an answer
         outer = self
@@ -118,6 +120,9 @@ class Model:
                 self.wfile.flush()
                 while outer.streaming.is_set():
                     time.sleep(0.01)
+                while outer.dripping.is_set():
+                    self.wfile.write(b"1\r\n.\r\n")
+                    time.sleep(0.05)
                 self.wfile.write(b"3\r\ntwo\r\n0\r\n\r\n")
 
             def __getattr__(self, name: str) -> Callable[[], None]:

@@ -151,6 +151,38 @@ def test_a_silent_model_is_a_504_after_the_models_timeout() -> None:
         assert (answer.status, answer.json["error_type"]) == (504, "guard_timeout")
 
 
+def test_a_request_that_lasts_too_long_is_another_504() -> None:
+    with running(timeout=30, max_duration=1) as guard:
+        guard.model.mute.set()
+        native, openai = guard.ask(), guard.ask("/v1/embeddings")
+        assert guard.model.mute.is_set() and len(guard.model.seen) == 2
+        assert (native.status, native.json["error_type"]) == (504, "time_over")
+        assert (openai.status, openai.json["error"]["code"]) == (504, "time_over")
+        assert native.headers["x-mw-reason"] == "time_over"
+        assert {line["flags"] for line in guard.log_lines(2)} == {"UT"}
+
+
+@pytest.mark.parametrize(
+    ("how", "limits", "flag"),
+    [
+        ("dripping", {"timeout": 30, "max_duration": 1}, "UT"),
+        ("streaming", {"timeout": 30, "max_duration": 1}, "UT"),
+        ("streaming", {"timeout": 1, "max_duration": 30}, "SI"),
+    ],
+)
+def test_an_answer_that_is_not_whole_in_its_time_breaks_off(
+    how: str, limits: dict[str, int], flag: str
+) -> None:
+    """One byte every so often is no silence."""
+    with running(**limits) as guard:
+        getattr(guard.model, how).set()
+        with pytest.raises((EOFError, ConnectionError)):
+            guard.ask()
+        assert getattr(guard.model, how).is_set(), "it would go on"
+        (line,) = guard.log_lines(1)
+        assert flag in str(line["flags"]).split(",") and line["status"] == "200", line
+
+
 def test_the_log_line_of_a_permitted_request() -> None:
     with running() as guard:
         digest = "sha-256=:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:"

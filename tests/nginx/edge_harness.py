@@ -214,6 +214,7 @@ def facts(**claims: Any) -> str:
 def permit(**changes: str) -> Answer:
     headers = {
         "X-Mw-Route": f"1000000|100 00 {GUARDS[0]}",
+        "X-Mw-Times": "60 3600",
         "X-Mw-Limit": "",
         "X-Mw-Bucket": "0" * 32,
         "X-Mw-Txn-Token": "h." + secrets.token_hex(8) + ".s",

@@ -185,6 +185,7 @@ def test_all_that_a_decision_says_counts_as_its_size() -> None:
     runtime.execute(b"ngx = { unescape_uri = function(text) return text end }")
     read = runtime.eval(b"""function(more)
         local said = { ["x-mw-route"] = "1|1 00 a", ["x-mw-txn-token"] = "a.b.c", ["x-mw-ties"] = ("a"):rep(32) }
+        said["x-mw-times"] = "60 3600"
         said["x-mw-names"], said["x-mw-facts"] = ("n"):rep(more), ("f"):rep(more)
         return require("decision").read(200, said).size
     end""")

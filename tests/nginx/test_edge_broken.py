@@ -74,6 +74,8 @@ _THROWS = {
     "counted": {200},
     "handshake": {0},
     "ended": {200},
+    "clock": {200, 503},
+    "overdue": {200, 503},
 }
 # What throws while nginx reads its file keeps it from starting.
 _AT_THE_START = ("recent new", "json_rows ", "json_states ", "json_key ", "json_model ")

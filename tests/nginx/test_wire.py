@@ -22,7 +22,15 @@ from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.plan.ir import Limits
 from meshward.policy.values import Rate
-from meshward.targets.nginx.wire import QUESTION, Choice, Header, names_text, rate_text, route_text
+from meshward.targets.nginx.wire import (
+    QUESTION,
+    Choice,
+    Header,
+    names_text,
+    rate_text,
+    route_text,
+    times_text,
+)
 
 LUA = Path(meshward.targets.nginx.__file__).parent / "lua"
 ALICE = Identity(issuer="corp", subject="alice", actors=("bot",))
@@ -33,6 +41,7 @@ TIES = ties(ALICE, "jti")
 def permitted(**changes: Any) -> Permitted:
     values: dict[str, Any] = {
         "route": route_text(2_097_152, [Choice(1, "00", GUARDS[0])]),
+        "times": times_text(60, 3600),
         "names": (),
         "rate": None,
         "bucket": bucket(PERMIT, ALICE),

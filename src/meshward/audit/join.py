@@ -22,6 +22,10 @@ _TOLD = re.compile(r"sha-256=:(?P<digest>[A-Za-z0-9+/=]+):")
 _SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,9})?", re.ASCII)
 _REASON = re.compile(r"[a-z0-9_]{1,48}", re.ASCII)
 # The answer ended early. Envoy's own 5xx for such a fault is an answer of its own, and whole.
+_EXCEEDED = {
+    "response_timeout": Reason.TIME_OVER,
+    "stream_idle_timeout": Reason.GUARD_TIMEOUT,
+}  # by Envoy's details
 _CUT = frozenset({"DC", "DPE", "DT", "LR", "NFCF", "OM", "RFCF", "SI", "UC", "UMSDR", "UPE", "UR", "UT"})
 
 
@@ -69,6 +73,13 @@ class Record:
         if self.edge is not None and (self.edge.last != "1" or self.edge.done != "OK"):
             return False
         return self.guard is None or not _was_cut(self.guard)
+
+    @property
+    def cut(self) -> str:
+        """Why an answer that had begun was ended before its end; empty where no limit and no word of ours did that."""
+        if self.complete or self.status >= 400:
+            return ""
+        return (self.edge.reason if self.edge else "") or (exceeded(self.guard) if self.guard else None) or ""
 
     @property
     def facts(self) -> Facts:
@@ -154,6 +165,11 @@ def guard_refusal(guard: GuardLine) -> Reason | None:
     if "RL" in guard.flags.split(",") or status == 429:
         return Reason.GUARD_RATE_LIMITED
     return Reason.GUARD_NO_TOKEN if status == 401 else Reason.GUARD_FORBIDDEN
+
+
+def exceeded(guard: GuardLine) -> Reason | None:
+    """The limit in time that ended this request at its guard, if any."""
+    return _EXCEEDED.get(guard.details)
 
 
 def edge_spiffe_id(dns_name: str) -> str:

@@ -24,6 +24,7 @@ from meshward.kit.text import to_ascii
 from meshward.kit.wellknown import METADATA
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Model
+from meshward.targets.nginx.wire import times_text
 from meshward.tokens.txn import Minted
 
 CACHE_WINDOW = 5  # seconds for which a decision may be used again
@@ -67,6 +68,7 @@ def permit_reply(
     )
     return Permitted(
         route=served.route,
+        times=times_text(model.timeout, model.max_duration),
         names=served.names,
         rate=permit.limits.requests if permit.limits else None,
         bucket=bucket(permit, caller.identity),

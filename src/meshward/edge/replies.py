@@ -20,11 +20,12 @@ Headers = list[tuple[bytes, bytes]]
 class Permitted:
     """Everything that nginx needs for this request and, for `ttl` seconds, for the next ones like it.
 
-    `route` is a `route_text`; `names`: what a body's `model` may say, none where it is not looked at; `ends_at`:
-    when a running answer is to be ended, in seconds since the epoch.
+    `route` is a `route_text`, `times` a `times_text`; `names`: what a body's `model` may say, none where it is not
+    looked at; `ends_at`: when a running answer is to be ended, in seconds since the epoch.
     """
 
     route: str
+    times: str
     names: Sequence[str]
     rate: Rate | None
     bucket: str
@@ -90,6 +91,7 @@ def facts_text(facts: Mapping[str, Any] | None) -> str:
 
 def _permitted_headers(reply: Permitted) -> Iterator[tuple[Header, str]]:
     yield Header.ROUTE, reply.route
+    yield Header.TIMES, reply.times
     if reply.names:
         yield Header.NAMES, names_text(reply.names)
     yield Header.LIMIT, rate_text(reply.rate)

@@ -74,6 +74,7 @@ class Reason(StrEnum):
     CODING_UNKNOWN = "coding_unknown"
     DECISION_UNAVAILABLE = "decision_unavailable"
     REVOCATIONS_UNKNOWN = "revocations_unknown"
+    TIME_OVER = "time_over"  # a guard says it, too
     REFUSED = "refused"  # by the decision service, in words that nginx cannot read
 
     # A guard.

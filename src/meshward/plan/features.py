@@ -160,7 +160,7 @@ class Feature(Enum):
         "callers with the same attribute are counted together",
     )
     MAX_BODY = codes.LACKS_MAX_BODY, FeatureKind.PASSAGE, "a model's largest request body"
-    TIMEOUT = codes.LACKS_TIMEOUT, FeatureKind.PASSAGE, "how long a model may say nothing"
+    TIMEOUT = codes.LACKS_TIMEOUT, FeatureKind.PASSAGE, "how long a model may say nothing, and a request last"
     # Which server, and how.
     WEIGHTS = (
         codes.LACKS_WEIGHTS,

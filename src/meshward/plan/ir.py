@@ -78,7 +78,8 @@ class Model:
     labels: Mapping[str, str]
     aliases: tuple[str, ...]
     versions: tuple[Version, ...]
-    timeout: int
+    timeout: int  # of silence
+    max_duration: int  # of a whole request
     max_body: int
     on_expiry: str
     capture: Capture

@@ -43,6 +43,7 @@ def model(name: str, given: schema.Model, policy: schema.Policy, known: Kinds) -
         aliases=tuple(given.aliases),
         versions=_versions(name, given, policy.trust_domain, known),
         timeout=given.timeout.value,
+        max_duration=given.max_duration.value,
         max_body=given.max_body.value,
         on_expiry=given.on_expiry,
         capture=given.audit.capture or policy.audit.capture,

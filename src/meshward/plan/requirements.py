@@ -156,6 +156,7 @@ KEYS: dict[str, Row] = {
     "Model.traffic": _where(Feature.WEIGHTS),
     "Model.cache": _where(Feature.CACHE, _is_given),
     "Model.timeout": _always(Feature.TIMEOUT),
+    "Model.max_duration": _always(Feature.TIMEOUT),
     "Model.max_body": _always(Feature.MAX_BODY),
     "Model.on_expiry": _where(Feature.EXPIRED_STREAM, _is("cut")),
     "Model.audit": _PART,

@@ -279,7 +279,12 @@ class Model(_Node):
     cache: Cache | None = None
     """Reuse of answers. Left out: none."""
     timeout: Duration = parse_written(parse_duration, "60s")
-    """How long the server may take for an answer."""
+    """How long nothing may come: before an answer begins (then 504), and between two pieces of it."""
+    max_duration: Annotated[Duration, Field(exclude_if=lambda given: given.value == 3600)] = parse_written(
+        parse_duration, "1h"
+    )
+    """How long a request may last in all, from its head to the last byte of its answer, however steadily bytes come.
+    One that lasts longer is ended: by 504 before its answer has begun, else as a stream whose caller is revoked."""
     max_body: Size = parse_written(parse_size, "2m")
     """The largest request body; a larger one is refused with 413. The digest needs the body in memory."""
     on_expiry: Literal["finish", "cut"] = "finish"

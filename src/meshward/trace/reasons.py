@@ -85,6 +85,7 @@ REMEDIES: Mapping[Reason, str] = MappingProxyType(
         Reason.CODING_UNKNOWN: "send the body with `Content-Length`, or chunked",
         Reason.DECISION_UNAVAILABLE: "the decision service did not answer: `meshward status`",
         Reason.REVOCATIONS_UNKNOWN: "nginx could not read RUN/given/edge/revoked: any `meshward revoke` writes it anew",
+        Reason.TIME_OVER: "it lasted as long as it may: ask for less at once, or raise the model's `max_duration`",
         Reason.REFUSED: _FAULT,
         Reason.GUARD_NO_TOKEN: (
             "the guard accepted no Transaction Token: if `trace` says clock skew, see that NTP runs on both machines; "

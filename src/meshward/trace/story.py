@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from meshward.audit.join import Record, guard_refusal, number, seconds, told_digest
+from meshward.audit.join import Record, exceeded, guard_refusal, number, seconds, told_digest
 from meshward.audit.lines import EdgeLine, GuardLine, is_rid, values_of
 from meshward.audit.records import Records
 from meshward.audit.told import gap_sentences
@@ -112,7 +112,7 @@ def verdict(record: Record) -> str:
     if record.status >= 400:
         return f"permitted, but failed: {reason or 'the answer of the model server'} ({record.status})"
     if reason:
-        return f"ended by the edge while it was answered: {reason}"
+        return f"ended by the {'edge' if record.edge.reason else 'guard'} while it was answered: {reason}"
     return f"permitted by both hops ({record.status})" if record.guard else f"answered ({record.status})"
 
 
@@ -120,7 +120,9 @@ def refusal(record: Record) -> str | None:
     """The reason code for which this request did not succeed, where a hop of ours gave one."""
     if record.guard is not None and (reason := guard_refusal(record.guard)):
         return reason
-    return record.edge.reason or None if record.edge is not None else None
+    if record.edge is not None and record.edge.reason:
+        return record.edge.reason
+    return exceeded(record.guard) if record.guard is not None else None
 
 
 def record_json(record: Record) -> dict[str, Any]:
@@ -133,6 +135,7 @@ def record_json(record: Record) -> dict[str, Any]:
         "refused_by": record.refused_by,
         "agrees": record.agrees,
         "complete": record.complete,
+        "cut": record.cut or None,
         "waiting": record.waiting,
         "missing": record.missing,
         "count": record.count,
@@ -193,7 +196,7 @@ def _request_facts(record: Record) -> Mapping[str, str]:
         "revision": facts.rev,
         "transaction": facts.txn,
         "ended": moment(record.at),
-        "whole answer": "yes" if record.complete else "no",
+        "whole answer": "yes" if record.complete else f"no, cut: {record.cut}" if record.cut else "no",
     }
 
 

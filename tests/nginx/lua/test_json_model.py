@@ -497,7 +497,7 @@ def test_others_get_their_turn_every_few_bytes(body: bytes) -> None:
 def test_every_problem_has_a_sentence() -> None:
     words = (
         set(REFUSED)
-        | {"absent", "encoding", "other", "needed", "in_pieces"}
+        | {"absent", "encoding", "other", "needed", "in_pieces", "slow"}
         | {"form_boundary", "form_file", "form_head", "form_shape", "form_urlencoded", "form_at_v1"}
     )
     assert set(sentences()) == words

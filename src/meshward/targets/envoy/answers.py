@@ -26,6 +26,7 @@ class _LocalReply:
     exactly: bool = True
     answer_with: int | None = None
     retry_after: int | None = None
+    flag: str | None = None  # Envoy's own word for it, where a status says too little
 
 
 _REFUSALS = (
@@ -49,6 +50,12 @@ _REFUSALS = (
     ),
     _LocalReply(503, Reason.GUARD_UNAVAILABLE, "The model server does not answer: try again shortly."),
     _LocalReply(
+        504,
+        Reason.TIME_OVER,
+        "The request lasted longer than this model's max_duration.",
+        flag="UT",
+    ),
+    _LocalReply(
         504, Reason.GUARD_TIMEOUT, "The model server was silent for longer than this model's timeout."
     ),
     _LocalReply(
@@ -70,8 +77,10 @@ def _mapper(refusal: _LocalReply, openai: bool) -> Json:
     }
     status: Json = {"status_code_filter": {"comparison": comparison}}
     family: Json = {"header_filter": {"header": {"name": ":path", "string_match": {"prefix": "/v1/"}}}}
+    flagged: list[Json] = [{"response_flag_filter": {"flags": [refusal.flag]}}] if refusal.flag else []
+    filters = [status, *flagged, *([family] if openai else [])]
     mapper: Json = {
-        "filter": {"and_filter": {"filters": [status, family]}} if openai else status,
+        "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else status,
         "headers_to_add": _headers(refusal),
         "body_format_override": _body(refusal, openai),
     }

@@ -86,7 +86,7 @@ CAPABILITIES: Table = MappingProxyType(
         Feature.MAX_BODY: Can(
             "by the length that a request tells, else buffered up to the model's size; beyond it 413"
         ),
-        Feature.TIMEOUT: Can("the longest silence of a request; its whole length has no limit"),
+        Feature.TIMEOUT: Can("the longest silence of a request, and its whole length"),
         Feature.WEIGHTS: Cannot("it stands for one version of one model", "traffic.md"),
         Feature.REPLICAS: Can(
             "one endpoint each; who breaks off three times is left out; no POST is sent twice"

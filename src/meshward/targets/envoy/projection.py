@@ -48,6 +48,7 @@ class GuardView:
     nets: tuple[Net, ...]
     upstream: str
     timeout: int  # without a byte in either direction
+    max_duration: int  # of a whole request
     max_body: int
     callers: tuple[str, ...]  # SPIFFE IDs
     revoked: tuple[str, ...] = ()  # subjects, as in Transaction Tokens: none of theirs is taken any more
@@ -103,6 +104,7 @@ def guard_view(plan: Plan, part: GuardPart) -> GuardView:
         nets=tuple(sorted(net for grant in plan.grants if (net := _net(grant, model)))),
         upstream=str(deployed.url),
         timeout=entry.timeout,
+        max_duration=entry.max_duration,
         max_body=entry.max_body,
         callers=(f"spiffe://{plan.trust_domain}/edge",),
         revoked=tuple(sorted(part.revoked)),

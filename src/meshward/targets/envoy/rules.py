@@ -95,7 +95,7 @@ def _route(view: GuardView, route: GuardedRoute, headers: list[Json], filters: J
         },
         "route": {
             "cluster": UPSTREAM,
-            "timeout": "0s",  # else a stream ends after 15 s
+            "timeout": f"{view.max_duration}s",
             "idle_timeout": f"{view.timeout}s",
             "retry_policy": _RETRY,
         },

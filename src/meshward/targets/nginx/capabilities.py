@@ -73,7 +73,7 @@ CAPABILITIES: Table = MappingProxyType(
             "named by the decision, below the file's largest; in memory, for its digest", reload=True
         ),
         Feature.TIMEOUT: Cannot(
-            "one for all models, from its file: the longest of them",
+            "it ends an answer at its next piece; of silence it has one limit for all models, the longest of them",
             f"{_DOCS}/ngx_http_proxy_module.html#proxy_read_timeout",
         ),
         Feature.WEIGHTS: Can("named by the decision, picked by the request's random id"),

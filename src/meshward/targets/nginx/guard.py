@@ -17,6 +17,7 @@ from meshward.targets.nginx.gate import PRINTABLE
 from meshward.targets.nginx.settings import EdgeSettings
 from meshward.targets.nginx.wire import Header, rate_count
 
+_LATER = 5  # seconds for which a guard, that knows its model's own limit of silence, is the first to say so
 _TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\z"
 
 # Of the client's headers, only these, and only while printable ASCII; the rest never leaves the edge.
@@ -108,7 +109,7 @@ def location(s: EdgeSettings, front: str) -> Directive:
             simple("proxy_next_upstream", "off"),
             simple("proxy_connect_timeout", "2s"),
             simple("proxy_send_timeout", "30s"),
-            simple("proxy_read_timeout", f"{s.longest_timeout}s"),
+            simple("proxy_read_timeout", f"{s.longest_timeout + _LATER}s"),
             simple("proxy_buffering", "off"),
             simple("proxy_buffer_size", "16k"),
             simple("proxy_buffers", "4", "16k"),

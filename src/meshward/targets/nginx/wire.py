@@ -38,6 +38,7 @@ class Header(StrEnum):
     MESSAGE = "X-Mw-Message"  # one line of printable ASCII
     CHALLENGE = "X-Mw-Challenge"  # the WWW-Authenticate that the client gets
     ROUTE = "X-Mw-Route"  # `route_text`
+    TIMES = "X-Mw-Times"  # `times_text`
     NAMES = "X-Mw-Names"  # `names_text`; not sent where a body's `model` is not looked at
     LIMIT = "X-Mw-Limit"  # `rate_text`
     BUCKET = "X-Mw-Bucket"  # 32 hex digits: who is counted together
@@ -123,6 +124,11 @@ def route_text(max_body: int, choices: Iterable[Choice]) -> str:
     Where a version has a fourth word, a body must name its model, and that name becomes this word.
     """
     return "|".join([str(max_body), *map(str, choices)])
+
+
+def times_text(silence: int, whole: int) -> str:
+    """`<silence> <whole>`: seconds for which nothing may come of an answer, and that its request may last in all."""
+    return f"{silence} {whole}"
 
 
 def names_text(names: Iterable[str]) -> str:

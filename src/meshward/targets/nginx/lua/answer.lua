@@ -1,5 +1,6 @@
 -- An answer on its way to the client: digested piece by piece, and ended where its caller may have no more.
 
+local clock = require "clock"
 local digest = require "digest"
 local endings = require "endings"
 
@@ -37,19 +38,34 @@ local function cut(run, data, last)
     digested(run, data, false)
 end
 
+-- nginx flushes before a first piece, and where the guard broke off: only then it knows how long that took. An answer
+-- that was given up because its time was over is ended as one that still runs.
+local function flushed(run)
+    if var.upstream_response_time == "-" then
+        return
+    end
+    local time = clock.now()
+    run.why = run.why or endings.due(run, time) or endings.left(run, time)
+    if run.why then
+        run.left = true
+        cut(run, "", true)
+    end
+end
+
 -- One piece: `ngx.arg[1]` are its bytes, `ngx.arg[2]` whether it is the last. nginx has sent nothing before the first.
 function M.piece()
     demand_answer()
-    local data, last = arg[1], arg[2]
+    local data, last, run = arg[1], arg[2], ngx.ctx
     if data == "" and not last then
-        return
+        return flushed(run)
     end
-    local run = ngx.ctx
     if data ~= "" then -- else it is whole already
-        run.why = run.why or endings.due(run)
+        local time = clock.now()
+        run.why = run.why or endings.due(run, time)
         if run.why then
             return cut(run, data, last)
         end
+        run.at = time
     end
     digested(run, data, last)
     if last then -- nginx itself says OK of a stream that was cut

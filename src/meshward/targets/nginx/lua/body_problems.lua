@@ -24,6 +24,7 @@ return {
     not_utf8 = "The body is not well-formed UTF-8. Send JSON in UTF-8.",
     odd_key = "A name at the top level of the body has a control character or half of a character. Leave it out.",
     other = "The body's model is not the one in the URL. Name that one, or leave the model out.",
+    slow = "The body took as long to come as a whole request of this model may. Send it faster, or less of it.",
     too_deep = "The body nests objects and arrays more than 200 deep. Send it flatter.",
     twice = "The body names a model more than once at its top level. Name one.",
     unfinished = "The body ends inside its JSON object. Send all of it.",

@@ -28,6 +28,13 @@ local function versions(route)
     return tonumber(most), found, total
 end
 
+-- Seconds for which nothing may come of an answer, and that its request may last in all.
+local function times(text)
+    local silence, whole = match(text or "", "^(%d+) (%d+)$")
+    demand(silence and #silence <= 9 and #whole <= 9, "times")
+    return tonumber(silence), tonumber(whole)
+end
+
 local function names(text)
     if not text then
         return nil
@@ -62,6 +69,7 @@ end
 local function permit(said)
     local d = { permit = true }
     d.most, d.versions, d.total = versions(said["x-mw-route"] or "")
+    d.silence, d.lasts = times(said["x-mw-times"])
     d.names = names(said["x-mw-names"])
     d.limit, d.bucket = limit(said)
     d.token = demand(match(said["x-mw-txn-token"] or "", "^[%w%-_]+%.[%w%-_]+%.[%w%-_]+$"), "token")

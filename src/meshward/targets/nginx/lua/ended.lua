@@ -3,6 +3,7 @@
 local answer = require "answer"
 local counted = require "counted"
 local crowd = require "crowd"
+local overdue = require "overdue"
 
 local var = ngx.var
 
@@ -18,6 +19,9 @@ return function()
     local net = var.mw_net
     if net ~= "" then
         crowd.leave(net)
+        if overdue.leave() and ngx.var.mw_reason == "" then
+            ngx.var.mw_reason = "time_over"
+        end
         answer.ended()
         if not ngx.ctx.decision and var.mw_layer == "" then
             given_up()

@@ -9,21 +9,28 @@ local revoked = require "revoked"
 local find, sub, lower, match = string.find, string.sub, string.lower, string.match
 local now = ngx.now
 local SPLIT = 65536 -- bytes that may still pass so that an event is whole
+local NEARLY, SHORT = 0.9, 0.1 -- of a silence; seconds
 local TAIL = 3 -- bytes in which the end of an event is seen
 
 local TOLD = {
     revoked = { 401, "This caller was revoked while the answer ran. Ask the operators of this edge." },
     token_expired = { 401, "The token ended while the answer ran. Get a new one, then ask again." },
+    time_over = { 504, "This request lasted as long as one of this model may, so its answer was ended. Ask for less at once." },
+    guard_timeout = { 504, "The model's server said nothing for longer than this model's timeout, so its answer was ended." },
     revocations_unknown = { 503, "Nobody could tell just now who was revoked, so the answer was ended. Try again." },
 }
 
 local M = {}
 
--- Why the answer `run` must end now, or nil. While the epoch stands nobody was revoked, so that costs nothing.
-function M.due(run)
+-- Why the answer `run` must end now, or nil; `time` is the clock's. While the epoch stands nobody was revoked, so that
+-- costs nothing.
+function M.due(run, time)
     local at = now()
     if at >= run.decision.ends then
         return "token_expired"
+    end
+    if time >= run.till then
+        return "time_over"
     end
     local epoch = page.again()
     if epoch == run.epoch then
@@ -37,6 +44,17 @@ function M.due(run)
         return "revoked"
     end
     run.epoch = epoch
+end
+
+-- Why a guard left the answer `run` in its midst, or nil where its time was not over. The guard began to count a little
+-- later than the edge, but was told of the last piece a little before it.
+function M.left(run, time)
+    if time >= run.till - SHORT then
+        return "time_over"
+    end
+    if time - run.at >= NEARLY * run.decision.silence then
+        return "guard_timeout"
+    end
 end
 
 -- An event ends with an empty line, and a line with LF, CR or both. Behind LF, a CR that is the last byte so far may be
@@ -112,7 +130,9 @@ function M.cut(run, data, last)
     if not rest then
         return data, false
     end
-    hangup.on(ngx.var.binary_remote_addr, tonumber(ngx.var.remote_port), tonumber(ngx.var.server_port))
+    if not run.left then
+        hangup.on(ngx.var.binary_remote_addr, tonumber(ngx.var.remote_port), tonumber(ngx.var.server_port))
+    end
     return rest .. event(run.why), true
 end
 

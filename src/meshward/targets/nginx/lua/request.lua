@@ -3,11 +3,13 @@
 -- variables. A throw is a 500, which refuses.
 
 local body = require "body"
+local clock = require "clock"
 local crowd = require "crowd"
 local decision = require "decision"
 local decisions = require "decisions"
 local gate = require "gate"
 local key = require "key"
+local overdue = require "overdue"
 local page = require "page"
 local raw = require "raw"
 local target = require "target"
@@ -65,8 +67,11 @@ local function coded()
     return raw.has("http_content_encoding")
 end
 
--- What takes its time is done once and kept in `work`, so that another attempt takes none: the body is read,
-local function read(work)
+-- What takes its time is done once and kept in `work`, so that another attempt takes none: the body is read, of a request
+-- that may last `seconds`,
+local function read(work, seconds)
+    work.mine = work.mine or overdue.enter(work.began)
+    overdue.allow(work.mine, seconds)
     if not work.text then
         work.text = body.read()
     end
@@ -112,7 +117,7 @@ local function named(who, asked, work)
     if find(lower(var.content_type or ""), "multipart", 1, true) then
         return refuse(400, "body_model_missing", body.sentence("form_at_v1"))
     end
-    read(work)
+    read(work, overdue.UNNAMED)
     local from, problem, name = find_model(work)
     if not from then
         return refuse(400, "body_model_missing", body.sentence(problem))
@@ -173,7 +178,7 @@ local function pass(d, epoch, work)
     if coded() then
         return exit(415)
     end
-    local text = read(work)
+    local text = read(work, d.lasts)
     if #text > d.most then
         local sentence = format("This model takes at most %d bytes; the body has %d.", d.most, #text)
         return refuse(413, "body_too_large", sentence)
@@ -190,8 +195,13 @@ local function pass(d, epoch, work)
     if not sent then
         return refuse(400, reason, message)
     end
+    local at = clock.now()
+    if at >= work.mine.till then
+        return refuse(408, "time_over", body.sentence("slow"))
+    end
     send(d, version, work, generation)
-    ngx.ctx = { decision = d, epoch = epoch, tail = "" }
+    ngx.ctx = { decision = d, epoch = epoch, tail = "", till = work.mine.till, at = at }
+    overdue.answered(work.mine)
     return true
 end
 
@@ -224,7 +234,7 @@ return function()
     if raw.has("http_upgrade") then -- a model's 101 would open a tunnel past every later check
         return exit(400)
     end
-    local work = {}
+    local work = { began = clock.now() }
     for _ = 1, ATTEMPTS do
         if not epoch or attempt(epoch, work) then
             break
