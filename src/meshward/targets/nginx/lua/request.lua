@@ -199,9 +199,10 @@ local function pass(d, epoch, work)
     if at >= work.mine.till then
         return refuse(408, "time_over", body.sentence("slow"))
     end
-    send(d, version, work, generation)
-    ngx.ctx = { decision = d, epoch = epoch, tail = "", till = work.mine.till, at = at }
+    local till = work.mine.till
     overdue.answered(work.mine)
+    send(d, version, work, generation)
+    ngx.ctx = { decision = d, epoch = epoch, tail = "", till = till, at = at }
     return true
 end
 
