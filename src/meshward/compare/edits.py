@@ -214,7 +214,10 @@ def _size(value: object) -> str:
 
 _BY_KEY: Mapping[str, Callable[[object], str]] = {
     **dict.fromkeys(("expires", "until"), _end_text),
-    **dict.fromkeys(("timeout", "max_stale", "max_blind", "retention", "seconds", "ttl", "fresh"), _seconds),
+    **dict.fromkeys(
+        ("timeout", "max_duration", "max_stale", "max_blind", "retention", "seconds", "ttl", "fresh"),
+        _seconds,
+    ),
     **dict.fromkeys(("max_body", "max_disk"), _size),
     "upstream_model": quoted,
     "shadow": lambda value: "shadow" if value else "enforce",

@@ -90,6 +90,7 @@ KEYS: dict[str, Judged] = {
     "Model.traffic": _T,
     "Model.cache": _B,
     "Model.timeout": _T,
+    "Model.max_duration": _T,
     "Model.max_body": _T,
     "Model.on_expiry": _T,
     "Model.audit": _B,
