@@ -18,7 +18,7 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 UNKNOWN: Any = None
-BEFORE = Running(UNKNOWN, UNKNOWN, Counters(revision=1))
+BEFORE = Running(UNKNOWN, UNKNOWN, Counters(revision=1, accepted=1))
 AFTER = replace(BEFORE, counters=Counters(revision=2))
 
 
@@ -39,7 +39,7 @@ def test_whoever_has_the_turn_swaps_all_of_it_at_once(mesh: Mesh) -> None:
     seen = mesh.running
     with mesh.turn():
         mesh.swap(AFTER)
-    assert mesh.running is AFTER and seen is BEFORE, "who read it before reads on what was then"
+    assert mesh.running is AFTER and seen == BEFORE, "who read it before reads on what was then"
 
 
 def test_nobody_swaps_it_without_the_turn(mesh: Mesh) -> None:
@@ -49,14 +49,14 @@ def test_nobody_swaps_it_without_the_turn(mesh: Mesh) -> None:
         pass
     with pytest.raises(RuntimeError, match="without the turn"):
         mesh.swap(AFTER)  # it had the turn, and has it no more
-    assert mesh.running is BEFORE
+    assert mesh.running == BEFORE
 
 
 def test_another_ones_turn_is_nobodys_leave(mesh: Mesh) -> None:
     """A thread that takes no turn while another one has it would write over what that one puts in place."""
     with mesh.turn():
         assert isinstance(_in_a_thread(lambda: mesh.swap(AFTER)), RuntimeError)
-        assert mesh.running is BEFORE
+        assert mesh.running == BEFORE
         mesh.swap(AFTER)
     assert mesh.running is AFTER
 

@@ -100,12 +100,18 @@ def test_k12_known_keys_outlive_the_issuers_outage_and_of_unknown_ones_nobody_kn
         try:
             raise_epoch(stack)
             assert stack.call("GET", PUBLIC, remote.token("rae")).status == 200, mode
-            unknown = remote.token("rae", kid=secrets.token_hex(8), signer=Issuer())
-            refused = stack.call("GET", PUBLIC, unknown)
-            assert (refused.status, refused.json["error"]["code"]) == (503, "issuer_keys_unavailable"), mode
-            assert refused.headers["retry-after"], mode
+            eventually(
+                lambda: _nobody_knows(stack, remote), what=f"the word of the decision service ({mode})"
+            )
         finally:
             remote.proxy.mode = "pass"
+
+
+def _nobody_knows(stack: Stack, remote: KeyServer) -> bool:
+    """Whether it was said why: on a busy machine the edge may have waited too long for that, and refuses as well."""
+    refused = stack.call("GET", PUBLIC, remote.token("rae", kid=secrets.token_hex(8), signer=Issuer()))
+    assert refused.status == 503 and refused.headers["retry-after"], refused
+    return refused.json["error"]["code"] == "issuer_keys_unavailable"
 
 
 def test_k12_killed_while_the_issuer_is_down_the_decision_service_goes_on_with_its_keys(
