@@ -63,7 +63,9 @@ def grant(name: str, models: set[str], requests: Rate | None = None, **changes: 
 
 def plan(*grants: Grant) -> Plan:
     cache: CachePolicy | None = None
-    model = Model("m", None, {}, (), (version("v1"), version("v2")), 60, 1000, "finish", "digest", cache, ())
+    model = Model(
+        "m", None, {}, (), (version("v1"), version("v2")), 60, 3600, 1000, "finish", "digest", cache, ()
+    )
     none = MappingProxyType[str, Any]({})
     return Plan(
         trust_domain="td.test",
@@ -251,10 +253,10 @@ def test_hostile_text_stays_data() -> None:
 
 
 def test_no_route_has_envoys_own_limit_of_15_seconds() -> None:
-    """It cuts a stream in the middle and logs 200; what a route has is a limit to its silence."""
+    """It cuts a stream in the middle and logs 200; what a route has is the model's limits of silence and of length."""
     (resource,) = json.loads(rendered().xds["rds"])["resources"]
     routes = [route["route"] for route in resource["virtual_hosts"][0]["routes"]]
-    assert {(route["timeout"], route["idle_timeout"]) for route in routes} == {("0s", "30s")}
+    assert {(route["timeout"], route["idle_timeout"]) for route in routes} == {("3600s", "30s")}
 
 
 def test_an_old_connection_is_told_to_close_and_not_cut() -> None:

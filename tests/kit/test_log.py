@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from meshward.kit.log import log_to
+from meshward.kit.log import log_to, stop_log
 
 SECRET = "Bearer eyJ.canary"
 
@@ -60,3 +60,11 @@ def test_a_librarys_words_about_an_exception_are_left_out(lines: io.StringIO) ->
     assert (first["event"], first["type"]) == ("exception in a library", "KeyError")
     assert (second["event"], second["level"]) == ("plain", "warning")
     assert "canary" not in lines.getvalue()
+
+
+def test_after_a_log_is_closed_nobody_fails_by_it(lines: io.StringIO) -> None:
+    """As where an instance has ended, and the process of whoever started it goes on."""
+    stop_log()
+    lines.close()
+    structlog.get_logger().warning("late")
+    logging.getLogger("library").warning("late")

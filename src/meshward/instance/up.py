@@ -51,7 +51,7 @@ from meshward.instance.prepare import (
 from meshward.instance.state_files import require_usable
 from meshward.instance.threads import LAST, Threads, all_ended
 from meshward.kit.errors import MeshwardError
-from meshward.kit.log import log_to
+from meshward.kit.log import log_to, stop_log
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.runtime.machine import Extras, Machine, guard_name, machine
@@ -153,7 +153,10 @@ def _logging_to(state: State) -> Iterator[None]:
     """The supervisor's own log, JSON, beside those of the parts."""
     with os.fdopen(open_log(state.log("supervisor")), "a") as file:
         log_to(file)
-        yield
+        try:
+            yield
+        finally:
+            stop_log()
 
 
 async def _run(

@@ -40,6 +40,12 @@ def log_to(file: TextIO) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
+def stop_log() -> None:
+    """Before the file of `log_to` is closed: who logs later must not fail by it."""
+    structlog.reset_defaults()
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
 def _with_fault(_: object, __: str, event: EventDict) -> EventDict:
     raised = event.pop("exc_info", None)
     if raised is True:
