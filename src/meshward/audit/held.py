@@ -119,17 +119,7 @@ class Held:
     def _adopt(self, counted: Changed, losses: list[Loss], now: float) -> None:
         """Go on with what is there. Commits and lines that were anchored are not counted a second time."""
         for loss in losses:
-            row = (
-                loss.noticed,
-                loss.since,
-                loss.until,
-                loss.why,
-                json.dumps(dict(loss.counts), sort_keys=True),
-            )
-            self._db.execute(
-                "INSERT INTO losses (noticed, since, until, why, counts) VALUES (?, ?, ?, ?, ?)", row
-            )
-            counted.add("losses", now, 1, check_of(loss.why, row[-1], None))
+            self._note(loss, now, counted)
         anchored = self._saved if self._saved and self._saved.store == self._value.store else None
         found = self._value
         commits = max(found.commits, anchored.commits if anchored else 0)
