@@ -77,7 +77,7 @@ class Changes:
             return
         change = _UnderWay(secrets.token_hex(16), did, recheck)
         try:
-            self._write(change.id, author, did, BEGUN, asked)
+            self._write(self._line_now(change.id, author, did, BEGUN, asked))
         except OSError as error:
             raise _unwritten_error(error) from None
         token = _under_way.set(change)
@@ -102,7 +102,7 @@ class Changes:
         if change is not None:
             change.facts |= what
         else:
-            self._try(secrets.token_hex(16), author, did, DONE, what)
+            self._try(self._line_now(secrets.token_hex(16), author, did, DONE, what))
 
     def note_refusal(self, author: str, did: str, code: codes.Code, what: Mapping[str, str]) -> None:
         """Somebody who is known asked for what they may not, or cannot, have. Nothing was begun.
@@ -113,7 +113,8 @@ class Changes:
             with self._counting:
                 self._tally.count(author, did, code.number, what, self._clock())
         else:
-            self._try(secrets.token_hex(16), author, did, REFUSED, {**what, "code": code.number})
+            told = {**what, "code": code.number}
+            self._try(self._line_now(secrets.token_hex(16), author, did, REFUSED, told))
 
     def refused_too_often(self, author: str) -> bool:
         """Whether `author` was refused so often in this second that nothing more is looked at in it."""
@@ -136,7 +137,7 @@ class Changes:
             change.recheck()
 
     def _end(self, change: _UnderWay, author: str, outcome: str, more: Mapping[str, str]) -> None:
-        self._try(change.id, author, change.did, outcome, {**change.facts, **more})
+        self._try(self._line_now(change.id, author, change.did, outcome, {**change.facts, **more}))
 
     def _add_refusal(self, author: str) -> bool:
         with self._counting:
@@ -144,41 +145,35 @@ class Changes:
 
     def _settle_one(self, counted: Counted) -> bool:
         facts = {**counted.facts, "code": counted.code, "count": str(counted.count)}
-        number = secrets.token_hex(16)
-        return self._try(number, counted.author, counted.did, REFUSED, facts, at=counted.at)
+        line = _line(secrets.token_hex(16), counted.at, counted.author, counted.did, REFUSED, facts)
+        return self._try(line)
 
-    def _try(
-        self,
-        number: str,
-        author: str,
-        did: str,
-        outcome: str,
-        facts: Mapping[str, str],
-        at: float | None = None,
-    ) -> bool:
+    def _line_now(
+        self, number: str, author: str, did: str, outcome: str, facts: Mapping[str, str]
+    ) -> ChangeLine:
+        return _line(number, self._clock(), author, did, outcome, facts)
+
+    def _try(self, line: ChangeLine) -> bool:
         """Of what has happened already: a full disk cannot undo it. Its own log says so. Whether it is written."""
         try:
-            self._write(number, author, did, outcome, facts, at)
+            self._write(line)
         except OSError as error:
-            log.error("change_not_noted", author=author, did=did, outcome=outcome, why=error.strerror)
+            told = {"author": line.author, "did": line.did, "outcome": line.outcome}
+            log.error("change_not_noted", **told, why=error.strerror)
             return False
         return True
 
-    def _write(
-        self,
-        number: str,
-        author: str,
-        did: str,
-        outcome: str,
-        facts: Mapping[str, str],
-        at: float | None = None,
-    ) -> None:
-        texts = {name: value[:_LONGEST] for name, value in facts.items() if value}
-        shown = json.dumps(texts, sort_keys=True)
-        when = self._clock() if at is None else at
-        line = ChangeLine(number, f"{when:.3f}", author, did, outcome, shown)
+    def _write(self, line: ChangeLine) -> None:
+        """Raises OSError."""
         with self._lock:
             _append(self._path, change_text(line).encode() + b"\n")
+
+
+def _line(
+    number: str, at: float, author: str, did: str, outcome: str, facts: Mapping[str, str]
+) -> ChangeLine:
+    texts = {name: value[:_LONGEST] for name, value in facts.items() if value}
+    return ChangeLine(number, f"{at:.3f}", author, did, outcome, json.dumps(texts, sort_keys=True))
 
 
 async def settle_refusals(changes: Changes) -> None:
