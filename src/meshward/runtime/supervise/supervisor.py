@@ -104,12 +104,9 @@ class Supervisor:
 
     async def remove(self, name: str) -> None:
         """Stop a part for good, and forget it. Nothing happens if there is none, or all are being stopped."""
-        part, task = self._parts.get(name), self._tasks.pop(name, None)
-        if part is None or self.stopping:
+        part = await self._unwatched(name)
+        if part is None:
             return
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
         await part.stop(self._hurry)
         self._parts.pop(name, None)
         for other in self._parts.values():
@@ -119,13 +116,19 @@ class Supervisor:
 
     async def shut(self, name: str, why: str) -> None:
         """End a part at once, and leave it ended until `release`. Nothing happens if all are being stopped."""
+        part = await self._unwatched(name)
+        if part is not None:
+            await part.shut(why)
+
+    async def _unwatched(self, name: str) -> Part | None:
+        """The part, which nobody starts again any more. None: there is none, or all are being stopped."""
         part, task = self._parts.get(name), self._tasks.pop(name, None)
         if part is None or self.stopping:
-            return
+            return None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await part.shut(why)
+        return part
 
     async def release(self, name: str) -> None:
         """Start a part again that was `shut`; returns at once. Nothing happens if it was not."""
