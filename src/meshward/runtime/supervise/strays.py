@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
-from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, is_separate, popen_user
+from meshward.runtime.place.identities import ProcessIdentity, is_separate, run_as
 
 _DEADLINE = 5.0  # seconds
 
@@ -15,16 +14,5 @@ def end_all_of(identity: ProcessIdentity) -> None:
 
     The kernel does it in one step (kill(2), pid -1): nobody can fork faster.
     """
-    if not is_separate(identity) or identity.uid == os.geteuid():
-        return
-    subprocess.run(
-        ["/bin/sh", "-c", "kill -9 -1"],
-        **popen_user(identity),
-        cwd="/",
-        env=CLEAN_ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=_DEADLINE,
-        check=False,
-    )
+    if is_separate(identity) and identity.uid != os.geteuid():
+        run_as(identity, ["/bin/sh", "-c", "kill -9 -1"], _DEADLINE)
