@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from meshward.apply.issuer_keys import load_issuer_keys
 from meshward.apply.mesh import Mesh, conflict_error
 from meshward.callers.issuers import identity_of, trusted_issuer
 from meshward.callers.trust import Trust
@@ -24,7 +23,7 @@ from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.kit.log import fault_of
 from meshward.kit.secret import Secret
-from meshward.oidc.kept_keys import KeptKeys, Moment
+from meshward.oidc.kept_keys import KEPT, KeptKeys, Moment, read_kept
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Issuer, Plan
 
@@ -138,7 +137,7 @@ class OperatorVerifier:
     def _trust_in(self, plan: Plan) -> Trust:
         """In the issuers of `plan`."""
         if plan.digest != self._known:
-            kept = load_issuer_keys(self._mesh.machine.state.path)
+            kept = read_kept(KEPT, self._mesh.machine.state.path)
             issuers = map(trusted_issuer, plan.issuers.values())
             self._trust = self._trust.succeeded_by(issuers, kept, MOST_WITHOUT_KEY)
             self._known = plan.digest

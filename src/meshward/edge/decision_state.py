@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
 from pydantic import ValidationError
 
 from meshward.callers.issuers import trusted_issuer
@@ -26,7 +25,7 @@ from meshward.edge.instance_view import VIEW, InstanceView
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
-from meshward.oidc.kept_keys import HANDED, NONE_KEPT, KeptKeys
+from meshward.oidc.kept_keys import HANDED, NONE_KEPT, KeptKeys, read_kept
 from meshward.plan.ir import Model, Plan, Version
 from meshward.plan.naming import accepted_names, server_name
 from meshward.plan.resolve import resolve
@@ -36,8 +35,6 @@ from meshward.spiffe.ids import SpiffeId
 from meshward.targets.nginx.wire import Choice, rate_text, route_text
 from meshward.tokens.key_store import load_current
 from meshward.tokens.txn import TransactionTokenMinter
-
-log = structlog.get_logger("meshward.edge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +91,8 @@ def load(directory: Path) -> DecisionState:
     served = {name: dict(_served_routes(model, live)) for name, model in plan.models.items()}
     issuers = tuple(map(trusted_issuer, plan.issuers.values()))
     workloads = Workloads(directory / AUTHORITIES, plan.trust_domain, plan.workloads)
-    kept = _kept_keys(directory)
+    kept = read_kept(HANDED, directory)
     return DecisionState(Decider(plan), live, issuers, served, minter, workloads, following, revoked, kept)
-
-
-def _kept_keys(directory: Path) -> KeptKeys:
-    """What cannot be used is said, and not used: the issuers themselves are asked anyway."""
-    try:
-        return HANDED.read(directory) or NONE_KEPT
-    except MeshwardError as error:
-        log.error("kept keys not taken", code=error.code.number, message=error.message, remedy=error.remedy)
-        return NONE_KEPT
 
 
 def _plan(path: Path, digest: str) -> Plan:

@@ -21,7 +21,7 @@ from meshward.apply.hop_files import (
     write_decision,
     write_edge,
 )
-from meshward.apply.issuer_keys import hand_issuer_keys, load_issuer_keys
+from meshward.apply.issuer_keys import hand_issuer_keys
 from meshward.apply.keeping import save_keeping
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh, Running
@@ -35,6 +35,7 @@ from meshward.compare.change import compare
 from meshward.instance.running_policy import no_revision_error
 from meshward.kit.errors import MeshwardError
 from meshward.kit.foreign import take
+from meshward.oidc.kept_keys import KEPT, read_kept
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
@@ -129,7 +130,7 @@ def prepare_mesh(
     mesh = Mesh(place, Running(live, settings, counters, revocations))
     _write_guards(place, mesh.guards, live, Issue(authority, keys, revoked))
     write_decision(live, keys, revoked, run, Owner(place.decide), place.edge)
-    hand_issuer_keys(place, load_issuer_keys(state.path))
+    hand_issuer_keys(place, read_kept(KEPT, state.path))
     write_authorities(authority, run, Owner(place.decide))
     take(run.path / "audit", 0o711)
     take(run.control_dir, CONNECT, place.edge.gid)

@@ -15,13 +15,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import structlog
 from pydantic import TypeAdapter
 
 from meshward.kit.canonical import digest
 from meshward.kit.clock import boot_clock, system_clock
+from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, parse_key_set
+
+log = structlog.get_logger(__name__)
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -107,6 +111,15 @@ HANDED = replace(
     remedy="Start the instance again, `meshward up`: it is written anew.",
     private=False,
 )
+
+
+def read_kept(file: StateFile[KeptKeys], directory: Path) -> KeptKeys:
+    """What cannot be used is said, and not used: the issuers themselves are asked anyway."""
+    try:
+        return file.read(directory) or NONE_KEPT
+    except MeshwardError as error:
+        log.error("kept_keys_not_taken", code=error.code.number, why=error.message, remedy=error.remedy)
+        return NONE_KEPT
 
 
 def _place(issuer: TrustedIssuer) -> str:
