@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
+from meshward.kit.clock import to_second
 from meshward.kit.statefile import StateFile
 
 
@@ -25,9 +25,8 @@ class Unsettled:
     next_try: float = 0.0
 
     def sentence(self, now: float) -> str:
-        since = f"{datetime.fromtimestamp(self.since, UTC):%Y-%m-%d %H:%M:%SZ}"
         again = f"tried {self.tries} time{'' if self.tries == 1 else 's'}, again in {max(0, self.next_try - now):.0f} s"
-        return f"UNSETTLED since {since}: {self.why}. {self.means} ({again})"
+        return f"UNSETTLED since {to_second(self.since)}: {self.why}. {self.means} ({again})"
 
 
 UNSETTLED = StateFile(

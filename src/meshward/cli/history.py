@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from difflib import unified_diff
 from json import dumps, loads
 from pathlib import Path
@@ -31,6 +30,7 @@ from meshward.control.verbs.history import (
     told_revisions,
 )
 from meshward.kit import codes
+from meshward.kit.clock import to_second
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.text import one_line
@@ -137,7 +137,7 @@ def _lines(told: ToldRevisions | ToldChanges) -> list[str]:
 
 def _revision(revision: ToldRevision, current: int) -> str:
     mark = "*" if revision.number == current else " "
-    line = f"{mark} {revision.number:>4}  {_when(revision.time)}  {revision.author}"
+    line = f"{mark} {revision.number:>4}  {to_second(revision.time)}  {revision.author}"
     line += f"  {revision.digest[:12]}"
     line += f"  {revision.reason}" if revision.reason else ""
     if revision.status != ACCEPTED:
@@ -147,13 +147,9 @@ def _revision(revision: ToldRevision, current: int) -> str:
 
 def _change(change: ToldChange) -> str:
     facts = "  ".join(f"{name}={_short(value)}" for name, value in sorted(change.facts.items()))
-    line = f"{_when(change.at)}  {change.author}  {change.did}  {change.outcome}  {facts}"
+    line = f"{to_second(change.at)}  {change.author}  {change.did}  {change.outcome}  {facts}"
     return one_line(line).rstrip()
 
 
 def _short(value: str) -> str:
     return value if len(value) <= _MOST else f"{value[: _MOST - 3]}..."
-
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

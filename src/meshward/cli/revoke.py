@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,6 +12,7 @@ from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import print_json, run_verb, stdout
 from meshward.control.verbs.revoke import REVOKE, ToldRevocation, ToldRevoked
 from meshward.kit import codes
+from meshward.kit.clock import to_second
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.text import one_line, quoted
@@ -77,14 +77,10 @@ def _lines(done: ToldRevoked) -> list[str]:
 
 def _line(each: ToldRevocation) -> str:
     line = f"{each.kind} {one_line(each.name)}: revoked"
-    line += f" until {_moment(each.until)}" if each.until is not None else ""
-    line += f", since {_moment(each.since)} by {one_line(each.author)}" if each.since else ""
+    line += f" until {to_second(each.until)}" if each.until is not None else ""
+    line += f", since {to_second(each.since)} by {one_line(each.author)}" if each.since else ""
     line += f" ({one_line(each.reason)})" if each.reason else ""
     return line + (f"; also as {one_line(', '.join(each.names))}" if each.names else "")
-
-
-def _moment(at: int) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _seconds(text: str | None) -> int | None:

@@ -13,6 +13,7 @@ from meshward.apply.counters import load_counters
 from meshward.apply.edge_certificate import from_files
 from meshward.apply.keys.inventory import Age, load_failures, read_ages, told_failure
 from meshward.instance.running_policy import load_running_policy
+from meshward.kit.clock import to_second
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
@@ -78,7 +79,7 @@ def _describe_age(age: Age, now: float) -> str:
         return age.fault
     line = f"{_span(now - age.begins)} old"
     if age.ends is not None:
-        line += f", ends {datetime.fromtimestamp(age.ends, UTC):%Y-%m-%d %H:%M:%SZ}"
+        line += f", ends {to_second(age.ends)}"
     if age.rotates is None:
         return line + ", replaced when its files are"
     return line + f", replaced in {_span(age.rotates - now)}"

@@ -17,6 +17,11 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def to_second(at: float) -> str:
+    """`at` for people, in UTC, to the second."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
 def moment(at: float) -> str:
-    """`at` for people, in UTC."""
+    """`at` for people, in UTC, to the millisecond: as records have it."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

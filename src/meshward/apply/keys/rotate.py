@@ -31,7 +31,7 @@ from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh, conflict_error
 from meshward.apply.switching import Say
 from meshward.kit import codes
-from meshward.kit.clock import system_clock
+from meshward.kit.clock import system_clock, to_second
 from meshward.kit.errors import MeshwardError, run_all
 from meshward.kit.exits import Exit
 from meshward.spiffe.ca import SVID_TTL
@@ -115,7 +115,7 @@ def _root(mesh: Mesh, wanted: Rotation, say: Say) -> None:
     overlap = store.names().overlap
     if overlap is not None and overlap.used:
         raise conflict_error(
-            f"the root is being replaced: the old one goes at {_time(store.old_root_may_go())}",
+            f"the root is being replaced: the old one goes at {to_second(store.old_root_may_go())}",
             "`meshward rotate ca --root --finish` drops it at once, where no workload needs it any more.",
         )
     say("a new root, beside the old one in every bundle; nginx reloads")
@@ -150,7 +150,7 @@ def _require_unneeded(store: CaStore, wanted: Rotation) -> None:
     if end > system_clock() and not wanted.force:
         raise MeshwardError(
             codes.OLD_ROOT_NEEDED,
-            f"workloads hold SVIDs below the old root until {_time(end)}",
+            f"workloads hold SVIDs below the old root until {to_second(end)}",
         )
 
 
@@ -221,10 +221,6 @@ def _generated_stems(mesh: Mesh) -> tuple[str, ...]:
 
 def _ca_store(mesh: Mesh) -> CaStore:
     return CaStore(mesh.machine.state.path / "ca", mesh.live.plan.trust_domain)
-
-
-def _time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 _STEPS: dict[str, Callable[[Mesh, Rotation, Say], None]] = {
