@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import typing
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from meshward.compare.keys import KEYS, Judged
 from meshward.plan.requirements import key_in_file
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
+from tests.classes import classes_in
 
 NEEDS_LEAVE = {Judged.PERMITS, Judged.TRUST, Judged.RIGHTS, Judged.SECRETS, Judged.RECORDS, Judged.SHARING}
 KIND = {"infer": ["POST /run"], "describe": ["GET /info"], "observe": ["GET /load"], "manage": ["POST /stop"]}
@@ -200,14 +199,6 @@ EDITS: dict[str, tuple[str, Any]] = {
     "Audit.on_blind": ("audit.on_blind", "alert"),
 }
 """A change of each key that gives somebody something where it can, and is told where it cannot."""
-
-
-def classes_in(hint: Any) -> Iterator[type[BaseModel]]:
-    hint = getattr(hint, "__value__", hint)
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        yield hint
-    for argument in typing.get_args(hint):
-        yield from classes_in(argument)
 
 
 def reached(model: type[BaseModel], seen: set[str]) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from bench.busy import Busy, busy
 
 from meshward.runtime.place.directories import State, run_path
 from tests.fault.conftest import SIZE, Watch
+from tests.stack.disk import small_disk
 from tests.stack.running import eventually
 
 pytestmark = pytest.mark.skipif(
@@ -25,16 +25,8 @@ def work(short_dir: Path) -> Iterator[Busy]:
     """RUN, with all logs, on 64 MB of its own."""
     place = run_path(State(short_dir / "s"))
     place.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=711", "none", str(place)], check=False
-    )
-    if done.returncode != 0:
-        pytest.skip("not run: this container may not mount a tmpfs")
-    try:
-        with busy(short_dir, SIZE) as instance:
-            yield instance
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with small_disk(place, "64m", 0o711), busy(short_dir, SIZE) as instance:
+        yield instance
 
 
 def test_a_full_disk_closes_the_gateway_and_room_opens_it(work: Busy, watch: Watch) -> None:

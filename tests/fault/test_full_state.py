@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.apply.test_live_changes import statuses
 from tests.apply.test_watch_and_start import start
 from tests.hostile.conftest import write_hostile
 from tests.stack.asking import ask
+from tests.stack.disk import small_disk
 from tests.stack.running import Stack, eventually, running
 
 pytestmark = pytest.mark.skipif(
@@ -31,16 +31,8 @@ def stack(short_dir: Path) -> Iterator[Stack]:
     """STATE, with all records, on 32 MB of its own."""
     place = short_dir / "s"
     place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=700", "none", str(place)], check=False
-    )
-    if done.returncode != 0:
-        pytest.skip("not run: this container may not mount a tmpfs")
-    try:
-        with running(short_dir, write_hostile) as started:
-            yield started
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with small_disk(place, "32m", 0o700), running(short_dir, write_hostile) as started:
+        yield started
 
 
 def revoke(stack: Stack, **asked: Any) -> dict[str, Any]:

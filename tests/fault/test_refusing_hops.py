@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from meshward.kit.exits import Exit
 from tests.apply.test_live_changes import load, statuses, with_grant
 from tests.apply.test_watch_and_start import start
 from tests.hostile.conftest import write_hostile
+from tests.stack.disk import small_disk
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
 from tests.stack.running import Stack, eventually, running
@@ -209,18 +209,11 @@ def test_a_half_written_policy(stack: Stack, text: dict[str, Any], cut: int, tmp
 def test_a_full_disk_under_state(stack: Stack, text: dict[str, Any], tmp_path: Path) -> None:
     """STATE/revisions on a disk of its own that is full: nothing can be recorded, so nothing is changed."""
     place = stack.state / "revisions"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "none", str(place)], check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("not run: this container may not mount a tmpfs")
-    try:
+    with small_disk(place, "16k", 0o700):
         (place / "ballast").write_bytes(b"x" * 12_000)
         error = refused(stack, with_grant(text, "sales", ["infer"]))
         assert error.exit_code is Exit.HOP_REFUSED and "No space left" in error.message, error
         runs_the_old(stack)
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
     apply(stack, policy_of(with_grant(text, "sales", ["infer"])))
 
 

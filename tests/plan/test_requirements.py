@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from plan_policies import BASE, changed
 from pydantic import BaseModel
+from tests.classes import classes_in
 
 from meshward.apply.local_paths import LOCAL
 from meshward.kit.errors import Problem
@@ -16,15 +15,6 @@ from meshward.plan.coverage import enforcers, find_unenforced
 from meshward.plan.features import Feature
 from meshward.plan.requirements import KEYS, Checked, key_in_file, requirements
 from meshward.policy.schema import Policy
-
-
-def classes_in(hint: Any) -> Iterator[type[BaseModel]]:
-    """Every mapping of the format that a type mentions."""
-    hint = getattr(hint, "__value__", hint)
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        yield hint
-    for argument in typing.get_args(hint):
-        yield from classes_in(argument)
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, Any]:
