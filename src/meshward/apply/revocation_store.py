@@ -86,11 +86,6 @@ class Revocations:
         return Revoked(*tables)
 
     @property
-    def is_spread(self) -> bool:
-        """Whether each is known by more than its name, where it can be. Older releases kept names alone."""
-        return all(each.known for table in (self.subjects, self.agents) for each in table.values())
-
-    @property
     def digest(self) -> str:
         return digest(asdict(self))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from meshward.compare.callers import facts_of, seen_by
-from meshward.compare.edits import differences, duration_text, listed
+from meshward.compare.edits import differences, listed
 from meshward.compare.spans import FAR, before, spans
-from meshward.compare.words import member_text
+from meshward.compare.words import duration_text, member_text
 from meshward.decide.roles import RoleIndex
 from meshward.plan.ir import Audit, Credential, Issuer, Model, Plan
 from meshward.policy.urls import ServerUrl

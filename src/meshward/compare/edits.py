@@ -24,8 +24,6 @@ from meshward.plan.ir import (
 from meshward.policy.servers import Naming
 from meshward.policy.values import Route
 
-__all__ = ["Edit", "differences", "duration_text", "edits", "listed"]
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Edit:
