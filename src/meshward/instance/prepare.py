@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from meshward.apply.counters import Counters, load_counters
 from meshward.apply.edge_certificate import server_certificate
@@ -26,7 +25,7 @@ from meshward.apply.keeping import save_keeping
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh, Running
 from meshward.apply.revisions import STAGED, Revision, Revisions
-from meshward.apply.revocation_store import Revocations, begin_list, load_as_found, load_revocations
+from meshward.apply.revocation_store import Revocations, begin_list
 from meshward.apply.revoke import require_read_alike
 from meshward.apply.slots import assign_slots
 from meshward.apply.vendor_validation import judge_edge
@@ -88,12 +87,11 @@ def revision_to_run(
     return policy, revision
 
 
-def revocations_at_start(revisions: Revisions, state: Path, plan: Plan, *, as_found: bool) -> Revocations:
-    """Who is revoked by every name that they have in `plan`, or had in the policy that was accepted last.
-
-    Raises MeshwardError where the list is not the last one, unless it is to be taken `as_found`.
+def revocations_at_start(revisions: Revisions, kept: Revocations, plan: Plan) -> Revocations:
+    """Of those who were `kept`, who is revoked by every name that they have in `plan`, or had in the policy that was
+    accepted last. Raises MeshwardError where `plan` reads their names in another way.
     """
-    kept = (load_as_found if as_found else load_revocations)(state).standing(time.time())
+    kept = kept.standing(time.time())
     before = _plan_before(revisions) if kept != Revocations() else None
     if before is not None:
         kept = kept.spread(before)

@@ -29,7 +29,7 @@ from meshward.apply.mesh import Mesh
 from meshward.apply.quarantine import watch_hops
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
-from meshward.apply.revocation_store import load_revocations
+from meshward.apply.revocation_store import load_as_found, load_revocations
 from meshward.apply.revoke import end_revocations
 from meshward.apply.settle import end_by_start, settle_hops
 from meshward.apply.traffic.canary_runner import resume_canaries
@@ -100,8 +100,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
     state = open_state(path)
     with hold_state(state), _logging_to(state), _leaving(state, progress):
         require_usable(state.path, progress)
-        if not starting.accept_revocations:
-            load_revocations(state.path)
+        kept = (load_as_found if starting.accept_revocations else load_revocations)(state.path)
         run = Run(run_directory(state))
         place = machine(state, run, components, starting.extras(run), root_parts=starting.root_parts)
         progress(f"note: {place.sentence}")
@@ -118,8 +117,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
             plan = resolve(policy)
             end_leftovers(state)  # of a killed instance: they hold its ports
             require_free([(plan.edge.host, plan.edge.port), *place.extra.ports])
-            as_found = starting.accept_revocations
-            revocations = revocations_at_start(revisions, state.path, plan, as_found=as_found)
+            revocations = revocations_at_start(revisions, kept, plan)
             mesh = prepare_mesh(place, policy, plan, revision, revocations)
             instance = save_instance(place, mesh.live)
             with all_ended(progress):
