@@ -19,6 +19,7 @@ fi
 copy=${MESHWARD_WAYS:-/var/tmp/meshward-ways}
 somebody=54321 # a number that no passwd knows: an ordinary user without a name
 mkdir -p "$copy"
+exec 9<"$copy" && flock 9 # one run at a time: each makes the copy anew
 chown 0:0 "$copy" && chmod 755 "$copy"
 find "$copy" -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} +
 git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c 'for f; do [ ! -e "$f" ] || printf "%s\0" "$f"; done' sh |
