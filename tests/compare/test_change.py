@@ -137,6 +137,16 @@ def test_manage_under_other_conditions_is_widening(edit: Any) -> None:
     assert change(edit, _conditional()).widening
 
 
+@pytest.mark.parametrize("when", [{"from": ["0.0.0.0/0", "::/0"]}, {"fresh": "10000d"}])
+def test_a_condition_that_all_known_requests_meet_is_still_one(when: dict[str, Any]) -> None:
+    """What is not known of a request meets no grant's condition; where that goes, whoever sends such a one gains."""
+    base = copy.deepcopy(BASE)
+    base["grants"][1]["when"] = when
+    (gained,) = [each for each in change(lambda p: p["grants"][1].pop("when"), base).gained if each.widens]
+    assert (gained.role, gained.permission) == ("boss", "m1.manage")
+    assert not change(lambda p: p["grants"][1].update(when=when)).gained
+
+
 def test_the_end_of_a_deny_of_manage_is_widening() -> None:
     base = {**BASE, "denies": [{"id": "out", "subjects": [{"issuer": "corp", "subject": "x"}]}]}
     assert compare(plan_of(base), plan_of(BASE)).widening

@@ -169,3 +169,42 @@ def test_another_spelling_of_a_server_is_the_same_place() -> None:
         change(lambda p: p["models"]["m1"]["versions"]["v1"].update(url="http://localhost:8000/")).gained
         == ()
     )
+
+
+def moved(edit: Any, base: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """What comes to members of r1 by a change of `base`."""
+    policy = copy.deepcopy(base)
+    edit(policy)
+    found = compare(plan_of(base), plan_of(policy)).gained
+    return [(each.permission, each.who) for each in found if each.role == "r1"]
+
+
+def other(edit: Any) -> dict[str, Any]:
+    policy = copy.deepcopy(BASE)
+    edit(policy)
+    return policy
+
+
+def test_a_new_name_at_a_server_of_others_leads_to_what_is_theirs() -> None:
+    apart = other(lambda p: p["models"]["m1"]["versions"]["v1"].update(url="http://127.0.0.1:8001"))
+    shared = {"url": "http://127.0.0.1:8000", "model": "never-named"}
+    assert moved(lambda p: p["models"]["m1"]["versions"]["v1"].update(shared), apart) == [
+        ("m1.infer", ("group g1 of corp",))
+    ]
+
+
+def test_who_may_leave_out_the_name_gets_what_only_others_got_so() -> None:
+    unnamed = other(lambda p: p["models"]["m2"]["versions"]["v1"].pop("model"))
+    assert moved(lambda p: p["models"]["m1"]["versions"]["v1"].pop("model"), unnamed) == [
+        ("m1.infer", ("group g1 of corp",))
+    ]
+
+
+def test_who_could_name_anything_gains_nothing_by_one_name() -> None:
+    def any_name(policy: dict[str, Any]) -> None:
+        policy["servers"]["free"] = {"infer": ["POST /run"], "body_model": "ignores"}
+        policy["models"]["m1"]["versions"]["v1"].update(server="free")
+        del policy["models"]["m1"]["versions"]["v1"]["model"]
+
+    named = {"server": "mine", "model": "served-m2"}
+    assert moved(lambda p: p["models"]["m1"]["versions"]["v1"].update(named), other(any_name)) == []
