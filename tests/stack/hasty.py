@@ -7,13 +7,15 @@ STATE: then a part stands still, and nobody need wait for it.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from meshward.apply import mesh
 from meshward.apply.keys import schedule
 from meshward.cli.main import main
-from meshward.runtime.supervise.handle import SupervisorHandle
+from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
 from meshward.testing.waiting import DEADLINE
 
 POLL, CHECK, ARRIVAL = 0.3, 1.0, 5.0  # seconds
@@ -35,12 +37,27 @@ def _patient(state: Path) -> None:
     arrival = SupervisorHandle.arrival
 
     def wait(handle: SupervisorHandle, hop: str, missing: Callable[[], Sequence[str]]) -> None:
-        arrival(handle, hop, missing, within=ARRIVAL if (state.parent / HURRY).exists() else DEADLINE)
+        over = threading.Event()
+        timer = threading.Timer(ARRIVAL, over.set)
+
+        def lacking() -> Sequence[str]:
+            if (state.parent / HURRY).exists() and not timer.is_alive() and not over.is_set():
+                timer.start()  # said while this one waits already, too
+            lack = missing()
+            if lack and over.is_set():
+                raise hop_error(hop, f"not there in a hurry: {'; '.join(lack)}")
+            return lack
+
+        try:
+            arrival(handle, hop, lacking, within=DEADLINE)
+        finally:
+            timer.cancel()
 
     SupervisorHandle.arrival = wait  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
     schedule.POLL, schedule.CHECK = POLL, CHECK
+    mesh.PATIENCE = 2 * DEADLINE
     _patient(Path(sys.argv[sys.argv.index("--state") + 1]))
     main()
