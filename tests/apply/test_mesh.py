@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
@@ -12,13 +13,14 @@ from typing import Any
 import pytest
 
 from meshward.apply.changes import Changes
-from meshward.apply.counters import Counters
+from meshward.apply.counters import Counters, load_counters
 from meshward.apply.mesh import Mesh, Running
+from meshward.apply.revisions import STAGED, Revision
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 UNKNOWN: Any = None
-BEFORE = Running(UNKNOWN, UNKNOWN, Counters(revision=1, accepted=1))
+BEFORE = Running(UNKNOWN, UNKNOWN, Counters(revision=1, accepted=1, may_run={"1": ""}))
 AFTER = replace(BEFORE, counters=Counters(revision=2))
 
 
@@ -40,6 +42,22 @@ def test_whoever_has_the_turn_swaps_all_of_it_at_once(mesh: Mesh) -> None:
     with mesh.turn():
         mesh.swap(AFTER)
     assert mesh.running is AFTER and seen == BEFORE, "who read it before reads on what was then"
+
+
+def test_the_counters_name_a_revision_before_it_is_accepted(
+    mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two, both may run; and what could not be recorded is named no more."""
+    named = []
+
+    def refuse(_: Revision) -> Revision:
+        named.append(load_counters(tmp_path).may_run)
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(mesh.revisions, "accept", refuse)
+    with pytest.raises(OSError, match="full"):
+        mesh.accept(Revision(2, STAGED, "d2", 1, "ann", 1.5, ""))
+    assert named == [{"1": "", "2": "d2"}] and load_counters(tmp_path).may_run == {"1": ""}
 
 
 def test_nobody_swaps_it_without_the_turn(mesh: Mesh) -> None:

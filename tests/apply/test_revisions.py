@@ -12,7 +12,7 @@ import pytest
 
 from meshward.apply.counters import COUNTERS, Counters, load_counters
 from meshward.apply.revisions import ACCEPTED, INTERRUPTED, RECORD, REFUSED, STAGED, Revision, Revisions
-from meshward.instance.prepare import revision_to_run
+from meshward.instance.prepare import followed_policy, revision_to_run
 from meshward.instance.running_policy import load_running_policy
 from meshward.instance.state_files import find_unusable, require_usable
 from meshward.kit.errors import MeshwardError
@@ -151,9 +151,55 @@ def test_no_earlier_revision_runs_in_the_place_of_the_last_one(tmp_path: Path, h
     assert told.value.code.number == "MW3031"
     assert next(find_unusable(tmp_path)).code.number == "MW3031"
     _, given = revision_to_run(revisions, OTHER, "ann", load_counters(tmp_path), print)
-    assert (given.status == STAGED and given.number > 2) or given.digest == OTHER.digest, (
-        "who names one knows"
+    assert given.status == STAGED and given.number > 2, "who names one knows; no number is given twice"
+    with pytest.raises(MeshwardError, match="revision 2"):
+        followed_policy(revisions, OTHER, print)
+
+
+def _accept_refused(state: Path) -> None:
+    RECORD_3.write(
+        state / "revisions", replace(revision(3), status=ACCEPTED, digest=load_policy(state, 3).digest)
     )
+
+
+def _copy_above(state: Path) -> None:
+    """An earlier revision, once more, under a number that nobody had."""
+    directory, ninth = state / "revisions", replace(RECORD, name="0009.json")
+    shutil.copy(directory / "0001.policy.json", directory / "0009.policy.json")
+    ninth.write(directory, replace(revision(9), status=ACCEPTED, digest=OTHER.digest))
+
+
+def load_policy(state: Path, number: int) -> Policy:
+    return Revisions(state).policy(number)
+
+
+RECORD_3 = replace(RECORD, name="0003.json")
+NEVER_ACCEPTED: dict[str, tuple[int, Callable[[Path], object]]] = {
+    "one that was refused": (3, _accept_refused),
+    "an earlier one above": (9, _copy_above),
+}
+
+
+@pytest.mark.parametrize("how", NEVER_ACCEPTED)
+def test_no_revision_runs_that_was_never_accepted(tmp_path: Path, how: str) -> None:
+    """Its policy fits its record, and its number is the highest: only the counters know."""
+    revisions = accepted(tmp_path, OTHER, POLICY)
+    tried = replace(revision(3), digest=OTHER.digest)
+    revisions.stage(OTHER, tried)
+    revisions.refuse(tried, "a guard did not take it")
+    assert revision_to_run(revisions, None, "ann", Counters(), print)[1].number == 2
+    number, act = NEVER_ACCEPTED[how]
+    act(tmp_path)
+    for ask in (
+        lambda: revision_to_run(revisions, None, "ann", Counters(), print),
+        lambda: followed_policy(revisions, OTHER, print),
+        lambda: load_running_policy(State(tmp_path)),
+    ):
+        with pytest.raises(MeshwardError, match=rf"revision {number} .*never accepted") as told:
+            ask()
+        assert told.value.code.number == "MW3031"
+    _, given = revision_to_run(revisions, OTHER, "ann", load_counters(tmp_path), print)
+    assert given.status == STAGED and given.number > number, "whoever gives a policy says so anew"
 
 
 def test_counters_that_are_gone_do_not_begin_anew(tmp_path: Path) -> None:
@@ -169,7 +215,8 @@ def test_a_start_that_was_refused_makes_no_fault_of_the_last_revision(tmp_path: 
     revisions = accepted(tmp_path, OTHER)
     tried = replace(revision(2), digest=POLICY.digest)
     revisions.stage(POLICY, tried)
-    Counters(2, POLICY.digest, accepted=1).save(tmp_path)
+    counted = replace(load_counters(tmp_path), revision=2, digest=POLICY.digest)
+    counted.also_running(2, POLICY.digest).save(tmp_path)
     revisions.refuse(tried, "a port is in use")
     assert revision_to_run(revisions, None, "ann", Counters(), print)[0] == OTHER
     revisions.accept(tried)

@@ -19,5 +19,5 @@ def accept(state: Path, policy: Policy | dict[str, Any]) -> Revision:
     revision = Revision(number, STAGED, policy.digest, number - 1, "ann", 1.5, "because")
     revisions.stage(policy, revision)
     slots = load_counters(state).slots
-    Counters(number, policy.digest, slots=slots, accepted=number).save(state)
+    Counters(number, policy.digest, slots=slots).after_acceptance().save(state)
     return revisions.accept(revision)

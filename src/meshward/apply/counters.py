@@ -13,7 +13,8 @@ from meshward.kit.statefile import StateFile, unchanged
 class Counters:
     """`revision` counts policies that ran or were to run, `epoch` everything that ends cached decisions, `generation`
     certificates. `accepted`: the highest revision that ran; of earlier releases nobody knows (0). `revocations`: the
-    digests that the list of the revoked may have (`revocation_store`); none before the first start.
+    digests that the list of the revoked may have (`revocation_store`); none before the first start. `may_run`: the
+    revision that runs by its number and digest, and while another one becomes that, both; of earlier releases none.
     """
 
     revision: int = 0
@@ -23,13 +24,17 @@ class Counters:
     slots: Mapping[str, int] = field(default_factory=dict)
     accepted: int = 0
     revocations: tuple[str, ...] = ()
+    may_run: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError where two guards would answer in one place, or numbers count backwards."""
         slots = list(self.slots.values())
         if (
             len({*slots}) < len(slots)
-            or min(self.revision, self.epoch, self.generation, self.accepted, *slots, 0) < 0
+            or min(
+                self.revision, self.epoch, self.generation, self.accepted, *slots, *map(int, self.may_run), 0
+            )
+            < 0
         ):
             raise ValueError("counted wrongly")
 
@@ -50,7 +55,11 @@ class Counters:
 
     def after_acceptance(self) -> Counters:
         """The counters once the revision is what runs."""
-        return replace(self, accepted=self.revision)
+        return replace(self, accepted=self.revision, may_run={str(self.revision): self.digest})
+
+    def also_running(self, revision: int, digest: str) -> Counters:
+        """The counters while that revision becomes what runs."""
+        return replace(self, may_run={**self.may_run, str(revision): digest})
 
     def also_naming(self, digest: str) -> Counters:
         """The counters while the list of the revoked becomes the one with `digest`."""
@@ -70,11 +79,12 @@ COUNTERS = StateFile(
     "counters.json",
     Counters,
     place="STATE",
-    what="how far revisions, epochs and certificates are counted, each guard's slot, which list of the revoked stands",
+    what="how far revisions, epochs and certificates are counted, each guard's slot, which revision and which list of "
+    "the revoked stand",
     remedy=NO_TWICE,
     former="book.json",
-    may_lack=frozenset({"accepted", "revocations"}),
-    migrations=(unchanged, unchanged),
+    may_lack=frozenset({"accepted", "revocations", "may_run"}),
+    migrations=(unchanged, unchanged, unchanged),
 )
 
 

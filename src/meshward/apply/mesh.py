@@ -20,7 +20,7 @@ from meshward.apply.drain import Drains
 from meshward.apply.guards import Guards, Issue
 from meshward.apply.hop_files import Owner, write_authorities
 from meshward.apply.live_revision import LiveRevision
-from meshward.apply.revisions import Revisions
+from meshward.apply.revisions import Revision, Revisions
 from meshward.apply.revocation_store import Revocations, save_revocations
 from meshward.apply.switching import Switch, Switcher
 from meshward.apply.unsettled import Unsettled, save_unsettled
@@ -110,6 +110,20 @@ class Mesh:
         self.swap(replace(self._running, counters=counters, revocations=revocations, unkept=False))
         with suppress(OSError):  # both are named, then: the next list ends that
             counters.save(state)
+
+    def accept(self, revision: Revision) -> None:
+        """From here on it is what runs. The counters name it before: no start takes what they do not name.
+
+        Raises OSError; then it is not.
+        """
+        state, counters = self.machine.state.path, self._running.counters
+        counters.also_running(revision.number, revision.digest).save(state)
+        try:
+            self.revisions.accept(revision)
+        except OSError:
+            with suppress(OSError):  # then both are named until the next change
+                counters.save(state)
+            raise
 
     def attach(self, supervisor: SupervisorHandle) -> None:
         """What was prepared runs. From now on there are processes to change; before, nothing can be."""

@@ -7,8 +7,8 @@ The rename that makes a record `accepted` is the moment at which an instance cha
 finds staged never became true, and the highest accepted revision is the one that runs.
 
 A policy is read only as the one that its record names by digest, and no revision is taken for the highest accepted
-one while STATE/counters.json remembers a higher one, or another one of that number: what a restored backup or an
-editor left here runs under no number that was given to something else.
+one but the one that STATE/counters.json names by number and digest: what a restored backup or an editor left here
+(an earlier one, one that was refused, a copy under a higher number) does not run as what was accepted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from meshward.apply.counters import NO_TWICE, load_counters
+from meshward.apply.counters import NO_TWICE, Counters, load_counters
 from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
@@ -85,16 +85,13 @@ class Revisions:
     def require_current(self) -> Revision | None:
         """`current`, for whoever runs it or compares with it. Raises MeshwardError where it is not the last one."""
         current, counted = self.current(), load_counters(self._state)
-        number = current.number if current else 0
-        if counted.accepted > number:
-            raise self._altered_error(
-                counted.accepted, "its record is gone, or says no more that it was accepted"
-            )
-        if current and counted.accepted == counted.revision == number and counted.digest != current.digest:
-            raise self._altered_error(
-                number, "its record names another policy than the one that was accepted"
-            )
+        if fault := _not_the_last(current, counted):
+            raise self._altered_error(*fault)
         return current
+
+    def stands(self, revision: Revision) -> bool:
+        """Whether it is what was accepted last, as `require_current` has it."""
+        return _not_the_last(revision, load_counters(self._state)) is None
 
     def policy(self, number: int) -> Policy:
         """The policy of a revision. Raises MeshwardError where there is none (exit 2), or another than was recorded."""
@@ -167,6 +164,26 @@ class Revisions:
             for path in self._directory.iterdir():
                 if match := _RECORD.fullmatch(path.name):
                     yield int(match[1])
+
+
+def _not_the_last(current: Revision | None, counted: Counters) -> tuple[int, str] | None:
+    """Which revision is not as it was accepted, and why. An earlier release counted less (no `may_run`)."""
+    number, digest = (current.number, current.digest) if current else (0, "")
+    last = max([counted.accepted, *map(int, counted.may_run)])
+    if last > number and not _may_run(counted, number, digest):
+        return last, "its record is gone, or says no more that it was accepted"
+    if last < number and counted.may_run:
+        return number, f"it was never accepted here, {last} was the last"
+    known = counted.may_run.get(
+        str(number), counted.digest if counted.accepted == counted.revision else digest
+    )
+    if number == last and known != digest:
+        return number, "its record names another policy than the one that was accepted"
+    return None
+
+
+def _may_run(counted: Counters, number: int, digest: str) -> bool:
+    return number >= counted.accepted and counted.may_run.get(str(number)) == digest
 
 
 def _record(number: int) -> StateFile[Revision]:

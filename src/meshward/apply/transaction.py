@@ -149,7 +149,7 @@ def _carry_out(mesh: Mesh, switch: Switch, revision: Revision, say: Say) -> None
         _follow_hostname(mesh, switch, switch.new)
         switcher.forward(switch, say)
         try:
-            mesh.revisions.accept(revision)
+            mesh.accept(revision)
         except OSError as error:
             raise _unrecorded_error(error) from None
     except Exception as error:

@@ -50,8 +50,11 @@ MOST_WORKERS = 4
 
 
 def followed_policy(revisions: Revisions, policy: Policy, progress: Progress) -> Policy | None:
-    """What `--watch` may start with: None, so what was accepted last, where `policy` widens that. It takes a person."""
-    current = revisions.current()
+    """What `--watch` may start with: None, so what was accepted last, where `policy` widens that. It takes a person.
+
+    Raises MeshwardError where nobody can tell what was accepted last.
+    """
+    current = revisions.require_current()
     if current is None or current.digest == policy.digest:
         return policy
     change = compare(resolve(revisions.policy(current.number)), resolve(policy))
@@ -74,11 +77,11 @@ def revision_to_run(
             raise no_revision_error()
         return revisions.policy(current.number), current
     current, digest = revisions.current(), policy.digest
-    if current is not None and current.digest == digest:
+    if current is not None and current.digest == digest and revisions.stands(current):
         revisions.restore(current.number, policy)
         return policy, current
     parent = current.number if current else 0
-    number = revisions.next_number(counters.revision)
+    number = revisions.next_number(max(counters.revision, counters.accepted))
     revision = Revision(number, STAGED, digest, parent, author, time.time(), "up")
     if current is not None:
         known = f"revision {current.number} ({current.reason or 'no reason'}, by {current.author})"

@@ -173,7 +173,7 @@ async def _run(
 
     def ready(beside: Background) -> None:
         if revision.status == STAGED:
-            mesh.revisions.accept(revision)
+            mesh.accept(revision)
         facts = {"revocations": _count_sentence(mesh)} if starting.accept_revocations else {}
         mesh.note(starting.author, "up", revision=str(revision.number), digest=revision.digest, **facts)
         end_by_start(mesh)
