@@ -17,6 +17,7 @@ import structlog
 
 from meshward.audit import collector as collector_module
 from meshward.audit import records as records_module
+from meshward.audit.anchor import Mark
 from meshward.audit.collector import Collector
 from meshward.audit.places import CONTROL, HEARTBEAT
 from meshward.audit.quarantine import Shut, save_quarantine
@@ -46,8 +47,8 @@ class Running:
         self.now = time.time()
         self.start()
 
-    def start(self) -> None:
-        self.store = Store(self.mesh.state)
+    def start(self, once: Mark | None = None) -> None:
+        self.store = Store(self.mesh.state, once=once)
         log = structlog.wrap_logger(None, processors=[self.said])
         self.collector = Collector(self.mesh.run, self.store, log, clock=lambda: self.now)
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from meshward.apply.changes import Changes
 from meshward.audit import held as held_module
 from meshward.audit import store as store_module
 from meshward.audit import tail as tail_module
-from meshward.audit.anchor import ALTERED, ANCHOR, ANOTHER, GONE, OLDER, UNPROVEN
-from meshward.audit.records import FILE, Records
+from meshward.audit.anchor import ALTERED, ANCHOR, ANOTHER, GONE, OLDER, SET_BACK, UNPROVEN
+from meshward.audit.places import CHANGES
+from meshward.audit.records import FILE, Records, StoreDamaged
 from meshward.audit.store import Batch, Store, StoreTouched
 from meshward.audit.tail import ERASED_UNREAD, REMOVED, punch
 from meshward.audit.told import ALARM, alarms, lost_before
@@ -141,6 +143,14 @@ EDITS = [
     "UPDATE records SET seen = seen - 90000 WHERE seq = 2",
     "INSERT INTO records SELECT 99, rid, at, seen, waiting, missing, agrees, reused, subject, model, action, "
     "paid_by, status, refused_by, edge, guard FROM records WHERE seq = 1",
+    "UPDATE records SET subject = 'mallory' WHERE seq = 2",
+    "UPDATE records SET at = at - 1, seen = seen - 1, status = 403 WHERE seq = 2",
+    "UPDATE changes SET author = 'mallory'",
+    "UPDATE refusals SET reason = 'quota' WHERE second = (SELECT max(second) FROM refusals)",
+    "UPDATE gaps SET source = 'guards/00/access.log'",
+    "INSERT INTO ended VALUES ('records', 2000000000, 5)",
+    "INSERT INTO losses (noticed, since, until, why, counts) VALUES (1, 1, 1, 'gone', '[')",
+    "DELETE FROM records WHERE seq = 2; DELETE FROM kept; PRAGMA user_version = 3",
     "DELETE FROM refusals",
     "UPDATE gaps SET count = count + 1",
     "DELETE FROM records; DELETE FROM kept WHERE kind = 'records'",
@@ -151,15 +161,101 @@ EDITS = [
 def test_a_store_that_is_edited_while_nobody_runs_is_a_loss(running: Running, edit: str) -> None:
     keep(running, 3)
     running.mesh.edge(b"no record")
+    (running.mesh.run / CHANGES).parent.mkdir()
+    Changes(running.mesh.run / CHANGES).note("ann", "apply", {"revision": "2"})
     running.rounds()
     running.store.close()
     with closing(sqlite3.connect(running.mesh.state / FILE)) as db:
         db.executescript(edit)
     running.start()
-    assert whys(running) == [ALTERED]
+    (noted,) = [why for why in whys(running) if why != "gone"]
+    assert noted == (UNPROVEN if "user_version" in edit else ALTERED)
     keep(running)
     running.restart()
-    assert whys(running) == [ALTERED]
+    assert [why for why in whys(running) if why != "gone"] == [noted]
+
+
+SCHEMAS = [
+    "CREATE TRIGGER t BEFORE INSERT ON records BEGIN SELECT RAISE(IGNORE); END",
+    "DROP TABLE gaps",
+    "DROP INDEX records_rid",
+    "ALTER TABLE records ADD COLUMN more TEXT",
+    "ALTER TABLE records RENAME TO others; CREATE VIEW records AS SELECT * FROM others",
+    "PRAGMA user_version = 2",
+]
+
+
+@pytest.mark.parametrize("edit", SCHEMAS)
+def test_tables_that_are_not_ours_are_damage(mesh: Mesh, edit: str) -> None:
+    """What is written to them could go anywhere, or nowhere; and no table is made anew where one was lost."""
+    running = Running(mesh)
+    keep(running)
+    running.store.close()
+    with closing(sqlite3.connect(running.mesh.state / FILE)) as db:
+        db.executescript(edit)
+    with pytest.raises(StoreDamaged):
+        running.start()
+
+
+def test_a_bit_that_turned_in_an_index_is_damage(mesh: Mesh) -> None:
+    """The record is there, and would not be found."""
+    running = Running(mesh)
+    (rid,) = keep(running)
+    running.store.close()
+    file = running.mesh.state / FILE
+    with closing(sqlite3.connect(file)) as db:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'records_rid'"
+        page, size = db.execute(query).fetchone()[0] - 1, db.execute("PRAGMA page_size").fetchone()[0]
+    data = bytearray(file.read_bytes())
+    at = data.index(rid.encode(), page * size, (page + 1) * size)
+    data[at] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(StoreDamaged):
+        running.start()
+
+
+def all_gone(state: Path, _: Files) -> None:
+    for path in state.iterdir():
+        path.unlink()
+
+
+def all_older(state: Path, older: Files) -> None:
+    all_gone(state, older)
+    for name, data in older.items():
+        (state / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("attack", [all_gone, all_older])
+def test_store_and_anchor_taken_away_together_are_missed_by_what_is_remembered(
+    running: Running, attack: Callable[[Path, Files], None]
+) -> None:
+    keep(running)
+    running.store.close()
+    older = {name: data for name, data in files(running.mesh.state).items() if not name.endswith("-shm")}
+    running.start()
+    keep(running, 2)
+    running.store.close()
+    anchor = ANCHOR.read(running.mesh.state)
+    assert anchor is not None
+    attack(running.mesh.state, older)
+    for _ in range(2):
+        running.start(once=anchor.mark)
+        assert whys(running) == [SET_BACK], "once"
+        keep(running)
+        running.store.close()
+    running.start()
+    (loss,) = running.store.losses()
+    assert "may not be in the store" in loss.sentence and "put back" in loss.sentence
+
+
+def test_who_is_where_they_were_remembered_or_further_has_lost_nothing(running: Running) -> None:
+    keep(running)
+    mark = ANCHOR.read(running.mesh.state).mark  # type: ignore[union-attr]
+    for _ in range(2):
+        running.store.close()
+        running.start(once=mark)
+        assert whys(running) == []
+        keep(running)
 
 
 def test_to_erase_a_loss_is_a_loss(running: Running) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from meshward.audit.anchor import SET_BACK
 from meshward.audit.keeping import KEEPING, Keeping
 from meshward.audit.records import FILE, Records
 from tests.fault.test_nothing_left import begin, end_by_down, kill, request
@@ -42,7 +43,8 @@ def missed(stack: Stack, rid: str, sentence: str) -> None:
     """`status` raises an alarm, `trace` says what is true, and requests go on and are recorded."""
     seen = stack.command("status")
     assert seen.returncode == 11 and "RECORDS WERE LOST (MW4009" in seen.stdout, seen
-    assert "records are kept" in seen.stdout and sentence in seen.stdout, seen
+    assert "new records are written" in seen.stdout and sentence in seen.stdout, seen
+    assert "records are kept" not in seen.stdout, "those are not"
     told = stack.command("trace", rid)
     assert told.returncode == 11 and f"{rid} is not in the store" in told.stdout, told
     assert sentence in told.stdout and "refused" not in told.stdout, told
@@ -75,12 +77,41 @@ def test_an_older_store_put_back_while_it_runs(stack: Stack) -> None:
     missed(stack, rid, "the records were put back, or their last part was lost")
 
 
+def test_everything_of_the_records_taken_away_while_nothing_runs(stack: Stack) -> None:
+    """Store and anchor alike: what they held is remembered elsewhere."""
+    end_by_down(stack)
+    older = {path.name: path.read_bytes() for path in stack.state.glob("records.*")}
+    begin(stack)
+    rid = recorded(stack)
+    end_by_down(stack)
+    for path in stack.state.glob("records.*"):
+        path.unlink()
+    for name, data in older.items():
+        (stack.state / name).write_bytes(data)
+    begin(stack)
+    assert losses(stack)[-1] == SET_BACK
+    missed(stack, rid, "what was kept until")
+    before = losses(stack)
+    end_by_down(stack)
+    begin(stack)
+    assert losses(stack) == before, "it is noted once"
+    os.kill(stack.processes()["collector"], signal.SIGKILL)
+    kill(stack)
+    for path in stack.state.glob("records*"):
+        path.unlink()
+    begin(stack)
+    assert losses(stack) == [SET_BACK]
+    missed(stack, rid, "what was kept until")
+
+
 def test_what_the_collector_is_told_follows_the_policy(stack: Stack) -> None:
     file = stack.run / "control" / KEEPING.name
-    assert KEEPING.read(file.parent) == Keeping(183 * 86_400, None)
+    told = KEEPING.read(file.parent)
+    assert told and told.once and told == Keeping(183 * 86_400, None, told.once)
     policy = json.loads(stack.policy.read_text())
     policy["audit"] = {"retention": "30d", "max_disk": "1g"}
     stack.policy.write_text(json.dumps(policy))
     done = stack.command("apply", str(stack.policy), "--allow", "widening")
     assert done.returncode == 0, done
-    assert KEEPING.read(file.parent) == Keeping(30 * 86_400, 1 << 30)
+    told = KEEPING.read(file.parent)
+    assert told and told.once and told == Keeping(30 * 86_400, 1 << 30, told.once)

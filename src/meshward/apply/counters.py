@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from meshward.audit.anchor import Mark
 from meshward.kit.statefile import StateFile, unchanged
 
 
@@ -15,6 +16,7 @@ class Counters:
     certificates. `accepted`: the highest revision that ran; of earlier releases nobody knows (0). `revocations`: the
     digests that the list of the revoked may have (`revocation_store`); none before the first start. `may_run`: the
     revision that runs by its number and digest, and while another one becomes that, both; of earlier releases none.
+    `records`: how far the records were, at the last start, change or end.
     """
 
     revision: int = 0
@@ -25,6 +27,7 @@ class Counters:
     accepted: int = 0
     revocations: tuple[str, ...] = ()
     may_run: Mapping[str, str] = field(default_factory=dict)
+    records: Mark | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError where two guards would answer in one place, or numbers count backwards."""
@@ -79,11 +82,11 @@ COUNTERS = StateFile(
     "counters.json",
     Counters,
     place="STATE",
-    what="how far revisions, epochs and certificates are counted, each guard's slot, which revision and which list of "
-    "the revoked stand",
+    what="how far revisions, epochs, certificates and records are counted, each guard's slot, which revision and which "
+    "list of the revoked stand",
     remedy=NO_TWICE,
     former="book.json",
-    may_lack=frozenset({"accepted", "revocations", "may_run"}),
+    may_lack=frozenset({"accepted", "revocations", "may_run", "records"}),
     migrations=(unchanged, unchanged, unchanged),
 )
 

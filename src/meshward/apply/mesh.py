@@ -19,6 +19,7 @@ from meshward.apply.counters import Counters
 from meshward.apply.drain import Drains
 from meshward.apply.guards import Guards, Issue
 from meshward.apply.hop_files import Owner, write_authorities
+from meshward.apply.keeping import mark_of_records, save_keeping
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.revisions import Revision, Revisions
 from meshward.apply.revocation_store import Revocations, save_revocations
@@ -132,6 +133,13 @@ class Mesh:
             counters.save(self.machine.state.path)
         self._running = replace(self._running, counters=counters)
         self._supervisor = supervisor
+
+    def remember_records(self, *, reckoned: bool = False) -> None:
+        """How far the records are (`mark_of_records`), for the counters, and for the collector with what it goes by."""
+        running, machine = self._running, self.machine
+        once = mark_of_records(machine.state.path, running.counters.records, reckoned=reckoned)
+        self._running = replace(running, counters=replace(running.counters, records=once))
+        save_keeping(machine.run.control_dir, running.live.plan, once)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

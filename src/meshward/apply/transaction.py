@@ -26,7 +26,6 @@ import structlog
 
 from meshward.apply.edge_hop import save_facts
 from meshward.apply.hop_files import WEB
-from meshward.apply.keeping import save_keeping
 from meshward.apply.keys.renew import put_edge
 from meshward.apply.local import is_ours
 from meshward.apply.local_paths import LOCAL
@@ -223,7 +222,7 @@ def _write_down(mesh: Mesh) -> None:
     """For people and for the next start. The revision is what its record says, whatever becomes of these."""
     machine = mesh.machine
     keep_known(mesh)
-    save_keeping(machine.run.control_dir, mesh.running.live.plan)
+    mesh.remember_records()
     with suppress(OSError):
         running = mesh.running
         running.counters.save(machine.state.path)

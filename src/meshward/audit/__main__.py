@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from meshward.audit.collector import Collector
+from meshward.audit.keeping import load_mark
 from meshward.audit.store import Store, StoreTouched
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -35,7 +36,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        store = Store(arguments.state)
+        store = Store(arguments.state, once=load_mark(arguments.run))
         for loss in store.noticed:
             log.warning(loss.sentence, code=codes.RECORDS_LOST.number, remedy=codes.RECORDS_LOST.remedy)
         collector = Collector(arguments.run, store, log)

@@ -16,6 +16,19 @@ from meshward.kit.statefile import StateFile
 
 HOUR = 3600
 OLDER, GONE, ANOTHER, ALTERED, UNPROVEN = "older", "gone", "another", "altered", "unproven"
+SET_BACK = "set back"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far which store once was: what the supervisor remembers of it, away from both of the collector's files."""
+
+    store: str
+    commits: int
+    at: float  # of the last of them
+
+    def lies_ahead_of(self, found: Anchor) -> bool:
+        return self.store != found.store or self.commits > found.commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,10 @@ class Anchor:
     lines: Mapping[str, int]
     rows: Mapping[str, int]
     check: int  # over all rows
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.store, self.commits, self.at)
 
 
 ANCHOR = StateFile(
@@ -58,6 +75,8 @@ class Loss:
         between = f"between {moment(self.since)} and {moment(self.until)}"
         if self.why == UNPROVEN:
             return f"{_WHY[UNPROVEN]}: whether any were lost {between} cannot be told"
+        if self.why == SET_BACK:
+            return f"{_WHY[SET_BACK]}: what was kept until {moment(self.until)} may not be in the store"
         if self.why == ALTERED:
             return f"{_WHY[ALTERED]}: what was kept {between} is not as it was ({told or 'its contents'})"
         return f"{_WHY.get(self.why, self.why)}: {told or 'no'} lines, read {between}, are not in the store"
@@ -68,6 +87,7 @@ _WHY = {
     GONE: "the records were gone, and began anew",
     ANOTHER: "the records are another store's than those that were kept here",
     ALTERED: "the records were edited",
+    SET_BACK: "the records and STATE/records.json were gone, put back, or another store's, both alike",
     UNPROVEN: "STATE/records.json was gone, damaged, or older than the records",
 }
 
@@ -85,9 +105,9 @@ class Changed:
         self.check[key] = self.check.get(key, 0) + check
 
 
-def check_of(first: str, second: str | None, third: str | None) -> int:
+def check_of(*columns: str | float | None) -> int:
     """A row's share of the check sum: against damage and carelessness, not against whoever means harm."""
-    return crc32(f"{first}\0{second or ''}\0{third or ''}".encode())
+    return crc32(ascii(columns).encode())
 
 
 def advance(before: Anchor, at: float, lines: Mapping[str, int], changed: Changed) -> Anchor:

@@ -15,10 +15,16 @@ from pathlib import Path
 
 from meshward.audit.anchor import (
     ANCHOR,
+    ANOTHER,
+    GONE,
     HOUR,
+    OLDER,
+    SET_BACK,
+    UNPROVEN,
     Anchor,
     Changed,
     Loss,
+    Mark,
     advance,
     altered,
     check_of,
@@ -42,10 +48,12 @@ class Held:
         self.counts_later = False
         self._next: Anchor | None = None
         self._saved: Anchor | None = None
-        _know_check(db)
 
-    def reckon(self, now: float) -> list[Loss]:
-        """At the start: what is missed. It is written down, and what is there counts from now on."""
+    def reckon(self, now: float, once: Mark | None = None) -> list[Loss]:
+        """At the start: what is missed. It is written down, and what is there counts from now on.
+
+        `once`: how far the store is remembered to have been.
+        """
         fresh = self._begin(now)
         found, kept = self._word(), _kept(self._db)
         self.counts_later = not fresh and sum(kept.rows.values()) > AT_ONCE
@@ -55,7 +63,7 @@ class Held:
         except MeshwardError:
             self._saved = None
         edited = None if fresh else altered(kept, counted, now)
-        losses = [loss for loss in (missed(self._saved, found, now), edited) if loss]
+        losses = [loss for loss in (self._missed(found, once, now), edited) if loss]
         self._value = found
         if losses or fresh:
             self._adopt(counted, losses, now)
@@ -78,7 +86,7 @@ class Held:
 
     def correct(self, loss: Loss, difference: Changed, now: float) -> None:
         """Write down what was found later, and count on from what is there."""
-        self._note(loss, now, difference)
+        self._note(loss, difference)
         self.move(now, {}, difference)
 
     def committed(self) -> None:
@@ -95,6 +103,16 @@ class Held:
             ANCHOR.write(self._state, self._value)
             self._saved = self._value
 
+    def _missed(self, found: Anchor, once: Mark | None, now: float) -> Loss | None:
+        """By the anchor; where it knows of nothing, by what is remembered, unless that was noted since."""
+        loss = missed(self._saved, found, now)
+        if once is None or not once.lies_ahead_of(found) or not (loss is None or loss.why == UNPROVEN):
+            return loss
+        query = "SELECT 1 FROM losses WHERE noticed >= ? AND why IN (?, ?, ?, ?) LIMIT 1"
+        if self._db.execute(query, (once.at, OLDER, GONE, ANOTHER, SET_BACK)).fetchone():
+            return loss
+        return Loss(now, found.at, now, SET_BACK, {})
+
     def _begin(self, now: float) -> bool:
         """Whether the store had no word of its own: it is new, or of an older release."""
         if self._db.execute("SELECT count(*) FROM store").fetchone()[0]:
@@ -109,17 +127,18 @@ class Held:
         (check,) = self._db.execute("SELECT coalesce(sum(checksum), 0) FROM kept").fetchone()
         return Anchor(store, begun, commits, at, lines, rows, check)
 
-    def _note(self, loss: Loss, now: float, changed: Changed) -> None:
-        row = loss.noticed, loss.since, loss.until, loss.why, json.dumps(dict(loss.counts), sort_keys=True)
+    def _note(self, loss: Loss, changed: Changed) -> None:
+        times = float(loss.noticed), float(loss.since), float(loss.until)  # as they are read again
+        row = (*times, loss.why, json.dumps(dict(loss.counts), sort_keys=True))
         self._db.execute(
             "INSERT INTO losses (noticed, since, until, why, counts) VALUES (?, ?, ?, ?, ?)", row
         )
-        changed.add("losses", now, 1, check_of(loss.why, row[-1], None))
+        changed.add("losses", loss.noticed, 1, check_of(*row))
 
     def _adopt(self, counted: Changed, losses: list[Loss], now: float) -> None:
         """Go on with what is there. Commits and lines that were anchored are not counted a second time."""
         for loss in losses:
-            self._note(loss, now, counted)
+            self._note(loss, counted)
         anchored = self._saved if self._saved and self._saved.store == self._value.store else None
         found = self._value
         commits = max(found.commits, anchored.commits if anchored else 0)
@@ -167,7 +186,7 @@ class Recount:
     """All rows as they are at its beginning, counted some at a time. `db` is its own, for reading."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
-        _know_check(db)
+        know_check(db)
         db.execute("BEGIN")
         self._db = db
         self._kept = _kept(db)  # from here on the view stands
@@ -191,8 +210,9 @@ class Recount:
         self._db.close()
 
 
-def _know_check(db: sqlite3.Connection) -> None:
-    db.create_function("check_of", 3, check_of, deterministic=True)
+def know_check(db: sqlite3.Connection) -> None:
+    """What the queries of `tables` call."""
+    db.create_function("check_of", -1, check_of, deterministic=True)
 
 
 def _kept(db: sqlite3.Connection) -> Changed:

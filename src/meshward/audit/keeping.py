@@ -1,5 +1,5 @@
-"""RUN/control/keeping.json: how long records are kept, and how much room they may take. The supervisor writes it with
-each revision, the collector goes by it; without it nothing is erased.
+"""RUN/control/keeping.json: how long records are kept, how much room they may take, how far they once were. The
+supervisor writes it with each revision, the collector goes by it; without it nothing is erased.
 """
 
 from __future__ import annotations
@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from meshward.audit.anchor import Mark
+from meshward.audit.places import CONTROL
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile
 
@@ -16,20 +18,28 @@ ALMOST = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """`retention` in seconds, None: for ever. `max_disk` in bytes, None: whatever the disk has."""
+    """`retention` in seconds, None: for ever. `max_disk` in bytes, None: whatever the disk has. `once`: how far the
+    records are remembered to have been, None: there were none yet.
+    """
 
     retention: int | None = None
     max_disk: int | None = None
+    once: Mark | None = None
 
 
 KEEPING = StateFile(
     "keeping.json",
     Keeping,
     place="RUN/control",
-    what="how long records are kept, and how much room they may take",
+    what="how long records are kept, how much room they may take, and how far they once were",
     remedy="Apply the policy again: it is written anew. Until then no record is erased.",
     renewed=True,
 )
+
+
+def load_mark(run: Path) -> Mark | None:
+    """How far the records of the instance in `run` once were, for whoever opens them to write."""
+    return KeepingFile(run / CONTROL).now().once
 
 
 class KeepingFile:

@@ -124,8 +124,7 @@ class Records:
             return []
         rows = self._query("SELECT noticed, since, until, why, counts FROM losses ORDER BY seq")
         return [
-            Loss(noticed, since, until, why, json.loads(counts))
-            for noticed, since, until, why, counts in rows
+            Loss(noticed, since, until, why, _counts(counts)) for noticed, since, until, why, counts in rows
         ]
 
     def ended(self) -> dict[str, tuple[float, int]]:
@@ -167,6 +166,15 @@ class Records:
             raise MeshwardError(codes.RECORDS_OF_ANOTHER_FORMAT, message)
 
 
+def _counts(text: str) -> dict[str, int]:
+    """None where somebody else wrote what it is: that is a loss of its own."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def record_of(rid: str, edge: str | None, guard: str | None, waiting: int, reused: int) -> Record:
     return Record(
         rid,
@@ -188,7 +196,17 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 def damage(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise StoreUnwritable(path, error) from error
     except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and not is_damage(error):
+            raise StoreUnwritable(path, error) from error
         raise StoreDamaged(path, str(error)) from error
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether trying again cannot help: the file is none, or broken, or a table of ours is not in it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_SCHEMA,
+    }

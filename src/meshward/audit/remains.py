@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from meshward.audit.collector import Collector, sources
+from meshward.audit.keeping import load_mark
 from meshward.audit.places import ALL_READ
 from meshward.audit.store import Store
 from meshward.kit.errors import MeshwardError
@@ -24,7 +25,7 @@ def is_all_read(run: Path, state: Path, log: Any) -> bool:
     stop = threading.Event()
     stop.set()
     try:
-        collector = Collector(run, Store(state), log, ended=True)
+        collector = Collector(run, Store(state, once=load_mark(run)), log, ended=True)
         collector.run(stop)
         collector.close()
     except MeshwardError as error:

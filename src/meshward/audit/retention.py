@@ -4,6 +4,8 @@ Losses stay: they say what else is not there. What was erased is counted as the 
 was ended, and nothing ended that is missed.
 """
 
+# ruff: noqa: S608  queries are put together from names of ours
+
 from __future__ import annotations
 
 import json
@@ -11,6 +13,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from meshward.audit.anchor import HOUR, Changed
+from meshward.audit.tables import CHECK
 
 MOST = 5_000
 """Rows of each kind in one transaction: more than come in its time."""
@@ -19,15 +22,21 @@ _PAGES = 10_000  # given back to the file system at once
 # hour, rows, check sum, and what is erased by
 _OLDEST: Mapping[str, str] = {
     "records": (
-        "SELECT CAST(seen AS INTEGER) / 3600, 1, check_of(rid, edge, guard), seq FROM records "
+        f"SELECT CAST(seen AS INTEGER) / 3600, 1, {CHECK['records']}, seq FROM records "
         "WHERE seen < ? ORDER BY seq LIMIT ?"
     ),
     "changes": (
-        "SELECT CAST(at AS INTEGER) / 3600, 1, check_of(id, outcome, facts), seq FROM changes "
+        f"SELECT CAST(at AS INTEGER) / 3600, 1, {CHECK['changes']}, seq FROM changes "
         "WHERE at < ? ORDER BY seq LIMIT ?"
     ),
-    "refusals": "SELECT second / 3600, sum(count), 0, second FROM refusals WHERE second < ? GROUP BY second LIMIT ?",
-    "gaps": "SELECT second / 3600, sum(count), 0, second FROM gaps WHERE second < ? GROUP BY second LIMIT ?",
+    "refusals": (
+        f"SELECT second / 3600, sum(count), sum({CHECK['refusals']}), second FROM refusals "
+        "WHERE second < ? GROUP BY second LIMIT ?"
+    ),
+    "gaps": (
+        f"SELECT second / 3600, sum(count), sum({CHECK['gaps']}), second FROM gaps "
+        "WHERE second < ? GROUP BY second LIMIT ?"
+    ),
 }
 _ERASE: Mapping[str, str] = {
     "records": "DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))",
@@ -50,11 +59,18 @@ def erase(db: sqlite3.Connection, kind: str, before: float, changed: Changed) ->
     for hour, count, check, _ in rows:
         changed.add(kind, hour * HOUR, -count, -check)
     db.execute(_ERASE[kind], (json.dumps([row[3] for row in rows]),))
+    _count_ended(db, kind, changed, -1)
     db.execute(
         "INSERT INTO ended VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
         "SET until = max(until, excluded.until), rows = rows + excluded.rows",
         (kind, until, sum(row[1] for row in rows)),
     )
+    _count_ended(db, kind, changed, 1)
+
+
+def _count_ended(db: sqlite3.Connection, kind: str, changed: Changed, sign: int) -> None:
+    for (check,) in db.execute(f"SELECT {CHECK['ended']} FROM ended WHERE kind = ?", (kind,)):
+        changed.add("ended", 0, sign, sign * check)
 
 
 def forget_hours(db: sqlite3.Connection) -> None:

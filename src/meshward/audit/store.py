@@ -14,15 +14,26 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
+from typing import NamedTuple
 
-from meshward.audit.anchor import Changed, Loss, check_of
-from meshward.audit.held import Footprint, Held, Recount
+from meshward.audit.anchor import Changed, Loss, Mark, check_of
+from meshward.audit.held import Footprint, Held, Recount, know_check
 from meshward.audit.join import Record, arrange, record_id, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine
-from meshward.audit.records import FILE, Records, StoreDamaged, StoreUnwritable, connect, damage, record_of
+from meshward.audit.records import (
+    FILE,
+    Records,
+    StoreDamaged,
+    StoreUnwritable,
+    connect,
+    damage,
+    is_damage,
+    record_of,
+)
 from meshward.audit.retention import due, erase, forget_hours, give_back
-from meshward.audit.tables import SCHEMA, STEPS, VERSION
+from meshward.audit.tables import CHECK, SCHEMA, STEPS, VERSION, strange_in
 from meshward.audit.tail import Position
 from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
@@ -35,8 +46,19 @@ MAX_PER_RID = 16
 """Records that one request id can have: a caller who repeats an id cannot make its lookups slow."""
 _CACHE = 8 * 1024  # KiB: all that a large batch changes, so that no page goes to the journal twice
 _CHECKPOINT = 4_000  # pages in the journal: those of the index come often, and go into the file once
+_SMALL = 10_000  # pages, whose every index is compared with its table at the start: a fraction of a second
 _COUNTED = 2_000  # rows at once: some ten milliseconds
 _Place = tuple[int | None, float]  # a row's number, and when it was seen
+_Row = tuple[str | float | None, ...]
+
+
+class _Kept(NamedTuple):
+    """A row that is there."""
+
+    seq: int
+    seen: float
+    check: int
+    record: Record
 
 
 class StoreTouched(StoreDamaged):
@@ -69,8 +91,8 @@ class Batch:
 class Store(Records):
     """The store as its one writer sees it."""
 
-    def __init__(self, state: Path, clock: Clock = system_clock) -> None:
-        """Open or create STATE's records, and note what was kept and is not there.
+    def __init__(self, state: Path, clock: Clock = system_clock, once: Mark | None = None) -> None:
+        """Open or create STATE's records, and note what was kept and is not there. `once`: how far they once were.
 
         One of an older format becomes one of this, and keeps its records.
 
@@ -88,7 +110,7 @@ class Store(Records):
             self._footprint = Footprint(self.path)
             self._held = Held(state, self._db)
             with self._transaction():
-                self.noticed = self._held.reckon(clock())
+                self.noticed = self._held.reckon(clock(), once)
             with suppress(OSError):  # the collector's first round says so
                 self._held.save()
             with damage(self.path):
@@ -189,6 +211,7 @@ class Store(Records):
             self._recount = None
 
     def _prepare(self) -> None:
+        know_check(self._db)
         self._db.execute(
             "PRAGMA auto_vacuum = INCREMENTAL"
         )  # of a new file: one that is there stays as it is
@@ -196,7 +219,9 @@ class Store(Records):
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE}")
-        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        check = "integrity_check" if pages <= _SMALL else "quick_check"  # which leaves out the indexes
+        verdict = self._db.execute(f"PRAGMA {check}(1)").fetchone()[0]
         if verdict != "ok":
             raise StoreDamaged(self.path, verdict)
         empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -208,6 +233,8 @@ class Store(Records):
                 for statement in filter(str.strip, step.split(";\n")):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {version + 1}")
+        if version == VERSION and (odd := strange_in(self._db)):
+            raise StoreDamaged(self.path, f"its tables are not as they were made: {', '.join(odd)}")
 
     def _give_back(self) -> None:
         self._require_untouched()
@@ -218,59 +245,57 @@ class Store(Records):
             self._footprint.take()
 
     def _keep(self, changes: list[ChangeLine], changed: Changed) -> None:
-        for change in changes:
-            check = check_of(change.id, change.outcome, change.facts)
-            changed.add("changes", seconds(change.t), 1, check)
+        rows = [(c.id, seconds(c.t), c.author, c.did, c.outcome, c.facts) for c in changes]
+        for row in rows:
+            changed.add("changes", row[1], 1, check_of(*row))
         self._db.executemany(
-            "INSERT INTO changes (id, at, author, did, outcome, facts) VALUES (?, ?, ?, ?, ?, ?)",
-            [(c.id, seconds(c.t), c.author, c.did, c.outcome, c.facts) for c in changes],
+            "INSERT INTO changes (id, at, author, did, outcome, facts) VALUES (?, ?, ?, ?, ?, ?)", rows
         )
 
     def _join(self, batch: Batch, now: float, changed: Changed) -> int:
         """Place new lines among those already there under their ids. Returns how many found no room."""
         dropped = new = check = 0
         at_end: _Place = (None, now)
-        rows: list[tuple[object, ...]] = []
+        rows: list[_Row] = []
         surplus: list[tuple[int]] = []
         groups = _by_rid(batch)
         there = self._there(groups)
         for rid, (edges, guards) in groups.items():
-            known = there.get(rid)
+            known = there.get(rid, ())
             if known:
-                edges = [*(record.edge for _, _, record in known if record.edge), *edges]
-                guards = [*(record.guard for _, _, record in known if record.guard), *guards]
+                edges = [*(each.record.edge for each in known if each.record.edge), *edges]
+                guards = [*(each.record.guard for each in known if each.record.guard), *guards]
             records = arrange(rid, edges, guards)
             kept = records[:MAX_PER_RID]
             dropped += len(records) - len(kept)
+            places: list[_Place] = [(each.seq, each.seen) for each in known]
+            placed = list(map(_columns, kept, chain(places, repeat(at_end))))
+            rows += placed
             if known:
-                places: list[_Place] = [(seq, seen) for seq, seen, _ in known]
-                places += [at_end] * (len(kept) - len(known))
-                rows += map(_columns, kept, places)
-                surplus += [(seq,) for seq, _, _ in known[len(kept) :]]
-                _note(changed, known, zip(places, kept, strict=False))
+                surplus += [(each.seq,) for each in known[len(kept) :]]
+                _note(changed, known, placed)
             else:
-                rows += [_columns(record, at_end) for record in kept]
-                new += len(kept)
-                check += sum(map(_check, kept))
+                new += len(placed)
+                check += sum(map(_check, placed))
         changed.add("records", now, new, check)
         self._db.executemany(_INSERT, rows)
         self._db.executemany("DELETE FROM records WHERE seq = ?", surplus)
         return dropped
 
-    def _there(self, rids: Iterable[str]) -> dict[str, list[tuple[int, float, Record]]]:
-        """What `_rows` says of each of `rids` that has records: one question for all of them."""
+    def _there(self, rids: Iterable[str]) -> dict[str, list[_Kept]]:
+        """What there is of each of `rids` that has records: one question for all of them."""
         query = (
-            "SELECT rid, seq, seen, edge, guard, waiting, reused FROM records "
+            f"SELECT rid, seq, seen, {CHECK['records']}, edge, guard, waiting, reused FROM records "  # noqa: S608
             "WHERE rid IN (SELECT value FROM json_each(?)) ORDER BY seq"
         )
-        found: dict[str, list[tuple[int, float, Record]]] = defaultdict(list)
-        for rid, seq, seen, *rest in self._query(query, (json.dumps(list(rids)),)):
-            found[rid].append((seq, seen, record_of(rid, *rest)))
+        found: dict[str, list[_Kept]] = defaultdict(list)
+        for rid, seq, seen, check, *rest in self._query(query, (json.dumps(list(rids)),)):
+            found[rid].append(_Kept(seq, seen, check, record_of(rid, *rest)))
         return found
 
     def _count(self, table: str, where: str, counts: Counter[tuple[int, str, str]], changed: Changed) -> None:
-        for (second, _, _), count in counts.items():
-            changed.add(table, second, count)
+        for key, count in counts.items():
+            changed.add(table, key[0], count, count * check_of(*key))
         self._db.executemany(
             f"INSERT INTO {table} (second, {where}, reason, count) VALUES (?, ?, ?, ?) "  # noqa: S608
             "ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -295,10 +320,7 @@ class Store(Records):
             self._held.committed()
         except sqlite3.DatabaseError as error:
             self._roll_back()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in {
-                sqlite3.SQLITE_CORRUPT,
-                sqlite3.SQLITE_NOTADB,
-            }:
+            if is_damage(error):
                 raise StoreDamaged(self.path, str(error)) from error
             raise StoreUnwritable(self.path, error) from error
         except BaseException:
@@ -329,16 +351,16 @@ INSERT OR REPLACE INTO records (seq, seen, rid, at, waiting, missing, agrees, re
 """
 
 
-def _columns(record: Record, place: _Place) -> tuple[object, ...]:
+def _columns(record: Record, place: _Place) -> _Row:
     facts = record.facts
     return (
         *place,
         record.rid,
         record.at,
-        record.waiting,
+        int(record.waiting),
         record.missing,
-        record.agrees,
-        record.reused,
+        int(record.agrees),
+        int(record.reused),
         facts.sub,
         facts.model,
         facts.action,
@@ -350,21 +372,17 @@ def _columns(record: Record, place: _Place) -> tuple[object, ...]:
     )
 
 
-def _check(record: Record) -> int:
-    edge, guard = record.edge, record.guard
-    return check_of(record.rid, edge.text if edge else "", guard.text if guard else "")
+def _check(row: _Row) -> int:
+    """As `tables.CHECK` has it: all but its number and `waiting`."""
+    return check_of(*row[1:4], *row[5:])
 
 
-def _note(
-    changed: Changed,
-    known: Iterable[tuple[int, float, Record]],
-    kept: Iterable[tuple[_Place, Record]],
-) -> None:
+def _note(changed: Changed, known: Iterable[_Kept], placed: Iterable[_Row]) -> None:
     """Of rows that were there and get more: as they were, and as they are."""
-    for _, seen, record in known:
-        changed.add("records", seen, -1, -_check(record))
-    for (_, seen), record in kept:
-        changed.add("records", seen, 1, _check(record))
+    for each in known:
+        changed.add("records", each.seen, -1, -each.check)
+    for row in placed:
+        changed.add("records", float(row[1] or 0), 1, _check(row))
 
 
 def _by_rid(batch: Batch) -> dict[str, tuple[list[EdgeLine], list[GuardLine]]]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
 import structlog
 
+from meshward.apply.counters import load_counters
+from meshward.apply.keeping import mark_of_records
 from meshward.audit.remains import is_all_read
+from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import State, clean, remove_run, run_path
 from meshward.runtime.supervise.part import Progress
 
@@ -16,13 +23,24 @@ def leave(state: State, progress: Progress) -> None:
 
     1. Sockets and what parts were given go, whatever comes.
     2. What the collector has not read becomes records.
-    3. Then RUN goes. Where lines could not be kept (a full disk, damaged records) it stays with its logs, and says so.
+    3. How far the records are is remembered away from them.
+    4. Then RUN goes. Where lines could not be kept (a full disk, damaged records) it stays with its logs, and says so.
     """
     clean(state)  # 1
     run = run_path(state)
-    if is_all_read(run, state.path, log):  # 2
-        remove_run(state)  # 3
+    all_read = is_all_read(run, state.path, log)  # 2
+    _remember_records(state.path)  # 3
+    if all_read:
+        remove_run(state)  # 4
     else:
         progress(
             f"warning: {run} stays: its logs hold lines that are not recorded yet; the next start reads them"
         )
+
+
+def _remember_records(state: Path) -> None:
+    with suppress(MeshwardError, OSError):  # the next start then knows less
+        counters = load_counters(state)
+        once = mark_of_records(state, counters.records)
+        if counters.accepted and once != counters.records:
+            replace(counters, records=once).save(state)

@@ -137,7 +137,7 @@ def prepare_mesh(
     take(run.control_dir, CONNECT, place.edge.gid)
     (state.path / "policy.json").unlink(missing_ok=True)  # release 0.1.0 kept what runs twice
     save_facts(state.path, settings)
-    save_keeping(run.control_dir, plan)
+    save_keeping(run.control_dir, plan, counters.records)
     save_quarantine(run.control_dir, {})  # every hop's directory is as it was made
     counters.save(state.path)
     return mesh

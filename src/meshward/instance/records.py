@@ -52,7 +52,8 @@ class Proof:
     def _kept(self) -> list[str]:
         if self.fresh:
             behind = f"; {self.lag} bytes of logs wait to be read" if self.lag else ""
-            return [f"records are kept, last proof {max(self.age or 0.0, 0.0):.1f} s ago{behind}"]
+            kept = "new records are written" if self.lost else "records are kept"
+            return [f"{kept}, last proof {max(self.age or 0.0, 0.0):.1f} s ago{behind}"]
         since = "there is no proof" if self.age is None else f"the last proof is {self.age:.0f} s old"
         cause = f": {self.why}" if self.why else ""
         lines = [f"RECORDS ARE NOT KEPT ({since}, at most {self.bound} s are allowed){cause}"]

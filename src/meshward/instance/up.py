@@ -177,6 +177,7 @@ async def _run(
         facts = {"revocations": _count_sentence(mesh)} if starting.accept_revocations else {}
         mesh.note(starting.author, "up", revision=str(revision.number), digest=revision.digest, **facts)
         end_by_start(mesh)
+        mesh.remember_records(reckoned=True)
         mesh.attach(SupervisorHandle(supervisor, loop))
         resume_canaries(traffic)
         _begin(beside, traffic, starting, progress)
