@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from meshward.apply.counters import load_counters
+from meshward.audit.anchor import ANCHOR
 from meshward.audit.places import HEARTBEAT
 from meshward.audit.records import FILE
 from meshward.audit.store import Batch, Store
 from meshward.audit.told import ALARM, room_alarms
+from meshward.instance.leaving import leave
 from meshward.instance.records import proof
 from meshward.instance.status import Status
 from meshward.runtime.place import directories
@@ -133,3 +136,23 @@ def test_room_that_is_almost_taken_is_an_alarm(state: State) -> None:
     with (state.path / f"{FILE}-wal").open("wb") as journal:
         journal.truncate(60 << 20)
     assert not proof(state).well and "RECORDS TAKE 93 %" in proof(state).lines()[1]
+
+
+def test_at_the_end_it_is_remembered_away_from_the_records_how_far_they_were(state: State) -> None:
+    """Where both of the records' files are another time's or place's, what was remembered stays."""
+    models = {"m": {"versions": {"v1": {"server": "tei", "url": "unix:/run/m.sock"}}}}
+    accept(state.path, {"version": 1, "trust_domain": "one.test", "models": models})
+    for _ in range(2):
+        with closing(Store(state.path)) as store:
+            store.write(Batch(edges=[edge(new_rid())], lines=Counter({"edge/access.log": 1})), time.time())
+            store.anchor()
+        anchor = ANCHOR.read(state.path)
+        leave(state, print)
+        assert anchor is not None and load_counters(state.path).records == anchor.mark
+    for path in state.path.glob("records.*"):
+        path.unlink()
+    leave(state, print)
+    assert load_counters(state.path).records == anchor.mark
+    Store(state.path).close()
+    leave(state, print)
+    assert load_counters(state.path).records == anchor.mark, "the next start is to miss it"
