@@ -324,3 +324,39 @@ def test_what_a_server_calls_the_model_is_named() -> None:
     """With the same url, and the same grants, callers come to use another model."""
     given = change(lambda p: p["models"]["m1"]["versions"]["v1"].update(model="secret-lora")).lines()
     assert "~ version m1/v1: changed: model: none -> `secret-lora`" in given
+
+
+def _through_an_agent() -> dict[str, Any]:
+    """Bosses change each model; for them an agent does, where the model's label is theirs."""
+    base = copy.deepcopy(BASE)
+    base["issuers"]["corp"]["attributes"] = {"tenant": "/org"}
+    base["workloads"] = {"helper": {"id": "/helper"}}
+    base["models"]["m1"]["labels"] = {"tenant": "t1"}
+    base["grants"][1]["models"] = "all"
+    base["agents"] = {
+        "helper": {
+            "credential": {"workload": "helper"},
+            "acts_for": ["boss"],
+            "models": {"same": ["tenant"]},
+            "actions": ["manage"],
+        }
+    }
+    return base
+
+
+def _swap_servers(policy: dict[str, Any]) -> None:
+    one, two = (policy["models"][name]["versions"]["v1"] for name in ("m1", "m2"))
+    one["url"], two["url"] = two["url"], one["url"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [lambda p: p["models"]["m1"]["labels"].update(tenant="t2"), _swap_servers],
+    ids=["label", "server"],
+)
+def test_what_an_agent_comes_to_do_for_somebody_is_theirs(edit: Any) -> None:
+    """The grants give the same to the same people as before; through whom they may use it differs."""
+    found = change(edit, _through_an_agent())
+    (gained,) = [each for each in found.gained if each.permission == "m1.manage"]
+    assert gained.role == "boss" and "through the agent helper" in gained.how
+    assert len(found.widening) == 1

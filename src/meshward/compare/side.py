@@ -155,8 +155,9 @@ class Side:
 
     def gifts(self, rules: Rules, role: str) -> Iterator[Hashable]:
         """What members of `role` are given. Equal in two plans: the same, to the same people."""
+        acting = self._line_numbers[role], self._acting_for(role, rules.model, rules.action)
         for place in rules.grants.get(role, ()):
-            yield self._gift_meaning(place, role, rules.model)
+            yield self._gift_meaning(place, acting, rules.model)
 
     def meaning(self, model: str, action: Action) -> Hashable:
         """Equal in two plans: their rules for this permission mean the same."""
@@ -289,7 +290,10 @@ class Side:
             action=action,
             grants={role: tuple(found) for role, found in places.items()},
             gifts=frozenset(
-                self._gift_meaning(place, role, model) for role, found in places.items() for place in found
+                self._gift_meaning(place, acting, model)
+                for role, found in places.items()
+                for acting in [(self._line_numbers[role], self._acting_for(role, model, action))]
+                for place in found
             ),
             taken=taken,
             same=frozenset(chain.from_iterable(looked)).union(
@@ -297,15 +301,17 @@ class Side:
             ),
         )
 
-    def _gift_meaning(self, place: int, role: str, model: Model) -> Hashable:
+    def _gift_meaning(self, place: int, whom: Hashable, model: Model) -> Hashable:
+        """`whom`: the members of a role, and the agents that may act for them there."""
         grant = self.plan.grants[place]
         called = self._callers.get(model.name) if grant.when is not None and grant.when.via else None
-        return (
-            self._line_numbers[role],
-            self._contents[place],
-            _labels(grant.models.same, model),
-            called,
-            role if self._agents else "",
+        return whom, self._contents[place], _labels(grant.models.same, model), called
+
+    def _acting_for(self, role: str, model: Model, action: Action) -> Hashable:
+        return tuple(
+            (key, each.max_depth, _labels(each.models.same, model), self._sources(each.models))
+            for key, each in self._agents
+            if role in each.acts_for and _may(each, model, action)
         )
 
     @cached_property
@@ -316,7 +322,6 @@ class Side:
     @cached_property
     def _contents(self) -> list[int]:
         """What each grant gives to whoever has one of its roles, as a number."""
-        acting = self._acting
         return [
             self.names.number(
                 (
@@ -325,7 +330,6 @@ class Side:
                     each.when,
                     each.expires,
                     self._request(each),
-                    acting,
                 )
             )
             for each in self.plan.grants
