@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,19 @@ def test_a_part_never_keeps_the_starters_groups():
         "extra_groups": [61998],
     }
     assert popen_user(ProcessIdentity(61999, 61998).joining(61997))["extra_groups"] == [61997, 61998]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not run: only root has capabilities to lose")
+def test_a_root_that_cannot_undo_what_users_of_their_own_leave_gives_none_away() -> None:
+    """Their directories would stay shut to it, and their processes alive."""
+    told = {name: _told_without(name) for name in identities.CAPABILITIES}
+    assert all(name in missing and not may for name, (may, *missing) in told.items()), told
+
+
+def _told_without(name: str) -> list[object]:
+    place = "meshward.runtime.place.identities"
+    program = f"import json, {place} as i; print(json.dumps([i.can_change_uid(), *i.lacking()]))"
+    bounding = f"--bounding-set=-{name.removeprefix('CAP_').lower()}"
+    without = ["setpriv", bounding, sys.executable, "-c", program]
+    told: list[object] = json.loads(subprocess.run(without, capture_output=True, check=True).stdout)
+    return told

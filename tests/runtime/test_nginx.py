@@ -3,11 +3,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from meshward.runtime.place.identities import ProcessIdentity
+from meshward.runtime.supervise.parts import nginx_command
 from meshward.testing.stand_ins import free_port
 from meshward.testing.waiting import eventually
 from tests.runtime.conftest import Start, alive
@@ -76,3 +81,19 @@ def test_nginx_and_its_workers_end_with_kill_9_of_the_supervisor(start: Start, t
 
     eventually(lambda: not alive(worker), what="worker dead")
     assert answers(port) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not run: only root has capabilities to lose")
+def test_roots_nginx_takes_no_capability(tmp_path: Path, nginx: str) -> None:
+    """By `--allow-root-parts` it starts where root has none: its workers are root's, not `nobody`'s."""
+    program = tmp_path / "nginx.conf"
+    program.write_text(CONFIGURATION.format(folder=tmp_path, port=free_port()))
+    layout: Any = SimpleNamespace(
+        components=SimpleNamespace(nginx=Path(nginx)),
+        run=SimpleNamespace(edge_dir=tmp_path),
+        identities={"edge": ProcessIdentity(0, 0)},
+    )
+    argv = ["setpriv", "--bounding-set=-all", *nginx_command(layout, program), "-t"]
+    tested = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested
+    assert {each.stat().st_uid for each in tmp_path.iterdir()} == {0}

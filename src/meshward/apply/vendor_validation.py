@@ -12,7 +12,7 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import TWIN
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, popen_user
-from meshward.runtime.supervise.parts import Layout
+from meshward.runtime.supervise.parts import Layout, nginx_command
 from meshward.targets.envoy.files import GuardFiles, validate_command
 from meshward.targets.envoy.twins import join_twins
 
@@ -42,9 +42,7 @@ def _judge_twin(layout: Layout, what: str, content: bytes) -> None:
 
 def judge_edge(layout: Layout, program: Path) -> None:
     """As the user that nginx runs as: what root may read proves nothing."""
-    directory = str(layout.run.edge_dir)
-    test = ["-t", "-q", "-p", directory, "-c", str(program), "-e", "stderr"]
-    _judge("the edge", [str(layout.components.nginx), *test], layout.identities["edge"])
+    _judge("the edge", [*nginx_command(layout, program), "-t", "-q"], layout.identities["edge"])
 
 
 def _judge(what: str, argv: Sequence[str], identity: ProcessIdentity | None = None) -> None:

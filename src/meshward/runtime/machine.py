@@ -14,17 +14,24 @@ from meshward.runtime.place import upstreams
 from meshward.runtime.place.components import Components
 from meshward.runtime.place.directories import Run, State
 from meshward.runtime.place.identities import (
+    CAPABILITIES,
     FIRST,
     LAST,
     Identities,
     ProcessIdentity,
     assign_identities,
+    lacking,
     starter,
 )
 from meshward.runtime.place.instance_file import Guarded
 from meshward.runtime.place.reachable import hindrance
 from meshward.runtime.supervise.parts import Layout, Program, guard_part, holder_of
 from meshward.runtime.supervise.process import ProcessSpec
+
+_GIVE_CAPABILITIES = (
+    "Start it with these capabilities and numbers, as containers have them unless they are taken, or as another user. "
+    "`--allow-root-parts` starts all the same: then a hole in one of these parts is a hole in the machine."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,8 @@ def machine(
     if os.geteuid() == 0 and (why := _why_as_root(assigned, known["decide"], components, programs)):
         who = ", ".join(python) if assigned.separate else "every part"
         if not root_parts:
-            raise MeshwardError(codes.ROOT_PARTS, f"{who} would run as root: {why}")
+            remedy = codes.ROOT_PARTS.remedy if assigned.separate else _GIVE_CAPABILITIES
+            raise MeshwardError(codes.ROOT_PARTS, f"{who} would run as root: {why}", remedy)
         ours = starter()
         known |= dict.fromkeys(python, ours)
         sentence = f"--allow-root-parts: AS ROOT, and not isolated: {who}; {why}"
@@ -160,7 +168,8 @@ def _why_as_root(
     if not assigned.separate:
         return (
             "this root may not give them users of their own "
-            f"(it needs CAP_CHOWN, CAP_SETUID, CAP_SETGID and the uids {FIRST} to {LAST})"
+            f"(it needs {', '.join(CAPABILITIES)} and the uids {FIRST} to {LAST}; "
+            f"it lacks {', '.join(lacking()) or 'the uids'})"
         )
     modules = ["meshward.edge", *(program.module for program in programs)]
     inside = [components.envoy] if any(program.sealed for program in programs) else []

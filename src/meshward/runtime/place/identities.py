@@ -26,7 +26,16 @@ CLEAN_ENVIRONMENT: Mapping[str, str] = {
     "LANG": "C.UTF-8",
 }
 _PROBE_TIMEOUT = 20.0  # seconds
-_CAPABILITIES = 1 << 0 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_SETGID, CAP_SETUID (linux/capability.h)
+CAPABILITIES: Mapping[str, int] = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_FOWNER": 3,
+    "CAP_FSETID": 4,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+}
+"""What it takes to give parts users of their own, to work in their directories, and to end them; their bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +117,15 @@ def starter() -> ProcessIdentity:
 
 
 def can_change_uid() -> bool:
-    """Whether we are root with the right to change uids, in a user namespace that has our numbers at all."""
+    """Whether we are root with the right to do so, and to undo it, in a user namespace that has our numbers at all."""
+    return os.geteuid() == 0 and not lacking() and _is_mapped("uid_map") and _is_mapped("gid_map")
+
+
+def lacking() -> list[str]:
+    """Of the capabilities that this takes those that we do not have."""
     effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    capable = effective is not None and int(effective[1], 16) & _CAPABILITIES == _CAPABILITIES
-    return os.geteuid() == 0 and capable and _is_mapped("uid_map") and _is_mapped("gid_map")
+    held = int(effective[1], 16) if effective else 0
+    return [name for name, bit in CAPABILITIES.items() if not held >> bit & 1]
 
 
 def popen_user(identity: ProcessIdentity) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import pwd
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -83,15 +85,7 @@ def edge_part(layout: Layout, host: str, port: int, depends_on: Sequence[str]) -
     directory, given = layout.run.edge_dir, layout.run.edge_given
     return ProcessSpec(
         name="edge",
-        argv=(
-            str(layout.components.nginx),
-            "-p",
-            str(directory),
-            "-c",
-            str(given / "nginx.conf"),
-            "-e",
-            "stderr",
-        ),
+        argv=nginx_command(layout, given / "nginx.conf"),
         identity=layout.identities["edge"],
         log=layout.state.log("edge"),
         ready=tls_accepts(host, port, given / "certs"),
@@ -99,6 +93,18 @@ def edge_part(layout: Layout, host: str, port: int, depends_on: Sequence[str]) -
         death_signal=signal.SIGTERM,
         own=(directory, holder_of(layout.identities["edge"])),
         depends_on=tuple(depends_on),
+    )
+
+
+def nginx_command(layout: Layout, program: Path) -> tuple[str, ...]:
+    """Of root's nginx the workers are root's too, as is said of them: it would make them `nobody`, which takes
+    capabilities and a number that not every root has, and could not read what it was given.
+    """
+    names = (pwd.getpwuid(0).pw_name, grp.getgrgid(0).gr_name) if layout.identities["edge"].uid == 0 else ()
+    user = ("-g", f"user {' '.join(names)};") if names else ()
+    return (
+        *(str(layout.components.nginx), "-p", str(layout.run.edge_dir), "-c", str(program)),
+        *("-e", "stderr", *user),
     )
 
 
