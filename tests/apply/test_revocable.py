@@ -105,6 +105,9 @@ def test_who_is_known_can_be_revoked(plan: Plan, kind: Kind, name: str) -> None:
         ("subject", "workload:scorr", "`workload:scorer`"),
         ("agent", "helpr", "`helper`"),
         ("agent", "scorer", ""),  # a workload is no agent
+        ("token", "17 ", "white space"),
+        ("token", "\u00a0one", "white space"),
+        ("token", "one\n", "white space"),
     ],
 )
 def test_who_is_unknown_is_refused_with_whom_it_may_mean_and_can_be_insisted_on(
@@ -161,9 +164,11 @@ def test_what_nobody_can_be_called_is_refused_whatever_is_insisted_on(
     assert (error.message + error.remedy).isprintable()
 
 
-def test_a_token_is_not_said_back(plan: Plan) -> None:
+@pytest.mark.parametrize("around", ["{}", "{}\n", " {}", "Bearer {}"])
+def test_a_token_is_not_said_back(plan: Plan, around: str) -> None:
     token = f"{'e' * 40}.{'f' * 200}.{'s' * 86}"
-    error = refusal(plan, "token", token)
+    error = refusal(plan, "token", around.format(token))
+    assert error.code is codes.REVOKE_MISSPELLED
     assert token not in error.message + error.remedy and "`jti`" in error.remedy
 
 

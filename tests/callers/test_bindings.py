@@ -135,3 +135,22 @@ def test_who_would_come_back_under_another_claim_is_named() -> None:
     assert list(misread(of("keycloak"), of("oidc"), revoked)) == [], "both read `sub`"
     assert list(misread(of("okta"), of("okta", "sso"), revoked)) == [], "kept by its URL"
     assert list(misread(of("okta"), of("oidc", "sso"), revoked)) == ["corp:00u1"], "renamed besides"
+
+
+@pytest.mark.parametrize(
+    ("jti", "spelled"),
+    [
+        (12.0, "12.0"), (12, "12"), (1000, "1e3"), (1e22, "1e22"), (0.1, "0.10"), (-0.0, "-0.0"), ("a1", '"a1"'),
+        ("a1", "a1"), ("17", "17"), ([1, 2], "[1, 2]"), ({"a": 1}, '{ "a": 1 }'), ("[", "["), ("NaN", "NaN"),
+        ("1e999", "1e999"), ('"\\ud800"', '"\\ud800"'), ("[" * 5000, "[" * 5000), ("9" * 5000, "9" * 5000),
+    ],
+    ids=lambda value: repr(value)[:20],
+)  # fmt: skip
+def test_a_token_is_revoked_by_its_jti_as_its_json_spells_it(jti: object, spelled: str) -> None:
+    put = Revocations().put("token", spelled, Revocation())
+    revoked = after(put, plan({"a": A}))
+    assert revoked.revoked.hits(Identity("a", "x"), jti, 0)
+    assert after(revoked, plan({"b": B})) == revoked
+    assert not revoked.revoked.hits(Identity("a", "x"), f"x{jti}", 0)
+    for name in (spelled, *revoked.tokens[spelled].names):
+        assert revoked.without("token", name).tokens == {}

@@ -6,7 +6,7 @@ What no token and no certificate can ever be called is refused whatever is insis
 2. An id is as the verifier lets it be (`oidc.verify.subject_of`): printable ASCII, and of its profile's form.
 
 Whoever is named is known from the policy, the records of requests, or because they are revoked already. A token's
-`jti` is kept nowhere, so nobody can say whether there is one.
+`jti` is kept nowhere, so nobody can say whether there is one: white space around it was copied by mistake.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from meshward.spiffe.ids import agent_id
 
 PATIENCE = 2.0  # seconds for the record of a request that was just answered
 _POLL = 0.25
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII)
 _SHOWN = 5  # names that an error lists
 
 Known = Callable[[], list[str]]
@@ -63,6 +64,8 @@ def require_revocable(
 ) -> None:
     """Raises MeshwardError: MW0904 for what nobody can be called, MW0903 for what nobody is known to be called."""
     require_spelling(plan, seen, kind, name)
+    if kind == "token" and name != name.strip():
+        raise _unknown_error("that `jti` has white space before or after it", ())
     if kind == "token" or revocations.key(kind, name) is not None or name in _named(plan, kind):
         return
     if kind == "agent":
@@ -109,7 +112,7 @@ def _require_token(name: str) -> None:
     """Never repeats what may be the token itself."""
     if name == "" or name != name.encode("utf-8", "replace").decode():
         raise _misspelled_error("no token has that `jti`", "copy the claim `jti` of the token")
-    if re.fullmatch(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", name) and len(name) > 100:
+    if any(_TOKEN.fullmatch(word) and len(word) > 100 for word in name.split()):
         raise _misspelled_error(
             "that is a token", "give its claim `jti`, and treat it as one that was seen by others"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+from meshward.callers.revocations import token_names
 from meshward.oidc.profiles import load_profile
 from meshward.plan.ir import Agent, Issuer, Plan
 
@@ -23,8 +24,6 @@ def known_by(plan: Plan, kind: Kind, name: str) -> str:
     if kind == "agent":
         return _proof(plan, plan.agents[name]) if name in plan.agents else ""
     owner, _, own = name.partition(":")
-    if kind == "token":
-        return ""
     if owner == WORKLOAD:
         return plan.workloads.get(own, "")
     return f"{plan.issuers[owner].url} {own}" if owner in plan.issuers else ""
@@ -33,7 +32,9 @@ def known_by(plan: Plan, kind: Kind, name: str) -> str:
 def spread(
     plan: Plan, kind: Kind, names: frozenset[str], known: frozenset[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """`names` and what those are `known` by, with all that `plan` adds to both."""
+    """`names` and what those are `known` by, with all that `plan` adds to both; a token is no plan's."""
+    if kind == "token":
+        return names.union(*map(token_names, names)), known
     known |= {by for by in (known_by(plan, kind, name) for name in names) if by}
     return names | frozenset(_called(plan, kind, known)), known
 

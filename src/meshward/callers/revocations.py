@@ -7,6 +7,7 @@ running answers by: no names, only the ties that a decision gave an answer (`tie
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -103,6 +104,16 @@ def token_name(jti: object) -> str | None:
     if isinstance(jti, float) and jti.is_integer():
         jti = int(jti)
     return canonical_json(jti)
+
+
+def token_names(spelled: str) -> frozenset[str]:
+    """By what a token is revoked whose `jti` was copied from its JSON as `spelled`: `12.0` is 12, `"a"` is a."""
+    try:
+        read = token_name(json.loads(spelled))
+        (read or "").encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError):
+        read = None
+    return frozenset([spelled] if read is None else [spelled, read])
 
 
 def _names(identity: Identity, token: object) -> Iterator[tuple[str, str]]:
