@@ -12,6 +12,8 @@ import pytest
 
 from meshward.apply.counters import COUNTERS, Counters, load_counters
 from meshward.apply.revisions import ACCEPTED, INTERRUPTED, RECORD, REFUSED, STAGED, Revision, Revisions
+from meshward.cli import history
+from meshward.cli.apply import base_of
 from meshward.instance.prepare import followed_policy, revision_to_run
 from meshward.instance.running_policy import load_running_policy
 from meshward.instance.state_files import find_unusable, require_usable
@@ -181,7 +183,9 @@ NEVER_ACCEPTED: dict[str, tuple[int, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("how", NEVER_ACCEPTED)
-def test_no_revision_runs_that_was_never_accepted(tmp_path: Path, how: str) -> None:
+def test_no_revision_runs_that_was_never_accepted(
+    tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its policy fits its record, and its number is the highest: only the counters know."""
     revisions = accepted(tmp_path, OTHER, POLICY)
     tried = replace(revision(3), digest=OTHER.digest)
@@ -198,6 +202,11 @@ def test_no_revision_runs_that_was_never_accepted(tmp_path: Path, how: str) -> N
         with pytest.raises(MeshwardError, match=rf"revision {number} .*never accepted") as told:
             ask()
         assert told.value.code.number == "MW3031"
+    assert base_of(tmp_path, None) is None, "an apply, which mends it, is planned on what runs"
+    with pytest.raises(SystemExit) as ended:
+        history.command(state=tmp_path)
+    listed = capsys.readouterr()
+    assert ended.value.code == 0 and "*" not in listed.out and f"revision {number} " in listed.err
     _, given = revision_to_run(revisions, OTHER, "ann", load_counters(tmp_path), print)
     assert given.status == STAGED and given.number > number, "whoever gives a policy says so anew"
 

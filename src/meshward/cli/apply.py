@@ -62,11 +62,12 @@ def command(
 
 
 def base_of(state: Path, edge: str | None) -> int | None:
-    """The revision that this change is planned on."""
+    """The revision that this change is planned on. None where files say another than what was accepted last."""
     if edge is not None:
         return ask_instance(state, REVISIONS, {}, edge).current
-    current = Revisions(state).current()
-    return current.number if current else None
+    revisions = Revisions(state)
+    current = revisions.current()
+    return current.number if current and revisions.stands(current) else None
 
 
 def tell(done: Applied, *, as_json: bool) -> Exit:

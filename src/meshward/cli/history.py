@@ -90,8 +90,12 @@ def _revisions(state: Path, edge: str | None) -> ToldRevisions:
     if edge is not None:
         return ask_instance(state, REVISIONS, {}, edge)
     revisions = Revisions(state)
-    current = revisions.current()
-    return ToldRevisions(current=current.number if current else 0, revisions=told_revisions(revisions))
+    told, current = told_revisions(revisions), None
+    try:
+        current = revisions.require_current()
+    except MeshwardError as error:
+        stderr().print(f"{error.code.number}: {error.message}", markup=False, soft_wrap=True)
+    return ToldRevisions(current=current.number if current else 0, revisions=told)
 
 
 def _asked(number: int, state: Path, edge: str | None) -> ToldPolicy:
