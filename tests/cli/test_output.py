@@ -12,12 +12,13 @@ from rich.text import Text
 from meshward.apply.revisions import Revision, Revisions
 from meshward.audit.changes import ChangeEntry
 from meshward.cli.history import _change
-from meshward.cli.output import fail, print_json, stderr, stdout
+from meshward.cli.output import fail, print_json, run_verb, stderr, stdout
 from meshward.cli.revoke import _lines
 from meshward.control.verbs.history import ToldChange
 from meshward.control.verbs.revoke import ToldRevoked
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from meshward.policy.schema import Policy
 from tests.stack.command import meshward
 
@@ -65,3 +66,14 @@ def test_nor_does_a_fact_make_a_change_or_a_subject_a_revocation() -> None:
     assert len(_change(ToldChange.of(change)).splitlines()) == 1
     revoked = ToldRevoked(subjects={"test:a\nsubject test:b: revoked": None}, tokens={}, agents={})
     assert len("\n".join(_lines(revoked)).splitlines()) == 1
+
+
+def test_what_the_machine_refuses_is_an_error_with_a_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file in a directory's place, a disk that is full: no verb has words of its own for all of them."""
+    with pytest.raises(SystemExit) as ended:
+        run_verb(lambda: Exit(len(list((tmp_path / "gone").iterdir()))), as_json=True)
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (ended.value.code, problem["code"]) == (Exit.FAULT, "MW3018")
+    assert str(tmp_path / "gone") in problem["message"] and problem["remedy"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,12 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         with pytest.raises(OSError):
             attempt(tmp_path / "lock")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_holds_no_lock(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """And a pipe is not waited for."""
+    make(tmp_path / "lock")
+    for attempt in (take, is_free):
+        with pytest.raises(OSError):
+            attempt(tmp_path / "lock")

@@ -226,3 +226,11 @@ def test_the_end_of_a_log_obeys_no_terminal_codes(tmp_path: Path):
     log.write_bytes(b"x" * 40_000 + b"\nred \x1b[31m\xff\n")
     assert tail(log, 1) == ["red  [31m\ufffd"]
     assert tail(tmp_path / "absent.log") == []
+
+
+def test_the_end_of_what_is_no_log_is_empty_and_not_waited_for(tmp_path: Path):
+    log, link, pipe = (tmp_path / name for name in ("part.log", "link.log", "pipe.log"))
+    log.write_text("x\n")
+    link.symlink_to(log)
+    os.mkfifo(pipe)
+    assert [tail(each) for each in (log, link, pipe, tmp_path)] == [["x"], [], [], []]

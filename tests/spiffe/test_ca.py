@@ -27,6 +27,7 @@ from meshward.spiffe.ca import (
 from meshward.spiffe.ca_store import CaStore
 from meshward.spiffe.chain import ChainRefused, verify_chain
 from meshward.spiffe.ids import SpiffeId
+from tests.stack.oddities import KINDS, put_in_place_of
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 EDGE = SpiffeId("mesh.test", "/edge")
@@ -185,6 +186,28 @@ def test_an_old_intermediate_is_replaced_below_the_same_root(tmp_path: Path) -> 
         != x509.load_pem_x509_certificates(after.encode())[1:]
     )
     assert proven(after, later, first.root_pem) == proven(before, later, first.root_pem) == EDGE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["root.pem", "root.key.pem", "issuing.pem", "issuing.key.pem"])
+def test_of_an_authority_plain_files_alone_are_read(tmp_path: Path, name: str, kind: str) -> None:
+    """Nobody waits for a pipe, nor reads without end."""
+    load_or_create(tmp_path, "mesh.test", NOW)
+    put_in_place_of(tmp_path / name, kind)
+    with pytest.raises(MeshwardError) as started:
+        load_or_create(tmp_path, "mesh.test", NOW)
+    with pytest.raises(MeshwardError) as running:
+        load(tmp_path, "mesh.test")
+    assert {each.value.code.number for each in (started, running)} == {"MW2021"}
+
+
+def test_an_earlier_intermediate_that_is_damaged_is_told(tmp_path: Path) -> None:
+    load_or_create(tmp_path, "mesh.test", NOW)
+    CaStore(tmp_path, "mesh.test").reissue(NOW)
+    (tmp_path / "issuing.pem").write_text("x")
+    with pytest.raises(MeshwardError) as refusal:
+        load_or_create(tmp_path, "mesh.test", NOW)
+    assert refusal.value.code.number == "MW2021" and "issuing.pem" in refusal.value.message
 
 
 @pytest.mark.parametrize("harm", ["key", "no key", "garbage", "domain"])

@@ -14,6 +14,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.oidc.jwk import parse_key
 from meshward.tokens.key_store import POINTER, load, load_current, load_or_create, save, save_current
 from meshward.tokens.keys import RETIRED_FOR, SigningKeys, make_key
+from tests.stack.oddities import KINDS, put_in_place_of
 
 NOW = 1_790_000_000
 
@@ -136,3 +137,11 @@ def test_damage_is_named(tmp_path: Path, harm: str) -> None:
     assert refusal.value.code.number == "MW2010" and refusal.value.remedy
     with pytest.raises(MeshwardError):
         load_or_create(tmp_path)  # nothing was made meanwhile
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_signing_keys_plain_files_alone_are_read(tmp_path: Path, kind: str) -> None:
+    put_in_place_of(tmp_path / f"txn.{load_or_create(tmp_path).next.kid}.pem", kind)
+    with pytest.raises(MeshwardError) as refusal:
+        load_or_create(tmp_path)
+    assert refusal.value.code.number == "MW2010"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 from meshward.apply.edge_certificate import client_roots
 from meshward.apply.hop_files import WEB, edge_certificates
 from meshward.apply.live_revision import LiveRevision, origin
 from meshward.kit.durable import write_atomic
 from meshward.kit.secret import Secret
+from meshward.kit.statefile import read_plain
 from meshward.plan.ir import Plan
 from meshward.runtime.machine import Machine
 from meshward.runtime.place.instance_file import Instance
@@ -41,6 +45,13 @@ def save_roots(machine: Machine, plan: Plan, served: Secret, *, besides: bool = 
     generated = plan.edge.certificate_path is None
     roots = authority.root_pem if generated else client_roots(authority, served.reveal())
     file = machine.state.path / ROOTS
-    if besides and file.exists() and (known := file.read_text()) != roots:
+    if besides and (known := _known(file)) != roots:
         roots += known
     write_atomic(file, roots, 0o644)
+
+
+def _known(file: Path) -> str:
+    """The roots that clients were given; none where somebody made something else of the file: it is written anew."""
+    with suppress(FileNotFoundError, ValueError):
+        return read_plain(file).decode()
+    return ""

@@ -20,6 +20,7 @@ from meshward.kit import codes
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.kit.statefile import damage_error, read_plain
 from meshward.plan.resolve import resolve
 from meshward.policy.grammar import Unreadable, parse_duration
 from meshward.runtime.place import directories
@@ -149,7 +150,12 @@ def _directory(path: Path) -> Path:
 def _roots(state: Path, authority: Authority) -> str:
     """What the edge is to be verified by: a server certificate from files may be of another authority."""
     file = state / ROOTS
-    return file.read_text() if file.exists() else authority.root_pem
+    try:
+        return read_plain(file).decode() if file.exists() else authority.root_pem
+    except ValueError as error:
+        raise damage_error(
+            file, str(error), "Start the instance again, `meshward up`: it is written anew."
+        ) from None
 
 
 def _write(directory: Path, credential: LeafCredential, roots: str) -> None:

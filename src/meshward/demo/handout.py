@@ -10,6 +10,7 @@ from meshward.demo.keyring import KEYS, ROTATION_SECRET, KeyRing, rotation_secre
 from meshward.kit.clock import system_clock
 from meshward.kit.durable import write_atomic
 from meshward.kit.foreign import take
+from meshward.kit.statefile import read_plain
 from meshward.runtime.place.identities import ProcessIdentity
 
 _SHARED_DIRECTORY, _SHARED = 0o710, 0o640
@@ -27,5 +28,5 @@ def hand_out(state: Path, place: Path, identity: ProcessIdentity) -> None:
     for directory in (place, demo_directory(place)):
         take(directory, 0o700 if ours else _SHARED_DIRECTORY, identity.gid)
     for name in (ACCOUNTS.name, KEYS.name, ROTATION_SECRET):
-        data = (demo_directory(state) / name).read_bytes()
+        data = read_plain(demo_directory(state) / name)
         write_atomic(demo_directory(place) / name, data, 0o600 if ours else _SHARED, identity.gid)

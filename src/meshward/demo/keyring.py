@@ -20,7 +20,7 @@ from meshward.demo.accounts import demo_directory, made_private
 from meshward.kit.clock import Clock
 from meshward.kit.durable import write_atomic
 from meshward.kit.secret import Secret
-from meshward.kit.statefile import StateFile
+from meshward.kit.statefile import StateFile, damage_error, read_plain
 
 TOKEN_LIFE = 15 * 60
 ROTATION_SECRET = "rotation-secret"  # noqa: S105  the name of its file
@@ -105,7 +105,10 @@ def rotation_secret(state: Path) -> Secret:
     path = made_private(demo_directory(state)) / ROTATION_SECRET
     if not path.exists():
         write_atomic(path, secrets.token_urlsafe(24))
-    return Secret(path.read_text())
+    try:
+        return Secret(read_plain(path).decode())
+    except ValueError as error:
+        raise damage_error(path, str(error), "Remove it: a new one is made at the next start.") from None
 
 
 def _new_key() -> ECKey:

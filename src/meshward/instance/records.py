@@ -13,9 +13,11 @@ from meshward.audit.told import alarms, lost_before, room_alarms
 from meshward.instance.running_policy import load_running_policy
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.errors import MeshwardError
+from meshward.kit.statefile import read_plain
 from meshward.policy.schema import Audit
 from meshward.runtime.place.directories import Run, State, run_path
 
+_MOST_LOG = 64_000_000  # bytes; more than a part's log may have
 _LAST = 64 * 1024  # bytes of the collector's log that are looked at
 
 
@@ -102,8 +104,8 @@ def _audit(state: State) -> Audit:
 def _last_complaint(state: State) -> dict[str, Any]:
     """The collector's last complaint."""
     try:
-        lines = state.log("collector").read_bytes()[-_LAST:].splitlines()
-    except OSError:
+        lines = read_plain(state.log("collector"), _MOST_LOG)[-_LAST:].splitlines()
+    except (OSError, ValueError, MeshwardError):
         return {}
     for line in reversed(lines):
         try:

@@ -52,6 +52,7 @@ from meshward.instance.state_files import require_usable
 from meshward.instance.threads import LAST, Threads, all_ended
 from meshward.kit.errors import MeshwardError
 from meshward.kit.log import log_to, stop_log
+from meshward.kit.statefile import unreadable_error
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.runtime.machine import Extras, Machine, guard_name, machine
@@ -149,7 +150,11 @@ def _noting_refusal(revisions: Revisions, revision: Revision) -> Iterator[None]:
 @contextmanager
 def _logging_to(state: State) -> Iterator[None]:
     """The supervisor's own log, JSON, beside those of the parts."""
-    with os.fdopen(open_log(state.log("supervisor")), "a") as file:
+    try:
+        descriptor = open_log(state.log("supervisor"))
+    except OSError as error:
+        raise unreadable_error(state.log("supervisor"), error) from None
+    with os.fdopen(descriptor, "a") as file:
         log_to(file)
         try:
             yield

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +39,7 @@ def take(path: Path, patience: float = 0.0) -> int | None:
 def is_free(path: Path) -> bool:
     """Whether nobody holds the lock. The file is not made. Raises OSError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = _opened(path, os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:
@@ -47,7 +49,16 @@ def is_free(path: Path) -> bool:
 
 
 def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    return _opened(path, os.O_RDWR | os.O_CREAT)
+
+
+def _opened(path: Path, flags: int) -> int:
+    """Never through a link, and never what one would wait for. Raises OSError."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def _try(descriptor: int, kind: int) -> bool:

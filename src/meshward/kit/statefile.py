@@ -28,6 +28,7 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.strict import json_value
 
 _FORMAT = "format"
+_MOST_PLAIN = 1_000_000  # bytes
 T = TypeVar("T")
 
 
@@ -53,7 +54,7 @@ def put_under(name: str) -> Callable[[Any], Any]:
 
 
 def read_regular(
-    path: Path, limit: int, damage: Callable[[str], MeshwardError], *, private: bool = False
+    path: Path, limit: int, damage: Callable[[str], Exception], *, private: bool = False
 ) -> bytes | None:
     """At most `limit` bytes of a regular file; None where there is none.
 
@@ -79,6 +80,17 @@ def read_regular(
         os.close(descriptor)
     if len(data) > limit:
         raise damage(f"it is longer than {limit} bytes")
+    return data
+
+
+def read_plain(path: Path, limit: int = _MOST_PLAIN) -> bytes:
+    """All of what lies beside a `StateFile`, a key or a certificate, without waiting: of a regular file alone.
+
+    Raises FileNotFoundError, ValueError for what is no such file, MeshwardError (MW3016).
+    """
+    data = read_regular(path, limit, ValueError)
+    if data is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return data
 
 

@@ -34,7 +34,7 @@ from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.lock import hold_lock
-from meshward.kit.statefile import StateFile, put_under
+from meshward.kit.statefile import StateFile, put_under, read_plain
 from meshward.spiffe.certificates import (
     LeafCredential,
     Signer,
@@ -175,8 +175,8 @@ class CaStore:
         standing, successor = self._pair(names.root, names.issuing), None
         if names.overlap is not None:
             successor = self._pair(names.overlap.root, names.overlap.issuing)
-        files = [self._file(name) for name, _ in names.earlier]
-        earlier = tuple(_certificate(file) for file in files if file.exists())
+        files = [name for name, _ in names.earlier if self._file(name).exists()]
+        earlier = tuple(map(self._certificate, files))
         return Kept(standing, successor, bool(names.overlap and names.overlap.used), earlier)
 
     def names(self) -> Names:
@@ -280,7 +280,7 @@ class CaStore:
 
     def _is_of(self, name: str, root: str) -> bool:
         file = self._file(name)
-        return file.exists() and is_below(_certificate(file), _certificate(self._file(root)))
+        return file.exists() and is_below(self._certificate(name), self._certificate(root))
 
     def _store(self, name: str, signer: Signer) -> Signer:
         """Key first: a certificate is never there without its key."""
@@ -294,6 +294,13 @@ class CaStore:
             return _load(self._directory, name)
         except (OSError, ValueError, TypeError) as error:
             raise self._damage_error(type(error).__name__) from None
+
+    def _certificate(self, name: str) -> x509.Certificate:
+        """Raises MeshwardError where it cannot be read."""
+        try:
+            return _certificate(self._file(name))
+        except (OSError, ValueError, TypeError) as error:
+            raise self._damage_error(f"{name}.pem: {type(error).__name__}") from None
 
     def _file(self, name: str) -> Path:
         return self._path(f"{name}.pem")
@@ -320,7 +327,7 @@ def _load(directory: Path, name: str) -> Signer | None:
     file = directory / f"{name}.pem"
     if not file.exists():
         return None
-    key = serialization.load_pem_private_key((directory / f"{name}.key.pem").read_bytes(), password=None)
+    key = serialization.load_pem_private_key(read_plain(directory / f"{name}.key.pem"), password=None)
     certificate = _certificate(file)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise ValueError(f"{name}: key and certificate differ")
@@ -328,7 +335,7 @@ def _load(directory: Path, name: str) -> Signer | None:
 
 
 def _certificate(file: Path) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(file.read_bytes())
+    return x509.load_pem_x509_certificate(read_plain(file))
 
 
 def _is_good(issuing: Signer, root: Signer, now: datetime) -> bool:

@@ -23,7 +23,7 @@ from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.foreign import Holder, hand_to
-from meshward.kit.statefile import StateFile
+from meshward.kit.statefile import StateFile, read_plain
 from meshward.tokens.keys import Retired, SigningKey, SigningKeys, make_key
 
 POINTER = "txn.json"
@@ -140,7 +140,7 @@ def _path(directory: Path, kid: str) -> Path:
 
 def _read(directory: Path, kid: str) -> SigningKey:
     """The key called `kid`; a file that holds another key is damage."""
-    key = ECKey.import_key(_path(directory, kid).read_bytes())
+    key = ECKey.import_key(read_plain(_path(directory, kid)))
     if key.curve_name != "P-256" or not key.is_private or key.thumbprint() != kid:
         raise ValueError("another key")
     return SigningKey(key)

@@ -23,7 +23,7 @@ from meshward.apply.hop_files import CLIENT, WEB, edge_certificates
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.foreign import owner_of
-from meshward.kit.statefile import StateFile, StateFileDamaged, put_under
+from meshward.kit.statefile import StateFile, StateFileDamaged, put_under, read_plain
 from meshward.plan.ir import Plan
 from meshward.runtime.place.directories import Run
 from meshward.runtime.supervise.ready import leaf_of
@@ -259,7 +259,7 @@ def _authority_ages(store: CaStore, directory: Path) -> Iterator[Age]:
 
 
 def _text(directory: Path, name: str) -> str:
-    return (directory / f"{name}.pem").read_text()
+    return read_plain(directory / f"{name}.pem").decode()
 
 
 def _certificate_age(what: str, name: str, pem: str, share: float | None) -> Age:

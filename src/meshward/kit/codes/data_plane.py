@@ -77,6 +77,12 @@ STATE_UNREADABLE = Code(
     "A file of the instance's state cannot be read.",
     "Run this as the user whose it is, and see that the disk is well.",
 )
+MACHINE_REFUSED = Code(
+    "MW3018",
+    "The machine refused what nobody expected it to.",
+    "See whose the file is and what kind, that its disk has room and can be written, and that enough files may be open "
+    "(`ulimit -n`); then try again.",
+)
 ROOT_PARTS = Code(
     "MW3017",
     "Parts would run as root.",

@@ -136,7 +136,8 @@ def open_state(path: Path) -> State:
             state.path, "is not empty and no state of meshward's: it would be closed to others"
         )
     own_directory(state.path, parents=True)
-    state.lock_file.touch(0o600)  # what tells a state from any other directory
+    if not os.path.lexists(state.lock_file):  # what else is there, whoever takes the lock says
+        state.lock_file.touch(0o600)  # what tells a state from any other directory
     own_directory(state.logs)
     return state
 

@@ -10,17 +10,24 @@ from pathlib import Path
 
 from meshward.kit import codes, lock
 from meshward.kit.errors import MeshwardError
-from meshward.kit.statefile import unreadable_error
+from meshward.kit.statefile import read_plain, unreadable_error
 from meshward.runtime.place.directories import State
 
 _PATIENCE = 0.5  # seconds; `status` and `down` take the lock for an instant to see whether it is free
 _POLL = 0.02
+_MOST_WRITTEN = 100  # bytes
 
 
 @contextmanager
 def hold_state(state: State) -> Iterator[None]:
-    """Hold STATE/lock. Raises MeshwardError (RUNS_ALREADY) naming the pid of an instance that runs already."""
-    descriptor = lock.take(state.lock_file, _PATIENCE)
+    """Hold STATE/lock. Raises MeshwardError (RUNS_ALREADY) naming the pid of an instance that runs already.
+
+    Or (MW3016) where it can hold no lock.
+    """
+    try:
+        descriptor = lock.take(state.lock_file, _PATIENCE)
+    except OSError as error:
+        raise unreadable_error(state.lock_file, error) from None
     if descriptor is None:
         raise _running_already_error(state)
     try:
@@ -71,8 +78,8 @@ def _running_already_error(state: State) -> MeshwardError:
 
 def _written_pid(path: Path) -> int | None:
     try:
-        text = path.read_text().strip()
-    except OSError:
+        text = read_plain(path, _MOST_WRITTEN).decode().strip()
+    except (OSError, ValueError, MeshwardError):
         return None
     return int(text) if text.isascii() and text.isdecimal() else None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -144,7 +145,7 @@ def open_log(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{path} is not a plain file")
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
     os.fchmod(descriptor, 0o600)
     return descriptor
 
@@ -170,12 +171,17 @@ def bound_log(path: Path, limit: int) -> None:
 def tail(path: Path, lines: int = 15) -> list[str]:
     """The last lines of a log, without what a terminal would obey."""
     try:
-        with path.open("rb") as written:
+        with open(path, "rb", opener=_plainly) as written:
             written.seek(-min(os.fstat(written.fileno()).st_size, 16_384), os.SEEK_END)
             text = written.read(16_384).decode(errors="replace")
     except OSError:
         return []
     return [one_line(line, " ") for line in text.splitlines()[-lines:]]
+
+
+def _plainly(path: str, flags: int) -> int:
+    """Never through a link, and never waiting for whoever writes to a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _bound_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
