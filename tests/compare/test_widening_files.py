@@ -14,6 +14,7 @@ import pytest
 
 from meshward.apply import transaction
 from meshward.apply.follow import watch
+from meshward.apply.revisions import Revisions
 from meshward.apply.sources import read_policy
 from meshward.apply.transaction import ApplyRequest, apply
 from meshward.callers.revocations import Revoked
@@ -44,7 +45,12 @@ def running(case: Path) -> Any:
     nothing = contextlib.nullcontext
     changes = SimpleNamespace(change=lambda *_: nothing())
     return SimpleNamespace(
-        live=live, running=SimpleNamespace(unsettled=False), changes=changes, turn=nothing, revoked=Revoked()
+        live=live,
+        running=SimpleNamespace(unsettled=False),
+        changes=changes,
+        turn=nothing,
+        revoked=Revoked(),
+        revisions=Revisions(case),
     )
 
 

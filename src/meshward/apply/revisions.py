@@ -14,7 +14,7 @@ one but the one that STATE/counters.json names by number and digest: what a rest
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,6 +108,12 @@ class Revisions:
                 number, f"`{path}` is another policy ({found[:12]}, not {recorded.digest[:12]})"
             )
         return policy
+
+    def may_mention(self, number: int, words: Iterable[str]) -> bool:
+        """Whether its policy has one of `words` in it: cheaper than `policy`. Raises MeshwardError likewise."""
+        path = self._policy_file(number)
+        data = read_regular(path, _LONGEST, lambda why: self._altered_error(number, f"`{path}`: {why}"))
+        return data is not None and any(word.encode() in data for word in words)
 
     def restore(self, number: int, policy: Policy) -> None:
         """Write the policy of a revision anew, where whoever has it gives it once more. Raises OSError."""

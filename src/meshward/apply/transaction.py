@@ -18,13 +18,13 @@ anywhere takes every hop with it; the next start writes all of them anew, from t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
 
 from meshward.apply.edge_hop import save_facts
+from meshward.apply.forgotten import once_managed
 from meshward.apply.hop_files import WEB
 from meshward.apply.keys.renew import put_edge
 from meshward.apply.local import is_ours
@@ -43,6 +43,7 @@ from meshward.compare.change import Change, compare
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import Document
 from meshward.policy.schema import Policy
@@ -91,7 +92,8 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
             return Outcome(mesh.live.revision, None, time.monotonic() - began)
         change = compare(mesh.live.plan, plan)  # 3
         _require_reviewed(change, request)
-        _require_leave(change, coming_back(mesh.live.plan, plan, mesh.revoked), request)
+        if WIDENING not in request.allow:
+            _require_not_widening(mesh, change, plan)
         revision = _revision(mesh, plan.digest, request)
         switch = stage_policy(mesh, policy, revision.number)
         validate(mesh, switch, say)  # 4
@@ -121,13 +123,11 @@ def _require_reviewed(change: Change, request: ApplyRequest) -> None:
         )
 
 
-def _require_leave(change: Change, more: Sequence[str], request: ApplyRequest) -> None:
-    widening = [*change.widening, *more]
-    if widening and WIDENING not in request.allow:
-        raise MeshwardError(
-            codes.WIDENS_ACCESS,
-            f"this widens access: {'; '.join(widening)}",
-        )
+def _require_not_widening(mesh: Mesh, change: Change, plan: Plan) -> None:
+    old = mesh.live.plan
+    more = [*coming_back(old, plan, mesh.revoked), *once_managed(mesh.revisions, old, plan)]
+    if widening := [*change.widening, *more]:
+        raise MeshwardError(codes.WIDENS_ACCESS, f"this widens access: {'; '.join(widening)}")
 
 
 def _revision(mesh: Mesh, digest: str, request: ApplyRequest) -> Revision:

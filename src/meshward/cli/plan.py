@@ -9,8 +9,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from meshward.apply.forgotten import once_managed
 from meshward.apply.impact import Impact, impact_of
 from meshward.apply.local_paths import LOCAL
+from meshward.apply.revisions import Revisions
 from meshward.apply.sources import read_policy
 from meshward.check.admission import admit
 from meshward.cli.asking import running_policy
@@ -50,15 +52,18 @@ def command(
         change = compare(old, new)
         here = edge is None and against is None
         traces = impact_of(old, new, directories.State(state)) if here else None
-        code = Exit.UNSAFE if base and change.widening else Exit.OK
+        forgotten = once_managed(Revisions(Path(state)), old, new) if here and old is not None else []
+        code = Exit.UNSAFE if base and (change.widening or forgotten) else Exit.OK
         if json:
-            print_json({"ok": code == Exit.OK, **_document(base[0] if base else 0, change, traces)})
+            told = _document(base[0] if base else 0, change, traces)
+            print_json({"ok": code == Exit.OK, **told, "forgotten": forgotten})
             return code
         print_problems(findings)
         basis = f"revision {base[0]}" if base else "nothing: no revision was accepted here yet"
         basis = basis if against is None else str(against)
         touched = traces.lines() if traces else []
-        lines = [f"Against {basis}:", *change.lines(), *touched, f"plan {change.digest}"]
+        more = [f"! widening: {sentence}" for sentence in forgotten]
+        lines = [f"Against {basis}:", *change.lines(), *more, *touched, f"plan {change.digest}"]
         stdout().print("\n".join(lines), markup=False)
         return code
 

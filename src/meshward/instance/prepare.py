@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from meshward.apply.counters import Counters, load_counters
 from meshward.apply.edge_certificate import server_certificate
 from meshward.apply.edge_hop import save_facts
+from meshward.apply.forgotten import once_managed
 from meshward.apply.guards import Guards, Issue
 from meshward.apply.hop_files import (
     Nginx,
@@ -57,10 +58,11 @@ def followed_policy(revisions: Revisions, policy: Policy, progress: Progress) ->
     current = revisions.require_current()
     if current is None or current.digest == policy.digest:
         return policy
-    change = compare(resolve(revisions.policy(current.number)), resolve(policy))
-    if not change.widening:
+    old, new = resolve(revisions.policy(current.number)), resolve(policy)
+    widening = [*compare(old, new).widening, *once_managed(revisions, old, new)]
+    if not widening:
         return policy
-    progress(f"this policy widens access: {'; '.join(change.widening)}")
+    progress(f"this policy widens access: {'; '.join(widening)}")
     progress(
         f"--watch does not take it, revision {current.number} runs: `meshward apply --allow widening` does"
     )
