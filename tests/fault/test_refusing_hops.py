@@ -23,6 +23,7 @@ from tests.apply.test_live_changes import load, statuses, with_grant
 from tests.apply.test_watch_and_start import start
 from tests.hostile.conftest import write_hostile
 from tests.stack.disk import small_disk
+from tests.stack.impostor import liar
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
 from tests.stack.running import Stack, eventually, running
@@ -98,20 +99,15 @@ def test_a_guard_that_cannot_read_its_rules(stack: Stack, text: dict[str, Any]) 
 
 @contextmanager
 def left_narrowed(stack: Stack, text: dict[str, Any]) -> Iterator[None]:
-    """A guard hangs, and a change that takes `boss` something has failed. Inside, it hangs still."""
-    guard = next(pid for name, pid in stack.processes().items() if "m2" in name)
+    """A guard says that it runs nothing, so a change that takes `boss` something has failed. Inside, it goes on so."""
     changed = moved(text)
     next(grant for grant in changed["grants"] if grant["id"] == "rule")["actions"] = ["manage"]
-    os.kill(guard, signal.SIGSTOP)
-    try:
+    with liar(stack.run / "guards" / stack.guard("m2").slot / "admin.sock"):
         error = refused(stack, changed)
         assert (
             error.exit_code is Exit.HOP_REFUSED and error.code.number == "MW3022" and "m2/v1" in error.message
         )
         yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(guard, signal.SIGCONT)
 
 
 def settled(stack: Stack, by: str) -> bool:
@@ -120,10 +116,10 @@ def settled(stack: Stack, by: str) -> bool:
     return any(each["did"] == "settle" and each["facts"]["by"] == by for each in told)
 
 
-def test_a_guard_that_hangs(stack: Stack, text: dict[str, Any]) -> None:
-    """Nobody can tell what a stopped process will do, so the edge permits only what both revisions permit.
+def test_a_guard_that_says_it_runs_neither(stack: Stack, text: dict[str, Any]) -> None:
+    """Nobody can tell what it will do, so the edge permits only what both revisions permit.
 
-    That ends by itself when the guard goes on, and whoever looks is told meanwhile.
+    That ends by itself when the guard says otherwise, and whoever looks is told meanwhile.
     """
     boss, sam = stack.issuer.token("boss", ["bosses"]), stack.issuer.token("sam", ["sales"])
     assert statuses(stack, boss, "/m/m1/v1/public") == [200]

@@ -1,7 +1,7 @@
 """A hop's socket in other hands, of the same user: what a hop that was taken over may answer.
 
-Run as a file: bind beside PATH, take its place, become UID, and answer each connection with bytes that never end, one
-at a time. Each connection is said on a line of stdout.
+Run as a file: bind near PATH, take its place, become UID, and answer each connection: with bytes that never end, one
+at a time, or `{}`, which says of a guard that it runs nothing. Each connection is said on a line of stdout.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _DEADLINE = 300.0  # seconds after which it ends by itself
@@ -31,10 +31,16 @@ class Impostor:
 
 
 @contextlib.contextmanager
-def impostor(path: Path) -> Iterator[Impostor]:
-    """In the place of whoever has the socket at `path`, as the same user."""
+def impostor(
+    path: Path, answers: str = "", before: Callable[[], object] = lambda: None
+) -> Iterator[Impostor]:
+    """In the place of whoever has the socket at `path`, as the same user. Without `answers`, it answers without end.
+
+    `before` it takes the place.
+    """
     uid = path.lstat().st_uid
-    command = [sys.executable, __file__, str(path), str(uid)]
+    before()
+    command = [sys.executable, __file__, str(path), str(uid), answers]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         taken = Impostor(process)
         try:
@@ -44,21 +50,39 @@ def impostor(path: Path) -> Iterator[Impostor]:
             process.kill()
 
 
-def _answer(connection: socket.socket) -> None:
+@contextlib.contextmanager
+def liar(path: Path) -> Iterator[Impostor]:
+    """A guard's admin socket says, in form, that nothing was loaded; afterwards the guard has it again."""
+    kept = path.parent.with_name("kept.sock")
+    with contextlib.ExitStack() as given_back, impostor(path, "{}", lambda: path.rename(kept)) as taken:
+        given_back.callback(_give_back, kept, path)
+        yield taken
+
+
+def _give_back(kept: Path, path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # the instance has ended
+        kept.rename(path)
+
+
+def _answer(connection: socket.socket, answer: bytes) -> None:
     with connection, contextlib.suppress(OSError):
         print("asked", flush=True)
+        if answer:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+            return
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
             connection.sendall(b"a")
             time.sleep(0.05)
 
 
-def _serve(path: str, uid: int) -> None:
+def _serve(path: str, uid: int, answer: bytes) -> None:
     server = socket.socket(socket.AF_UNIX)
-    server.bind(f"{path}.x")
-    os.chmod(f"{path}.x", 0o777)  # noqa: PTH101
-    os.chown(f"{path}.x", uid, -1)
-    os.rename(f"{path}.x", path)  # noqa: PTH104
+    beside = f"{os.path.dirname(os.path.dirname(path))}/x.sock"  # noqa: PTH120
+    server.bind(beside)  # what else is in the hop's own directory is looked at
+    os.chmod(beside, 0o777)  # noqa: PTH101
+    os.chown(beside, uid, -1)
+    os.rename(beside, path)  # noqa: PTH104
     if os.geteuid() == 0:
         os.setuid(uid)
     server.listen()
@@ -66,8 +90,8 @@ def _serve(path: str, uid: int) -> None:
     threading.Timer(_DEADLINE, os._exit, (1,)).start()
     while True:
         connection, _ = server.accept()
-        threading.Thread(target=_answer, args=(connection,), daemon=True).start()
+        threading.Thread(target=_answer, args=(connection, answer), daemon=True).start()
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]))
+    _serve(sys.argv[1], int(sys.argv[2]), sys.argv[3].encode())

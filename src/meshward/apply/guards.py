@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from meshward.apply.credentials.keyring import Keyring
 from meshward.apply.hop_files import Owner, write_guard
@@ -14,12 +16,12 @@ from meshward.apply.live_revision import Guard, LiveRevision
 from meshward.apply.vendor_validation import judge_guards
 from meshward.audit.quarantine import Shut
 from meshward.callers.revocations import Revoked
-from meshward.kit.errors import run_all
+from meshward.kit.errors import MeshwardError, run_all
 from meshward.kit.foreign import faults_in
-from meshward.kit.hop_socket import Asking, Listener, NoAnswer
+from meshward.kit.hop_socket import WITHIN, Asking, Listener, NoAnswer
 from meshward.plan.naming import must_change_at_once
 from meshward.runtime.machine import Machine, guard_name
-from meshward.runtime.supervise.handle import SupervisorHandle
+from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
 from meshward.spiffe.ca import Authority, LeafCredential
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.counts import CLUSTERS_PATH, COUNTS_PATH, Counts, read_counts, read_illness
@@ -33,8 +35,16 @@ from meshward.tokens.keys import SigningKeys
 
 AT_A_TIME = 32
 """Guards that are written and watched: some that do not answer must not keep the others waiting."""
+SILENCE, RESTART = 8.0, 15.0
+"""Seconds for one question to who did not answer for five, and for who starts again: however busy the machine is."""
 SOCKETS = ("guard.sock", "admin.sock")  # in a guard's own directory
 _BUSY = "http.guard.downstream_rq_active"
+
+
+class _Missing(Protocol):
+    """`GuardAdmin.missing` of what it was given."""
+
+    def __call__(self, *, within: float = WITHIN) -> Sequence[str]: ...
 
 
 class GuardAdmin:
@@ -43,11 +53,14 @@ class GuardAdmin:
     def __init__(self, socket: Path, uid: int) -> None:
         self._listener = Listener(socket, uid)
 
-    def report(self) -> GuardReport:
-        """What the guard says. Raises NoAnswer, or ValueError for an answer that is not Envoy's."""
-        asking = Asking(self._listener)
+    def report(self, within: float = WITHIN) -> GuardReport:
+        """What the guard says. Raises NoAnswer, also for an answer that is not Envoy's."""
+        asking = Asking(self._listener, within)
         dumps = {kind: asking.text(path) for kind, path in DUMP_PATHS.items()}
-        return read_report(asking.text(STATS_PATH), dumps)
+        try:
+            return read_report(asking.text(STATS_PATH), dumps)
+        except ValueError as fault:
+            raise NoAnswer(f"its answer is not Envoy's: {fault}") from None
 
     def refusals(self) -> GuardReport | None:
         """Of a report what counts before files are written; None where the guard does not answer."""
@@ -57,16 +70,18 @@ class GuardAdmin:
             return None
 
     def missing(
-        self, expected: Mapping[str, str], before: GuardReport | None = None, *, forgiving: bool = False
+        self,
+        expected: Mapping[str, str],
+        before: GuardReport | None = None,
+        *,
+        forgiving: bool = False,
+        within: float = WITHIN,
     ) -> tuple[str, ...]:
-        """What keeps the guard from running `expected` (digests by file stem), in sentences.
+        """What keeps the guard from running `expected` (digests by file stem), in sentences. Raises NoAnswer.
 
         Refusals count since `before`, or since its start; `forgiving`: not at all.
         """
-        try:
-            now = self.report()
-        except (NoAnswer, ValueError) as fault:
-            return (f"the guard's admin socket: {fault}",)
+        now = self.report(within)
         return differences(expected, now, now if forgiving else before)
 
     def counts(self) -> Counts | None:
@@ -111,7 +126,8 @@ class Guards:
         self.keyring = Keyring(machine.state.path)
         self._given: dict[Guard, Mapping[str, str]] = {}
         self._standing: dict[Guard, int] = {}  # those that were written and not removed: the uid of each
-        self.shut: dict[Guard, Shut] = {}  # `apply.quarantine`
+        self.shut: dict[Guard, Shut] = {}
+        self.shut_away: Callable[[Guard, str], None] | None = None  # `apply.quarantine`: for what reason
 
     def render(self, live: LiveRevision, guard: Guard, issue: Issue) -> GuardFiles:
         """Every file of `guard`, with an SVID of its own. Raises MeshwardError where its servers' key cannot be had."""
@@ -160,7 +176,7 @@ class Guards:
         """A new guard, written before: ready, and seen to run what it was given. Raises MeshwardError."""
         supervisor.add(self._machine.guard_spec(*guard), needed_by=("edge",))
         admin, expected = self._admin(guard), self._given[guard]
-        supervisor.arrival(_name(guard), lambda: admin.missing(expected))
+        supervisor.arrival(_name(guard), lambda: _sentences(lambda: admin.missing(expected)))
 
     def switch(
         self, guard: Guard, files: GuardFiles, supervisor: SupervisorHandle, *, back: bool = False
@@ -178,8 +194,8 @@ class Guards:
         for stem in stems:
             owner.write(xds / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in changing_stems(files)}
-        forgiving = back or before is None
-        self._await(guard, lambda: admin.missing(expected, before, forgiving=forgiving), supervisor)
+        missing = partial(admin.missing, expected, before, forgiving=back or before is None)
+        self._await(guard, missing, supervisor)
         self._given[guard] = {**given, **expected}
 
     def switch_all(self, files: Mapping[Guard, GuardFiles], supervisor: SupervisorHandle) -> None:
@@ -199,7 +215,7 @@ class Guards:
         for stem in stems:
             owner.write(self._machine.run.guard_given(guard[1]) / "xds" / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in stems}
-        self._await(guard, lambda: admin.missing(expected, before, forgiving=before is None), supervisor)
+        self._await(guard, partial(admin.missing, expected, before, forgiving=before is None), supervisor)
         self._given[guard] = {**self._given[guard], **expected}
 
     def runs(self, guard: Guard, expected: Mapping[str, str]) -> bool:
@@ -218,7 +234,7 @@ class Guards:
         """One that was shut away: it reads its files as they are now, and is seen to run them. Raises MeshwardError."""
         supervisor.release(guard_name(*guard))
         admin, expected = self._admin(guard), self._given.get(guard, {})
-        supervisor.arrival(_name(guard), lambda: admin.missing(expected))
+        supervisor.arrival(_name(guard), lambda: _sentences(lambda: admin.missing(expected)), RESTART)
 
     def standing(self) -> tuple[Guard, ...]:
         """All that are to run: not those that are shut away."""
@@ -238,11 +254,31 @@ class Guards:
     def illness(self, guard: Guard) -> str | None:
         return self._admin(guard).illness()
 
-    def _await(
-        self, guard: Guard, missing: Callable[[], Sequence[str]], supervisor: SupervisorHandle
-    ) -> None:
-        """Nobody waits for a guard that is shut away: it has its files when it is let back."""
-        supervisor.arrival(_name(guard), lambda: () if guard in self.shut else missing())
+    def _await(self, guard: Guard, missing: _Missing, supervisor: SupervisorHandle) -> None:
+        """Until it runs what it was given, or does not run at all: then it reads that when it starts.
+
+        One that says what it lacks has refused it. One that runs and says nothing is shut away. Raises MeshwardError.
+        """
+        part, name = guard_name(*guard), _name(guard)
+        if guard in self.shut or supervisor.running(part) is None:
+            return
+        try:
+            supervisor.arrival(name, lambda: () if guard in self.shut else _sentences(missing))
+        except MeshwardError as error:
+            running = None if supervisor.stopping else supervisor.running(part)
+            if running is None or self.shut_away is None:
+                raise
+            try:
+                lack = missing(within=SILENCE)
+            except NoAnswer as silence:
+                if supervisor.running(part) != running:  # it died: nobody's silence
+                    raise error from None
+                self.shut_away(guard, f"it was given other files, and {silence}")
+                if supervisor.pid(part) is not None:  # who is stopped may go on by the old ones
+                    raise hop_error(name, f"it cannot be ended, and {silence}") from None
+                return
+            if lack:
+                raise hop_error(name, "; ".join(lack)) from None
 
     def _view(self, live: LiveRevision, guard: Guard, issue: Issue | None) -> GuardView:
         model, version = guard[0].split("/")
@@ -280,6 +316,14 @@ def changing_stems(files: GuardFiles) -> list[str]:
 def _svid(authority: Authority, view: GuardView) -> LeafCredential:
     name = SpiffeId(view.trust_domain, f"/model/{view.model}")
     return authority.issue(name, view.dns_name, datetime.now(UTC))
+
+
+def _sentences(missing: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """Of who does not answer, too."""
+    try:
+        return missing()
+    except NoAnswer as fault:
+        return (f"the guard's admin socket: {fault}",)
 
 
 def _name(guard: Guard) -> str:

@@ -1,6 +1,8 @@
-"""A hop that puts into its own directory what does not belong there costs itself, and nothing else.
+"""A guard that misbehaves costs itself, and nothing else: it may be broken into.
 
-It may be broken into: a link beside its log is how it would have us read another file. So:
+It puts into its own directory what does not belong there: a link beside its log is how it would have us read another
+file. Or it runs and does not answer what it runs (`Guards`): no change waits for it, and it must not wake up with rules
+of before. So:
 
 1. The collector is told, and goes on: what it cannot read there is nobody's record any more.
 2. The directory is taken from it: the edge reaches its socket no more.
@@ -16,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import structlog
 
@@ -34,7 +37,8 @@ log = structlog.get_logger(__name__)
 
 
 async def watch_hops(mesh: Mesh) -> None:
-    """Shut away every guard whose directory is not in order, until cancelled."""
+    """Shut away every guard whose directory is not in order, or who does not answer a change, until cancelled."""
+    mesh.guards.shut_away = partial(shut_away, mesh)
     while True:
         await asyncio.to_thread(look_around, mesh)
         await asyncio.sleep(POLL)

@@ -7,7 +7,8 @@
 3. Compare: refuse another change than the reviewed one (exit 3), and one that widens without leave (exit 4).
 4. Validate: Envoy judges the static twin of each new or changed guard; nginx its program, if that changes.
 5. Record the revision as staged.
-6. Switch each hop, and read back from each process that it runs its new projection (`switching`).
+6. Switch each hop, and read back from each process that it runs its new projection (`switching`). A guard that does
+   not answer at all is shut away.
 7. Record it as accepted: one rename, at which this machine changes its revision.
 8. Discard: guards that nobody is sent to any more end when their last request has.
 
@@ -99,6 +100,8 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
         validate(mesh, switch, say)  # 4
         _record(mesh, policy, revision)  # 5
         _carry_out(mesh, switch, revision, say)  # 6, 7
+        for shut in tuple(mesh.guards.shut.values()):
+            say(str(shut.error))
         for guard in switch.stops:  # 8
             mesh.drains.begin(guard, mesh.supervisor)
         mesh.note(

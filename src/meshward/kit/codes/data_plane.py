@@ -276,9 +276,9 @@ TOO_MANY_ASKS = Code(
 )
 HOP_QUARANTINED = Code(
     "MW3080",
-    "A hop was shut away: in its own directory is what does not belong there.",
-    "Its model is closed, the rest goes on. Find out who put it there: the hop may be broken into. `meshward apply` of "
-    "the policy that runs, or a start, clears the directory and lets the hop back in.",
+    "A hop was shut away: in its own directory is what does not belong there, or it does not answer.",
+    "Its model is closed, the rest goes on. Find out how it came to that: the hop may be broken into. `meshward apply` "
+    "of the policy that runs, or a start, clears the directory and lets the hop back in.",
     Exit.UNSAFE,
 )
 UNKNOWN_CODE = Code(

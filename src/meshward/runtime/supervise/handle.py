@@ -50,6 +50,15 @@ class SupervisorHandle:
     def pid(self, name: str) -> int | None:
         return self._signal(name, None)
 
+    def running(self, name: str) -> int | None:
+        """The pid of the part, where it was ready and has not died since."""
+
+        async def look() -> int | None:
+            return self._supervisor.running(name)
+
+        pid: int | None = self._await(look())
+        return pid
+
     def arrival(self, hop: str, missing: Callable[[], Sequence[str]], within: float = 5.0) -> None:
         """Wait until nothing is `missing` (sentences). Raises MeshwardError (MW3021) after `within` seconds.
 

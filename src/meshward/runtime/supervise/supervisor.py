@@ -26,7 +26,7 @@ from meshward.runtime.place.directories import State
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.part import Part, Progress, Timing, silent
 from meshward.runtime.supervise.process import ProcessSpec, Ready, bound_log
-from meshward.runtime.supervise.report import SupervisorReport
+from meshward.runtime.supervise.report import Phase, SupervisorReport
 
 _LOG_POLL = 1.0  # seconds
 
@@ -142,6 +142,12 @@ class Supervisor:
     def signal(self, name: str, number: signal.Signals | None) -> int | None:
         """Send a signal to a part, if any; its pid, or None where it does not run just now."""
         return self._parts[name].signal(number)
+
+    def running(self, name: str) -> int | None:
+        """The pid of a part that was ready and has not died since; None: it starts, waits, ends, or is none."""
+        part = self._parts.get(name)
+        report = part.report() if part is not None else None
+        return report.pid if report is not None and report.phase is Phase.RUNNING else None
 
     @property
     def stopping(self) -> bool:
