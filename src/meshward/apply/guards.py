@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from meshward.apply.credentials.keyring import Keyring
 from meshward.apply.hop_files import Owner, write_guard
@@ -41,12 +40,6 @@ SOCKETS = ("guard.sock", "admin.sock")  # in a guard's own directory
 _BUSY = "http.guard.downstream_rq_active"
 
 
-class _Missing(Protocol):
-    """`GuardAdmin.missing` of what it was given."""
-
-    def __call__(self, *, within: float = WITHIN) -> Sequence[str]: ...
-
-
 class GuardAdmin:
     """The admin interface of the guard that runs as `uid` behind `socket`. One that does not answer is not live."""
 
@@ -70,6 +63,15 @@ class GuardAdmin:
             return None
 
     def missing(
+        self, expected: Mapping[str, str], before: GuardReport | None = None, *, forgiving: bool = False
+    ) -> tuple[str, ...]:
+        """What keeps the guard from running `expected` (digests by file stem), in sentences.
+
+        Refusals count since `before`, or since its start; `forgiving`: not at all.
+        """
+        return _told(partial(self.lacks, expected, before, forgiving=forgiving))
+
+    def lacks(
         self,
         expected: Mapping[str, str],
         before: GuardReport | None = None,
@@ -77,10 +79,7 @@ class GuardAdmin:
         forgiving: bool = False,
         within: float = WITHIN,
     ) -> tuple[str, ...]:
-        """What keeps the guard from running `expected` (digests by file stem), in sentences. Raises NoAnswer.
-
-        Refusals count since `before`, or since its start; `forgiving`: not at all.
-        """
+        """`missing`, as the guard says it itself. Raises NoAnswer where it says nothing."""
         now = self.report(within)
         return differences(expected, now, now if forgiving else before)
 
@@ -176,7 +175,7 @@ class Guards:
         """A new guard, written before: ready, and seen to run what it was given. Raises MeshwardError."""
         supervisor.add(self._machine.guard_spec(*guard), needed_by=("edge",))
         admin, expected = self._admin(guard), self._given[guard]
-        supervisor.arrival(_name(guard), lambda: _sentences(lambda: admin.missing(expected)))
+        supervisor.arrival(_name(guard), lambda: admin.missing(expected))
 
     def switch(
         self, guard: Guard, files: GuardFiles, supervisor: SupervisorHandle, *, back: bool = False
@@ -194,8 +193,9 @@ class Guards:
         for stem in stems:
             owner.write(xds / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in changing_stems(files)}
-        missing = partial(admin.missing, expected, before, forgiving=back or before is None)
-        self._await(guard, missing, supervisor)
+        self._await(
+            guard, partial(admin.lacks, expected, before, forgiving=back or before is None), supervisor
+        )
         self._given[guard] = {**given, **expected}
 
     def switch_all(self, files: Mapping[Guard, GuardFiles], supervisor: SupervisorHandle) -> None:
@@ -215,7 +215,7 @@ class Guards:
         for stem in stems:
             owner.write(self._machine.run.guard_given(guard[1]) / "xds" / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in stems}
-        self._await(guard, partial(admin.missing, expected, before, forgiving=before is None), supervisor)
+        self._await(guard, partial(admin.lacks, expected, before, forgiving=before is None), supervisor)
         self._given[guard] = {**self._given[guard], **expected}
 
     def runs(self, guard: Guard, expected: Mapping[str, str]) -> bool:
@@ -234,7 +234,7 @@ class Guards:
         """One that was shut away: it reads its files as they are now, and is seen to run them. Raises MeshwardError."""
         supervisor.release(guard_name(*guard))
         admin, expected = self._admin(guard), self._given.get(guard, {})
-        supervisor.arrival(_name(guard), lambda: _sentences(lambda: admin.missing(expected)), RESTART)
+        supervisor.arrival(_name(guard), lambda: admin.missing(expected), RESTART)
 
     def standing(self) -> tuple[Guard, ...]:
         """All that are to run: not those that are shut away."""
@@ -254,31 +254,35 @@ class Guards:
     def illness(self, guard: Guard) -> str | None:
         return self._admin(guard).illness()
 
-    def _await(self, guard: Guard, missing: _Missing, supervisor: SupervisorHandle) -> None:
-        """Until it runs what it was given, or does not run at all: then it reads that when it starts.
+    def _await(self, guard: Guard, lacks: partial[tuple[str, ...]], supervisor: SupervisorHandle) -> None:
+        """Until it runs what it was given (`GuardAdmin.lacks`), or does not run: then it reads that when it starts.
 
         One that says what it lacks has refused it. One that runs and says nothing is shut away. Raises MeshwardError.
         """
-        part, name = guard_name(*guard), _name(guard)
+        part = guard_name(*guard)
         if guard in self.shut or supervisor.running(part) is None:
             return
         try:
-            supervisor.arrival(name, lambda: () if guard in self.shut else _sentences(missing))
+            supervisor.arrival(_name(guard), lambda: () if guard in self.shut else _told(lacks))
         except MeshwardError as error:
             running = None if supervisor.stopping else supervisor.running(part)
             if running is None or self.shut_away is None:
                 raise
             try:
-                lack = missing(within=SILENCE)
+                lack = lacks(within=SILENCE)
             except NoAnswer as silence:
-                if supervisor.running(part) != running:  # it died: nobody's silence
+                if supervisor.running(part) != running:  # it died, and was not silent
                     raise error from None
-                self.shut_away(guard, f"it was given other files, and {silence}")
-                if supervisor.pid(part) is not None:  # who is stopped may go on by the old ones
-                    raise hop_error(name, f"it cannot be ended, and {silence}") from None
+                self._end_silent(guard, str(silence), supervisor)
                 return
             if lack:
-                raise hop_error(name, "; ".join(lack)) from None
+                raise hop_error(_name(guard), "; ".join(lack)) from None
+
+    def _end_silent(self, guard: Guard, why: str, supervisor: SupervisorHandle) -> None:
+        if self.shut_away is not None:
+            self.shut_away(guard, f"it was given other files, and {why}")
+        if supervisor.pid(guard_name(*guard)) is not None:  # stopped, it might go on by the old ones
+            raise hop_error(_name(guard), f"it cannot be ended, and {why}")
 
     def _view(self, live: LiveRevision, guard: Guard, issue: Issue | None) -> GuardView:
         model, version = guard[0].split("/")
@@ -318,10 +322,9 @@ def _svid(authority: Authority, view: GuardView) -> LeafCredential:
     return authority.issue(name, view.dns_name, datetime.now(UTC))
 
 
-def _sentences(missing: Callable[[], Sequence[str]]) -> Sequence[str]:
-    """Of who does not answer, too."""
+def _told(lacks: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
     try:
-        return missing()
+        return lacks()
     except NoAnswer as fault:
         return (f"the guard's admin socket: {fault}",)
 
