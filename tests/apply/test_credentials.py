@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -24,6 +23,7 @@ from meshward.testing.recorder import Received, plain_answer
 from tests.stack import policies
 from tests.stack.asking import ask
 from tests.stack.command import meshward
+from tests.stack.impostor import liar
 from tests.stack.inside import Inside, knock
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
@@ -235,14 +235,14 @@ def test_a_source_that_breaks_later_leaves_the_older_key_and_is_named(stack: Sta
 
 def test_a_guard_that_does_not_take_a_key_is_named_and_the_older_one_stays(stack: Stack, alice: str) -> None:
     file = stack.policy.parent / "command.key"
-    guard = next(pid for name, pid in stack.processes().items() if name.endswith("-command-v1"))
     write_atomic(file, "key-of-command-lost")
-    os.kill(guard, signal.SIGSTOP)
     try:
-        with pytest.raises(MeshwardError, match="the guard of command/v1") as raised:
+        with (
+            liar(stack.run / "guards" / stack.guard("command").slot / "admin.sock"),
+            pytest.raises(MeshwardError, match="the guard of command/v1") as raised,
+        ):
             ask(stack.state, {"do": "rotate", "what": "credential", "name": "from-command"}, lambda _: None)
     finally:
-        os.kill(guard, signal.SIGCONT)
         write_atomic(file, FIRST["command"])
     assert raised.value.exit_code == Exit.HOP_REFUSED
     assert stack.call("POST", ASK.format("command"), alice, {}).status == 200
