@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from meshward.kit import foreign
 from meshward.kit.foreign import (
     MOST_LOGS,
     MOST_NAMES,
@@ -24,10 +25,12 @@ from meshward.kit.foreign import (
     hand_to,
     logs_in,
     make_own,
+    make_room,
     open_file,
     opened,
     remove_tree,
 )
+from tests.stack.disk import small_disk
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="not root: no other user's directory")
@@ -326,3 +329,31 @@ def test_swapped_while_we_work(own: Path, precious: Path) -> None:
     make_own(own, HOLDER)
     assert faults_in(own, HOP, ()) == []
     remove_tree(own)
+
+
+@needs_root
+def test_who_fills_the_disk_is_told_and_its_logs_are_emptied(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a file has on the disk counts: erased lines, and what is only claimed, are nothing."""
+    monkeypatch.setattr(foreign, "ROOM", 1 << 20)
+    with small_disk(own, "8m", 0o2710):
+        os.chown(own, HOP, GROUP)
+        log, rotated = own / "access.log", own / "access.log.1"
+        for each in (log, rotated):
+            each.touch()
+            os.chown(each, HOP, GROUP)
+        os.truncate(rotated, 1 << 40)
+        log.write_bytes(b"x" * (3 << 20))
+        assert faults_in(own, HOP, []) == [], "as much is left"
+        make_room(own)
+        assert log.stat().st_size == 3 << 20
+        log.write_bytes(b"x" * (5 << 20))
+        assert faults_in(own, HOP, []) == ["it takes 5 MB of a disk that has 3 MB left"]
+        close_to_others(own)
+        make_room(own)
+        assert log.stat().st_size == rotated.stat().st_size == 0
+        monkeypatch.setattr(foreign, "ROOM", 6 << 20)
+        log.write_bytes(b"x" * (5 << 20))
+        os.chown(own, HOP, GROUP)
+        assert faults_in(own, HOP, []) == [], "however little is left"

@@ -1,8 +1,8 @@
 """A guard that misbehaves costs itself, and nothing else: it may be broken into.
 
 It puts into its own directory what does not belong there: a link beside its log is how it would have us read another
-file. Or it runs and does not answer what it runs (`Guards`): no change waits for it, and it must not wake up with rules
-of before. So:
+file. It fills the disk from there. Or it runs and does not answer what it runs (`Guards`): no change waits for it, and
+it must not wake up with rules of before. So:
 
 1. The collector is told, and goes on: what it cannot read there is nobody's record any more.
 2. The directory is taken from it: the edge reaches its socket no more.
@@ -27,7 +27,7 @@ from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh
 from meshward.audit.quarantine import Shut, save_quarantine
 from meshward.kit.errors import MeshwardError
-from meshward.kit.foreign import close_to_others
+from meshward.kit.foreign import close_to_others, make_room
 from meshward.runtime.machine import guard_name
 from meshward.runtime.supervise.strays import end_all_of
 
@@ -88,6 +88,7 @@ def let_back(mesh: Mesh) -> list[str]:
 def _let_back(mesh: Mesh, guard: Guard) -> MeshwardError | OSError | None:
     shut = mesh.guards.shut[guard]
     try:
+        make_room(mesh.machine.run.guard_dir(guard[1]))  # what was not read by now
         mesh.guards.restart(guard, mesh.supervisor)
         mesh.guards.shut.pop(guard, None)
         _write_down(mesh)

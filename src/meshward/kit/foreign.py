@@ -29,6 +29,8 @@ from meshward.kit.text import quoted
 
 MOST_NAMES = 256
 """In a hop's own directory. None makes more than a dozen; who makes a million must not cost us a million."""
+ROOM = 1 << 30
+"""Bytes that a hop's own directory may take of the disk however little is left there; above, no more than is left."""
 LOGS = ("access.log", "error.log", "changes.log")
 MOST_LOGS = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -161,11 +163,21 @@ def faults_in(path: Path, uid: int, sockets: Collection[str]) -> list[str]:
                 return []  # we are at it ourselves: `make_own`
             if owner != uid:
                 return [f"it belongs to uid {owner}, not to uid {uid}"]
-            return _faults(descriptor, sockets)
+            return [*_faults(descriptor, sockets), *_fills_disk(descriptor)]
     except FileNotFoundError:
         return ["it is gone"]
     except NotAsMade as fault:
         return [fault.why]
+
+
+def make_room(path: Path) -> None:
+    """Empty its logs, where they fill the disk. Nothing of its owner's may run."""
+    with suppress(FileNotFoundError, NotAsMade), opened(path) as directory:
+        if not _fills_disk(directory):
+            return
+        for name in filter(is_log, _names(directory)):
+            with suppress(FileNotFoundError, NotAsMade):
+                _empty(directory, name)
 
 
 def open_file(directory: int, name: str, *, write: bool = False, owners: Collection[int] = ()) -> int:
@@ -293,6 +305,27 @@ def _faults(directory: int, sockets: Collection[str]) -> list[str]:
         for name in _names(directory)
         if (why := _fault_of_name(directory, name, name in sockets))
     ]
+
+
+def _fills_disk(directory: int) -> list[str]:
+    """In a sentence, if so. What a file has on the disk counts, and not how far it reaches: read lines are erased."""
+    looked = [look(directory, name) for name in _names(directory)]
+    taken = sum(about.st_blocks * 512 for about in looked if about)
+    disk = os.fstatvfs(directory)
+    left = disk.f_bavail * disk.f_frsize
+    if taken <= max(ROOM, left):
+        return []
+    return [f"it takes {taken >> 20} MB of a disk that has {left >> 20} MB left"]
+
+
+def _empty(directory: int, name: str) -> None:
+    """Whoever of us gave the directory to whom: the file is the owner's of before."""
+    found = look(directory, name)
+    descriptor = open_file(directory, name, write=True, owners=(found.st_uid,) if found else ())
+    try:
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
 
 
 def _fault_of_name(directory: int, name: str, is_socket: bool) -> str:
