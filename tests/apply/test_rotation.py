@@ -42,6 +42,7 @@ from meshward.tokens.key_store import load as load_keys
 from tests.hostile.conftest import write_hostile
 from tests.stack import hasty
 from tests.stack.asking import ask
+from tests.stack.impostor import liar
 from tests.stack.live import apply, policy_of
 from tests.stack.load import at_work
 from tests.stack.running import Reply, Stack, eventually, running
@@ -354,19 +355,18 @@ def test_the_old_root_goes_by_itself_when_its_time_is_over(stack: Stack, alice: 
 
 
 @pytest.mark.parametrize("kind", ["signing-key", "edge-certificate", "ca", "root"])
-def test_a_guard_that_does_not_answer_is_named_and_everything_serves(
+def test_a_hop_that_does_not_take_it_is_named_and_everything_serves(
     stack: Stack, alice: str, kind: str
 ) -> None:
     if kind == "edge-certificate":
-        return stopped(stack, alice, "edge", kind)
-    return stopped(stack, alice, next(name for name in stack.processes() if "m2" in name), kind)
+        return not_taken(stack, alice, "edge", kind)
+    return not_taken(stack, alice, next(name for name in stack.processes() if "m2" in name), kind)
 
 
-def stopped(stack: Stack, alice: str, part: str, kind: str) -> None:
-    """`part` is stopped while `kind` rotates; afterwards the schedule brings it to its end."""
+def not_taken(stack: Stack, alice: str, part: str, kind: str) -> None:
+    """`part` stands still, or says that it runs nothing, while `kind` rotates; the schedule brings it to its end."""
     request = KINDS.get(kind, {"what": "ca", "root": True})
-    pids = _family(stack.processes()[part]) if part == "edge" else [stack.processes()[part]]
-    with standing_still(stack, pids):
+    with standing_still(stack) if part == "edge" else denying(stack):
         with pytest.raises(MeshwardError) as told:
             rotate(stack, **request)
         assert told.value.exit_code is Exit.HOP_REFUSED
@@ -384,7 +384,14 @@ def stopped(stack: Stack, alice: str, part: str, kind: str) -> None:
 
 
 @contextmanager
-def standing_still(stack: Stack, pids: list[int]) -> Iterator[None]:
+def denying(stack: Stack) -> Iterator[None]:
+    with hasty.hurried(stack.state), liar(stack.run / "guards" / stack.guard("m2").slot / "admin.sock"):
+        yield
+
+
+@contextmanager
+def standing_still(stack: Stack) -> Iterator[None]:
+    pids = _family(stack.processes()["edge"])
     with hasty.hurried(stack.state):
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)

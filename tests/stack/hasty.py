@@ -36,7 +36,9 @@ def hurried(state: Path) -> Iterator[None]:
 def _patient(state: Path) -> None:
     arrival = SupervisorHandle.arrival
 
-    def wait(handle: SupervisorHandle, hop: str, missing: Callable[[], Sequence[str]]) -> None:
+    def wait(
+        handle: SupervisorHandle, hop: str, missing: Callable[[], Sequence[str]], within: float = DEADLINE
+    ) -> None:
         over = threading.Event()
         timer = threading.Timer(ARRIVAL, over.set)
 
@@ -49,7 +51,7 @@ def _patient(state: Path) -> None:
             return lack
 
         try:
-            arrival(handle, hop, lacking, within=DEADLINE)
+            arrival(handle, hop, lacking, within=max(within, DEADLINE))
         finally:
             timer.cancel()
 
