@@ -25,6 +25,7 @@ TAKES = {
         "take",
         "clear",
         "close_to_others",
+        "make_room",
         "faults_in",
         "owner_of",
         "remove_tree",

@@ -6,6 +6,9 @@ import os
 import signal
 import socket
 import stat
+import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -357,3 +360,60 @@ def test_who_fills_the_disk_is_told_and_its_logs_are_emptied(
         log.write_bytes(b"x" * (5 << 20))
         os.chown(own, HOP, GROUP)
         assert faults_in(own, HOP, []) == [], "however little is left"
+
+
+@needs_root
+def test_no_more_logs_than_are_followed(own: Path) -> None:
+    """Else the collector could not read on, and nobody would be shut away for it."""
+    for number in range(MOST_LOGS + 1):
+        (own / f"access.log.{number}").touch()
+        os.chown(own / f"access.log.{number}", HOP, GROUP)
+    assert faults_in(own, HOP, []) == [f"it was rotated to more than {MOST_LOGS} files"]
+
+
+KEPT_SHUT = {
+    "a lease": "import fcntl, os; fd = os.open(log, os.O_RDONLY); fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)",
+    "a program that runs": "import shutil, subprocess; shutil.copy('/bin/sleep', log); subprocess.Popen([log, '1000'])",
+}
+
+
+@needs_root
+@pytest.mark.parametrize("how", KEPT_SHUT.values(), ids=KEPT_SHUT)
+def test_a_log_that_its_owner_keeps_from_being_opened(own: Path, how: str) -> None:
+    log = own / "access.log"
+    log.touch()
+    os.chown(log, HOP, GROUP)
+    script = f"import time; log = './access.log'\n{how}\nprint('held', flush=True); time.sleep(1000)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        user=HOP,
+        group=GROUP,
+        extra_groups=[],
+        cwd=own,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as hop:
+        try:
+            assert hop.stdout is not None and hop.stdout.readline()
+            (told,) = faults_in(own, HOP, [])
+        finally:
+            os.killpg(hop.pid, signal.SIGKILL)
+    assert "it is kept from being opened" in told
+
+
+def test_whom_the_last_owner_let_in_is_out(own: Path) -> None:
+    """By an access list (acl(5)): u::rwx, u:OTHER:rwx, g::rwx, m::rwx, o::---."""
+    rows = [(1, 7, -1), (2, 7, OTHER), (4, 7, -1), (16, 7, -1), (32, 0, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *row) for row in rows)
+    log = own / "access.log"
+    log.touch()
+    os.chown(log, HOP, GROUP)
+    try:
+        for path, name in ((own, "access"), (own, "default"), (log, "access")):
+            os.setxattr(path, f"system.posix_acl_{name}", acl)
+    except OSError:
+        pytest.skip("not run: this file system knows no access lists")
+    log.chmod(0o666)
+    make_own(own, HOLDER)
+    assert [os.listxattr(path) for path in (own, log)] == [[], []]
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600

@@ -156,7 +156,9 @@ def test_the_death_signal_outlives_the_change_of_uid(start: Start, tmp_path: Pat
 
 def test_a_child_whose_parent_died_before_it_could_ask_ends_itself():
     not_our_parent = os.getppid()
-    child = subprocess.Popen(["sleep", "1000"], preexec_fn=_bound_to(not_our_parent, signal.SIGTERM))
+    child = subprocess.Popen(
+        ["sleep", "1000"], preexec_fn=_bound_to(not_our_parent, signal.SIGTERM, starter())
+    )
     assert child.wait(60) == -signal.SIGKILL
 
 

@@ -20,7 +20,9 @@ from meshward.kit.foreign import faults_in
 from meshward.kit.hop_socket import WITHIN, Asking, Listener, NoAnswer
 from meshward.plan.naming import must_change_at_once
 from meshward.runtime.machine import Machine, guard_name
+from meshward.runtime.place.identities import is_separate
 from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
+from meshward.runtime.supervise.strays import end_strays_of
 from meshward.spiffe.ca import Authority, LeafCredential
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.envoy.counts import CLUSTERS_PATH, COUNTS_PATH, Counts, read_counts, read_illness
@@ -223,8 +225,11 @@ class Guards:
         return self._runs(guard, expected)
 
     def remove(self, guard: Guard, supervisor: SupervisorHandle) -> None:
-        """End it, and take its keys with it."""
-        supervisor.remove(guard_name(*guard))
+        """End it and whatever it left behind, and take its keys with it."""
+        name = guard_name(*guard)
+        supervisor.remove(name)
+        if (identity := self._machine.known.get(name)) is not None and is_separate(identity):
+            end_strays_of([identity.uid])
         for known in (self._given, self._standing, self.shut):
             known.pop(guard, None)
         for file in (self._machine.run.guard_given(guard[1]) / "xds").glob("*.json"):

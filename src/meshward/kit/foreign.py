@@ -34,6 +34,7 @@ ROOM = 1 << 30
 LOGS = ("access.log", "error.log", "changes.log")
 MOST_LOGS = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOG = 0o600
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -262,8 +263,16 @@ def _make_directory(parent: int, name: str) -> list[str]:
 
 
 def _own(descriptor: int, holder: Holder) -> None:
+    _close_lists(descriptor)
     os.fchown(descriptor, holder.uid, holder.gid)
     os.fchmod(descriptor, holder.mode)
+
+
+def _close_lists(descriptor: int) -> None:
+    """What it lets others do beside its mode (acl(5)): who had it before may have let in whom they like."""
+    for name in ("system.posix_acl_access", "system.posix_acl_default"):
+        with suppress(OSError):  # there is none, or the file system knows none
+            os.removexattr(descriptor, name)
 
 
 def _keep_logs(directory: int, owners: Collection[int]) -> list[str]:
@@ -294,12 +303,16 @@ def _fault_of_log(directory: int, name: str, owners: Collection[int], kept: int)
 def _hand_over(directory: int, name: str, owners: Collection[int], holder: Holder) -> None:
     descriptor = open_file(directory, name, owners=owners)
     try:
+        _close_lists(descriptor)
         os.fchown(descriptor, holder.uid, holder.gid)
+        os.fchmod(descriptor, _LOG)
     finally:
         os.close(descriptor)
 
 
 def _faults(directory: int, sockets: Collection[str]) -> list[str]:
+    for log in LOGS:
+        logs_in(directory, log)  # raises NotAsMade where they are too many to follow
     return [
         f"{quoted(name)}: {why}"
         for name in _names(directory)
@@ -331,7 +344,21 @@ def _empty(directory: int, name: str) -> None:
 def _fault_of_name(directory: int, name: str, is_socket: bool) -> str:
     if not is_socket and not is_log(name):
         return "nothing of that name belongs there" if look(directory, name) else ""
-    return fault_of(directory, name, stat.S_IFSOCK if is_socket else stat.S_IFREG)
+    if is_socket:
+        return fault_of(directory, name, stat.S_IFSOCK)
+    return fault_of(directory, name) or _fault_of_opening(directory, name)
+
+
+def _fault_of_opening(directory: int, name: str) -> str:
+    """What its owner may do so that nobody else opens it: a lease on it (fcntl(2)), or running it as a program."""
+    try:
+        os.close(open_file(directory, name, write=True))
+    except NotAsMade as fault:
+        return fault.why
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.ETXTBSY):
+            return f"it is kept from being opened ({errno.errorcode[error.errno]})"
+    return ""
 
 
 def _names(directory: int) -> list[str]:

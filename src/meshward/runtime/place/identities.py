@@ -107,6 +107,12 @@ def assign_identities(state: State, parts: Sequence[str]) -> Identities:
     return Identities(True, {part: ProcessIdentity(numbers[part], numbers[part]) for part in parts})
 
 
+def load_numbers(state: State) -> frozenset[int]:
+    """The uids that were ever given to a part of `state`. Raises MeshwardError where the file cannot be used."""
+    kept = NUMBERS.read(state.path)
+    return frozenset(each for each in kept.numbers.values() if FIRST <= each <= LAST) if kept else frozenset()
+
+
 def is_separate(identity: ProcessIdentity) -> bool:
     """Whether the uid is one that we gave to a part."""
     return FIRST <= identity.uid <= LAST

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.kit.text import one_line
 
 _LISTENING = "0A"  # st column of /proc/net/tcp (Linux, Documentation/networking/proc_net_tcp.rst)
 
@@ -38,6 +39,11 @@ def holders(port: int) -> list[Holder]:
     """Who listens on TCP `port`, as far as this user may see."""
     inodes = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     return [Holder(pid, command) for pid, command in _processes_with(inodes)] if inodes else []
+
+
+def command_of(pid: int) -> str:
+    """Its own name for itself, which may be any bytes. Raises OSError."""
+    return one_line(Path(f"/proc/{pid}/comm").read_bytes().decode(errors="replace").strip())
 
 
 def _try_bind(host: str, port: int) -> None:
@@ -71,6 +77,6 @@ def _processes_with(links: set[str]) -> Iterator[tuple[int, str]]:
     for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
         try:
             if any(str(link.readlink()) in links for link in (process / "fd").iterdir()):
-                yield int(process.name), (process / "comm").read_text().strip()
+                yield int(process.name), command_of(int(process.name))
         except OSError:  # ended meanwhile, or another user's
             continue

@@ -1,7 +1,8 @@
 """Processes of an instance whose supervisor is gone.
 
 A part is known by its stdout or stderr: a log in STATE/logs, which only parts are given. Numbers written down
-at start would not do: the kernel reuses them.
+at start would not do: the kernel reuses them. What a part left behind that holds neither is known by its user
+(`strays`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from meshward.runtime.place.directories import State
-from meshward.runtime.place.ports import Holder
+import structlog
 
+from meshward.runtime.place.directories import State
+from meshward.runtime.place.ports import Holder, command_of
+from meshward.runtime.supervise.strays import end_strays
+
+log = structlog.get_logger(__name__)
 _DEADLINE = 5.0  # seconds after SIGKILL
 
 
@@ -32,6 +37,8 @@ def end_leftovers(state: State) -> list[Holder]:
     for process in found:
         with suppress(ProcessLookupError):
             _kill(state, process.pid, deadline)
+    for pid in end_strays(state):
+        log.warning("stray_ended", pid=pid)
     return found
 
 
@@ -49,7 +56,7 @@ def _find(state: State) -> Iterator[Holder]:
     for process in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*")):
         with suppress(OSError):
             if _is_detached(process) and _writes_to(process, state.logs):
-                yield Holder(process, Path(f"/proc/{process}/comm").read_text().strip())
+                yield Holder(process, command_of(process))
 
 
 def _is_detached(pid: int) -> bool:

@@ -25,12 +25,13 @@ from pathlib import Path
 
 from meshward.kit.foreign import Holder, make_own
 from meshward.kit.text import one_line
-from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, popen_user
+from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, is_separate, popen_user
 
 Ready = Callable[[], Awaitable[bool]]
 """Asked again and again until it says True."""
 
 _MOST_FILES = 65_536  # four for each of the 16,384 connections of an nginx worker
+_MOST_PROCESSES = 4096  # a model server has hundreds of threads; who makes more must not take the machine's
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38  # linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _GROUP_POLL = 0.005
@@ -135,7 +136,7 @@ def spawn(spec: ProcessSpec) -> Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=tuple(numbers.values()),
-            preexec_fn=_bound_to(os.getpid(), spec.death_signal),
+            preexec_fn=_bound_to(os.getpid(), spec.death_signal, spec.identity),
         )
     return Process(popen)
 
@@ -184,9 +185,9 @@ def _plainly(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def _bound_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
+def _bound_to(parent: int, death_signal: signal.Signals, identity: ProcessIdentity) -> Callable[[], None]:
     """What the child does between the change of uid and exec."""
-    files = _files()
+    files, processes = _files(), _processes(identity)
 
     def bind() -> None:
         _prctl(_PR_SET_PDEATHSIG, death_signal)
@@ -195,6 +196,7 @@ def _bound_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_NOFILE, files)
+        resource.setrlimit(resource.RLIMIT_NPROC, processes)
 
     return bind
 
@@ -204,6 +206,15 @@ def _files() -> tuple[int, int]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     return most, hard
+
+
+def _processes(identity: ProcessIdentity) -> tuple[int, int]:
+    """Soft and hard limit of a user's processes and threads, where the user is the part's alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if not is_separate(identity):
+        return soft, hard
+    most = _MOST_PROCESSES if hard == resource.RLIM_INFINITY else min(hard, _MOST_PROCESSES)
+    return most, most
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,0 +1,139 @@
+"""What a part leaves behind ends with it: whatever it is called, however it hides, and nobody else's with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshward.runtime.place.directories import State
+from meshward.runtime.place.identities import (
+    NUMBERS,
+    Numbers,
+    ProcessIdentity,
+    is_separate,
+    popen_user,
+)
+from meshward.runtime.supervise.leftovers import end_leftovers
+from meshward.runtime.supervise.strays import end_all_of, end_strays_of
+from tests.stack.running import eventually
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root: every part has our uid")
+HOP = ProcessIdentity(61983, 61983)
+
+ORPHAN = "import os, sys, time\nif os.fork(): os._exit(0)\nos.setsid()\n"
+"""How it leaves whoever started it."""
+STRAYS = {
+    "a name that is no text": "open('/proc/self/comm', 'wb').write(b'\\xff\\xfe)(')\n",
+    "a first thread that has ended": (
+        "import ctypes, threading\n"
+        "threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+        "print('here', flush=True)\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    ),
+    "a user namespace of its own": "import ctypes\nctypes.CDLL(None).unshare(0x10000000)\n",
+}
+
+
+def alive() -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = process.joinpath("status").read_text(errors="replace")
+        except OSError:
+            continue
+        if f"\nUid:\t{HOP.uid}\t" in told and not ("\nState:\tZ" in told and "\nThreads:\t1\n" in told):
+            found.append(int(process.name))
+    return found
+
+
+def as_hop(script: str, **more: object) -> subprocess.Popen[str]:
+    """A program of the hop's user; returns when it has said something."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", script],
+        **{**popen_user(HOP), "stdout": subprocess.PIPE, "text": True, "cwd": "/", **more},
+    )
+    assert started.stdout is not None and started.stdout.readline()
+    return started
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    """Of an instance that has given the hop its number."""
+    assert is_separate(HOP) and not alive()
+    NUMBERS.write(tmp_path, Numbers({"guard-00-m1-v1": HOP.uid}))
+    (tmp_path / "logs").mkdir()
+    return State(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    yield
+    for pid in alive():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stray", STRAYS.values(), ids=STRAYS)
+def test_a_stray_ends_before_the_next_start(state: State, stray: str) -> None:
+    """Ours to reap, as a supervisor's are, or not: who started it has ended."""
+    as_hop(f"{ORPHAN}{stray}print('here', flush=True)\ntime.sleep(1000)").wait()
+    assert alive()
+    assert end_leftovers(state) == []
+    eventually(lambda: not alive(), what="the end of it")
+
+
+def test_a_part_may_call_itself_what_it_likes(state: State) -> None:
+    """It holds its log, as a part does whose supervisor was killed."""
+    with (state.logs / "guard.log").open("w") as log:
+        part = as_hop(
+            f"import os, sys, time\n{STRAYS['a name that is no text']}"
+            "print('here', flush=True)\ntime.sleep(1000)",
+            stderr=log,
+            start_new_session=True,
+        )
+    (found,) = end_leftovers(state)
+    assert found.pid == part.pid and found.command.isprintable()
+    eventually(lambda: not alive(), what="the end of it")
+
+
+def test_another_instances_part_of_the_same_number_stays(state: State, tmp_path: Path) -> None:
+    """Its supervisor lives: it holds its own STATE/lock."""
+    supervisor = (
+        "import os, subprocess, sys\n"
+        f"lock = open({str(tmp_path / 'lock')!r}, 'w')\n"
+        f"part = subprocess.Popen(['sleep', '1000'], user={HOP.uid}, group={HOP.gid}, extra_groups=[], cwd='/')\n"
+        "print(part.pid, flush=True)\nsys.stdin.read()\npart.kill()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", supervisor], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        part = int(other.stdout.readline())
+        stray = as_hop(f"{ORPHAN}print('here', flush=True)\ntime.sleep(1000)")
+        assert end_leftovers(state) == []
+        eventually(lambda: alive() == [part], what="the end of the stray alone")
+        stray.wait()
+
+
+def test_a_user_with_as_many_processes_as_it_may_is_ended(state: State) -> None:
+    """Nothing more can be run as that user."""
+    many = (
+        "import os, resource, time\nresource.setrlimit(resource.RLIMIT_NPROC, (20, 20))\n"
+        "try:\n    while True:\n        if os.fork() == 0: time.sleep(1000)\n"
+        "except BlockingIOError: print('full', flush=True)\ntime.sleep(1000)"
+    )
+    as_hop(f"{ORPHAN}{many}").wait()
+    end_all_of(HOP)
+    eventually(lambda: not alive(), what="the end of all")
+
+
+def test_who_forks_without_end_is_ended(state: State) -> None:
+    forks = "print('here', flush=True)\nwhile True:\n    if os.fork(): os._exit(0)\n    time.sleep(0.001)"
+    as_hop(f"{ORPHAN}{forks}").wait()
+    end_strays_of([HOP.uid])
+    eventually(lambda: not alive(), what="the end of it")
