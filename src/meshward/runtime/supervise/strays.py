@@ -27,7 +27,7 @@ from meshward.runtime.place.identities import (
 )
 
 _DEADLINE = 5.0  # seconds
-_PASSES = 5  # then somebody forks faster than we look
+_PASSES = 5
 _PAUSE = 0.02
 _ABOUT = re.compile(
     r"^State:\s+(\S).*^PPid:\s+(\d+).*^Uid:\s+(\d+).*^Threads:\s+(\d+)", re.MULTILINE | re.DOTALL
@@ -74,18 +74,24 @@ def end_strays(state: State) -> list[int]:
 
 
 def end_strays_of(uids: Collection[int]) -> list[int]:
-    """`end_strays`, of some users alone. Nothing of them may be run by us."""
+    """`end_strays`, of some users alone. Nothing of them may be run by us.
+
+    Who forks faster than we look is seen by nobody: where nobody else has the number, all of it is killed in one step.
+    """
+    if not uids:
+        return []
+    users = frozenset(uids)
+    for uid in users - _kept_users(users):
+        with suppress(OSError, subprocess.SubprocessError):
+            end_all_of(ProcessIdentity(uid, uid))
     ended: list[int] = []
     for turn in range(_PASSES):
-        found = _strays(frozenset(uids)) if uids else {}
-        if not found:
-            return ended
+        if not (found := _strays(users)):
+            break
         ended += [pid for pid in found if pid not in ended]
         for pid, process in found.items():
             _end(pid, process)
         time.sleep(_PAUSE * turn)
-    for uid in {process.uid for process in _strays(frozenset(uids)).values() if not process.dead}:
-        end_all_of(ProcessIdentity(uid, uid))
     return ended
 
 
@@ -107,16 +113,25 @@ def _end(pid: int, known: _Process) -> None:
             os.waitpid(pid, os.WNOHANG)
 
 
-def _strays(uids: frozenset[int]) -> Mapping[int, _Process]:
-    numbers = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    seen = {pid: process for pid in numbers if (process := _look(pid)) is not None}
-    theirs = {pid: process for pid, process in seen.items() if process.uid in uids}
-    ours = os.getpid()
+def _strays(users: frozenset[int]) -> Mapping[int, _Process]:
+    theirs, ours = _of(users), os.getpid()
     return {
         pid: process
         for pid, process in theirs.items()
         if not (process.dead and process.parent != ours) and not _is_kept(_keeper(pid, theirs))
     }
+
+
+def _kept_users(users: frozenset[int]) -> frozenset[int]:
+    """Those that are the users of another instance's parts as well."""
+    theirs = _of(users)
+    return frozenset(process.uid for pid, process in theirs.items() if _is_kept(_keeper(pid, theirs)))
+
+
+def _of(users: frozenset[int]) -> Mapping[int, _Process]:
+    numbers = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    seen = {pid: process for pid in numbers if (process := _look(pid)) is not None}
+    return {pid: process for pid, process in seen.items() if process.uid in users}
 
 
 def _keeper(pid: int, theirs: Mapping[int, _Process]) -> int:
