@@ -360,3 +360,24 @@ def test_what_an_agent_comes_to_do_for_somebody_is_theirs(edit: Any) -> None:
     (gained,) = [each for each in found.gained if each.permission == "m1.manage"]
     assert gained.role == "boss" and "through the agent helper" in gained.how
     assert len(found.widening) == 1
+
+
+def test_what_a_new_model_is_is_told_with_its_values() -> None:
+    model = {
+        "labels": {"tier": "gpu"},
+        "cache": {"ttl": "1m"},
+        "timeout": "5m",
+        "versions": {
+            "v1": {
+                "server": "mine",
+                "url": "unix:/run/m3.sock",
+                "pass": ["subject"],
+                "credential": "generated",
+            }
+        },
+    }
+    told = {each.name: each.sentence for each in change(lambda p: p["models"].update(m3=model)).edits}
+    for value in ("labels +tier=gpu", "cache 1m for identity", "timeout 5m", "max_body 2m"):
+        assert value in told["m3"]
+    for value in ("unix:/run/m3.sock", "+POST /stop (manage)", "credential generated", "pass subject"):
+        assert value in told["m3/v1"]

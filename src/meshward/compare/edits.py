@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from meshward.compare.words import duration_text, instant_text, member_text, some_text
@@ -141,13 +141,15 @@ def _typed(line: object) -> str:
 
 
 def _model(name: str, old: Model | None, new: Model | None) -> Iterator[Edit]:
-    if old is None or new is None:
-        servers = [f"{each.name} {each.server} at {each.url}" for each in new.versions] if new else []
-        yield Edit("model", name, "removed" if new is None else f"added: {listed(servers)}")
+    if new is None:
+        yield Edit("model", name, "removed")
         return
-    versions = {each.name: each for each in old.versions}
+    versions = {each.name: each for each in old.versions} if old else {}
     for edit in _by_name("version", versions, {each.name: each for each in new.versions}):
         yield Edit("version", f"{name}/{edit.name}", edit.sentence)
+    if old is None:
+        yield Edit("model", name, f"added{_contents(replace(new, versions=(), aliases=()))}")
+        return
     keys = [each.name for each in fields(old) if each.name not in ("versions", "aliases")]
     if told := differences(old, new, keys):
         yield Edit("model", name, f"changed: {told}")
