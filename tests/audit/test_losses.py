@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 
 from meshward.apply.changes import Changes
 from meshward.audit import held as held_module
@@ -20,6 +21,7 @@ from meshward.audit import tail as tail_module
 from meshward.audit.anchor import ALTERED, ANCHOR, ANOTHER, GONE, OLDER, SET_BACK, UNPROVEN
 from meshward.audit.places import CHANGES
 from meshward.audit.records import FILE, Records, StoreDamaged
+from meshward.audit.remains import is_all_read
 from meshward.audit.store import Batch, Store, StoreTouched
 from meshward.audit.tail import ERASED_UNREAD, REMOVED, punch
 from meshward.audit.told import ALARM, alarms, lost_before
@@ -195,6 +197,26 @@ def test_tables_that_are_not_ours_are_damage(mesh: Mesh, edit: str) -> None:
         db.executescript(edit)
     with pytest.raises(StoreDamaged):
         running.start()
+
+
+NO_FILES: dict[str, Callable[[Path], object]] = {
+    "a link": lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))),
+    "a directory": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+}
+
+
+@pytest.mark.parametrize("how", NO_FILES)
+def test_what_is_no_file_is_damage_that_ends_nobody_else(mesh: Mesh, how: str) -> None:
+    """Neither the collector, nor whoever reads at the end what it left, falls over it."""
+    running = Running(mesh)
+    keep(running)
+    mesh.edge(refused_bytes(new_rid()))
+    running.store.close()
+    NO_FILES[how](mesh.state / FILE)
+    with pytest.raises(StoreDamaged, match="no regular file"):
+        running.start()
+    assert not is_all_read(mesh.run, mesh.state, structlog.get_logger())
 
 
 def test_a_bit_that_turned_in_an_index_is_damage(mesh: Mesh) -> None:

@@ -38,8 +38,10 @@ class StoreDamaged(MeshwardError):
 class StoreUnwritable(MeshwardError):
     """Nothing was written; trying again later may help (MW4005)."""
 
-    def __init__(self, path: Path, error: sqlite3.Error) -> None:
-        super().__init__(codes.RECORDS_UNWRITABLE, f"cannot write to `{path}`: {error}")
+    def __init__(self, path: Path, error: sqlite3.Error | OSError) -> None:
+        super().__init__(
+            codes.RECORDS_UNWRITABLE, f"cannot write to `{path}`: {getattr(error, 'strerror', error)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ process writes; a lock file says so.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -101,8 +103,7 @@ class Store(Records):
         self.path = state / FILE
         self._lock = _lock(state / "records.lock")
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-            self.path.chmod(0o600)  # the journal's files inherit it
+            _make(self.path)
             with damage(self.path):
                 self._db = connect(self.path, "rw")
                 self._prepare()
@@ -392,6 +393,26 @@ def _by_rid(batch: Batch) -> dict[str, tuple[list[EdgeLine], list[GuardLine]]]:
     for guard in batch.guards:
         groups[record_id(guard)][1].append(guard)
     return groups
+
+
+def _make(path: Path) -> None:
+    """An empty file where there is none. Raises StoreDamaged for what is no file, StoreUnwritable."""
+    try:
+        descriptor = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
+        )
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+            raise StoreDamaged(path, "it is no regular file") from None
+        raise StoreUnwritable(path, error) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StoreDamaged(path, "it is no regular file")
+        os.fchmod(descriptor, 0o600)  # the journal's files inherit it
+    except OSError as error:
+        raise StoreUnwritable(path, error) from None
+    finally:
+        os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
