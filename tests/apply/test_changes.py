@@ -111,6 +111,20 @@ def test_what_one_author_is_refused_is_few_lines_that_add_up(tmp_path: Path) -> 
     assert len(told(tmp_path / "log")) == len(lines) + 4, "and each change that was begun"
 
 
+def test_a_clock_that_goes_back_delays_no_count(tmp_path: Path) -> None:
+    now = [5000.0]
+    changes = Changes(tmp_path / "log", lambda: now[0])
+    for at in (5000.0, 100.0):
+        now[0] = at
+        for _ in range(50):
+            changes.note_refusal("test:eve", "apply", codes.NO_RIGHT, {})
+    now[0] = 101.0
+    changes.settle()
+    lines = told(tmp_path / "log")
+    assert sum(int(line.facts.get("count", 1)) for line in lines) == 100
+    assert [int(line.at) for line in lines if "count" in line.facts] == [5000, 100]
+
+
 def test_a_count_that_cannot_be_written_is_kept(tmp_path: Path) -> None:
     log = tmp_path / "log"
     changes = Changes(log, lambda: 100.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meshward.audit import retention
+from meshward.audit import retention, store
 from meshward.audit.anchor import ANCHOR
 from meshward.audit.keeping import KEEPING, Keeping, KeepingFile
 from meshward.audit.lines import BEGUN, ChangeLine
@@ -216,3 +216,22 @@ def test_refusals_are_erased_with_all_their_reasons(running: Running) -> None:
     assert len(running.store.refusals(0)) >= 7
     pass_time(running, DAY + 2 * HOUR)
     assert running.store.refusals(0) == [] and running.store.ended()["refusals"][1] == 7
+
+
+def test_a_journal_that_grew_while_somebody_read_takes_no_room_for_ever(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`audit.max_disk` counts it. A reader that holds its view keeps it from being emptied, and then goes."""
+    monkeypatch.setattr(store, "_CHECKPOINT", 30)
+    running = Running(mesh)
+    with closing(running.store), closing(sqlite3.connect(running.store.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM records").fetchone()
+        for _ in range(20):
+            keep(running, 10)
+        journal = running.store.path.with_name(f"{running.store.path.name}-wal")
+        assert journal.stat().st_size > 2 * 30 * 4096
+        reader.execute("COMMIT")
+        for _ in range(3):
+            keep(running, 1)
+        assert journal.stat().st_size <= 2 * 30 * 4096

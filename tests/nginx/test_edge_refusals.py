@@ -189,6 +189,18 @@ def test_every_kind_of_refusal_is_counted(edge: Edge, kind: str) -> None:
     assert len(lines) <= (TOLD + 1) * seconds(lines) and total(lines) == len(refused)
 
 
+def test_what_a_client_asks_for_makes_no_line_longer(edge: Edge) -> None:
+    """Its target may have 8 kB, and stands in a line twice: as a path and as a model."""
+    names = [f"/m/{'n' * 3000}{n}/x" for n in range(4)] + [f"/m/other/{'p' * 6000}{n}" for n in range(4)]
+    for target in names:
+        assert flood(edge, 1, "longwinded", target)[0].status == 403
+    with edge.client() as client:
+        client.send(message("POST", f"/m/minilm/{'q' * 6000}", "longwinded", Content_Length="100") + b"{")
+    lines = settled(edge, "longwinded", len(names) + 1)
+    assert max(len(line.text) for line in lines) < 1500
+    assert all("..." in line.model + line.path for line in lines if not line.n)
+
+
 def test_so_is_a_body_that_its_client_does_not_send(edge: Edge) -> None:
     """Nobody refuses it, and no guard sees it."""
     for _ in range(40):

@@ -156,7 +156,8 @@ def test_a_record_that_counts_others_says_so_and_a_request_that_was_counted_is_e
     result = told(store, rid, Batch(edges=[edge(rid, **few, n="995"), edge(new_rid(), **few, t=old, n="7")]))
     assert result.lines()[1:3] == [
         "refused by the edge: no_grant (403)",
-        "  one of 995 of this identity, for this reason, in that second: the others have no record",
+        "  one of 995 of this identity, for this reason, in that second, "
+        "whatever was asked for: the others have no record",
     ]
     assert result.as_json()["count"] == 995
     store.write(Batch(edges=[edge(new_rid(), **few), edge(new_rid(), **few, path='/"n":"5"')]), time.time())

@@ -55,8 +55,11 @@ class Tally:
             self._rows[key] = Counted(author, did, code, now, dict(facts))
 
     def take(self, before: float) -> list[Counted]:
-        """What was counted in the seconds that were over at `before`: it is the caller's now."""
-        over = [key for key in self._rows if key[0] + 1 <= before]
+        """What was counted in the seconds that were over at `before`: it is the caller's now.
+
+        A second that is still to come was counted by a clock that has since gone back: it is over as well.
+        """
+        over = [key for key in self._rows if not key[0] <= before < key[0] + 1]
         return [self._rows.pop(key) for key in over]
 
     def put_back(self, counted: Counted) -> bool:

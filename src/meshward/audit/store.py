@@ -48,6 +48,7 @@ MAX_PER_RID = 16
 """Records that one request id can have: a caller who repeats an id cannot make its lookups slow."""
 _CACHE = 8 * 1024  # KiB: all that a large batch changes, so that no page goes to the journal twice
 _CHECKPOINT = 4_000  # pages in the journal: those of the index come often, and go into the file once
+_PAGE = 4096  # bytes, about
 _SMALL = 10_000  # pages, whose every index is compared with its table at the start: a fraction of a second
 _COUNTED = 2_000  # rows at once: some ten milliseconds
 _Place = tuple[int | None, float]  # a row's number, and when it was seen
@@ -219,6 +220,8 @@ class Store(Records):
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+        # A journal that grew while somebody read for long becomes short again: `size` counts all of it.
+        self._db.execute(f"PRAGMA journal_size_limit = {2 * _CHECKPOINT * _PAGE}")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE}")
         pages = self._db.execute("PRAGMA page_count").fetchone()[0]
         check = "integrity_check" if pages <= _SMALL else "quick_check"  # which leaves out the indexes

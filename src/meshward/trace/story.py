@@ -158,7 +158,10 @@ def _record_lines(record: Record) -> Iterator[str]:
     if record.missing:
         yield f"  its half at the {record.missing} {'has not come yet' if record.waiting else 'is missing'}"
     if record.count > 1:
-        yield f"  one of {record.count} of this identity, for this reason, in that second: the others have no record"
+        yield (
+            f"  one of {record.count} of this identity, for this reason, in that second, "
+            "whatever was asked for: the others have no record"
+        )
     if reason := refusal(record):
         yield f"  what to do: {remedy(reason)}"
     if skew := clock_skew(record):

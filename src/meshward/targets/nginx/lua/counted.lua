@@ -15,6 +15,7 @@ local now, var = ngx.now, ngx.var
 -- forgotten: each of the others has its few as well.
 local IDENTITIES = 8192
 local ROWS = 1024 -- identities and reasons that are counted at a time; of what is more, each has its line
+local SHOWN = 256 -- bytes of a target in the line of a refusal: its client chose them, and may send 8 kB
 
 local lately = recent.new(IDENTITIES) -- how often each was refused in its last second
 local rows, held = {}, 0 -- what has no line, by identity, status and reason
@@ -110,8 +111,16 @@ function M.one_more()
     return { who = who, facts = facts, number = number_of(who, at) }
 end
 
+local function shorten(name)
+    if #var[name] > SHOWN then
+        var[name] = sub(var[name], 1, SHOWN) .. "..."
+    end
+end
+
 -- Decides whether that refusal has a line of its own. Else mw_counted names the record that will count it.
 function M.note(refusal, status, reason, layer)
+    shorten("mw_path")
+    shorten("mw_model")
     if refusal.number <= settings.refusals_told then
         return
     end
