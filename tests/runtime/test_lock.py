@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,24 @@ def test_the_lock_is_free_again_after_an_error(tmp_path: Path):
     with hold_state(state):
         assert not is_state_free(state)
     assert is_state_free(state)
+
+
+def test_an_instance_without_its_lock_still_runs(tmp_path: Path) -> None:
+    """Somebody removed or replaced the file: nobody starts beside it, and it can be told to stop."""
+    state = open_state(tmp_path / "state")
+    with state.log("supervisor").open("a") as log:
+        runs = subprocess.Popen(["/bin/sleep", "600"], stdout=log)
+    try:
+        assert holder(state) == runs.pid and not is_state_free(state)
+        with pytest.raises(MeshwardError, match=f"pid {runs.pid}"), hold_state(state):
+            pass
+    finally:
+        runs.kill()
+        runs.wait(60)
+    with state.log("supervisor").open() as log:
+        looks = subprocess.Popen(["/bin/sleep", "600"], stdin=log)
+    try:
+        assert is_state_free(state), "who looks at the log runs nothing"
+    finally:
+        looks.kill()
+        looks.wait(60)

@@ -9,11 +9,12 @@ from meshward.apply.edge_certificate import client_roots
 from meshward.apply.hop_files import WEB, edge_certificates
 from meshward.apply.live_revision import LiveRevision, origin
 from meshward.kit.durable import write_atomic
+from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
 from meshward.kit.statefile import read_plain
 from meshward.plan.ir import Plan
 from meshward.runtime.machine import Machine
-from meshward.runtime.place.instance_file import Instance
+from meshward.runtime.place.instance_file import INSTANCE, Guarded, Instance
 from meshward.spiffe.ca import load as load_authority
 
 ROOTS = "root.pem"
@@ -29,11 +30,24 @@ def save_instance(machine: Machine, live: LiveRevision) -> Instance:
         run=str(machine.run.path),
         trust_domain=plan.trust_domain,
         revision=live.revision,
-        guards=tuple(machine.describe_guard(plan, key, slot) for key, slot in live.slots.items()),
+        guards=_described(machine, live),
         idp_url=machine.extra.idp_url,
     )
     instance.save(state)
     return instance
+
+
+def save_instance_anew(machine: Machine, live: LiveRevision) -> None:
+    """Where who reaches a server past its guard has changed since. Raises OSError."""
+    known = None
+    with suppress(MeshwardError):  # damaged: it is written anew
+        known = INSTANCE.read(machine.state.path)
+    if known is None or known.guards != _described(machine, live):
+        save_instance(machine, live)
+
+
+def _described(machine: Machine, live: LiveRevision) -> tuple[Guarded, ...]:
+    return tuple(machine.describe_guard(live.plan, key, slot) for key, slot in live.slots.items())
 
 
 def save_roots(machine: Machine, plan: Plan, served: Secret, *, besides: bool = False) -> None:

@@ -18,7 +18,7 @@ from meshward.apply.credentials.keyring import HeldKey, sent_key_name
 from meshward.apply.credentials.secrets import DIRECTORY
 from meshward.apply.live_revision import Guard
 from meshward.apply.mesh import Mesh
-from meshward.apply.report import save_instance
+from meshward.apply.report import save_instance_anew
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
@@ -82,10 +82,12 @@ def look_after(mesh: Mesh) -> None:
 
 
 def judge_reach(mesh: Mesh) -> None:
-    """A server that is to demand its generated key may have been started, or changed, since. Raises OSError."""
-    if any(kept.source == GENERATED for kept in _secrets_in_use(mesh.live.plan)):
-        with mesh.turn():
-            save_instance(mesh.machine, mesh.live)
+    """A server may have been started, or changed, since: whether it demands its key, who may open its socket.
+
+    Raises OSError.
+    """
+    with mesh.turn():
+        save_instance_anew(mesh.machine, mesh.live)
 
 
 def _renew(mesh: Mesh, name: str, kept: Credential) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from meshward.kit import codes, lock
@@ -29,8 +30,10 @@ def hold_state(state: State) -> Iterator[None]:
     except OSError as error:
         raise unreadable_error(state.lock_file, error) from None
     if descriptor is None:
-        raise _running_already_error(state)
+        raise _running_already_error(state, _written_pid(state.lock_file))
     try:
+        if (pid := _without_lock(state)) is not None:
+            raise _running_already_error(state, pid)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -42,7 +45,7 @@ def hold_state(state: State) -> Iterator[None]:
 def is_state_free(state: State) -> bool:
     """Whether no instance runs on `state`. Raises MeshwardError where that cannot be seen."""
     try:
-        return lock.is_free(state.lock_file)
+        return lock.is_free(state.lock_file) and _without_lock(state) is None
     except OSError as error:
         raise unreadable_error(state.lock_file, error) from None
 
@@ -58,6 +61,8 @@ def holder(state: State) -> int | None:
         pid = _written_pid(state.lock_file)
         if pid and _has_open(pid, state.lock_file):
             return pid
+        if (pid := _without_lock(state)) is not None:
+            return pid
         if time.monotonic() > deadline:
             raise MeshwardError(
                 codes.RUNS_ALREADY,
@@ -67,8 +72,7 @@ def holder(state: State) -> int | None:
     return None
 
 
-def _running_already_error(state: State) -> MeshwardError:
-    pid = _written_pid(state.lock_file)
+def _running_already_error(state: State, pid: int | None) -> MeshwardError:
     return MeshwardError(
         codes.RUNS_ALREADY,
         f"an instance runs on `{state.path}` already" + (f" (pid {pid})" if pid else ""),
@@ -82,6 +86,35 @@ def _written_pid(path: Path) -> int | None:
     except (OSError, ValueError, MeshwardError):
         return None
     return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _without_lock(state: State) -> int | None:
+    """The process that writes the supervisor's log: whoever removes or replaces the lock of an instance ends it not."""
+    log = state.log("supervisor")
+    for process in Path("/proc").glob("[0-9]*"):
+        pid = int(process.name)
+        if pid != os.getpid() and any(_may_write(pid, number) for number in _opened_as(pid, log)):
+            return pid
+    return None
+
+
+def _opened_as(pid: int, path: Path) -> list[str]:
+    found = []
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found += [link.name] if link.readlink() == path else []
+    return found
+
+
+def _may_write(pid: int, descriptor: str) -> bool:
+    """Whoever looks at the log only reads it."""
+    with suppress(OSError):
+        flags = re.search(
+            r"^flags:\s*([0-7]+)$", Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text(), re.MULTILINE
+        )
+        return flags is not None and int(flags[1], 8) & os.O_ACCMODE != os.O_RDONLY
+    return False
 
 
 def _has_open(pid: int, path: Path) -> bool:
