@@ -69,6 +69,25 @@ def test_a_small_limit_reads_everything_in_pieces(path: Path):
     assert found == lines
 
 
+def test_what_a_file_only_claims_is_not_read(path: Path):
+    """Else whoever may write it keeps us reading for years, and the instance from ending."""
+    append(path, b"one")
+    tail = opened(path)
+    assert read_all(tail) == [b"one"]
+    os.truncate(path, 1 << 42)
+    reads = 0
+    while (chunk := tail.read()) is not None and reads < 10:
+        reads += 1
+        tail.advance(chunk.position)
+    assert reads <= 2 and tail.lag <= 1 << 21
+    with path.open("ab") as file:
+        file.write(b"\ntwo\n")
+    assert read_all(tail)[-1] == b"two"
+    os.truncate(path, 1 << 43)
+    again = opened(path, tail.position)
+    assert again.gap is None and read_all(again) == [] and again.lag <= 1 << 21
+
+
 def test_what_was_read_is_a_hole_and_reads_as_zeros(path: Path):
     append(path, *[b"alice" * 20] * 2000)
     before = path.stat()

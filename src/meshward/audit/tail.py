@@ -140,6 +140,9 @@ class Tail:
         size, seen = state.st_size, (state.st_size, state.st_mtime_ns)
         if seen == self._barren and not final:
             return None
+        if (after := self._after_hole(size)) - self.position.offset > limit:
+            gap = ERASED_UNREAD if self.position.mark else None
+            return Chunk((), replace(self.position, offset=after, mark=_mark(b"")), True, gap)
         start = max(0, self.position.offset - _WINDOW)
         data = os.pread(self._fd, self.position.offset - start + limit, start)
         before = self.position.offset - start
@@ -182,6 +185,13 @@ class Tail:
             return os.lseek(self._fd, 0, os.SEEK_DATA)
         except OSError:  # empty, or nothing but a hole
             return 0
+
+    def _after_hole(self, size: int) -> int:
+        """Where there is something to read: a file may claim more than anybody could read in years."""
+        try:
+            return os.lseek(self._fd, self.position.offset, os.SEEK_DATA)
+        except OSError as error:  # nothing but a hole, or a file system that knows none
+            return size if error.errno == errno.ENXIO else self.position.offset
 
     def _erase(self) -> None:
         length = self.position.offset - self._erased
