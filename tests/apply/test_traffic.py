@@ -209,7 +209,7 @@ def test_what_cannot_be_meant_is_refused_and_changes_nothing(
 
 def test_a_walk_arrives_step_by_step(stack: Stack, alice: str) -> None:
     with load(stack, alice) as seen:
-        done = stack.command("traffic", "m1", "v2", "--step", "20,60,100", "--every", "2s", "--least", "5")
+        done = stack.command("traffic", "m1", "v2", "--step", "20,60,100", "--every", "4s", "--least", "5")
     assert done.returncode == 0, done
     assert "walk of v2, step 2 of 3: 60%" in done.stderr and "arrived at 100%" in done.stdout, done
     assert set(seen) == {200}

@@ -13,7 +13,7 @@ import pytest
 from meshward.audit.anchor import SET_BACK
 from meshward.audit.keeping import KEEPING, Keeping
 from meshward.audit.records import FILE, Records
-from tests.fault.test_nothing_left import begin, end_by_down, kill, request
+from tests.fault.test_nothing_left import begin, end_by_down, is_whole, kill, request
 from tests.hostile.conftest import write_hostile
 from tests.stack.running import Stack, eventually, running
 
@@ -27,8 +27,7 @@ def stack(short_dir: Path) -> Iterator[Stack]:
 def recorded(stack: Stack) -> str:
     """A request that was answered 200 and has its whole record; its id."""
     rid = request(stack)
-    told = stack.command("trace", rid)
-    assert told.returncode == 0 and "permitted by both hops" in told.stdout, told
+    eventually(lambda: is_whole(stack, rid), what="its record")
     return rid
 
 

@@ -111,7 +111,7 @@ def test_it_costs_that_guard_alone_until_it_is_let_back(stack: Stack, bob: str, 
     assert is_roots_alone(own_directory(stack))
     assert status_of(stack, EVIL, bob) in (502, 503)
     assert status_of(stack, WELL, bob) == 200
-    assert stack.status().records is not None and stack.status().records.fresh
+    eventually(lambda: (kept := stack.status().records) and kept.fresh, what="a proof of the records")
     apply_again(stack)
     eventually(lambda: status_of(stack, EVIL, bob) == 200, what="its open door")
     assert not stack.status().shut
@@ -138,7 +138,7 @@ def test_what_it_left_running_ends_with_it(stack: Stack, bob: str) -> None:
     """A process that left the guard's group, and holds nothing of ours."""
     uid = guards_uid(stack)
     by_guard(stack, "setsid sleep 1000 >/dev/null 2>&1 </dev/null & ")
-    assert _of(uid, "sleep")
+    eventually(lambda: _of(uid, "sleep"), what="it")  # the shell may end before its child is `sleep`
     by_guard(stack, "ln -s /nowhere access.log.1")
     eventually(lambda: not _of(uid, "sleep"), what="the end of it")
     apply_again(stack)

@@ -144,7 +144,7 @@ def test_status_of_a_running_instance(start: Start, tmp_path: Path):
 
 
 def test_status_tells_a_part_that_is_down_and_one_that_came_back(start: Start, tmp_path: Path):
-    fragile = "touch once.ready; [ -e broken ] && exit 7; touch broken; exec sleep 1000"
+    fragile = "[ -e broken ] && exit 7; touch broken once.ready; exec sleep 1000"
     run = start(shell("once", fragile, tmp_path), sleeper("back", tmp_path)).until_ready()
     os.kill(run.report("once").pid, signal.SIGKILL)
     os.kill(run.report("back").pid, signal.SIGKILL)

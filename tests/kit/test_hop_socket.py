@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -164,11 +165,14 @@ def test_the_whole_answer_has_its_time_not_each_byte(tmp_path: Path, case: str) 
         Asking(listener, 0.3).text("/")
 
 
-def test_several_questions_share_one_time(tmp_path: Path) -> None:
+def test_several_questions_share_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its seconds pass between the two, and at no other time."""
+    now = [0.0]
+    monkeypatch.setattr("meshward.kit.hop_socket.time", SimpleNamespace(monotonic=lambda: now[0]))
     with listening(tmp_path / "s", GOOD["a length"]) as listener:
-        asking = Asking(listener, 0.3)
+        asking = Asking(listener, DEADLINE)
         assert asking.text("/") == "hello"
-        time.sleep(0.3)
+        now[0] = DEADLINE
         with pytest.raises(NoAnswer, match="within"):
             asking.text("/")
 

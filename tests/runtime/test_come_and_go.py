@@ -19,7 +19,8 @@ def test_an_added_part_is_kept_running_and_stops_after_those_that_need_it(
     run = start(teller("edge", tmp_path, 0.5), later=[added]).until_ready()
     eventually(lambda: "ADDED guard" in run.lines, what="the part")
     os.kill(run.report("guard").pid, signal.SIGKILL)
-    run.until_restarted("guard")
+    run.until_restarted("guard")  # its file `ready` is there already: it may know no signal yet
+    eventually(lambda: (tmp_path / "events").read_text().count("start guard") == 2, what="its second start")
 
     assert run.stop() == 0
 

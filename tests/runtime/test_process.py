@@ -24,6 +24,7 @@ from meshward.runtime.supervise.process import (
     tail,
 )
 from meshward.runtime.supervise.ready import file_exists
+from meshward.testing.waiting import DEADLINE
 from tests.runtime.conftest import Start
 
 OTHER = ProcessIdentity(61999, 61999, (61998,))
@@ -150,7 +151,7 @@ def test_the_death_signal_outlives_the_change_of_uid(start: Start, tmp_path: Pat
 
     run.stop(signal.SIGKILL)
 
-    assert select.select([descriptor], [], [], 5)[0], "it outlived the supervisor"
+    assert select.select([descriptor], [], [], DEADLINE)[0], "it outlived the supervisor"
     os.close(descriptor)
 
 

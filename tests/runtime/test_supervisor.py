@@ -104,7 +104,7 @@ def test_a_killed_part_is_back_within_two_seconds_and_the_others_never_notice(st
 
 
 def test_a_part_that_keeps_dying_is_started_again_with_growing_pauses(start: Start, tmp_path: Path):
-    loop = "date +%s%N >> times; touch loop.ready; [ -e broken ] && exit 7; touch broken; exec sleep 1000"
+    loop = "date +%s%N >> times; [ -e broken ] && exit 7; touch broken loop.ready; exec sleep 1000"
     run = start(shell("loop", loop, tmp_path)).until_ready()
     os.kill(run.report("loop").pid, signal.SIGKILL)
 
