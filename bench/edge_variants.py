@@ -165,5 +165,5 @@ def started(both: Sides, directory: Path, program: Program) -> Iterator[Target]:
         (directory / name).write_text(program.files[name])
     with nginx(directory, text, lambda: accepts(port)) as process:
         target = Target(port, both.full.request, Meter({"edge": process.pid}))
-        target.must_serve("a variant of the edge", f"; see {directory}/error.log")
+        target.must_serve("a variant of the edge", f"; see {directory}/nginx.log")
         yield target

@@ -70,8 +70,9 @@ def test_no_file_holds_what_a_client_sent() -> None:
         _trouble(edge)
         files = [p for p in edge.run.rglob("*") if p.is_file()]
         assert len(edge.lines()) >= 20
-        for path in files:
+        for path in (*files, edge.said):
             _holds_none(path)
+        assert [p.name for p in files if p.name.endswith(".log")] == ["access.log"], "no other log is bounded"
         assert "connect() to unix:" in edge.errors(), "what ails the decision service is still told"
 
 

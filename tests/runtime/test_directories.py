@@ -204,10 +204,10 @@ def test_cleaning_takes_private_keys_and_leaves_logs(tmp_path: Path, monkeypatch
     for directory in (edge / "certs", given / "certs"):  # the former: of release 0.1.0
         directory.mkdir(parents=True)
         (directory / "web.1.pem").write_text("x")
-    for name in ("svid.json", "access.log", "access.log.1", "error.log"):
+    for name in ("svid.json", "access.log", "access.log.1"):
         (edge / name).write_text("x")
     clean(state)
-    assert sorted(path.name for path in edge.rglob("*")) == ["access.log", "access.log.1", "error.log"]
+    assert sorted(path.name for path in edge.rglob("*")) == ["access.log", "access.log.1"]
     assert not given.exists()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from meshward.runtime.place import identities
 from meshward.runtime.place.directories import State
 from meshward.runtime.place.identities import (
     LAST,
@@ -21,14 +22,20 @@ from meshward.runtime.place.identities import (
     is_separate,
     popen_user,
 )
+from meshward.runtime.place.reachable import hindrance
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.strays import end_all_of
 from tests.stack.running import eventually
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root: every part has our uid")
 LIVING = {path.stat().st_uid for path in Path("/proc").glob("[0-9]*")}
 _NUMBER = next(number for number in range(61983, LAST) if number not in LIVING)
 HOP = ProcessIdentity(_NUMBER, _NUMBER)  # nobody's: another instance may run
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="not root: every part has our uid"),
+    pytest.mark.skipif(
+        os.geteuid() == 0 and hindrance(HOP, ["json"]) != "", reason="no other user can run this Python"
+    ),
+]
 
 ORPHAN = "import os, sys, time\nif os.fork(): os._exit(0)\nos.setsid()\n"
 """How it leaves whoever started it."""
@@ -102,6 +109,22 @@ def test_a_part_may_call_itself_what_it_likes(state: State) -> None:
         )
     (found,) = end_leftovers(state)
     assert found.pid == part.pid and found.command.isprintable()
+    eventually(lambda: not alive(), what="the end of it")
+
+
+def test_a_service_of_the_machine_that_got_the_number_stays(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd gives it to a service with `DynamicUser=`."""
+    as_hop(f"{ORPHAN}print('here', flush=True)\ntime.sleep(1000)").wait()
+    (tmp_path / "dynamic").mkdir()
+    (tmp_path / "dynamic" / str(HOP.uid)).touch()
+    monkeypatch.setattr(identities, "_DYNAMIC", tmp_path / "dynamic")
+    assert end_leftovers(state) == []
+    end_all_of(HOP)
+    assert len(alive()) == 1
+    monkeypatch.undo()
+    end_leftovers(state)
     eventually(lambda: not alive(), what="the end of it")
 
 

@@ -31,7 +31,7 @@ MOST_NAMES = 256
 """In a hop's own directory. None makes more than a dozen; who makes a million must not cost us a million."""
 ROOM = 1 << 30
 """Bytes that a hop's own directory may take of the disk however little is left there; above, no more than is left."""
-LOGS = ("access.log", "error.log", "changes.log")
+LOGS = ("access.log", "changes.log")
 MOST_LOGS = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOG = 0o600

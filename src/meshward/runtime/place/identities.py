@@ -21,6 +21,7 @@ from meshward.kit.statefile import StateFile, put_under
 from meshward.runtime.place.directories import State
 
 FIRST, LAST = 61184, 65519
+_DYNAMIC = Path("/run/systemd/dynamic-uid")  # a file for each number that systemd gave away
 CLEAN_ENVIRONMENT: Mapping[str, str] = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -176,13 +177,15 @@ def _free_number(state: State, part: str, taken: set[int]) -> int:
     start = int.from_bytes(hashlib.sha256(f"{state.hex}\n{part}".encode()).digest()[:8])
     for step in range(span):
         number = FIRST + (start + step) % span
-        if number not in taken and not _is_somebody(number):
+        if number not in taken and not is_somebody(number):
             return number
     raise RuntimeError("more parts than uids")
 
 
-def _is_somebody(number: int) -> bool:
-    """Whether passwd or group knows `number` (systemd's dynamic users appear there while they live)."""
+def is_somebody(number: int) -> bool:
+    """Whether passwd or group knows `number`, or systemd gave it to a dynamic user, who need not appear in them."""
+    if (_DYNAMIC / str(number)).exists():
+        return True
     for lookup in (pwd.getpwuid, grp.getgrgid):
         try:
             lookup(number)

@@ -22,6 +22,7 @@ from meshward.runtime.place.identities import (
     CLEAN_ENVIRONMENT,
     ProcessIdentity,
     is_separate,
+    is_somebody,
     load_numbers,
     popen_user,
 )
@@ -42,12 +43,12 @@ class _Process:
 
 
 def end_all_of(identity: ProcessIdentity) -> None:
-    """Kill every process of the user, where it is a part's alone; nothing happens where it is somebody's.
+    """Kill every process of the user, where it is a part's alone; nothing happens where the machine knows the user.
 
     The kernel does it in one step (kill(2), pid -1): nobody can fork faster. It is done before the exec, which fails
     where the user has as many processes as it may. Raises OSError, subprocess.SubprocessError.
     """
-    if not is_separate(identity) or identity.uid == os.geteuid():
+    if not is_separate(identity) or is_somebody(identity.uid) or identity.uid == os.geteuid():
         return
     with suppress(BlockingIOError):  # too many of them, and all killed
         subprocess.run(
@@ -78,9 +79,11 @@ def end_strays_of(uids: Collection[int]) -> list[int]:
 
     Who forks faster than we look is seen by nobody: where nobody else has the number, all of it is killed in one step.
     """
-    if not uids:
+    users = frozenset(
+        uid for uid in uids if not is_somebody(uid)
+    )  # a service of the machine has it meanwhile
+    if not users:
         return []
-    users = frozenset(uids)
     for uid in users - _kept_users(users):
         with suppress(OSError, subprocess.SubprocessError):
             end_all_of(ProcessIdentity(uid, uid))

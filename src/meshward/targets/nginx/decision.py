@@ -79,7 +79,7 @@ def cold_server(s: EdgeSettings) -> Directive:
             simple("listen", f"unix:{s.cold_socket}"),
             simple("access_log", "off"),
             # Only `GET /decide` is seen here, no client's line: what ails the decision service may be told.
-            simple("error_log", f"{s.run_dir}/error.log", "warn"),
+            simple("error_log", "stderr", "warn"),
             simple("large_client_header_buffers", "4", "16k"),
             block("location", "=", "/decide", inside=_cold_question(s)),
             # For us alone: which generation of certificates the page names, as a worker reads it.

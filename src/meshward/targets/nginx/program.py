@@ -65,7 +65,7 @@ def _main(s: EdgeSettings) -> list[Directive]:
         simple("worker_shutdown_timeout", f"{s.longest_timeout}s"),
         simple("pcre_jit", "on"),
         simple("pid", f"{s.run_dir}/pid"),
-        simple("error_log", f"{s.run_dir}/error.log", "warn"),
+        simple("error_log", "stderr", "warn"),  # the part's own log, which the supervisor keeps small
         block("events", inside=[simple("worker_connections", "16384")]),
         block("http", inside=_http(s)),
     ]
