@@ -77,11 +77,10 @@ def end_strays(state: State) -> list[int]:
 def end_strays_of(uids: Collection[int]) -> list[int]:
     """`end_strays`, of some users alone. Nothing of them may be run by us.
 
-    Who forks faster than we look is seen by nobody: where nobody else has the number, all of it is killed in one step.
+    A number that a service of the machine has meanwhile is not ours. Who forks faster than we look is seen by nobody:
+    where nobody else has the number, all of it is killed in one step.
     """
-    users = frozenset(
-        uid for uid in uids if not is_somebody(uid)
-    )  # a service of the machine has it meanwhile
+    users = frozenset(uid for uid in uids if not is_somebody(uid))
     if not users:
         return []
     for uid in users - _kept_users(users):
