@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from meshward.apply.sources import read_policy
 from meshward.cli.main import VERBS, main
+from meshward.kit.exits import Exit
 from meshward.runtime.place.instance_file import Instance
+from tests.stack.accepted import accept
 from tests.stack.command import meshward
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +50,16 @@ def test_explain_permits_and_denies() -> None:
     assert denial.returncode == 10 and "data-scientist" in denial.stdout, denial
     assert json.loads(explain(["data-science"], "--json").stdout)["decision"] == "permit"
     assert json.loads(explain(["sales"], "--json").stdout)["decision"] == "denial"
+
+
+def test_explain_without_a_policy_goes_by_the_one_that_runs(tmp_path: Path) -> None:
+    """Also while nothing runs: by the one that ran last. Where there was none, it says so."""
+    asked = ("--as", '{"issuer":"okta","groups":["data-science"]}', "--model", "minilm", "--action", "infer")
+    none = meshward("explain", *asked, "--state", str(tmp_path))
+    assert none.returncode == Exit.USAGE and "MW3030" in none.stderr, none
+    accept(tmp_path, read_policy(EXAMPLE).policy)
+    done = meshward("explain", *asked, "--state", str(tmp_path))
+    assert done.returncode == 0 and "science-public" in done.stdout, done
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,25 @@ def test_an_instance_that_runs_makes_no_authority(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_without_names_and_root_the_intermediate_tells_of_a_root_that_is_gone(tmp_path: Path) -> None:
+    load_or_create(tmp_path, "mesh.test", NOW)
+    for gone in ("ca.json", "root.pem"):
+        (tmp_path / gone).unlink()
+    kept = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(MeshwardError) as refusal:
+        load_or_create(tmp_path, "mesh.test", NOW)
+    assert refusal.value.code.number == "MW2021" and "root.pem" in refusal.value.message
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == kept, "nor is its key written over"
+
+
+def test_a_first_start_that_was_killed_before_its_root_stood_begins_again(tmp_path: Path) -> None:
+    load_or_create(tmp_path, "mesh.test", NOW)
+    for file in tmp_path.iterdir():
+        if file.name != "root.key.pem":
+            file.unlink()
+    assert load_or_create(tmp_path, "mesh.test", NOW).root_pem
+
+
 def test_what_an_earlier_release_left_without_names_goes_on(tmp_path: Path) -> None:
     first = load_or_create(tmp_path, "mesh.test", NOW)
     (tmp_path / "ca.json").unlink()

@@ -22,6 +22,7 @@ NEEDS = re.compile(r"MW\d{4}.*is damaged", re.DOTALL)
 READS: dict[str, tuple[str, ...]] = {
     "trace": ("X",),
     "tour": (),
+    "explain": ("--as", "{}", "--model", "m1", "--action", "infer"),
     "plan": ("POLICY",),
     "apply": ("POLICY",),
     "history": (),
@@ -41,7 +42,7 @@ ASKS: dict[str, tuple[str, ...]] = {
     "down": (),
 }
 """What only asks the instance, or stops it: it says that nothing runs, or stops what does."""
-NO_STATE = {"init", "check", "explain"}
+NO_STATE = {"init", "check"}
 RUNS = {"up"}
 """Tried in `test_damaged_instance`: it sets up this process's logs."""
 

@@ -17,6 +17,7 @@ from meshward.cli.output import print_json, run_verb, stdout
 from meshward.decide.explain import explain
 from meshward.decide.identities import identity_from_claims
 from meshward.decide.types import Permit, Request
+from meshward.instance.running_policy import require_running_policy
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
@@ -24,6 +25,7 @@ from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.grammar import parse_instant
 from meshward.policy.schema import ACTIONS, As
+from meshward.runtime.place import directories
 
 
 def command(
@@ -33,7 +35,9 @@ def command(
     ],
     model: Annotated[str, Parameter(help="The model's name or an alias.")],
     action: Annotated[str, Parameter(help="infer, describe, observe or manage.")],
-    policy: Annotated[Path | None, Parameter(help="A policy; without it, the running instance's.")] = None,
+    policy: Annotated[
+        Path | None, Parameter(help="A policy; without it, the one that runs, or ran last.")
+    ] = None,
     source: Annotated[str | None, Parameter(name="--from", help="The caller's address.")] = None,
     at: Annotated[
         str | None, Parameter(help="When (UTC), e.g. '2026-11-23 10:00'; now if not given.")
@@ -48,7 +52,9 @@ def command(
     """
 
     def run() -> Exit:
-        plan = resolve(read_policy(policy or state / "policy.json").policy)
+        plan = resolve(
+            read_policy(policy).policy if policy else require_running_policy(directories.State(state))
+        )
         request = _request(plan, model, action, source, at, via)
         story = explain(plan, identity_from_claims(plan, _as(who), request.at), request)
         if json:

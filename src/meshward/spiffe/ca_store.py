@@ -151,10 +151,17 @@ class CaStore:
         return self.load()
 
     def _begin(self, now: datetime) -> None:
-        """The first root and intermediate, and the file that names them (0.1.0 wrote it at a rotation only)."""
-        if any(match["number"] for match in map(_OURS.fullmatch, os.listdir(self._directory)) if match):  # noqa: PTH208
+        """The first root and intermediate, and the file that names them (0.1.0 wrote it at a rotation only).
+
+        Files without a number are the first ones, and go at a rotation: alone here, they stand. Damage is whatever
+        a crash on this way cannot have left: numbered files, and an intermediate without its root.
+        """
+        found = [match for match in map(_OURS.fullmatch, os.listdir(self._directory)) if match]  # noqa: PTH208
+        if any(match["number"] for match in found):
             raise self._damage_error(f"{POINTER}, which names what stands here, is gone")
         if not self._file("root").exists():
+            if any(match[1] == "issuing" for match in found):
+                raise self._damage_error("root.pem is gone")
             self._store("root", make_root(self._trust_domain, now))
         root = self._signer("root")
         if root is not None and not self._file("issuing").exists():
