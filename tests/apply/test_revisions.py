@@ -206,9 +206,23 @@ def test_no_revision_runs_that_was_never_accepted(
     with pytest.raises(SystemExit) as ended:
         history.command(state=tmp_path)
     listed = capsys.readouterr()
-    assert ended.value.code == 0 and "*" not in listed.out and f"revision {number} " in listed.err
+    assert ended.value.code == Exit.FINDINGS and "*" not in listed.out and f"revision {number} " in listed.err
     _, given = revision_to_run(revisions, OTHER, "ann", load_counters(tmp_path), print)
     assert given.status == STAGED and given.number > number, "whoever gives a policy says so anew"
+
+
+@pytest.mark.parametrize("damaged", [1, 3], ids=["an old record", "the newest"])
+def test_history_names_a_damaged_record_and_tells_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damaged: int
+) -> None:
+    accepted(tmp_path, OTHER, POLICY, OTHER)
+    (tmp_path / "revisions" / f"000{damaged}.json").write_text("{")
+    with pytest.raises(SystemExit) as ended:
+        history.command(state=tmp_path)
+    listed = capsys.readouterr()
+    assert ended.value.code == Exit.FINDINGS and f"000{damaged}.json" in listed.err and "MW3011" in listed.err
+    assert [line.split()[-1] for line in listed.out.splitlines()] == 2 * ["because"]
+    assert ("*" in listed.out) is (damaged == 1), "what runs is told only where that is known"
 
 
 def test_counters_that_are_gone_do_not_begin_anew(tmp_path: Path) -> None:

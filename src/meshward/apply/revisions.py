@@ -69,6 +69,16 @@ class Revisions:
         """Every record, oldest first. Raises MeshwardError for one that cannot be used."""
         return [self._read(number) for number in sorted(self._numbers())]
 
+    def readable(self) -> tuple[list[Revision], list[MeshwardError]]:
+        """Every record that can be used, oldest first, and what is to be said of each other one."""
+        found, damaged = list[Revision](), list[MeshwardError]()
+        for number in sorted(self._numbers()):
+            try:
+                found.append(self._read(number))
+            except MeshwardError as error:
+                damaged.append(error)
+        return found, damaged
+
     def current(self) -> Revision | None:
         """The highest accepted revision."""
         for number in sorted(self._numbers(), reverse=True):

@@ -26,6 +26,7 @@ from meshward.control.verbs.history import (
     ToldRevision,
     ToldRevisions,
     told_changes,
+    told_damage,
     told_policy,
     told_revisions,
 )
@@ -54,7 +55,8 @@ def command(
     """List every revision that was applied here, or refused, newest first; show one; or compare two.
 
     With --changes, what the audit keeps: who asked for which change, from where, and what became of it.
-    Exits 2 where there is no such revision, 1 where it is not what was recorded.
+    Exits 2 where there is no such revision, 1 where it is not what was recorded, 11 where a record of the list is
+    damaged.
     """
 
     def run() -> Exit:
@@ -67,13 +69,16 @@ def command(
             _tell_one(asked[0], as_json=json) if len(asked) == 1 else _tell_difference(*asked, as_json=json)
             return Exit.OK
         told = _changes(state, edge) if changes else _revisions(state, edge)
+        damaged = told.damaged if isinstance(told, ToldRevisions) else ()
         if json:
-            print_json({"ok": True, **told.as_json()})
-            return Exit.OK
+            print_json({"ok": not damaged, **told.as_json()})
+            return Exit.FINDINGS if damaged else Exit.OK
         stdout().print("\n".join(_lines(told)) or "Nothing was changed here yet.", markup=False)
+        for sentence in damaged:
+            stderr().print(sentence, markup=False, soft_wrap=True)
         if told.more:
             stderr().print("Older ones are told on the machine: `meshward history` without --edge.")
-        return Exit.OK
+        return Exit.FINDINGS if damaged else Exit.OK
 
     run_verb(run, as_json=json)
 
@@ -90,12 +95,12 @@ def _revisions(state: Path, edge: str | None) -> ToldRevisions:
     if edge is not None:
         return ask_instance(state, REVISIONS, {}, edge)
     revisions = Revisions(state)
-    told, current = told_revisions(revisions), None
     try:
         current = revisions.require_current()
     except MeshwardError as error:
-        stderr().print(f"{error.code.number}: {error.message}", markup=False, soft_wrap=True)
-    return ToldRevisions(current=current.number if current else 0, revisions=told)
+        told = told_revisions(revisions, 0)
+        return told.model_copy(update={"damaged": tuple(dict.fromkeys((*told.damaged, told_damage(error))))})
+    return told_revisions(revisions, current.number if current else 0)
 
 
 def _asked(number: int, state: Path, edge: str | None) -> ToldPolicy:

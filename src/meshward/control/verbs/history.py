@@ -12,6 +12,7 @@ from meshward.audit.changes import ChangeEntry, changes_of
 from meshward.audit.records import Records
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reply, Text, Verb
 from meshward.kit.canonical import canonical_json
+from meshward.kit.errors import MeshwardError
 from meshward.policy.parse import to_json
 
 _ROOM = 700_000  # bytes of an answer: `login.wire` reads a million
@@ -71,11 +72,12 @@ class ToldChange(Reply):
 
 
 class ToldRevisions(Reply):
-    """Newest first. `more`: there are older ones, which did not fit."""
+    """Newest first. `more`: there are older ones, which did not fit. `damaged`: why others cannot be used."""
 
     current: int
     revisions: tuple[ToldRevision, ...]
     more: bool = False
+    damaged: tuple[Text, ...] = ()
 
 
 class ToldChanges(Reply):
@@ -109,9 +111,9 @@ def _changes(_: History, __: Asker, instance: Controlled) -> ToldChanges:
 
 def _revisions(_: History, __: Asker, instance: Controlled) -> ToldRevisions:
     mesh = instance.mesh
-    revisions = told_revisions(mesh.revisions)
-    kept = _cut_to_room(revisions)
-    return ToldRevisions(current=mesh.live.revision, revisions=kept, more=len(kept) < len(revisions))
+    told = told_revisions(mesh.revisions, mesh.live.revision)
+    kept = _cut_to_room(told.revisions)
+    return told.model_copy(update={"revisions": kept, "more": len(kept) < len(told.revisions)})
 
 
 def _cut_to_room(found: Iterable[_Told]) -> tuple[_Told, ...]:
@@ -125,9 +127,16 @@ def _cut_to_room(found: Iterable[_Told]) -> tuple[_Told, ...]:
     return tuple(kept)
 
 
-def told_revisions(revisions: Revisions) -> tuple[ToldRevision, ...]:
-    """Newest first."""
-    return tuple(map(ToldRevision.of, revisions.all()[::-1]))
+def told_revisions(revisions: Revisions, current: int) -> ToldRevisions:
+    """All of them."""
+    found, damaged = revisions.readable()
+    told = tuple(map(ToldRevision.of, reversed(found)))
+    return ToldRevisions(current=current, revisions=told, damaged=tuple(map(told_damage, damaged)))
+
+
+def told_damage(error: MeshwardError) -> str:
+    """In one line, what it is and what helps."""
+    return f"{error.code.number}: {error.message}. {error.remedy}"
 
 
 def told_changes(records: Records, most: int = -1) -> tuple[ToldChange, ...]:
