@@ -76,6 +76,35 @@ def load(stack: Stack, *targets: tuple[str, str]) -> Iterator[list[int]]:
         yield seen
 
 
+def kept(stack: Stack) -> tuple[Path, Path]:
+    """The files of the revision that runs: its policy, and its record."""
+    names = (f"{stack.instance.revision:04d}{end}" for end in (".policy.json", ".json"))
+    policy, record = (stack.state / "revisions" / name for name in names)
+    return policy, record
+
+
+@pytest.mark.parametrize("harm", ["gone", "altered"])
+def test_the_policy_given_once_more_mends_the_revision_that_runs(
+    stack: Stack, text: dict[str, Any], harm: str
+) -> None:
+    """As MW3031 says: its policy is written anew, and where its record is lost it becomes a new revision."""
+    number, (policy, record) = stack.instance.revision, kept(stack)
+    before = policy.read_bytes()
+    policy.unlink() if harm == "gone" else policy.write_bytes(before.replace(b'"infer"', b'"manage"', 1))
+    assert "MW3031" in stack.command("history", str(number)).stderr
+    assert stack.command("apply", file(stack, text)).returncode == 0
+    assert policy.read_bytes() == before and stack.instance.revision == number and stack.status().healthy
+
+    if harm == "gone":
+        record.unlink()
+    else:
+        record.write_text(record.read_text().replace("accepted", "refused"))
+    assert not stack.status().healthy
+    assert stack.command("apply", file(stack, text)).returncode == 0
+    assert stack.instance.revision == number + 1 and stack.status().healthy
+    assert json.loads(stack.command("history", str(number + 1)).stdout) == json.loads(before)
+
+
 def test_a_grant_opens_and_a_rollback_closes_with_the_next_request(
     stack: Stack, text: dict[str, Any]
 ) -> None:

@@ -81,8 +81,11 @@ def shut_away(mesh: Mesh, guard: Guard, why: str) -> None:
 
 
 def let_back(mesh: Mesh) -> list[str]:
-    """Start every guard again that is shut away. Take the turn first. Returns what hindered it, in sentences."""
-    return [str(error) for guard in tuple(mesh.guards.shut) if (error := _let_back(mesh, guard)) is not None]
+    """Start every guard again that is shut away. Take the turn first. Returns what became of each, in sentences."""
+    return [
+        str(_let_back(mesh, guard) or f"the guard of {guard[0]} is let back in")
+        for guard in tuple(mesh.guards.shut)
+    ]
 
 
 def _let_back(mesh: Mesh, guard: Guard) -> MeshwardError | OSError | None:

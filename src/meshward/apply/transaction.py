@@ -82,14 +82,14 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
     asked = {"reason": request.reason}
     with mesh.changes.change(request.author, "apply", asked), mesh.turn():  # 1
         _require_base(mesh, request)
-        for hindrance in let_back(mesh):
-            say(hindrance)
+        for told in let_back(mesh):
+            say(told)
         admit(document, int(time.time()), LOCAL)  # 2
         policy = document.policy
         if request.remote:
             require_nothing_of_this_machine(mesh.live.policy, policy, is_ours)
         plan = resolve(policy)
-        if plan.digest == mesh.live.plan.digest and not mesh.running.unsettled:
+        if plan.digest == mesh.live.plan.digest and not mesh.running.unsettled and _keep(mesh, policy):
             return Outcome(mesh.live.revision, None, time.monotonic() - began)
         change = compare(mesh.live.plan, plan)  # 3
         _require_reviewed(change, request)
@@ -108,6 +108,22 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
             request.author, "apply", revision=str(revision.number), digest=plan.digest, reason=request.reason
         )
         return Outcome(revision.number, change, time.monotonic() - began)
+
+
+def _keep(mesh: Mesh, policy: Policy) -> bool:
+    """See that the running revision's policy is kept; False where its record is not what was accepted: a change is."""
+    revisions, number = mesh.revisions, mesh.live.revision
+    current = revisions.current()
+    if current is None or current.number != number or not revisions.stands(current):
+        return False
+    try:
+        revisions.policy(number)
+    except MeshwardError:
+        try:
+            revisions.restore(number, policy)
+        except OSError as error:
+            raise _unrecorded_error(error) from None
+    return True
 
 
 def _require_base(mesh: Mesh, request: ApplyRequest) -> None:

@@ -101,7 +101,8 @@ def status(path: Path) -> Status:
     """
     state = State(path)
     pid = holder(state)
-    problems = tuple(f"{error.message}. {error.remedy}" for error in find_unusable(state.path))
+    found = (f"{error.message}. {error.remedy}" for error in find_unusable(state.path))
+    problems = tuple(dict.fromkeys(found))  # one file may hinder several
     report = _read_usable(lambda: load_report(state))
     left = () if pid else tuple(leftovers(state))
     parts, notes = (report.parts, report.notes) if report and pid else ((), ())
