@@ -76,6 +76,7 @@ def test_explain_without_a_policy_goes_by_the_one_that_runs(tmp_path: Path) -> N
         ("up", "--watch", "--state", "/nonexistent"),
         ("apply", "/nonexistent.yaml"),
         ("plan", "/nonexistent.yaml"),
+        ("plan", str(EXAMPLE), "--against", str(EXAMPLE), "--edge", "https://models.example.com"),
         ("rollback", "1", "--state", "/nonexistent"),
         ("rollback", "first"),
         ("revoke", "--subject", "alice"),

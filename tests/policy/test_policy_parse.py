@@ -60,8 +60,10 @@ def test_json_keeps_every_character():
             changed(("grants", 0, "expires"), 20270630),
             "MW0012",
             "expires",
-            ("text", "a number", '"20270630"'),
+            ("text", "a number", "a day", "RFC 3339"),
         ),
+        (changed(("grants", 0, "when", "fresh"), 30), "MW0012", "fresh", ("a number and `s`",)),
+        (changed(("trust_domain",), 7), "MW0012", "7", ('"7"',)),
         (
             changed(("grants", 0, "when", "source"), ["10.0.0.0/8"]),
             "MW0010",

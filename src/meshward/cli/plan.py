@@ -19,6 +19,8 @@ from meshward.cli.asking import running_policy
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.compare.change import Change, compare
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
 from meshward.runtime.place import directories
@@ -44,6 +46,8 @@ def command(
     """
 
     def run() -> Exit:
+        if against is not None and edge is not None:
+            raise MeshwardError(codes.COMMAND_USAGE, "--against looks at no instance: give it, or --edge")
         document = read_policy(policy)
         findings = admit(document, int(time.time()), LOCAL)
         base = (0, read_policy(against).policy) if against is not None else running_policy(state, edge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -45,6 +46,11 @@ def kind_at(path: Sequence[str | int]) -> str:
     return next(
         (option["description"] for option in _options(schema_at(path)) if "description" in option), ""
     )
+
+
+def has_form(path: Sequence[str | int], text: str) -> bool:
+    """Whether `text` would have the form of a value at `path`, as far as the schema says one."""
+    return any(re.search(option.get("pattern", ""), text) for option in _options(schema_at(path)))
 
 
 @cache

@@ -15,7 +15,7 @@ from meshward.kit.errors import Problem, Where
 from meshward.kit.names import NAME
 from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.policy.grammar import Unreadable
-from meshward.policy.jsonschema import keys_at, kind_at, schema_at
+from meshward.policy.jsonschema import has_form, keys_at, kind_at, schema_at
 from meshward.policy.positions import Positions, spell_path
 from meshward.policy.texts import NAME_RULE
 from meshward.policy.tree import Node
@@ -104,6 +104,8 @@ def _wrong_type(kind: str, node: Node, path: tuple[str | int, ...], where: Where
     remedy = f"Write {wanted}."
     if kind == "string_type" and type(node.value) in (int, bool):
         remedy = f'Put it in quotes: `"{node.value}"`.'
+        if (meant := kind_at(path)) and not has_form(path, str(node.value)):
+            remedy = f"Write {meant[0].lower()}{meant[1:]}"
     elif kind == "list_type":
         remedy = "Write a list, like `[a, b]`."
     return Problem(
