@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -37,7 +39,9 @@ from meshward.tokens.keys import SigningKeys
 AT_A_TIME = 32
 """Guards that are written and watched: some that do not answer must not keep the others waiting."""
 SILENCE, RESTART = 8.0, 15.0
-"""Seconds for one question to who did not answer for five, and for who starts again: however busy the machine is."""
+"""Seconds for last questions to who did not answer for five, and for who starts again: however busy the machine is."""
+QUESTIONS, PAUSE = 3, 0.5
+"""The last questions: one connection may break off by chance."""
 SOCKETS = ("guard.sock", "admin.sock")  # in a guard's own directory
 _BUSY = "http.guard.downstream_rq_active"
 
@@ -274,7 +278,7 @@ class Guards:
             if running is None or self.shut_away is None:
                 raise
             try:
-                lack = lacks(within=SILENCE)
+                lack = _last_word(lacks)
             except NoAnswer as silence:
                 if supervisor.running(part) != running:  # it died, and was not silent
                     raise error from None
@@ -325,6 +329,16 @@ def changing_stems(files: GuardFiles) -> list[str]:
 def _svid(authority: Authority, view: GuardView) -> LeafCredential:
     name = SpiffeId(view.trust_domain, f"/model/{view.model}")
     return authority.issue(name, view.dns_name, datetime.now(UTC))
+
+
+def _last_word(lacks: partial[tuple[str, ...]]) -> tuple[str, ...]:
+    """What a guard lacks, as it says it. Raises NoAnswer where no question is answered."""
+    end = time.monotonic() + SILENCE
+    for _ in range(QUESTIONS - 1):
+        with suppress(NoAnswer):
+            return lacks(within=max(0.0, end - time.monotonic()))
+        time.sleep(PAUSE)
+    return lacks(within=max(PAUSE, end - time.monotonic()))
 
 
 def _told(lacks: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
