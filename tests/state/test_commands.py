@@ -89,6 +89,11 @@ def test_a_command_that_needs_one_names_it(
     if verb == "svid":
         assert code != 0 and re.search(r"MW\d{4}", said), said
         return
+    if verb == "history":  # it lists whatever can be read
+        assert code == Exit.FINDINGS and re.search(r"MW3011: .*0001\.json", said) and "Nothing" not in said, (
+            said
+        )
+        return
     assert code in (Exit.FAULT, Exit.USAGE) and NEEDS.search(said), said
     assert len(said.strip().splitlines()) > 1, "and a remedy"
 

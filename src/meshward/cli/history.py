@@ -73,7 +73,8 @@ def command(
         if json:
             print_json({"ok": not damaged, **told.as_json()})
             return Exit.FINDINGS if damaged else Exit.OK
-        stdout().print("\n".join(_lines(told)) or "Nothing was changed here yet.", markup=False)
+        lines = _lines(told) or ([] if damaged else ["Nothing was changed here yet."])
+        stdout().print("\n".join(lines), markup=False)
         for sentence in damaged:
             stderr().print(sentence, markup=False, soft_wrap=True)
         if told.more:
