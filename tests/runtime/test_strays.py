@@ -24,7 +24,7 @@ from meshward.runtime.place.identities import (
 )
 from meshward.runtime.place.reachable import hindrance
 from meshward.runtime.supervise.leftovers import end_leftovers
-from meshward.runtime.supervise.strays import end_all_of
+from meshward.runtime.supervise.strays import end_all_of, end_strays_of
 from tests.stack.running import eventually
 
 LIVING = {path.stat().st_uid for path in Path("/proc").glob("[0-9]*")}
@@ -126,6 +126,16 @@ def test_a_service_of_the_machine_that_got_the_number_stays(
     monkeypatch.undo()
     end_leftovers(state)
     eventually(lambda: not alive(), what="the end of it")
+
+
+def test_where_parts_run_as_we_do_nobody_is_ended(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever starts it may have a number out of the same range: their parts and their shell have it, too."""
+    as_hop(f"{ORPHAN}print('here', flush=True)\ntime.sleep(1000)").wait()
+    monkeypatch.setattr(os, "geteuid", lambda: HOP.uid)
+    assert end_strays_of([HOP.uid]) == []
+    end_all_of(HOP)
+    monkeypatch.undo()
+    assert len(alive()) == 1
 
 
 def test_another_instances_part_of_the_same_number_stays(state: State, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from meshward.kit.foreign import faults_in
 from meshward.kit.hop_socket import WITHIN, Asking, Listener, NoAnswer
 from meshward.plan.naming import must_change_at_once
 from meshward.runtime.machine import Machine, guard_name
-from meshward.runtime.place.identities import is_separate
 from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
 from meshward.runtime.supervise.strays import end_strays_of
 from meshward.spiffe.ca import Authority, LeafCredential
@@ -232,7 +231,7 @@ class Guards:
         """End it and whatever it left behind, and take its keys with it."""
         name = guard_name(*guard)
         supervisor.remove(name)
-        if (identity := self._machine.known.get(name)) is not None and is_separate(identity):
+        if (identity := self._machine.known.get(name)) is not None:
             end_strays_of([identity.uid])
         for known in (self._given, self._standing, self.shut):
             known.pop(guard, None)

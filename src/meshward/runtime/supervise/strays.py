@@ -48,7 +48,7 @@ def end_all_of(identity: ProcessIdentity) -> None:
     The kernel does it in one step (kill(2), pid -1): nobody can fork faster. It is done before the exec, which fails
     where the user has as many processes as it may. Raises OSError, subprocess.SubprocessError.
     """
-    if not is_separate(identity) or is_somebody(identity.uid) or identity.uid == os.geteuid():
+    if not _is_a_parts_alone(identity):
         return
     with suppress(BlockingIOError):  # too many of them, and all killed
         subprocess.run(
@@ -77,10 +77,10 @@ def end_strays(state: State) -> list[int]:
 def end_strays_of(uids: Collection[int]) -> list[int]:
     """`end_strays`, of some users alone. Nothing of them may be run by us.
 
-    A number that a service of the machine has meanwhile is not ours. Who forks faster than we look is seen by nobody:
+    Who forks faster than we look is seen by nobody:
     where nobody else has the number, all of it is killed in one step.
     """
-    users = frozenset(uid for uid in uids if not is_somebody(uid))
+    users = frozenset(uid for uid in uids if _is_a_parts_alone(ProcessIdentity(uid, uid)))
     if not users:
         return []
     for uid in users - _kept_users(users):
@@ -95,6 +95,11 @@ def end_strays_of(uids: Collection[int]) -> list[int]:
             _end(pid, process)
         time.sleep(_PAUSE * turn)
     return ended
+
+
+def _is_a_parts_alone(identity: ProcessIdentity) -> bool:
+    """Not where parts run as we do, nor where a service of the machine has the number meanwhile."""
+    return is_separate(identity) and identity.uid != os.geteuid() and not is_somebody(identity.uid)
 
 
 def _kill_all() -> None:
