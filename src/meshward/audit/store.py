@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import sqlite3
-import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +38,7 @@ from meshward.audit.tables import CHECK, SCHEMA, STEPS, VERSION, strange_in
 from meshward.audit.tail import Position
 from meshward.kit import codes
 from meshward.kit.clock import Clock, system_clock
+from meshward.kit.durable import open_regular
 from meshward.kit.errors import MeshwardError
 from meshward.kit.lock import take
 
@@ -401,21 +401,15 @@ def _by_rid(batch: Batch) -> dict[str, tuple[list[EdgeLine], list[GuardLine]]]:
 def _make(path: Path) -> None:
     """An empty file where there is none. Raises StoreDamaged for what is no file, StoreUnwritable."""
     try:
-        descriptor = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
-        )
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+        try:
+            os.fchmod(descriptor, 0o600)  # the journal's files inherit it
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EINVAL}:
             raise StoreDamaged(path, "it is no regular file") from None
         raise StoreUnwritable(path, error) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StoreDamaged(path, "it is no regular file")
-        os.fchmod(descriptor, 0o600)  # the journal's files inherit it
-    except OSError as error:
-        raise StoreUnwritable(path, error) from None
-    finally:
-        os.close(descriptor)
 
 
 def _lock(path: Path) -> int:

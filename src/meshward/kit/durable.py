@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +35,18 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o600, gid: int | No
                 os.unlink(temporary, dir_fd=directory)
             raise
         os.fsync(directory)
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """A descriptor of a regular file, 0600 where it is made: never through a link, and never what one would wait for.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 @contextmanager

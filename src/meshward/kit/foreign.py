@@ -18,7 +18,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +164,8 @@ def faults_in(path: Path, uid: int, sockets: Collection[str]) -> list[str]:
                 return []  # we are at it ourselves: `make_own`
             if owner != uid:
                 return [f"it belongs to uid {owner}, not to uid {uid}"]
-            return [*_faults(descriptor, sockets), *_fills_disk(descriptor)]
+            names = _names(descriptor)
+            return [*_faults(descriptor, names, sockets), *_fills_disk(descriptor, names)]
     except FileNotFoundError:
         return ["it is gone"]
     except NotAsMade as fault:
@@ -174,9 +175,10 @@ def faults_in(path: Path, uid: int, sockets: Collection[str]) -> list[str]:
 def make_room(path: Path) -> None:
     """Empty its logs, where they fill the disk. Nothing of its owner's may run."""
     with suppress(FileNotFoundError, NotAsMade), opened(path) as directory:
-        if not _fills_disk(directory):
+        names = _names(directory)
+        if not _fills_disk(directory, names):
             return
-        for name in filter(is_log, _names(directory)):
+        for name in filter(is_log, names):
             with suppress(FileNotFoundError, NotAsMade):
                 _empty(directory, name)
 
@@ -203,11 +205,16 @@ def logs_in(directory: int, name: str) -> list[tuple[str, int]]:
 
     Raises NotAsMade where there are more than `MOST_LOGS`.
     """
-    found = [each for each in _names(directory) if each == name or each.startswith(f"{name}.")]
-    if len(found) > MOST_LOGS:
-        raise NotAsMade(f"it was rotated to more than {MOST_LOGS} files")
+    found = _logs_among(_names(directory), name)
     looked = [(each, about) for each in found if (about := look(directory, each))]
     return sorted(((each, about.st_ino) for each, about in looked), key=lambda each: (each[0] == name, each))
+
+
+def _logs_among(names: Sequence[str], log: str) -> list[str]:
+    found = [each for each in names if each == log or each.startswith(f"{log}.")]
+    if len(found) > MOST_LOGS:
+        raise NotAsMade(f"it was rotated to more than {MOST_LOGS} files")
+    return found
 
 
 def look(directory: int, name: str) -> os.stat_result | None:
@@ -310,19 +317,19 @@ def _hand_over(directory: int, name: str, owners: Collection[int], holder: Holde
         os.close(descriptor)
 
 
-def _faults(directory: int, sockets: Collection[str]) -> list[str]:
+def _faults(directory: int, names: Sequence[str], sockets: Collection[str]) -> list[str]:
     for log in LOGS:
-        logs_in(directory, log)  # raises NotAsMade where they are too many to follow
+        _logs_among(names, log)  # raises NotAsMade where they are too many to follow
     return [
         f"{quoted(name)}: {why}"
-        for name in _names(directory)
+        for name in names
         if (why := _fault_of_name(directory, name, name in sockets))
     ]
 
 
-def _fills_disk(directory: int) -> list[str]:
+def _fills_disk(directory: int, names: Sequence[str]) -> list[str]:
     """In a sentence, if so. What a file has on the disk counts, and not how far it reaches: read lines are erased."""
-    looked = [look(directory, name) for name in _names(directory)]
+    looked = [look(directory, name) for name in names]
     taken = sum(about.st_blocks * 512 for about in looked if about)
     disk = os.fstatvfs(directory)
     left = disk.f_bavail * disk.f_frsize

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from meshward.kit.durable import open_regular
 
 _POLL = 0.02  # seconds
 
@@ -39,7 +39,7 @@ def take(path: Path, patience: float = 0.0) -> int | None:
 def is_free(path: Path) -> bool:
     """Whether nobody holds the lock. The file is not made. Raises OSError."""
     try:
-        descriptor = _opened(path, os.O_RDONLY)
+        descriptor = open_regular(path, os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:
@@ -49,16 +49,7 @@ def is_free(path: Path) -> bool:
 
 
 def _open_lock(path: Path) -> int:
-    return _opened(path, os.O_RDWR | os.O_CREAT)
-
-
-def _opened(path: Path, flags: int) -> int:
-    """Never through a link, and never what one would wait for. Raises OSError."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return open_regular(path, os.O_RDWR | os.O_CREAT)
 
 
 def _try(descriptor: int, kind: int) -> bool:

@@ -147,24 +147,20 @@ def popen_user(identity: ProcessIdentity) -> dict[str, Any]:
 def can_execute_as(identity: ProcessIdentity, argv: Sequence[str]) -> bool:
     """Whether `argv`, run as `identity`, exits 0. Tried, not computed: ACLs and mount options count."""
     try:
-        return run_as(identity, argv, _PROBE_TIMEOUT) == 0
+        result = subprocess.run(
+            argv,
+            **popen_user(identity),
+            cwd="/",
+            env=CLEAN_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PROBE_TIMEOUT,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
-
-
-def run_as(identity: ProcessIdentity, argv: Sequence[str], within: float) -> int:
-    """The exit code of `argv`, run as `identity` with nothing of ours. Raises OSError, subprocess.TimeoutExpired."""
-    return subprocess.run(
-        argv,
-        **popen_user(identity),
-        cwd="/",
-        env=CLEAN_ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=within,
-        check=False,
-    ).returncode
+    return result.returncode == 0
 
 
 def _is_mapped(table: str) -> bool:

@@ -59,7 +59,7 @@ def holder(state: State) -> int | None:
     deadline = time.monotonic() + _PATIENCE
     while not is_state_free(state):
         pid = _written_pid(state.lock_file)
-        if pid and _has_open(pid, state.lock_file):
+        if pid and _opened_as(pid, state.lock_file):
             return pid
         if (pid := _without_lock(state)) is not None:
             return pid
@@ -115,10 +115,3 @@ def _may_write(pid: int, descriptor: str) -> bool:
         )
         return flags is not None and int(flags[1], 8) & os.O_ACCMODE != os.O_RDONLY
     return False
-
-
-def _has_open(pid: int, path: Path) -> bool:
-    try:
-        return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return False

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import errno
 import os
 import resource
 import signal
-import stat
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshward.kit.durable import open_regular
 from meshward.kit.foreign import Holder, make_own
 from meshward.kit.text import one_line
 from meshward.runtime.place.identities import CLEAN_ENVIRONMENT, ProcessIdentity, is_separate, popen_user
@@ -143,10 +142,7 @@ def spawn(spec: ProcessSpec) -> Process:
 
 def open_log(path: Path) -> int:
     """Descriptor that appends to the log at `path`, 0600. Raises OSError if it is a link or no plain file."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    descriptor = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     os.fchmod(descriptor, 0o600)
     return descriptor
 
@@ -172,17 +168,12 @@ def bound_log(path: Path, limit: int) -> None:
 def tail(path: Path, lines: int = 15) -> list[str]:
     """The last lines of a log, without what a terminal would obey."""
     try:
-        with open(path, "rb", opener=_plainly) as written:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as written:
             written.seek(-min(os.fstat(written.fileno()).st_size, 16_384), os.SEEK_END)
             text = written.read(16_384).decode(errors="replace")
     except OSError:
         return []
     return [one_line(line, " ") for line in text.splitlines()[-lines:]]
-
-
-def _plainly(path: str, flags: int) -> int:
-    """Never through a link, and never waiting for whoever writes to a pipe."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _bound_to(parent: int, death_signal: signal.Signals, identity: ProcessIdentity) -> Callable[[], None]:
