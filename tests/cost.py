@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -24,12 +26,23 @@ def cost(work: Callable[[], object]) -> int:
             spent += 1 + (len(text) if isinstance(text, str | bytes) else 0)
 
     before = sys.getprofile()
-    sys.setprofile(called)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
+    with uncollected():
+        sys.setprofile(called)
+        try:
+            work()
+        finally:
+            sys.setprofile(before)
     return spent
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No collection of garbage meanwhile: it runs others' callbacks (Hypothesis has one), which would be counted."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def assert_grows(spent: Callable[[int], int], size: int, most: float = 2.2) -> None:

@@ -6,6 +6,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from tests.cost import uncollected
+
 from meshward.decide.decide import Decider
 from meshward.decide.types import Denial, Identity, Permit, Request
 from meshward.plan.resolve import resolve
@@ -57,9 +59,10 @@ def _steps(work) -> int:
         return trace
 
     before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
+    with uncollected():
+        sys.settrace(trace)
+        try:
+            work()
+        finally:
+            sys.settrace(before)
     return count
