@@ -326,7 +326,7 @@ def test_only_the_owner_reaches_the_control_socket(stack: Stack) -> None:
     if os.geteuid() == 0:
         code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(socket)!r})"
         done = subprocess.run(
-            ["/usr/bin/python3", "-c", code], user=61999, capture_output=True, text=True, check=False
+            ["/usr/bin/python3", "-c", code], user=61099, capture_output=True, text=True, check=False
         )
         assert "PermissionError" in done.stderr, done
 

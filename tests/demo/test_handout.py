@@ -24,7 +24,7 @@ def kept(short_dir: Path) -> Path:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not run: only root has other users' parts")
 def test_another_user_reads_what_it_was_given_and_writes_nothing(kept: Path, short_dir: Path) -> None:
-    idp, other = ProcessIdentity(61999, 61999), ProcessIdentity(61998, 61998)
+    idp, other = ProcessIdentity(61099, 61099), ProcessIdentity(61098, 61098)
     hand_out(kept, short_dir / "idp", idp)
     for name in FILES:
         given = str(short_dir / "idp" / "demo" / name)

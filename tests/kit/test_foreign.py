@@ -39,8 +39,8 @@ from tests.stack.disk import small_disk
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="not root: no other user's directory")
-HOP, OTHER = (61900, 61901) if ROOT else (os.geteuid(), os.geteuid())
-GROUP = 61902 if ROOT else os.getegid()
+HOP, OTHER = (61080, 61081) if ROOT else (os.geteuid(), os.geteuid())
+GROUP = 61082 if ROOT else os.getegid()
 HOLDER = Holder(HOP, GROUP, 0o2710)
 
 

@@ -41,7 +41,7 @@ from meshward.testing.waiting import DEADLINE, eventually
 
 HOST = "models.test"
 DOMAIN = "td.test"
-EDGE_UID = 61190
+EDGE_UID = 61090  # below what a part may get: an instance that starts ends what runs as a user of its parts
 TIE = "ab" * 16  # by which a permitted caller's answers can be ended
 GUARDS = {0: f"v1.minilm.{DOMAIN}", 1: f"v2.minilm.{DOMAIN}"}
 _SHORT = re.compile(rb"(proxy_(?:connect|read)_timeout) [1-5]s;")

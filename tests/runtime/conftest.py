@@ -58,7 +58,8 @@ class Supervised:
             env={**os.environ, **env},
         )
         self.lines: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout
@@ -84,7 +85,13 @@ class Supervised:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(DEADLINE)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Its exit code, once it has ended and all that it said is in `lines`."""
+        code = self.process.wait(DEADLINE)
+        self._reader.join(DEADLINE)
+        return code
 
 
 Start = Callable[..., Supervised]

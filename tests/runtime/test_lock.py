@@ -21,7 +21,7 @@ def test_a_second_start_on_the_same_state_is_refused_and_names_the_first(start: 
 
     second = start(sleeper("one", tmp_path))
 
-    assert second.process.wait(60) == Exit.CONFLICT
+    assert second.ended() == Exit.CONFLICT
     code, message, remedy = json.loads(second.lines[-1])
     assert code == "MW3004"
     assert f"(pid {first.process.pid})" in message

@@ -27,7 +27,7 @@ from meshward.runtime.supervise.ready import file_exists
 from meshward.testing.waiting import DEADLINE
 from tests.runtime.conftest import Start
 
-OTHER = ProcessIdentity(61999, 61999, (61998,))
+OTHER = ProcessIdentity(61099, 61099, (61098,))
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="not root: uids cannot be changed, all parts are the user's"
 )
@@ -114,7 +114,7 @@ def test_a_part_runs_as_its_own_user_without_our_groups(tmp_path: Path):
     )
 
     uid, gid, groups, capabilities = text.splitlines()[:4]
-    assert (uid, gid, set(groups.split())) == ("61999", "61999", {"61999", "61998"})
+    assert (uid, gid, set(groups.split())) == ("61099", "61099", {"61099", "61098"})
     assert int(capabilities.split()[1], 16) == 0
 
 
@@ -126,11 +126,11 @@ def test_a_binary_that_the_parts_user_cannot_reach_is_handed_over(tmp_path: Path
     with pytest.raises(PermissionError):
         output(wanted)
 
-    assert output(replace(wanted, handed=(program,))) == "61999\n"
+    assert output(replace(wanted, handed=(program,))) == "61099\n"
     nested = replace(
         wanted, argv=("/bin/sh", "-c", 'exec "$0" -g', str(program)), log=tmp_path / "nested.log"
     )
-    assert output(replace(nested, handed=(program,))) == "61999\n"
+    assert output(replace(nested, handed=(program,))) == "61099\n"
 
 
 @needs_root
@@ -143,10 +143,10 @@ def test_envoy_runs_from_a_descriptor(tmp_path: Path):
 
 @needs_root
 def test_the_death_signal_outlives_the_change_of_uid(start: Start, tmp_path: Path):
-    part = {"name": "other", "argv": ["sleep", "1000"], "uid": 61999}
+    part = {"name": "other", "argv": ["sleep", "1000"], "uid": 61099}
     run = start(part).until_ready()
     pid = run.report("other").pid
-    assert Path(f"/proc/{pid}").stat().st_uid == 61999
+    assert Path(f"/proc/{pid}").stat().st_uid == 61099
     descriptor = os.pidfd_open(pid)
 
     run.stop(signal.SIGKILL)

@@ -13,7 +13,7 @@ from meshward.runtime.place import reachable
 from meshward.runtime.place.identities import ProcessIdentity, starter
 from meshward.runtime.place.reachable import can_seal, first_closed, hindrance
 
-OTHER = ProcessIdentity(61999, 61999)
+OTHER = ProcessIdentity(61099, 61099)
 PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="not run: only root may be somebody else")
 

@@ -163,7 +163,7 @@ def test_a_first_start_that_fails_stops_everything_and_shows_the_end_of_its_log(
     noisy = "for i in $(seq 100); do echo line $i; done; printf 'bad \\033[31mport\\n' >&2; exit 3"
     run = start(sleeper("up", tmp_path), shell("bad", noisy, tmp_path, depends_on=["up"]))
 
-    assert run.process.wait(60) == Exit.FAULT
+    assert run.ended() == Exit.FAULT
 
     code, message, remedy = json.loads(run.lines[-1])
     assert code == "MW3007"
@@ -179,7 +179,7 @@ def test_a_part_that_is_never_ready_is_named_after_the_deadline(start: Start, tm
     deaf = "trap '' TERM; while :; do sleep 0.1; done"
     run = start({"name": "mute", "argv": ["sh", "-c", deaf], "ready": "/nowhere"}, start=1.1)
 
-    assert run.process.wait(60) == Exit.FAULT
+    assert run.ended() == Exit.FAULT
 
     assert json.loads(run.lines[-1])[1].startswith("`mute` was not ready within 1 s")
     assert "starting mute: 1 s" in run.lines
@@ -188,7 +188,7 @@ def test_a_part_that_is_never_ready_is_named_after_the_deadline(start: Start, tm
 def test_a_program_that_does_not_exist_is_a_failed_start(start: Start):
     run = start({"name": "absent", "argv": ["/nowhere/nginx"]})
 
-    assert run.process.wait(60) == Exit.FAULT
+    assert run.ended() == Exit.FAULT
 
     assert "`absent` could not be started: " in json.loads(run.lines[-1])[1]
 
