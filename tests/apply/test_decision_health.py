@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from meshward.apply.decision_hop import Health, read_health
+from meshward.apply import decision_hop
+from meshward.apply.decision_hop import DecisionHop, Health, read_health
+from meshward.callers.revocations import Revoked
 
 GOOD = {"policy": "d", "revision": 3, "until": "", "ejected": [], "reloads": 1, "reload": None}
 
@@ -42,3 +46,17 @@ def test_what_it_does_not_say(text: str) -> None:
 def test_what_it_says_is_told_in_few_words() -> None:
     (said,) = read_health(json.dumps({**GOOD, "policy": "\x1b[2J" * 100_000})).lack({"policy": "d"})
     assert len(said) < 1000 and "\x1b" not in said
+
+
+def test_an_older_list_takes_back_nobody_who_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the turn may have made theirs before somebody was revoked."""
+    given: list[Revoked] = []
+    for write in ("write_edge_revoked", "write_revoked"):
+        monkeypatch.setattr(decision_hop, write, lambda revoked, *_: given.append(revoked))
+    for step in ("_health", "_raise_epoch", "_reload"):
+        monkeypatch.setattr(DecisionHop, step, lambda *_: None)
+    nobody = SimpleNamespace(identity=SimpleNamespace(uid=0, gid=0))
+    machine: Any = SimpleNamespace(run=SimpleNamespace(edge_given=None), edge=nobody, decide=nobody)
+    unknown: Any = None
+    DecisionHop(machine, lambda: Revoked({"corp:bob": None})).revoke(Revoked({"corp:alice": None}), unknown)
+    assert [set(each.subjects) for each in given] == [{"corp:alice", "corp:bob"}] * 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import errno
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,9 +30,11 @@ from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
 from tests.edge.mesh import POLICY
 from tests.stack.live import policy_of
+from tests.stack.running import eventually
 
 UNKNOWN: Any = None
 ALICE, BOB = "corp:alice", "corp:bob"
+FAR = 10**10
 FIRST = Revocations({ALICE: Revocation()})
 
 
@@ -270,6 +273,56 @@ def test_who_is_refused_no_more_is_forgotten_by_state_last(
     assert BOB not in load_revocations(tmp_path).subjects
     assert hops.refused is not None and set(hops.refused.subjects) == {ALICE}
     assert revoking.current_revocations(mesh).revoked.subjects == {ALICE: None}
+
+
+@pytest.fixture
+def held(mesh: Mesh) -> Iterator[threading.Event]:
+    """Somebody has the turn, until this is set: they wait for a guard that does not answer."""
+    has, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with mesh.turn():
+            has.set()
+            over.wait()
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    has.wait()
+    yield over
+    over.set()
+    holding.join()
+
+
+def test_who_is_revoked_waits_for_nobodys_guard(mesh: Mesh, hops: Hops, held: threading.Event) -> None:
+    asking = threading.Thread(target=revoke, args=(mesh, put(BOB), "root"))
+    asking.start()
+    eventually(lambda: hops.refused is not None and BOB in hops.refused.subjects, what="the refusal")
+    assert asking.is_alive() and BOB not in mesh.running.revocations.subjects, "it is not its turn yet"
+    assert BOB in mesh.revoked.subjects, "whoever has the turn says so, too"
+    held.set()
+    asking.join()
+    assert BOB in mesh.running.revocations.subjects and mesh.ahead() == Revoked()
+
+
+def test_what_lets_somebody_in_waits_for_its_turn(
+    mesh: Mesh, hops: Hops, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PATIENCE", "LONG"):
+        monkeypatch.setattr(revoking, name, 0.01)
+    for change in (lambda now: now.without("subject", ALICE), put(ALICE, until=FAR)):
+        with pytest.raises(MeshwardError) as told:
+            revoke(mesh, change, "root")
+        assert told.value.code is codes.CONFLICT and hops.refused is None
+
+
+def test_a_revocation_whose_turn_never_comes_is_none(
+    mesh: Mesh, hops: Hops, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revoking, "LONG", 0.01)
+    with pytest.raises(MeshwardError) as told:
+        revoke(mesh, put(BOB), "root")
+    assert told.value.code is codes.CONFLICT
+    assert hops.refused is not None and set(hops.refused.subjects) == {ALICE} == set(mesh.revoked.subjects)
 
 
 class Told:

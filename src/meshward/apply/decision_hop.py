@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,46 +22,55 @@ from meshward.tokens.keys import SigningKeys
 
 _HOP = "the decision service"
 _SAID = 500  # characters of its own words
+_GIVING = threading.Lock()
+"""One at a time, from its files to its word: a revocation does not wait for the turn of who waits for a guard."""
 
 
 class DecisionHop:
-    """Switched as one: from the next request on, whatever was cached before."""
+    """Switched as one: from the next request on, whatever was cached before.
 
-    def __init__(self, machine: Machine) -> None:
+    `ahead`: who is refused beside those that `revoke` is told of (`Mesh.ahead`).
+    """
+
+    def __init__(self, machine: Machine, ahead: Callable[[], Revoked] = Revoked) -> None:
         self._machine = machine
+        self._ahead = ahead
 
     def switch(self, live: LiveRevision, following: LiveRevision | None, supervisor: SupervisorHandle) -> int:
         """Decide by `live`, narrowed to what `following` permits as well; returns the epoch.
 
         Raises MeshwardError if the service did not take it.
         """
-        before = self._health()
-        write_rules(live, following, self._machine.run, Owner(self._machine.decide))
         expected = {
             "policy": live.plan.digest,
             "revision": live.revision,
             "until": following.plan.digest if following else "",
             "ejected": sorted(live.ejected),
         }
-        return self._reload(expected, before, supervisor)
+        with _GIVING:
+            before = self._health()
+            write_rules(live, following, self._machine.run, Owner(self._machine.decide))
+            return self._reload(expected, before, supervisor)
 
     def revoke(self, revoked: Revoked, supervisor: SupervisorHandle) -> int:
         """Refuse `revoked` from the next request on, and end their answers; returns the epoch. Raises MeshwardError.
 
         nginx needs nobody's word to end answers, so that comes first: a new epoch has it look.
         """
-        before, run = self._health(), self._machine.run
-        write_edge_revoked(revoked, run.edge_given, Owner(self._machine.edge))
-        write_revoked(revoked, run, Owner(self._machine.decide))
-        self._raise_epoch()
-        return self._reload({"revoked": revoked.digest}, before, supervisor)
+        with _GIVING:
+            before, run, refused = self._health(), self._machine.run, revoked.joined(self._ahead())
+            write_edge_revoked(refused, run.edge_given, Owner(self._machine.edge))
+            write_revoked(refused, run, Owner(self._machine.decide))
+            self._raise_epoch()
+            return self._reload({"revoked": refused.digest}, before, supervisor)
 
     def rekey(self, keys: SigningKeys, supervisor: SupervisorHandle) -> int:
         """Sign with the current one of `keys` from the next decision on; returns the epoch. Raises MeshwardError."""
-        before = self._health()
         gid = Owner(self._machine.decide).gid
-        save_current(self._machine.run.decide_given / "keys", keys.current, gid)
-        return self._reload({"signs": keys.current.kid}, before, supervisor)
+        with _GIVING:
+            before = self._health()
+            save_current(self._machine.run.decide_given / "keys", keys.current, gid)
+            return self._reload({"signs": keys.current.kid}, before, supervisor)
 
     def callers(self) -> list[str]:
         """Who asked since it started, whoever asked last first; nobody where it does not answer."""
@@ -81,10 +91,11 @@ class DecisionHop:
 
         Raises MeshwardError, OSError.
         """
-        before, file = self._health(), self._machine.run.decide_given / "live.json"
-        live = replace(load_text(file.read_text()), ejected=tuple(sorted(versions)))
-        Owner(self._machine.decide).write(file, save_text(live))
-        return self._reload({"ejected": sorted(versions)}, before, supervisor)
+        with _GIVING:
+            before, file = self._health(), self._machine.run.decide_given / "live.json"
+            live = replace(load_text(file.read_text()), ejected=tuple(sorted(versions)))
+            Owner(self._machine.decide).write(file, save_text(live))
+            return self._reload({"ejected": sorted(versions)}, before, supervisor)
 
     def _reload(self, expected: dict[str, Any], before: Health, supervisor: SupervisorHandle) -> int:
         supervisor.hang_up("decide")

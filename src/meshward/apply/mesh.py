@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Final
 
 import structlog
@@ -70,6 +71,7 @@ class Mesh:
         self._turn = threading.Lock()
         self._holder: int | None = None  # the thread whose turn it is
         self._supervisor: SupervisorHandle | None = None
+        self._ahead: list[Revoked] = []
 
     @property
     def running(self) -> Running:
@@ -90,7 +92,25 @@ class Mesh:
     @property
     def revoked(self) -> Revoked:
         """Who is refused now."""
-        return self._running.revocations.revoked.standing(system_clock())
+        return self._running.revocations.revoked.joined(self.ahead()).standing(system_clock())
+
+    def ahead(self) -> Revoked:
+        """Who is to be refused by those that wait for their turn."""
+        return reduce(Revoked.joined, tuple(self._ahead), Revoked())
+
+    @contextmanager
+    def going_ahead(self, revoked: Revoked) -> Iterator[None]:
+        """Inside, they are refused whoever has the turn."""
+        self._ahead.append(revoked)
+        try:
+            yield
+        finally:
+            self._ahead.remove(revoked)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody has the turn."""
+        return self._turn.locked()
 
     def unsettle(self, unsettled: Unsettled | None, way_back: Switch | None = None) -> None:
         """From now on a hop may run something else, or none any more. Inside the turn."""
@@ -142,12 +162,12 @@ class Mesh:
         save_keeping(machine.run.control_dir, running.live.plan, once)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, patience: float = PATIENCE) -> Iterator[None]:
         """One change at a time, and only while whoever asked for it may still make it.
 
         Raises MeshwardError (exit 3) where another one takes too long, and while the instance starts or stops.
         """
-        if not self._turn.acquire(timeout=PATIENCE):
+        if not self._turn.acquire(timeout=patience):
             raise conflict_error("another change is being applied", "Try again when it is done.")
         self._holder = threading.get_ident()
         try:
@@ -183,7 +203,7 @@ class Mesh:
         self.changes.note(author, did, what)
 
     def switcher(self) -> Switcher:
-        return Switcher(self.machine, self.guards, self.supervisor)
+        return Switcher(self.machine, self.guards, self.supervisor, self.ahead)
 
     def issue(self) -> Issue:
         """What every guard is given beside the policy, as of now. Raises OSError, MeshwardError."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import structlog
 
 from meshward.apply.changes import INSTANCE
-from meshward.apply.mesh import Mesh
+from meshward.apply.mesh import PATIENCE, Mesh
 from meshward.apply.revocation_store import KINDS, Revocation, Revocations, load_revocations
 from meshward.apply.unsettled import Unsettled
 from meshward.callers.bindings import misread
@@ -28,6 +29,7 @@ from meshward.plan.ir import Plan
 from meshward.runtime.supervise.handle import hop_error
 
 POLL, RETRY = 5.0, 30.0  # seconds between two looks at whose revocation has ended; after one that failed
+LONG = 300.0  # seconds to wait for one's turn with what holds at the edge meanwhile
 
 log = structlog.get_logger(__name__)
 
@@ -43,15 +45,47 @@ def revoke(mesh: Mesh, change: Callable[[Revocations], Revocations], author: str
     Raises MeshwardError (exit 5): MW3074 where it holds and is not kept, MW3075 where nothing changed because it cannot
     be kept; or naming a hop that did not take it, while what the others took stays, and it is tried again.
     """
-    with mesh.turn():
+    with _ahead(mesh, change) as patience, mesh.turn(patience):
         before = current_revocations(mesh)
-        now = change(before).spread(mesh.live.plan).standing(system_clock())
+        now = _changed(mesh, change)
         faults = [_keep(mesh, now, opens=_opens(before, now)), _try_give(mesh)]
         mesh.note(author, "revoke", digest=now.digest)
         if said := [fault for fault in faults if fault is not None]:
             _unsettle(mesh, said)
             raise _told_error(*faults)
         return now
+
+
+def _changed(mesh: Mesh, change: Callable[[Revocations], Revocations]) -> Revocations:
+    return change(current_revocations(mesh)).spread(mesh.live.plan).standing(system_clock())
+
+
+@contextmanager
+def _ahead(mesh: Mesh, change: Callable[[Revocations], Revocations]) -> Iterator[float]:
+    """While another change has the turn, refuse at the edge, at once: it may be waiting for a guard that is silent.
+
+    Yields how long to wait for the turn. Where that does not come, what holds is what held. Raises MeshwardError.
+    """
+    if not mesh.is_taken or _opens(current_revocations(mesh), now := _changed(mesh, change)):
+        yield PATIENCE
+        return
+    mesh.require_running()
+    mesh.changes.require_still()
+    try:
+        with mesh.going_ahead(now.revoked):
+            _give_edge(mesh)
+            yield LONG
+    except MeshwardError:
+        _give_edge(mesh)
+        raise
+
+
+def _give_edge(mesh: Mesh) -> None:
+    """What cannot be given is said when it is given to all."""
+    try:
+        mesh.switcher().revoke(mesh.revoked)
+    except (MeshwardError, OSError) as error:
+        log.warning("not_ahead", why=str(error))
 
 
 def _keep(mesh: Mesh, now: Revocations, *, opens: bool) -> MeshwardError | None:

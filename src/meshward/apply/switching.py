@@ -70,13 +70,19 @@ class Switch:
 
 
 class Switcher:
-    """Carries a `Switch` out."""
+    """Carries a `Switch` out. `ahead`: whom it refuses beside those that it is told of (`Mesh.ahead`)."""
 
-    def __init__(self, machine: Machine, guards: Guards, supervisor: SupervisorHandle) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        guards: Guards,
+        supervisor: SupervisorHandle,
+        ahead: Callable[[], Revoked] = Revoked,
+    ) -> None:
         self._machine = machine
         self._guards = guards
         self._supervisor = supervisor
-        self._decision_hop = DecisionHop(machine)
+        self._decision_hop = DecisionHop(machine, ahead)
         self._edge_hop = EdgeHop(machine)
 
     def forward(self, switch: Switch, say: Say) -> None:
