@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,21 @@ def cpu_ns(pid: int) -> int:
 
 
 def descendants(pid: int) -> list[int]:
-    """`pid` and all processes below it."""
+    """`pid` and all processes below it, without those that end while we look."""
     found = [pid]
     for each in found:
-        for task in Path(f"/proc/{each}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for task in Path(f"/proc/{each}/task").iterdir():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 
 def title(pid: int) -> str:
-    """The command line of `pid`, which some processes rewrite to say what they are."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    """The command line of `pid`, which some processes rewrite to say what they are; nothing where it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
 
 
 def _lasts(pid: int) -> bool:

@@ -135,6 +135,7 @@ class Model:
 
         class Quiet(socketserver.ThreadingMixIn):
             daemon_threads = True
+            request_queue_size = 128  # who connects while we stand still must not find it full
 
             def handle_error(self, request: object, client_address: object) -> None:
                 pass

@@ -23,9 +23,10 @@ from meshward.kit.secret import Secret
 from meshward.runtime.place import seal
 from meshward.targets.envoy.files import GuardIdentity, command, render
 from meshward.targets.envoy.listener import GuardSettings
+from meshward.testing.stand_ins import free_port
 from meshward.testing.waiting import eventually
 
-PORT = 18080  # of the sealed network, where nothing else can be
+PORT = free_port()  # of the sealed network, where nothing else can be; outside nobody has it
 SERVER = """
 import http.server, os
 class H(http.server.BaseHTTPRequestHandler):

@@ -11,6 +11,7 @@ import pytest
 from edge_harness import Answer, Edge, Server
 
 PLACE = "/.meshward/control"
+MANY = 10_000  # a slow machine takes more than sixty until some are too many at once
 JSON = {"Content_Type": "application/json"}
 
 
@@ -107,6 +108,8 @@ def test_an_instance_that_is_not_there_is_a_refusal_in_our_own_words(edge: Edge)
 
 
 def test_one_address_cannot_ask_without_end(edge: Edge, control: Server) -> None:
+    statuses: list[int] = []
     with edge.client() as client:
-        statuses = [client.request("POST", PLACE, "no", body=b"{}", **JSON).status for _ in range(60)]
+        while len(statuses) < 60 or (429 not in statuses and len(statuses) < MANY):
+            statuses.append(client.request("POST", PLACE, "no", body=b"{}", **JSON).status)
     assert set(statuses) == {200, 429} and len(control.received) == statuses.count(200)

@@ -400,7 +400,7 @@ def test_a_guard_that_is_not_there_is_guard_unavailable(edge: Edge) -> None:
 
 def test_a_guard_that_is_silent_is_guard_unavailable() -> None:
     go = threading.Event()
-    with running(patient=False, longest_timeout=1) as edge:
+    with running(longest_timeout=1) as edge:
         edge.guard.answer = lambda _: held(Answer(200), go)
         answer = edge.request("GET", "/m/minilm/a")
         go.set()

@@ -117,7 +117,7 @@ FRAMES = {
 
 @pytest.fixture(scope="module")
 def _hurried() -> Iterator[Edge]:
-    with running(patient=False, longest_timeout=3) as edge:
+    with running(longest_timeout=3) as edge:
         yield edge
 
 

@@ -7,6 +7,7 @@ import json
 from edge_harness import Answer, Edge, Received, running
 
 PLACE = "/.well-known/meshward/whoami"
+MANY = 10_000  # a slow machine takes more than forty until some are too many at once
 
 
 def echo(request: Received) -> Answer:
@@ -69,6 +70,8 @@ def test_an_address_may_ask_a_few_times() -> None:
     with running() as edge:
         edge.decision.answer = echo
         with edge.client() as client:
-            found = [client.request("GET", PLACE).status for _ in range(40)]
+            found: list[int] = []
+            while len(found) < 40 or (429 not in found and len(found) < MANY):
+                found.append(client.request("GET", PLACE).status)
         assert found[:10] == [200] * 10 and set(found) == {200, 429}
         assert len(edge.decision.received) == found.count(200)
