@@ -24,6 +24,7 @@ from meshward.audit.quarantine import Shut, save_quarantine
 from meshward.audit.records import Records
 from meshward.audit.store import Store
 from meshward.audit.tail import READ
+from meshward.kit.boot import Moment
 from meshward.kit.errors import MeshwardError
 from tests.audit.making import (
     Mesh,
@@ -44,11 +45,19 @@ class Running:
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self.said = structlog.testing.LogCapture()
-        self.now = time.time()
+        self.now, self.up, self.boot = time.time(), 50_000.0, "one"
         self.start()
 
+    def wait(self, seconds: float) -> None:
+        """Time passes, by both clocks."""
+        self.now += seconds
+        self.up += seconds
+
+    def moment(self) -> Moment:
+        return Moment(self.now, self.boot, self.up)
+
     def start(self, once: Mark | None = None) -> None:
-        self.store = Store(self.mesh.state, once=once)
+        self.store = Store(self.mesh.state, once=once, moment=self.moment)
         log = structlog.wrap_logger(None, processors=[self.said])
         self.collector = Collector(self.mesh.run, self.store, log, clock=lambda: self.now)
 
@@ -191,7 +200,7 @@ def test_a_late_half_is_missing_after_ten_seconds(mesh: Mesh, running: Running):
     mesh.edge(edge_bytes(rid))
     running.rounds()
     assert running.store.records(rid)[0].waiting
-    running.now += 11
+    running.wait(11)
     running.rounds()
     (record,) = running.store.records(rid)
     assert (record.waiting, record.missing) == (False, "guard")
@@ -204,7 +213,7 @@ def test_a_half_does_not_go_missing_while_its_other_waits_to_be_read(mesh: Mesh,
     running.rounds()
     more = READ // len(guard_bytes(rid)) + 1  # than one look reads
     mesh.guard(*[guard_bytes(new_rid()) for _ in range(more)], guard_bytes(rid))
-    running.now += 600
+    running.wait(600)
     running.collector._looked = float("-inf")
     assert running.collector.round()  # more waits
     assert running.store.records(rid)[0].waiting

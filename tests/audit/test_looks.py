@@ -122,12 +122,12 @@ def test_a_half_is_not_missed_while_its_other_was_left(mesh: Mesh, running: Runn
     slow = new_rid()
     mesh.guard(guard_bytes(slow))
     running.rounds()
-    running.now += PATIENCE - 0.1
+    running.wait(PATIENCE - 0.1)
     running.rounds()
     whole, alone = some(4), new_rid()
     mesh.edge(*map(edge_bytes, whole), edge_bytes(alone), edge_bytes(slow))
     mesh.guard(*map(guard_bytes, whole))
-    running.now += 0.2
+    running.wait(0.2)
     running.collector.round()
     (half,) = running.store.records(slow)
     assert half.waiting
@@ -146,7 +146,7 @@ def test_halves_are_missed_under_steady_load_too(mesh: Mesh, running: Running) -
         mesh.edge(*map(edge_bytes, whole))
         mesh.guard(*late, *map(guard_bytes, whole[:-1]))
         late = [guard_bytes(whole[-1])]
-        running.now += PATIENCE
+        running.wait(PATIENCE)
         assert running.collector.round()
     (half,) = running.store.records(alone)
     assert (half.waiting, half.missing) == (False, "guard")

@@ -152,7 +152,8 @@ EDITS = [
     "UPDATE gaps SET source = 'guards/00/access.log'",
     "INSERT INTO ended VALUES ('records', 2000000000, 5)",
     "INSERT INTO losses (noticed, since, until, why, counts) VALUES (1, 1, 1, 'gone', '[')",
-    "DELETE FROM records WHERE seq = 2; DELETE FROM kept; PRAGMA user_version = 3",
+    "DELETE FROM records WHERE seq = 2; DELETE FROM kept; ALTER TABLE changes DROP COLUMN seen; ALTER TABLE store DROP "
+    "COLUMN passed; ALTER TABLE store DROP COLUMN boot; ALTER TABLE store DROP COLUMN uptime; PRAGMA user_version = 3",
     "DELETE FROM refusals",
     "UPDATE gaps SET count = count + 1",
     "DELETE FROM records; DELETE FROM kept WHERE kind = 'records'",
@@ -184,6 +185,8 @@ SCHEMAS = [
     "ALTER TABLE records ADD COLUMN more TEXT",
     "ALTER TABLE records RENAME TO others; CREATE VIEW records AS SELECT * FROM others",
     "PRAGMA user_version = 2",
+    "PRAGMA user_version = 3",
+    "PRAGMA user_version = 4",
 ]
 
 
@@ -538,3 +541,21 @@ def test_where_nothing_was_edited_a_late_count_finds_nothing(
         for _ in range(12):
             keep(running)
         assert running.store._recount is None and whys(running) == []
+
+
+def test_records_of_the_format_before_are_kept_and_none_is_missed(running: Running) -> None:
+    (rid,) = keep(running)
+    running.store.close()
+    columns = (
+        "changes DROP COLUMN seen",
+        *(f"store DROP COLUMN {name}" for name in ("passed", "boot", "uptime")),
+    )
+    with closing(sqlite3.connect(running.mesh.state / FILE)) as db:
+        db.executescript(";".join(f"ALTER TABLE {each}" for each in columns) + "; PRAGMA user_version = 4")
+    reader = Records(running.mesh.state)
+    assert reader.passed() is None and len(reader.records(rid)) == 1
+    reader.close()
+    running.wait(5)
+    running.start()
+    assert whys(running) == [] and len(running.store.records(rid)) == 1
+    assert running.store.clock() == pytest.approx(running.now, abs=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,9 @@ from meshward.audit import retention, store
 from meshward.audit.anchor import ANCHOR
 from meshward.audit.keeping import KEEPING, Keeping, KeepingFile
 from meshward.audit.lines import BEGUN, ChangeLine
+from meshward.audit.passed import Passed
 from meshward.audit.store import Batch
+from meshward.kit.boot import Moment
 from tests.audit.making import Mesh, edge_bytes, guard_bytes, new_rid, unknown_bytes
 from tests.audit.test_collector import Running
 from tests.audit.test_losses import begin_from, files, keep, whys
@@ -37,7 +40,7 @@ def keeping(running: Running, retention: int | None = DAY, max_disk: int | None 
 
 
 def pass_time(running: Running, seconds: float) -> None:
-    running.now += seconds
+    running.wait(seconds)
     running.collector._look_for_old = float("-inf")
     running.rounds()
 
@@ -91,14 +94,94 @@ def test_what_a_hop_says_of_the_time_ends_nothing_and_keeps_nothing(mesh: Mesh, 
     assert there(running, [ancient, future]) == 0
 
 
-def test_a_record_from_a_clock_that_was_ahead_holds_up_nobody_elses_end(running: Running) -> None:
+YEARS = 3_000 * DAY
+
+
+def note(running: Running) -> None:
+    """A change, at the time that the machine's clock shows."""
+    change = ChangeLine("c", f"{running.now:.3f}", "ann", "apply", BEGUN, "{}")
+    running.store.write(Batch(changes=[change]), running.now, running.store.clock())
+
+
+@pytest.mark.parametrize("meanwhile", ["runs", "restarts", "boots"])
+@pytest.mark.parametrize("leap", [YEARS, -YEARS, -time.time()], ids=["ahead", "back", "1970"])
+def test_no_record_ends_or_stays_because_the_clock_was_set(
+    running: Running, leap: float, meanwhile: str
+) -> None:
+    """Neither one from before, nor one from while it was wrong, nor one from after it was put right."""
+    keeping(running, 10 * DAY)
+    note(running)
+    before = keep(running, 2)
+    pass_time(running, 4 * HOUR)
+    running.now += leap
+    if meanwhile == "boots":
+        running.boot, running.up = "two", 60.0
+    if meanwhile != "runs":
+        running.restart()
+    during = keep(running, 2)
+    note(running)
+    pass_time(running, 4 * HOUR)
+    assert (there(running, before), there(running, during)) == (2, 2)
+    running.now -= leap
+    after = keep(running, 2)
+    pass_time(running, 4 * HOUR)
+    assert [there(running, each) for each in (before, during, after)] == [2, 2, 2]
+    assert len(running.store.changes()) == 2
+    pass_time(running, 10 * DAY - 10 * HOUR)
+    assert (there(running, before), there(running, after)) == (0, 2)
+    pass_time(running, DAY)
+    assert [there(running, each) for each in (before, during, after)] == [0, 0, 0]
+    assert running.store.changes() == []
+
+
+def test_a_waiting_half_is_given_up_although_the_clock_went_back(mesh: Mesh, running: Running) -> None:
+    rid = new_rid()
+    mesh.edge(edge_bytes(rid))
+    running.rounds()
+    running.now -= YEARS
+    running.up += 11
+    running.rounds()
+    (record,) = running.store.records(rid)
+    assert not record.waiting and record.missing == "guard"
+
+
+@pytest.mark.parametrize(("off", "passed"), [(5 * HOUR, 5 * HOUR), (YEARS, DAY), (-YEARS, 0)])
+def test_of_the_time_in_which_the_machine_was_off_a_day_is_believed(off: float, passed: float) -> None:
+    last = Passed(1_000_000.0, Moment(2_000_000.0, "one", 77.0))
+    now = Moment(2_000_000.0 + off + 40, "two", 40.0)
+    assert last.to(now) == Passed(1_000_000.0 + passed + 40, now)
+
+
+def test_within_one_boot_the_time_that_nothing_ran_counts_whatever_the_clock_says() -> None:
+    last = Passed(5.0, Moment(9.0, "one", 77.0))
+    assert last.to(Moment(-YEARS, "one", 77.0 + 90 * DAY)).clock == 5.0 + 90 * DAY
+    assert last.to(Moment(9.0, "one", 3.0)).clock == 5.0, "a clock of another place: nothing can be said"
+
+
+def test_a_machine_that_does_not_name_its_boot_is_believed_a_day() -> None:
+    last = Passed(5.0, Moment(9.0, "", 0.0))
+    assert last.to(Moment(9.0 + HOUR, "one", YEARS)).clock == 5.0 + HOUR
+    assert last.to(Moment(9.0 + YEARS, "one", YEARS)).clock == 5.0 + DAY
+
+
+def test_a_clock_that_was_set_is_told_and_one_that_was_put_right_is_not() -> None:
+    last = Passed(1_000.0, Moment(1_000.0, "one", 0.0))
+    assert "set ahead by 3000 days" in last.set_sentence(Moment(1_000.0 + YEARS, "one", 5.0))
+    assert "set back by 5 h" in last.set_sentence(Moment(1_000.0 - 5 * HOUR, "one", 5.0))
+    assert last.set_sentence(Moment(1_000.0 + 600, "one", 0.0)) == ""
+
+
+def test_while_nobody_asks_the_time_that_passes_is_written_down_all_the_same(running: Running) -> None:
+    """Another boot begins from the last time that was."""
     keeping(running)
-    running.now += 100 * DAY
-    ahead = keep(running)
-    running.now -= 100 * DAY
-    old = keep(running, 2)
-    pass_time(running, DAY + HOUR)
-    assert (there(running, ahead), there(running, old)) == (1, 0)
+    rids = keep(running)
+    for _ in range(23):
+        pass_time(running, HOUR)
+    running.boot, running.up = "two", 0.0
+    running.restart()
+    assert there(running, rids) == 1
+    pass_time(running, 2 * HOUR)
+    assert there(running, rids) == 0
 
 
 def test_little_is_erased_at_once_and_all_in_the_end(

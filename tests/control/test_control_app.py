@@ -24,10 +24,11 @@ from meshward.control import ask as asking
 from meshward.control.https import MOST, MOST_OF_ONE, ControlApi
 from meshward.control.operators import MOST_UNPROVEN
 from meshward.control.verbs.request import Controlled, Fields, Reply, Verb
+from meshward.kit.boot import Moment
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.wellknown import CONTROL
 from meshward.oidc.jwk import VerificationKey
-from meshward.oidc.kept_keys import KEPT, KeptKeys, Moment
+from meshward.oidc.kept_keys import KEPT, KeptKeys
 from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import State
 from meshward.testing.issuer import Issuer

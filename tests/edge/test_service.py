@@ -17,10 +17,11 @@ import pytest
 
 from meshward.edge.decision_state import load as load_state
 from meshward.edge.service import MOST_CALLERS, DecisionService
+from meshward.kit.boot import Moment
 from meshward.kit.strict import json_object, token_hash
 from meshward.kit.wellknown import WHOAMI
 from meshward.oidc.jwk import parse_key_set
-from meshward.oidc.kept_keys import HANDED, KeptKeys, KeptSet, Moment
+from meshward.oidc.kept_keys import HANDED, KeptKeys, KeptSet
 from meshward.oidc.verify import split_token
 from meshward.testing.waiting import eventually
 from meshward.tokens.key_store import load

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from meshward.callers.trust import source_of
+from meshward.kit.boot import Moment
 from meshward.kit.errors import MeshwardError
 from meshward.kit.reasons import Reason
 from meshward.kit.statefile import StateFile, StateFileDamaged
 from meshward.oidc import keys as keys_module
 from meshward.oidc.issuer import KeyPlace, TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, parse_key_set
-from meshward.oidc.kept_keys import HANDED, KEPT, KeptKeys, KeptSet, Moment
+from meshward.oidc.kept_keys import HANDED, KEPT, KeptKeys, KeptSet
 from tests.oidc.signing import Signer, issuer
 from tests.oidc.test_jwks_keys import FIRST, SECOND, Provider, found, scene
 

@@ -111,7 +111,7 @@ class Collector:
         6. Erase what is older than it is kept.
         7. Show that records are kept.
         """
-        now, self._pause = self._clock(), POLL
+        now, clock, self._pause = self._clock(), self._store.clock(), POLL
         if not self._finish():
             return False
         self._discover(int(now))  # 1
@@ -122,15 +122,15 @@ class Collector:
         try:
             batch = self._batch(taken, [tail.position for _, tail in released], now)
             if batch:
-                self._store.write(batch, now)  # 3
+                self._store.write(batch, now, clock)  # 3
             self._found, self._stored = Batch(), (taken, released)
             if not self._finish():  # 4
                 return False
             if not more:
-                self._store.settle(self._complete if left else now)  # 5
-                self._complete = now
+                self._store.settle(self._complete if left else clock)  # 5
+                self._complete = clock
                 self._count_on(now)
-            if not self._end_old(now):  # 6
+            if not self._end_old(now, clock):  # 6
                 return False
             self._beat()  # 7
         except (StoreUnwritable, NotKept) as error:
@@ -224,12 +224,14 @@ class Collector:
         if loss is not None:
             self._log.warning(loss.sentence, code=codes.RECORDS_LOST.number, remedy=codes.RECORDS_LOST.remedy)
 
-    def _end_old(self, now: float) -> bool:
-        """Some of it: the rest in rounds to come. Whether that is anchored."""
+    def _end_old(self, now: float, clock: float) -> bool:
+        """Some of it: the rest in rounds to come. Whether that is anchored. Counts have the machine's time alone: they
+        end when by neither clock they are younger.
+        """
         retention = self._keeping.now().retention if time.monotonic() >= self._look_for_old else None
         if retention is None:
             return True
-        if not self._store.end(now - retention, now):
+        if not self._store.end(clock - retention, now, min(now, clock) - retention):
             self._look_for_old = time.monotonic() + _OLD
         return self._finish()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -31,7 +31,9 @@ from meshward.audit.anchor import (
     difference,
     missed,
 )
+from meshward.audit.passed import Passed
 from meshward.audit.tables import RECOUNT
+from meshward.kit.boot import Moment
 from meshward.kit.errors import MeshwardError
 
 AT_ONCE = 20_000
@@ -42,9 +44,10 @@ _Print = tuple[tuple[int, int, int] | None, ...]
 class Held:
     """The store's word and the anchor, moved together. SQL runs inside of the caller's transaction."""
 
-    def __init__(self, state: Path, db: sqlite3.Connection) -> None:
+    def __init__(self, state: Path, db: sqlite3.Connection, moment: Callable[[], Moment]) -> None:
         self._state = state
         self._db = db
+        self._moment = moment
         self.counts_later = False
         self._next: Anchor | None = None
         self._saved: Anchor | None = None
@@ -56,6 +59,8 @@ class Held:
         """
         fresh = self._begin(now)
         found, kept = self._word(), _kept(self._db)
+        passed, wall, boot, uptime = self._db.execute("SELECT passed, at, boot, uptime FROM store").fetchone()
+        self._passed = self._stored = Passed(passed, Moment(wall, boot, uptime))
         self.counts_later = not fresh and sum(kept.rows.values()) > AT_ONCE
         counted = kept if self.counts_later else _counted(self._db)
         try:
@@ -70,10 +75,25 @@ class Held:
         self.committed()
         return losses
 
+    def clock(self) -> float:
+        """What the records' own clock shows now."""
+        self._passed = self._passed.to(self._moment())
+        return self._passed.clock
+
+    @property
+    def idle(self) -> float:
+        """Seconds of that clock since it was last written down."""
+        return self.clock() - self._stored.clock
+
     def move(self, now: float, lines: Mapping[str, int], changed: Changed) -> None:
         """One commit more, which reads so many lines and changes these rows."""
         self._next = advance(self._value, now, lines, changed)
-        self._db.execute("UPDATE store SET commits = ?, at = ?", (self._next.commits, now))
+        self.clock()
+        self._stored = passed = self._passed
+        self._db.execute(
+            "UPDATE store SET commits = ?, at = ?, passed = ?, boot = ?, uptime = ?",
+            (self._next.commits, now, passed.clock, passed.at.boot, passed.at.uptime),
+        )
         self._db.executemany(
             "INSERT INTO consumed VALUES (?, ?) ON CONFLICT DO UPDATE SET lines = lines + excluded.lines",
             lines.items(),
@@ -117,7 +137,11 @@ class Held:
         """Whether the store had no word of its own: it is new, or of an older release."""
         if self._db.execute("SELECT count(*) FROM store").fetchone()[0]:
             return False
-        self._db.execute("INSERT INTO store VALUES (1, ?, ?, 0, ?)", (secrets.token_hex(16), now, now))
+        at = self._moment()
+        self._db.execute(
+            "INSERT INTO store VALUES (1, ?, ?, 0, ?, ?, ?, ?)",
+            (secrets.token_hex(16), now, at.wall, now, at.boot, at.uptime),
+        )
         return True
 
     def _word(self) -> Anchor:

@@ -15,8 +15,10 @@ from meshward.audit.anchor import Loss
 from meshward.audit.flat import read
 from meshward.audit.join import Record
 from meshward.audit.lines import ChangeLine, edge_line, guard_line
+from meshward.audit.passed import Passed
 from meshward.audit.tables import STEPS, VERSION
 from meshward.kit import codes
+from meshward.kit.boot import Moment
 from meshward.kit.errors import MeshwardError
 
 FILE = "records.sqlite"
@@ -136,6 +138,13 @@ class Records:
         return {
             kind: (until, rows) for kind, until, rows in self._query("SELECT kind, until, rows FROM ended")
         }
+
+    def passed(self) -> Passed | None:
+        """How the records' own clock stood at the last commit. None: they are of a release that had none."""
+        if self._version() < 5:
+            return None
+        found = self._query("SELECT passed, at, boot, uptime FROM store")
+        return Passed(found[0][0], Moment(*found[0][1:])) if found else None
 
     def size(self) -> int:
         """Bytes that are in use, in the file and in its journal. Free ones in the file are used again."""

@@ -26,8 +26,8 @@ _OLDEST: Mapping[str, str] = {
         "WHERE seen < ? ORDER BY seq LIMIT ?"
     ),
     "changes": (
-        f"SELECT CAST(at AS INTEGER) / 3600, 1, {CHECK['changes']}, seq FROM changes "
-        "WHERE at < ? ORDER BY seq LIMIT ?"
+        f"SELECT CAST(seen AS INTEGER) / 3600, 1, {CHECK['changes']}, seq FROM changes "
+        "WHERE seen < ? ORDER BY seq LIMIT ?"
     ),
     "refusals": (
         f"SELECT second / 3600, sum(count), sum({CHECK['refusals']}), second FROM refusals "
@@ -46,10 +46,11 @@ _ERASE: Mapping[str, str] = {
 }
 
 
-def due(db: sqlite3.Connection, before: float) -> list[str]:
-    """The kinds that have rows of whole hours before `before`."""
+def due(db: sqlite3.Connection, before: float, counts_before: float) -> dict[str, float]:
+    """The kinds that have rows of whole hours before then: counts know the machine's clock alone."""
     query = "SELECT 1 FROM kept WHERE kind = ? AND hour < ? AND rows > 0 LIMIT 1"
-    return [kind for kind in _OLDEST if db.execute(query, (kind, int(before) // HOUR)).fetchone()]
+    ends = {"records": before, "changes": before, "refusals": counts_before, "gaps": counts_before}
+    return {kind: end for kind, end in ends.items() if db.execute(query, (kind, int(end) // HOUR)).fetchone()}
 
 
 def erase(db: sqlite3.Connection, kind: str, before: float, changed: Changed) -> None:

@@ -12,14 +12,14 @@ import json
 import os
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
-from meshward.audit.anchor import Changed, Loss, Mark, check_of
+from meshward.audit.anchor import HOUR, Changed, Loss, Mark, check_of
 from meshward.audit.held import Footprint, Held, Recount, know_check
 from meshward.audit.join import Record, arrange, record_id, seconds
 from meshward.audit.lines import ChangeLine, EdgeLine, GuardLine
@@ -37,6 +37,7 @@ from meshward.audit.retention import due, erase, forget_hours, give_back
 from meshward.audit.tables import CHECK, SCHEMA, STEPS, VERSION, strange_in
 from meshward.audit.tail import Position
 from meshward.kit import codes
+from meshward.kit.boot import Moment
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.durable import open_regular
 from meshward.kit.errors import MeshwardError
@@ -94,7 +95,13 @@ class Batch:
 class Store(Records):
     """The store as its one writer sees it."""
 
-    def __init__(self, state: Path, clock: Clock = system_clock, once: Mark | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        clock: Clock = system_clock,
+        once: Mark | None = None,
+        moment: Callable[[], Moment] = Moment.now,
+    ) -> None:
         """Open or create STATE's records, and note what was kept and is not there. `once`: how far they once were.
 
         One of an older format becomes one of this, and keeps its records.
@@ -110,7 +117,7 @@ class Store(Records):
                 self._prepare()
             self._check_version()
             self._footprint = Footprint(self.path)
-            self._held = Held(state, self._db)
+            self._held = Held(state, self._db, moment)
             with self._transaction():
                 self.noticed = self._held.reckon(clock(), once)
             with suppress(OSError):  # the collector's first round says so
@@ -134,13 +141,18 @@ class Store(Records):
                 self._db.execute("UPDATE positions SET clean = 0")
         return [(Position(*row[:4]), bool(row[4])) for row in rows]
 
-    def write(self, batch: Batch, now: float) -> None:
-        """Everything of `batch`, or nothing. Raises StoreUnwritable, StoreDamaged."""
+    def clock(self) -> float:
+        """What the records' own clock shows now: what they age by, whatever the machine's clock says."""
+        return self._held.clock()
+
+    def write(self, batch: Batch, now: float, seen: float | None = None) -> None:
+        """Everything of `batch`, or nothing; `seen` by the records' own clock. Raises StoreUnwritable, StoreDamaged."""
+        seen = now if seen is None else seen
         changed = Changed()
         with self._transaction():
             gaps = batch.gaps.copy()
-            gaps[(int(now), "records", "request_id_flood")] += self._join(batch, now, changed)
-            self._keep(batch.changes, changed)
+            gaps[(int(now), "records", "request_id_flood")] += self._join(batch, seen, changed)
+            self._keep(batch.changes, seen, changed)
             self._count("refusals", "layer", batch.refusals, changed)
             self._count("gaps", "source", +gaps, changed)
             self._move(batch)
@@ -169,23 +181,30 @@ class Store(Records):
         self._end_counting()
         return found[0] if found else None
 
-    def end(self, before: float, now: float) -> bool:
-        """Erase some of the rows from before `before`, if there are any. Whether there were. Raises StoreUnwritable."""
+    def end(self, before: float, now: float, counts_before: float | None = None) -> bool:
+        """Erase some of the rows from before `before`, if there are any. Whether there were. Raises StoreUnwritable.
+
+        `counts_before`: the same by the machine's clock.
+        """
         with damage(self.path):
-            kinds = due(self._db, before)
-        if not kinds:
+            ends = due(self._db, before, before if counts_before is None else counts_before)
+        if not ends and self._held.idle < HOUR:
             return False
         changed = Changed()
         with self._transaction():
-            for kind in kinds:
-                erase(self._db, kind, before, changed)
+            for kind, end in ends.items():
+                erase(self._db, kind, end, changed)
             self._held.move(now, {}, changed)
             forget_hours(self._db)
-        self._give_back()
-        return True
+        if ends:
+            self._give_back()
+        return bool(ends)
 
     def settle(self, now: float) -> int:
-        """Stop waiting for halves that should have come by `now`; how many. Raises StoreUnwritable."""
+        """Stop waiting for halves that should have come by `now`, of the records' own clock; how many.
+
+        Raises StoreUnwritable.
+        """
         late = (now - PATIENCE,)
         if not self._query("SELECT 1 FROM records WHERE waiting = 1 AND seen <= ? LIMIT 1", late):
             return 0
@@ -248,12 +267,12 @@ class Store(Records):
         finally:
             self._footprint.take()
 
-    def _keep(self, changes: list[ChangeLine], changed: Changed) -> None:
+    def _keep(self, changes: list[ChangeLine], seen: float, changed: Changed) -> None:
         rows = [(c.id, seconds(c.t), c.author, c.did, c.outcome, c.facts) for c in changes]
-        for row in rows:
-            changed.add("changes", row[1], 1, check_of(*row))
+        changed.add("changes", seen, len(rows), sum(check_of(*row) for row in rows))
         self._db.executemany(
-            "INSERT INTO changes (id, at, author, did, outcome, facts) VALUES (?, ?, ?, ?, ?, ?)", rows
+            "INSERT INTO changes (id, at, author, did, outcome, facts, seen) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(*row, seen) for row in rows],
         )
 
     def _join(self, batch: Batch, now: float, changed: Changed) -> int:

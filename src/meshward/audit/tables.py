@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-VERSION = 4
+VERSION = 5
 _CHANGES = """
 CREATE TABLE changes (
     seq INTEGER PRIMARY KEY,
@@ -38,13 +38,20 @@ CREATE TABLE ended (            -- what retention erased
     kind TEXT PRIMARY KEY, until REAL NOT NULL, rows INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+# `seen` is as that of records; `passed` is the records' own clock at the last commit, the rest what it goes on by.
+_PASSED = """
+ALTER TABLE changes ADD COLUMN seen REAL NOT NULL DEFAULT 0;
+ALTER TABLE store ADD COLUMN passed REAL NOT NULL DEFAULT 0;
+ALTER TABLE store ADD COLUMN boot TEXT NOT NULL DEFAULT '';
+ALTER TABLE store ADD COLUMN uptime REAL NOT NULL DEFAULT 0;
+"""
 SCHEMA = (
     """
 CREATE TABLE records (
     seq INTEGER PRIMARY KEY,
     rid TEXT NOT NULL,
     at REAL NOT NULL,           -- seconds since the epoch, by the hop's clock
-    seen REAL NOT NULL,         -- by the collector's clock, when the first half was read
+    seen REAL NOT NULL,         -- by the records' own clock, when the first half was read
     waiting INTEGER NOT NULL,   -- 1: the other half may still come
     missing TEXT,               -- edge | guard | NULL
     agrees INTEGER NOT NULL,
@@ -72,6 +79,7 @@ CREATE TABLE positions (
 """
     + _CHANGES
     + _PROOF
+    + _PASSED
 )
 
 CHECK = {
@@ -83,11 +91,12 @@ CHECK = {
     "losses": "check_of(noticed, since, until, why, counts)",
     "ended": "check_of(kind, until, rows)",
 }
-"""What a row of each kind adds to the check sum: all of it but `waiting`, which ends by itself."""
+"""What a row of each kind adds to the check sum: all of it but `waiting`, which ends by itself, and when a change was
+seen, of which the hour counts."""
 
 RECOUNT = {
     "records": f"SELECT CAST(seen AS INTEGER) / 3600, 1, {CHECK['records']} FROM records",
-    "changes": f"SELECT CAST(at AS INTEGER) / 3600, 1, {CHECK['changes']} FROM changes",
+    "changes": f"SELECT CAST(seen AS INTEGER) / 3600, 1, {CHECK['changes']} FROM changes",
     "refusals": f"SELECT second / 3600, sum(count), sum({CHECK['refusals']}) FROM refusals GROUP BY 1",
     "gaps": f"SELECT second / 3600, sum(count), sum({CHECK['gaps']}) FROM gaps GROUP BY 1",
     "losses": f"SELECT CAST(noticed AS INTEGER) / 3600, 1, {CHECK['losses']} FROM losses",
@@ -98,9 +107,10 @@ RECOUNT = {
 _RECOUNTED = "DELETE FROM kept;\nUPDATE store SET commits = commits + 2;\n" + "".join(
     f"INSERT INTO kept WITH part(hour, rows, checksum) AS ({query}) "
     f"SELECT '{kind}', hour, sum(rows), sum(checksum) FROM part GROUP BY hour;\n"
-    for kind, query in RECOUNT.items()
+    for kind, query in (RECOUNT | {"changes": RECOUNT["changes"].replace("seen", "at")}).items()
 )
-STEPS = {1: _CHANGES, 2: _PROOF, 3: _RECOUNTED}
+_SEEN = "UPDATE changes SET seen = at;\nUPDATE store SET passed = at;\n"
+STEPS = {1: _CHANGES, 2: _PROOF, 3: _RECOUNTED, 4: _PASSED + _SEEN}
 """By the older format's number. Each runs in one transaction. The third:
 check sums over all of a row. What it makes of the rows proves nothing, so its commits are further than any anchor."""
 

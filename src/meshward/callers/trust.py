@@ -9,9 +9,10 @@ from functools import cache
 
 import structlog
 
+from meshward.kit.boot import Moment
 from meshward.kit.errors import MeshwardError
 from meshward.oidc.issuer import TrustedIssuer
-from meshward.oidc.kept_keys import NONE_KEPT, KeptKeys, KeptSet, Moment
+from meshward.oidc.kept_keys import NONE_KEPT, KeptKeys, KeptSet
 from meshward.oidc.keys import MOST_WAITING, IssuerKeys, key_document
 from meshward.oidc.verify import Verifier
 

@@ -19,11 +19,12 @@ from meshward.callers.trust import Trust
 from meshward.decide.operators import rights_of, suffice
 from meshward.decide.types import Identity
 from meshward.kit import codes
+from meshward.kit.boot import Moment
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.kit.log import fault_of
 from meshward.kit.secret import Secret
-from meshward.oidc.kept_keys import KEPT, KeptKeys, Moment, read_kept
+from meshward.oidc.kept_keys import KEPT, KeptKeys, read_kept
 from meshward.oidc.verify import VerifiedToken
 from meshward.plan.ir import Issuer, Plan
 

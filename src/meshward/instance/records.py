@@ -11,6 +11,7 @@ from typing import Any
 from meshward.audit.records import Records
 from meshward.audit.told import alarms, lost_before, room_alarms
 from meshward.instance.running_policy import load_running_policy
+from meshward.kit.boot import Moment
 from meshward.kit.clock import Clock, system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import read_plain
@@ -36,6 +37,8 @@ class Proof:
     lost: tuple[str, ...] = ()
     """What was kept, or should have been, and is not there: noticed not long ago; or what soon cannot be kept."""
     lost_before: tuple[str, ...] = ()
+    clock: str = ""
+    """Where the machine's clock was set far since records are kept."""
 
     @property
     def fresh(self) -> bool:
@@ -49,7 +52,7 @@ class Proof:
 
     def lines(self) -> list[str]:
         """For people."""
-        return [*self._kept(), *self.lost, *self.lost_before]
+        return [*self._kept(), *self.lost, *self.lost_before, *filter(None, (self.clock,))]
 
     def _kept(self) -> list[str]:
         if self.fresh:
@@ -66,7 +69,14 @@ def proof(state: State, clock: Clock = system_clock) -> Proof:
     """What the heartbeat of the instance in `state` says now, and what its records lack."""
     audit = _audit(state)
     lost, before = _losses(state, audit, clock())
-    return replace(_proof(state, audit), lost=tuple(lost), lost_before=tuple(before))
+    return replace(_proof(state, audit), lost=tuple(lost), lost_before=tuple(before), clock=_clock(state))
+
+
+def _clock(state: State) -> str:
+    with suppress(MeshwardError), closing(Records(state.path)) as store:
+        passed = store.passed()
+        return passed.set_sentence(Moment.now()) if passed else ""
+    return ""
 
 
 def _losses(state: State, audit: Audit, now: float) -> tuple[list[str], list[str]]:

@@ -12,44 +12,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import structlog
 from pydantic import TypeAdapter
 
+from meshward.kit.boot import Moment
 from meshward.kit.canonical import digest
-from meshward.kit.clock import boot_clock, system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile
 from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.jwk import VerificationKey, parse_key_set
 
 log = structlog.get_logger(__name__)
-
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A time by two clocks: the wall's, and the one that counts since `boot` began."""
-
-    wall: float
-    boot: str
-    uptime: float
-
-    @classmethod
-    def now(cls) -> Moment:
-        return cls(system_clock(), _boot_id(), boot_clock())
-
-    def before(self, seconds: float) -> Moment:
-        return Moment(self.wall - seconds, self.boot, self.uptime - seconds)
-
-    def seconds_until(self, later: Moment) -> float | None:
-        """None where that cannot be known: by the one clock that both have, `later` comes first."""
-        same_boot = self.boot != "" and self.boot == later.boot
-        passed = later.uptime - self.uptime if same_boot else later.wall - self.wall
-        return passed if passed >= 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +100,3 @@ def read_kept(file: StateFile[KeptKeys], directory: Path) -> KeptKeys:
 def _place(issuer: TrustedIssuer) -> str:
     keys = issuer.keys
     return f"file {keys.file}" if keys.file is not None else f"url {keys.url or ''}"
-
-
-@cache
-def _boot_id() -> str:
-    """Empty where the machine does not say: then only the wall clock counts, as between two boots."""
-    try:
-        return _BOOT.read_text().strip()
-    except OSError:
-        return ""
