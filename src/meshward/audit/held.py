@@ -140,7 +140,7 @@ class Held:
         at = self._moment()
         self._db.execute(
             "INSERT INTO store VALUES (1, ?, ?, 0, ?, ?, ?, ?)",
-            (secrets.token_hex(16), now, at.wall, now, at.boot, at.uptime),
+            (secrets.token_hex(16), now, now, at.wall, at.boot, at.uptime),
         )
         return True
 
