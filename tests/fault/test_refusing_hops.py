@@ -22,6 +22,7 @@ from meshward.kit.exits import Exit
 from tests.apply.test_live_changes import load, statuses, with_grant
 from tests.apply.test_watch_and_start import start
 from tests.hostile.conftest import write_hostile
+from tests.stack import patient
 from tests.stack.disk import small_disk
 from tests.stack.impostor import liar
 from tests.stack.inside import Inside, knock
@@ -31,7 +32,7 @@ from tests.stack.running import Stack, eventually, running
 
 @pytest.fixture(scope="module")
 def stack(short_dir: Path) -> Iterator[Stack]:
-    with running(short_dir, write_hostile) as started:
+    with running(short_dir, write_hostile, patient.__name__) as started:
         yield started
 
 

@@ -1,7 +1,7 @@
 """`meshward` with short pauses, for tests that wait for what the schedule does by itself: what it does is the same.
 
-It waits for its parts longer than at work, for a machine may be busy, but not while there is a file `HURRY` beside
-STATE: then a part stands still, and nobody need wait for it.
+It waits for its parts longer than at work (`patient`), for a machine may be busy, but not while there is a file `HURRY`
+beside STATE: then a part stands still, and nobody need wait for it. Nobody is called silent in a hurry all the same.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from meshward.apply import mesh
 from meshward.apply.keys import schedule
 from meshward.cli.main import main
 from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
 from meshward.testing.waiting import DEADLINE
+from tests.stack import patient
 
 POLL, CHECK, ARRIVAL = 0.3, 1.0, 5.0  # seconds
 HURRY = "hurry"
@@ -60,6 +60,6 @@ def _patient(state: Path) -> None:
 
 if __name__ == "__main__":
     schedule.POLL, schedule.CHECK = POLL, CHECK
-    mesh.PATIENCE = 2 * DEADLINE
+    patient.be()
     _patient(Path(sys.argv[sys.argv.index("--state") + 1]))
     main()

@@ -162,12 +162,12 @@ class Mesh:
         save_keeping(machine.run.control_dir, running.live.plan, once)
 
     @contextmanager
-    def turn(self, patience: float = PATIENCE) -> Iterator[None]:
-        """One change at a time, and only while whoever asked for it may still make it.
+    def turn(self, patience: float | None = None) -> Iterator[None]:
+        """One change at a time, and only while whoever asked for it may still make it. `patience`: else PATIENCE.
 
         Raises MeshwardError (exit 3) where another one takes too long, and while the instance starts or stops.
         """
-        if not self._turn.acquire(timeout=patience):
+        if not self._turn.acquire(timeout=PATIENCE if patience is None else patience):
             raise conflict_error("another change is being applied", "Try again when it is done.")
         self._holder = threading.get_ident()
         try:

@@ -16,7 +16,7 @@ from dataclasses import replace
 import structlog
 
 from meshward.apply.changes import INSTANCE
-from meshward.apply.mesh import PATIENCE, Mesh
+from meshward.apply.mesh import Mesh
 from meshward.apply.revocation_store import KINDS, Revocation, Revocations, load_revocations
 from meshward.apply.unsettled import Unsettled
 from meshward.callers.bindings import misread
@@ -61,13 +61,14 @@ def _changed(mesh: Mesh, change: Callable[[Revocations], Revocations]) -> Revoca
 
 
 @contextmanager
-def _ahead(mesh: Mesh, change: Callable[[Revocations], Revocations]) -> Iterator[float]:
+def _ahead(mesh: Mesh, change: Callable[[Revocations], Revocations]) -> Iterator[float | None]:
     """While another change has the turn, refuse at the edge, at once: it may be waiting for a guard that is silent.
 
-    Yields how long to wait for the turn. Where that does not come, what holds is what held. Raises MeshwardError.
+    Yields how long to wait for the turn, if longer than others. Where that does not come, what holds is what held.
+    Raises MeshwardError.
     """
     if not mesh.is_taken or _opens(current_revocations(mesh), now := _changed(mesh, change)):
-        yield PATIENCE
+        yield None
         return
     mesh.require_running()
     mesh.changes.require_still()
