@@ -307,8 +307,8 @@ def test_who_is_revoked_waits_for_nobodys_guard(mesh: Mesh, hops: Hops, held: th
 def test_what_lets_somebody_in_waits_for_its_turn(
     mesh: Mesh, hops: Hops, held: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("PATIENCE", "LONG"):
-        monkeypatch.setattr(revoking, name, 0.01)
+    monkeypatch.setattr("meshward.apply.mesh.PATIENCE", 0.01)
+    monkeypatch.setattr(revoking, "LONG", 0.01)
     for change in (lambda now: now.without("subject", ALICE), put(ALICE, until=FAR)):
         with pytest.raises(MeshwardError) as told:
             revoke(mesh, change, "root")
