@@ -67,6 +67,14 @@ def test_a_judge_that_hangs_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> Non
     assert told.value.exit_code is Exit.HOP_REFUSED
 
 
+def test_a_judges_words_may_be_no_text() -> None:
+    """It names STATE, whose path may be any bytes."""
+    script = r"import sys; sys.stderr.buffer.write(b'/s\xff refused'); sys.exit(1)"
+    with pytest.raises(MeshwardError, match="/s\ufffd refused") as told:
+        vendor_validation._judge("the edge", [sys.executable, "-c", script])
+    assert told.value.code is codes.CONFIGURATION_REFUSED
+
+
 def test_every_step_is_taken_and_all_that_failed_are_named() -> None:
     done = list[str]()
 

@@ -199,6 +199,23 @@ def _left(stack: Stack, before: set[str]) -> set[str]:
     return left
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_start_that_is_interrupted_leaves_nothing(
+    stack: Stack, before: set[str], number: signal.Signals
+) -> None:
+    """While it prepares, long before anything of it listens to signals."""
+    if stack.process.poll() is None:
+        end_by_down(stack)
+    run = run_path(State(stack.state))
+    command = [sys.executable, "-m", "meshward", *START, "--state", str(stack.state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as starting:
+        eventually(run.exists, what="the first of it")
+        starting.send_signal(number)
+        said, _ = starting.communicate(timeout=120)
+    assert starting.returncode in (0, 1) and "Traceback" not in said, said
+    assert not run.exists() and _left(stack, before) == set()
+
+
 def test_a_refused_start_leaves_nothing(stack: Stack, before: set[str]) -> None:
     """Its policy is good, and its port is somebody else's."""
     begin(stack)

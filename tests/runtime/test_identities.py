@@ -31,7 +31,14 @@ PARTS = [
 
 
 @pytest.fixture
-def privileged(monkeypatch: pytest.MonkeyPatch) -> None:
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the instances of this machine run: none yet."""
+    monkeypatch.setattr(identities, "ROOT_RUN", made := tmp_path / "runs")
+    return made
+
+
+@pytest.fixture
+def privileged(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
     monkeypatch.setattr(identities, "can_change_uid", lambda: True)
 
 
@@ -57,6 +64,24 @@ def test_the_numbers_follow_from_state_and_part(tmp_path: Path, privileged: None
     (state.path / "identities.json").unlink()
     assert assign_identities(state, PARTS) == first
     assert assign_identities(open_state(tmp_path / "other"), PARTS) != first
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory to a part")
+@pytest.mark.parametrize("place", ["edge", "decide", "guards/03", "models/m1-v1-12345678"])
+def test_no_two_instances_of_a_machine_have_one_number(
+    tmp_path: Path, privileged: None, runs: Path, place: str
+):
+    """Nothing would keep the part of one from that of the other, and what ends one would end both."""
+    state = open_state(tmp_path / "state")
+    first = assign_identities(state, PARTS[:3])
+    directories = [runs / hex / place for hex in ("01234567", state.hex)]
+    for directory, part in zip(directories, PARTS, strict=False):
+        directory.mkdir(parents=True)
+        os.chown(directory, first.of(part).uid, -1)
+    again = assign_identities(state, PARTS[:3])
+    assert again.of("edge") != first.of("edge"), "which the other one has"
+    assert again.of("decide") == first.of("decide"), "which only we have"
+    assert assign_identities(state, PARTS[:3]) == again, "and keep"
 
 
 @given(taken=st.sets(st.integers(FIRST, LAST), max_size=50), part=st.text(max_size=20))

@@ -9,10 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from meshward.apply.quarantine import shut_away
+from meshward.runtime.machine import guard_name
 from meshward.runtime.place import identities
 from meshward.runtime.place.directories import State
 from meshward.runtime.place.identities import (
@@ -154,11 +159,12 @@ def test_where_parts_run_as_we_do_nobody_is_ended(state: State, monkeypatch: pyt
     assert len(alive()) == 1
 
 
-def test_another_instances_part_of_the_same_number_stays(state: State, tmp_path: Path) -> None:
-    """Its supervisor lives: it holds its own STATE/lock."""
+@contextmanager
+def another_instances_part(lock: Path) -> Iterator[int]:
+    """A part of the same number; its supervisor lives: it holds its own STATE/lock."""
     supervisor = (
         "import os, subprocess, sys\n"
-        f"lock = open({str(tmp_path / 'lock')!r}, 'w')\n"
+        f"lock = open({str(lock)!r}, 'w')\n"
         f"part = subprocess.Popen(['sleep', '1000'], user={HOP.uid}, group={HOP.gid}, extra_groups=[], cwd='/')\n"
         "print(part.pid, flush=True)\nsys.stdin.read()\npart.kill()\n"
     )
@@ -166,11 +172,26 @@ def test_another_instances_part_of_the_same_number_stays(state: State, tmp_path:
         [sys.executable, "-c", supervisor], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
-        part = int(other.stdout.readline())
+        yield int(other.stdout.readline())
+
+
+def test_another_instances_part_of_the_same_number_stays(state: State, tmp_path: Path) -> None:
+    with another_instances_part(tmp_path / "lock") as part:
         stray = as_hop(f"{ORPHAN}print('here', flush=True)\ntime.sleep(1000)")
         assert end_leftovers(state) == []
         eventually(lambda: alive() == [part], what="the end of the stray alone")
         stray.wait()
+
+
+def test_whoever_is_shut_away_takes_no_other_instances_part_along(tmp_path: Path) -> None:
+    guards, supervisor = SimpleNamespace(shut={}), SimpleNamespace(shut=lambda *_: None)
+    run = SimpleNamespace(guard_dir=lambda _: tmp_path / "none", control_dir=tmp_path)
+    machine = SimpleNamespace(run=run, known={guard_name("m1/v1", 0): HOP})
+    mesh: Any = SimpleNamespace(machine=machine, guards=guards, supervisor=supervisor, note=lambda *_, **__: None)
+    with another_instances_part(tmp_path / "lock") as part:
+        as_hop(f"{ORPHAN}print('here', flush=True)\ntime.sleep(1000)").wait()
+        shut_away(mesh, ("m1/v1", 0), "it lies")
+        eventually(lambda: alive() == [part], what="the end of the stray alone")
 
 
 def test_a_user_with_as_many_processes_as_it_may_is_ended(state: State) -> None:

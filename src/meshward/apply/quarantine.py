@@ -29,7 +29,7 @@ from meshward.audit.quarantine import Shut, save_quarantine
 from meshward.kit.errors import MeshwardError
 from meshward.kit.foreign import close_to_others, make_room
 from meshward.runtime.machine import guard_name
-from meshward.runtime.supervise.strays import end_all_of
+from meshward.runtime.supervise.strays import end_strays_of
 
 POLL = 0.5  # seconds between two looks
 
@@ -69,7 +69,7 @@ def shut_away(mesh: Mesh, guard: Guard, why: str) -> None:
         lambda: _write_down(mesh),  # 1
         lambda: close_to_others(machine.run.guard_dir(guard[1])),  # 2
         lambda: mesh.supervisor.shut(name, f"was shut away: {why}"),  # 3
-        lambda: end_all_of(machine.known[name]),
+        lambda: end_strays_of([machine.known[name].uid]),
         lambda: mesh.note(INSTANCE, "quarantine", hop=name, why=why),  # 4
     )
     for step in steps:

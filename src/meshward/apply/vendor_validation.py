@@ -50,8 +50,8 @@ def _judge(what: str, argv: Sequence[str], identity: ProcessIdentity | None = No
     user = popen_user(identity) if identity else {}
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_TIMEOUT, check=False, umask=0o077,
-            env=CLEAN_ENVIRONMENT, **user,
+            argv, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=_TIMEOUT,
+            check=False, umask=0o077, env=CLEAN_ENVIRONMENT, **user,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise _vendor_error(what, f"no verdict within {_TIMEOUT:.0f} s") from None

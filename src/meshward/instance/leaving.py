@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,37 @@ from meshward.kit.errors import MeshwardError
 from meshward.runtime.place.directories import State, clean, remove_run, run_path
 from meshward.runtime.supervise.part import Progress
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def ending_once() -> Iterator[None]:
+    """What asks us to end raises KeyboardInterrupt inside, once: whoever is leaving then leaves to the end.
+
+    For what comes before the supervisor listens to signals, and after. What was ignored stays so (`nohup`).
+    """
+    before = {number: signal.getsignal(number) for number in ENDS}
+    heard = [number for number in ENDS if before[number] != signal.SIG_IGN]
+
+    def end(*_: object) -> None:
+        end_no_more()
+        raise KeyboardInterrupt
+
+    for number in heard:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def end_no_more() -> None:
+    """From here on nothing asks us to end: we do."""
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave(state: State, progress: Progress) -> None:

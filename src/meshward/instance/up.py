@@ -41,7 +41,7 @@ from meshward.control.https import open_to_operators
 from meshward.control.unix import serve_socket
 from meshward.control.verbs.request import Controlled
 from meshward.instance.background import Background, background
-from meshward.instance.leaving import leave
+from meshward.instance.leaving import end_no_more, ending_once, leave
 from meshward.instance.prepare import (
     followed_policy,
     prepare_mesh,
@@ -99,7 +99,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
     for warning in components.warnings:
         progress(f"warning: {warning}")
     state = open_state(path)
-    with hold_state(state), _logging_to(state), _leaving(state, progress):
+    with hold_state(state), _logging_to(state), ending_once(), _leaving(state, progress):
         require_usable(state.path, progress)
         kept = (load_as_found if starting.accept_revocations else load_revocations)(state.path)
         run = Run(run_directory(state))
@@ -122,15 +122,19 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
             mesh = prepare_mesh(place, policy, plan, revision, revocations)
             instance = save_instance(place, mesh.live)
             with all_ended(progress):
-                asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
+                try:
+                    asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
+                finally:
+                    end_no_more()
 
 
 @contextmanager
 def _leaving(state: State, progress: Progress) -> Iterator[None]:
-    """However it ends, refused or stopped, nothing of it stays outside STATE."""
+    """However it ends, refused, interrupted or stopped, nothing of it stays outside STATE."""
     try:
         yield
     finally:
+        end_no_more()
         end_leftovers(state)
         leave(state, progress)
 

@@ -1,7 +1,8 @@
 """Who each part runs as. Only another uid is kept out by a file's mode: where we may, each part gets its own.
 
 The numbers need no passwd entry. They come from the range that systemd keeps for dynamic users (61184..65519)
-and are written down in STATE/identities.json, so that a part keeps its number whatever parts come and go.
+and are written down in STATE/identities.json, so that a part keeps its number whatever parts come and go; but where
+another instance of this machine has the number by now, it gets another one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from meshward.kit.foreign import directories_in, owner_of
 from meshward.kit.statefile import StateFile, put_under
-from meshward.runtime.place.directories import State
+from meshward.runtime.place.directories import ROOT_RUN, Run, State
 
 FIRST, LAST = 61184, 65519
 _DYNAMIC = Path("/run/systemd/dynamic-uid")  # a file for each number that systemd gave away
@@ -100,9 +102,10 @@ def assign_identities(state: State, parts: Sequence[str]) -> Identities:
     kept = NUMBERS.read(state.path)
     known = kept.numbers if kept else {}
     numbers = {part: number for part, number in known.items() if FIRST <= number <= LAST}
+    others = _numbers_of_others(state)
     for part in parts:
-        if part not in numbers:
-            numbers[part] = _free_number(state, part, set(numbers.values()))
+        if part not in numbers or numbers[part] in others:
+            numbers[part] = _free_number(state, part, others.union(numbers.values()))
     if numbers != known:
         NUMBERS.write(state.path, Numbers(dict(sorted(numbers.items()))))
     return Identities(True, {part: ProcessIdentity(numbers[part], numbers[part]) for part in parts})
@@ -166,6 +169,15 @@ def can_execute_as(identity: ProcessIdentity, argv: Sequence[str]) -> bool:
 def _is_mapped(table: str) -> bool:
     rows = (line.split() for line in Path(f"/proc/self/{table}").read_text().splitlines())
     return any(int(inside) <= FIRST and int(inside) + int(count) > LAST for inside, _, count in rows)
+
+
+def _numbers_of_others(state: State) -> set[int]:
+    """What other instances' parts have, by whose the directories are that they work in while they run."""
+    found = set[int]()
+    for run in (Run(path) for path in directories_in(ROOT_RUN) if path.name != state.hex):
+        inside = [each for name in ("guards", "models") for each in directories_in(run.path / name)]
+        found |= {owner_of(each) for each in (run.edge_dir, run.decide_dir, *inside)}
+    return found
 
 
 def _free_number(state: State, part: str, taken: set[int]) -> int:
