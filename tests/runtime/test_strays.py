@@ -187,7 +187,9 @@ def test_whoever_is_shut_away_takes_no_other_instances_part_along(tmp_path: Path
     guards, supervisor = SimpleNamespace(shut={}), SimpleNamespace(shut=lambda *_: None)
     run = SimpleNamespace(guard_dir=lambda _: tmp_path / "none", control_dir=tmp_path)
     machine = SimpleNamespace(run=run, known={guard_name("m1/v1", 0): HOP})
-    mesh: Any = SimpleNamespace(machine=machine, guards=guards, supervisor=supervisor, note=lambda *_, **__: None)
+    mesh: Any = SimpleNamespace(
+        machine=machine, guards=guards, supervisor=supervisor, note=lambda *_, **__: None
+    )
     with another_instances_part(tmp_path / "lock") as part:
         as_hop(f"{ORPHAN}print('here', flush=True)\ntime.sleep(1000)").wait()
         shut_away(mesh, ("m1/v1", 0), "it lies")

@@ -28,7 +28,13 @@ def run(argv: Sequence[str], given: str = "") -> tuple[bool, str]:
             file.write(given)
             file.seek(0)
             result = subprocess.run(
-                argv, stdin=file, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False
+                argv,
+                stdin=file,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TIMEOUT,
+                check=False,
             )
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)
