@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,6 +135,62 @@ def test_plan_says_so_and_exits_as_a_widening(
         app(["plan", str(path), "--state", str(tmp_path / "state")], exit_on_error=False)
     printed = capsys.readouterr().out
     assert ended.value.code == Exit.UNSAFE and "! widening: user gains m" in printed, printed
+
+
+def test_plan_against_a_file_knows_them_where_it_is_told_of_a_state(
+    steps: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accepted(tmp_path / "state", *steps[:2])
+    for name, policy in (("now", steps[1]), ("then", steps[2])):
+        (tmp_path / name).write_bytes(written(policy))
+    asked = ["plan", str(tmp_path / "then"), "--against", str(tmp_path / "now")]
+    for more, code in ([], Exit.OK), (["--state", str(tmp_path / "state")], Exit.UNSAFE):
+        with pytest.raises(SystemExit) as ended:
+            app([*asked, *more], exit_on_error=False)
+        assert ended.value.code == code, more
+        assert ("in revision 1" in capsys.readouterr().out) is bool(more)
+
+
+def stop_is_described(text: dict[str, Any]) -> None:
+    text["servers"]["mine"] = {"infer": ["POST /run"], "describe": ["POST /stop"]}
+
+
+def helper(text: dict[str, Any]) -> None:
+    """A model at the server of m1 that opens, to whoever is given it, what is `m1.manage`."""
+    text["servers"]["told"] = {"describe": ["POST /stop"]}
+    text["models"]["m3"] = {"versions": {"v1": {"server": "told", "url": "http://127.0.0.1:9001"}}}
+
+
+def described_to_users(text: dict[str, Any]) -> None:
+    text["grants"].append({"id": "tell", "roles": ["user"], "models": "all", "actions": ["describe"]})
+
+
+MORE_STEPS: list[list[list[Edit]]] = [
+    [[], [without_m1], [helper, without_m1], [helper, without_m1, described_to_users]],
+    [[], [helper], [helper, without_m1], [helper, without_m1, described_to_users]],
+    [[], [without_stop], [stop_is_described], [stop_is_described, described_to_users]],
+    [[helper], [helper, without_m1], [helper, without_m1, described_to_users]],
+]
+
+
+@pytest.mark.parametrize(
+    "steps", MORE_STEPS, ids=["gone first", "gone between", "route", "from the beginning"]
+)
+def test_what_leads_to_managed_routes_needs_leave_before_and_when_somebody_gets_it(
+    steps: list[list[Edit]], tmp_path: Path
+) -> None:
+    policies = [edited(*edits) for edits in steps]
+    plans = list(map(resolve, policies))
+    revisions = accepted(tmp_path, *policies[:-1])
+    (said,) = once_managed(revisions, *plans[-2:])
+    assert said.startswith("user gains m") and "POST /stop" in said and "m1.manage in revision" in said
+    opened = [
+        [*compare(*pair).widening, *once_managed(Revisions(tmp_path), *pair)]
+        for pair in itertools.pairwise(plans[:-1])
+    ]
+    told = [each for step in opened for each in step]
+    assert all("describe comes to lead on POST /stop" in each for each in told)
+    assert bool(told) == (steps[0] == [])  # what was there at the beginning, no change opened
 
 
 def test_an_apply_takes_it_with_leave_alone(

@@ -194,7 +194,7 @@ EDITS: dict[str, tuple[str, Any]] = {
     "Audit.capture": ("audit.capture", "capture"),
     "Audit.seal_to": ("audit.seal_to", ["/k1", "/k2"]),
     "Audit.retention": ("audit.retention", "1d"),
-    "Audit.max_disk": ("audit.max_disk", "20g"),
+    "Audit.max_disk": ("audit", {"seal_to": ["/k1"], "max_disk": "20g", "on_blind": "alert"}),
     "Audit.max_blind": ("audit.max_blind", "60s"),
     "Audit.on_blind": ("audit.on_blind", "alert"),
 }
@@ -271,6 +271,7 @@ NARROWER = [
     ("agents.aide.actions", ["observe"]),
     ("audit.retention", "365d"),
     ("audit.seal_to", []),
+    ("audit.max_disk", "20g"),
     ("operators.apply", []),
     ("models.m0.cache.share", "identity"),
 ]
@@ -294,11 +295,50 @@ def test_what_narrows_gives_nobody_anything(path: str, value: Any) -> None:
         ("models.m0.timeout", "90s", "~ model m0: changed: timeout: 1m -> 90s"),
         ("models.m0.max_duration", "2h", "~ model m0: changed: max_duration: 1h -> 2h"),
         ("models.m0.max_body", "512k", "~ model m0: changed: max_body: 2m -> 512k"),
-        ("workloads.w.id", "/x", "~ workload w: changed: spiffe://one.test/w -> spiffe://one.test/x"),
+        ("audit.max_disk", "1536m", "~ setting audit: changed: max_disk: none -> 1536m"),
+    ("grants.6.on_request.tell", ["y"],
+     "~ grant asked: changed: on_request: for 1h, approved by boss, told to x -> for 1h, approved by boss, told to y"),
+    ("credentials.run.command", ["/bin/get", "n3w"],
+     "~ credential run: changed: command /bin/get ..., which is not what it was"),
+    ("grants.4.when.from", [f"10.{n}.0.0/16" for n in range(9)],
+     "~ grant tied: changed: when.from: "
+     + ", ".join(f"+10.{n}.0.0/16" for n in range(9)) + ", -10.0.0.0/8"),
+    ("grants.4.when.hours", "Mon-Fri 08:00-18:01 UTC",
+     "~ grant tied: changed: when.hours: Mon-Fri 08:00-18:00 UTC -> Mon-Fri 08:00-18:01 UTC"),
+    ("workloads.w.id", "/x", "~ workload w: changed: spiffe://one.test/w -> spiffe://one.test/x"),
     ],
 )  # fmt: skip
 def test_values_are_told(path: str, value: Any, line: str) -> None:
     assert line in change(path, value).lines()
+
+
+def test_no_change_is_told_without_what_changed() -> None:
+    for path, value in EDITS.values():
+        assert not any(line.endswith("changed: ") for line in change(path, value).lines()), path
+
+
+def test_another_order_of_proxies_is_no_other_list() -> None:
+    base = {**BASE, "edge": {"trusted_proxies": ["10.9.0.0/24", "10.8.0.0/24"]}}
+    turned = {**BASE, "edge": {"trusted_proxies": ["10.8.0.0/24", "10.9.0.0/24"]}}
+    assert compare(*(resolve(Policy.model_validate(each)) for each in (base, turned))).widening == ()
+
+
+def test_less_room_is_less_that_is_recorded_only_where_requests_pass_then() -> None:
+    def change_of(on_blind: str, before: str | None, after: str) -> Change:
+        audits = ({"on_blind": on_blind, **({"max_disk": room} if room else {})} for room in (before, after))
+        return compare(*(resolve(Policy.model_validate({**BASE, "audit": audit})) for audit in audits))
+
+    said = "requests pass sooner that are not recorded: max_disk: "
+    assert change_of("alert", "20g", "64m").widening == (said + "20g -> 64m",)
+    assert change_of("alert", None, "64m").widening == (said + "none -> 64m",)
+    assert change_of("alert", "64m", "20g").widening == change_of("block", "20g", "64m").widening == ()
+
+
+def test_answers_that_everybody_got_may_be_shared_with_fewer() -> None:
+    base, fewer = copy.deepcopy(BASE), copy.deepcopy(BASE)
+    base["models"]["m0"]["cache"] = {"ttl": "1m", "share": "everyone"}
+    fewer["models"]["m0"]["cache"] = {"ttl": "1m", "share": "tenant"}
+    assert compare(*(resolve(Policy.model_validate(each)) for each in (base, fewer))).widening == ()
 
 
 def test_nothing_is_said_of_what_a_kind_of_server_does_not_have() -> None:

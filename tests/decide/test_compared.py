@@ -101,6 +101,8 @@ KINDS: dict[str, list[dict[str, Any]]] = {
     "fresh": [{"when": {"fresh": each}} for each in ("1h", "2h", "3h")],
     "nothing": [{}],
 }
+WEEKENDS = [(3, 2), (3, 6), (3, 7), (3, 8), (7, 3), (7, 4), (7, 5), (7, 6)]
+"""A Monday, Friday, Saturday and Sunday, before and after the end of a membership."""
 DAYS = [datetime(2026, month, 2, tzinfo=UTC) for month in (3, 4, 7, 12)]
 
 
@@ -156,9 +158,7 @@ def everybody() -> Iterator[Identity]:
 
 def situations(kind: str) -> Iterator[tuple[int, str | None, int | None]]:
     """When, from where, and with how old a login: all that policies of that kind tell apart."""
-    days = (
-        DAYS if kind != "hours" else [datetime(2026, 3, day, tzinfo=UTC) for day in (2, 6, 7, 8)] + DAYS[2:3]
-    )
+    days = DAYS if kind != "hours" else [datetime(2026, *day, tzinfo=UTC) for day in WEEKENDS]
     hours = (9, 13, 19, 21) if kind == "hours" else (9,)
     sources = (
         (None, "10.0.0.1", "10.200.0.1", "10.1.0.1", "192.0.2.1", "198.51.100.1")

@@ -7,8 +7,10 @@ that knew it is asked what it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import product
 
 from meshward.apply.revisions import ACCEPTED, Revisions
 from meshward.compare.places import Permission, Place, Places
@@ -16,7 +18,6 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.text import join_words
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
-from meshward.policy.schema import ACTIONS
 
 MOST_REVISIONS = 50  # that are looked at, the newest first
 _WELL_KNOWN = ("80", "443")  # ports that a URL need not name
@@ -27,29 +28,45 @@ def once_managed(revisions: Revisions, old: Plan, new: Plan) -> list[str]:
     opened = _opened(old, new)
     found: list[str] = []
     for number, plan in _earlier(revisions, opened):
-        known = Places(plan)
-        for place in [each for each in opened if known.at(each)]:
+        known, held = Places(plan), _holders(plan)
+        for place in list(opened):
             managed = sorted(model for model, action in known.at(place) if action == "manage")
-            for permission, roles in opened.pop(place) if managed else ():
+            if managed:
                 was = join_words((f"{model}.manage" for model in managed), "and")
-                found.append(
-                    f"{join_words(roles, 'and')} gains {'.'.join(permission)} "
-                    f"(on {place.route} at {place.server}, which was {was} in revision {number})"
-                )
-            opened.pop(place, None)
+                where = f"on {place.route} at {place.server}, which was {was} in revision {number}"
+                found += [_sentence(permission, roles, where) for permission, roles in opened.pop(place)]
+            elif any(each in held for each in known.at(place)):
+                del opened[place]
     return list(dict.fromkeys(found))
 
 
+def _sentence(permission: Permission, roles: list[str], where: str) -> str:
+    name = ".".join(permission)
+    if not roles:
+        return f"{name} comes to lead {where}: whoever is given it may do that"
+    return f"{join_words(roles, 'and')} gains {name} ({where})"
+
+
+def _holders(plan: Plan) -> Mapping[Permission, set[str]]:
+    """The roles that some grant gives each permission to."""
+    found: dict[Permission, set[str]] = defaultdict(set)
+    for grant in plan.grants:
+        for permission in product(grant.models.names, grant.actions) if not grant.shadow else ():
+            found[permission].update(grant.roles)
+    return found
+
+
 def _opened(old: Plan, new: Plan) -> dict[Place, list[tuple[Permission, list[str]]]]:
-    """The routes that nobody could reach and somebody can, as less than `manage`: by which permissions, and who."""
-    before, after = Places(old), Places(new)
+    """The routes that were given to nobody and are opened as less than `manage`: by which permissions, and to whom."""
+    before, after, had, holds = Places(old), Places(new), _holders(old), _holders(new)
     opened: dict[Place, list[tuple[Permission, list[str]]]] = {}
-    for model in sorted(new.models):
-        for action in ACTIONS:
-            roles = sorted({role for each in new.grants if each.gives(model, action) for role in each.roles})
-            for place in sorted(after.of((model, action)), key=str) if roles and action != "manage" else ():
-                if not before.by(place) and not before.at(place):
-                    opened.setdefault(place, []).append(((model, action), roles))
+    for permission in after.permissions:
+        roles = sorted(holds.get(permission, ()))
+        for place in sorted(after.of(permission), key=str) if permission[1] != "manage" else ():
+            known = before.by(place) | before.at(place)
+            opens = bool(roles) or permission not in known
+            if opens and not any(each in had for each in known):
+                opened.setdefault(place, []).append((permission, roles))
     return opened
 
 

@@ -32,15 +32,19 @@ def command(
     *,
     against: Annotated[
         Path | None,
-        Parameter(help="Another policy, in place of the one that runs: no instance is looked at."),
+        Parameter(
+            help="Another policy, in place of the one that runs: no instance is looked at, "
+            "but for the earlier revisions in --state, if that is given."
+        ),
     ] = None,
     edge: RemoteEdge = None,
-    state: State = DEFAULT_STATE,
+    state: State | None = None,
     json: Json = False,
 ) -> None:
     """Show what POLICY would change against the revision that runs, or ran last: who gains, who loses, which files.
 
-    Changes nothing. Of an instance behind --edge, and with --against, the files are not told.
+    Changes nothing. Of an instance behind --edge, and with --against, the files are not told, and what earlier
+    revisions knew of a server only where --state says which.
     Exits 0; 2 for an invalid policy, 4 for one that asks for what is not enforced here, and for a change that widens:
     `apply` takes it with `--allow widening` only.
     """
@@ -50,13 +54,15 @@ def command(
             raise MeshwardError(codes.COMMAND_USAGE, "--against looks at no instance: give it, or --edge")
         document = read_policy(policy)
         findings = admit(document, int(time.time()), LOCAL)
-        base = (0, read_policy(against).policy) if against is not None else running_policy(state, edge)
+        place = state or DEFAULT_STATE
+        base = (0, read_policy(against).policy) if against is not None else running_policy(place, edge)
         old = resolve(base[1]) if base else None
         new = resolve(document.policy)
         change = compare(old, new)
         here = edge is None and against is None
-        traces = impact_of(old, new, directories.State(state)) if here else None
-        forgotten = once_managed(Revisions(Path(state)), old, new) if here and old is not None else []
+        traces = impact_of(old, new, directories.State(place)) if here else None
+        known = here or state is not None
+        forgotten = once_managed(Revisions(place), old, new) if known and old is not None else []
         code = Exit.UNSAFE if base and (change.widening or forgotten) else Exit.OK
         if json:
             told = _document(base[0] if base else 0, change, traces)

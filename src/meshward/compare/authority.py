@@ -17,7 +17,7 @@ def widened_authority(old: Plan, new: Plan) -> Iterator[str]:
     """A sentence each, in the order of the format."""
     if old.trust_domain != new.trust_domain:
         yield f"a new trust domain, {new.trust_domain}"
-    if old.edge.trusted_proxies != new.edge.trusted_proxies:
+    if set(old.edge.trusted_proxies) != set(new.edge.trusted_proxies):
         yield f"callers' addresses are told by others: {differences(old.edge, new.edge, ['trusted_proxies'])}"
     read = _attributes_read(new)
     for name, issuer in new.issuers.items():
@@ -111,10 +111,8 @@ def _where_kept(secret: Credential) -> str:
 def _kept_and_shared(old: Model | None, new: Model) -> Iterator[str]:
     """Answers that others than their caller get, and texts that are kept, or traces that are not."""
     share = new.cache.share if new.cache is not None else "identity"
-    if share not in (
-        "identity",
-        old.cache.share if old is not None and old.cache is not None else "identity",
-    ):
+    shared = old.cache.share if old is not None and old.cache is not None else "identity"
+    if share not in ("identity", shared) and shared != "everyone":
         yield f"answers of {new.name} are shared: {share}"
     if old is not None and (old.capture, new.capture) not in _HARMLESS and old.capture != new.capture:
         yield f"what is recorded of {new.name}'s texts changes: {old.capture} -> {new.capture}"
@@ -133,5 +131,11 @@ def _records(old: Audit, new: Audit) -> Iterator[str]:
     if new.retention < old.retention:
         times = f"{duration_text(old.retention)} -> {duration_text(new.retention)}"
         yield f"records are erased sooner: retention: {times}"
+    if new.on_blind == "alert" and _room(new) < _room(old):
+        yield f"requests pass sooner that are not recorded: {differences(old, new, ['max_disk'])}"
     if more := [each for each in new.seal_to if each not in old.seal_to]:
         yield f"texts are sealed to further keys: {listed(more)}"
+
+
+def _room(audit: Audit) -> float:
+    return float("inf") if audit.max_disk is None else audit.max_disk

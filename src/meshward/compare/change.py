@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from meshward.compare.authority import widened_authority
 from meshward.compare.edits import Edit, edits
 from meshward.compare.gains import Holds, gains
-from meshward.compare.words import STOPS, some_text
+from meshward.compare.places import Places, manages, moved
+from meshward.compare.words import STOPS, place_text, some_text
 from meshward.kit.canonical import digest
 from meshward.plan.ir import Plan
 
@@ -53,7 +54,11 @@ def compare(old: Plan | None, new: Plan) -> Change:
     gained = tuple(gains(old, new))
     lost = tuple(gains(new, old, places=False, stopped=STOPS)) if old else ()
     told = tuple(sorted(edits(old, new))) if old else ()
-    widening = (*_managers(gained), *(widened_authority(old, new) if old else ()))
+    widening = (
+        *_managers(gained),
+        *(_opened(old, new, gained) if old else ()),
+        *(widened_authority(old, new) if old else ()),
+    )
     return Change(old.digest if old else "", new.digest, gained, lost, told, tuple(dict.fromkeys(widening)))
 
 
@@ -61,6 +66,19 @@ def _managers(gained: Iterable[Holds]) -> Iterator[str]:
     for each in gained:
         if each.widens:
             yield f"{some_text(each.who)} gains {each.permission}{_how(each)}, by {each.role}"
+
+
+def _opened(old: Plan, new: Plan, gained: Iterable[Holds]) -> Iterator[str]:
+    """Routes that were `manage` and mean less now, though nobody gains them yet: by the next change somebody might."""
+    told = {each.permission for each in gained if each.widens}
+    before, after = Places(old), Places(new)
+    for permission in after.permissions:
+        name = ".".join(permission)
+        led = moved(before, after, permission) if permission[1] != "manage" and name not in told else {}
+        for held, places in led.items():
+            if manages(held):
+                where = place_text(permission, sorted(held), places)
+                yield f"{name} comes to lead {where}: whoever is given it may do that"
 
 
 def _how(each: Holds) -> str:
@@ -78,7 +96,7 @@ def _lines(change: Change) -> Iterator[str]:
         who = f" ({', '.join(each.who)})"
         how = f": {each.how}" if each.how else ""
         yield f"{sign} {each.role} {verb} {each.permission}, by {', '.join(each.grants)}{who}{how}"
-    if not change.gained and not change.lost:
+    if not (change.gained or change.lost or change.widening):
         yield "Nobody gains and nobody loses a permission."
     yield from (f"~ {edit.what} {edit.name}: {edit.sentence}" for edit in change.edits)
     yield from (f"! widening: {sentence}" for sentence in change.widening)

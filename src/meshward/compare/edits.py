@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from meshward.compare.words import duration_text, instant_text, member_text, some_text
 from meshward.decide.wording import weekly
@@ -22,7 +22,7 @@ from meshward.plan.ir import (
     Version,
 )
 from meshward.policy.servers import Naming
-from meshward.policy.values import Route
+from meshward.policy.values import Hours, Route
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,11 +38,11 @@ _KEYS = {
     "audiences": "audience", "url": "url", "jwks_url": "jwks.url", "jwks_file": "jwks.file", "allow": "jwks.allow",
     "max_stale": "jwks.max_stale", "login_client": "login.client", "upstream_model": "model", "told": "pass",
     "sources": "from", "seconds": "for", "certificate_path": "certificate.path", "capture": "audit.capture",
-    "naming": "body_model", "shadow": "mode", "unless_via": "unless.via",
+    "naming": "body_model", "shadow": "mode", "unless_via": "unless.via", "names": "",
 }  # fmt: skip
 """What a policy calls a field of the plan, where that is something else."""
 _DERIVED = frozenset({"id", "name", "dns_name", "digest"})
-_MEGA = 1 << 20
+_SIZES = ((1 << 40, "t"), (1 << 30, "g"), (1 << 20, "m"), (1 << 10, "k"))
 
 
 def edits(old: Plan, new: Plan) -> Iterator[Edit]:
@@ -66,21 +66,28 @@ def edits(old: Plan, new: Plan) -> Iterator[Edit]:
 
 def differences(old: Any, new: Any, keys: Collection[str] | None = None) -> str:
     """`timeout: 60s -> 90s, labels: +tier=gpu`: the fields of two values that differ, or of `keys` those."""
-    whole = isinstance(old, Credential) or not is_dataclass(old)
-    names = [] if whole else [each.name for each in fields(old)]
-    told = [
-        f"{_KEYS.get(name, name)}: {_difference(name, getattr(old, name), getattr(new, name))}"
-        for name in names
-        if name not in _DERIVED
-        and getattr(old, name) != getattr(new, name)
-        and (keys is None or name in keys)
-    ]
-    return ", ".join(told) if names else _difference("", old, new)
+    if isinstance(old, Credential) or not is_dataclass(old):
+        return _difference("", old, new)
+    return ", ".join(f"{key}: {told}" for key, told in _differing(old, new, keys))
+
+
+def _differing(old: Any, new: Any, keys: Collection[str] | None = None) -> Iterator[tuple[str, str]]:
+    for name in (each.name for each in fields(old) if each.name not in _DERIVED):
+        before, after = getattr(old, name), getattr(new, name)
+        if before == after or (keys is not None and name not in keys):
+            continue
+        key = _KEYS.get(name, name)
+        if isinstance(before, Condition | Selector) and type(before) is type(after):
+            yield from (
+                (f"{key}.{below}" if below else key, told) for below, told in _differing(before, after)
+            )
+        else:
+            yield key, _difference(name, before, after)
 
 
 def listed(words: Iterable[str]) -> str:
-    """A few of them, and how many more there are."""
-    return some_text(list(words))
+    """So many of them, and how many more there are."""
+    return some_text(list(words), _MOST_SIGNS)
 
 
 def _by_id(rules: Iterable[object]) -> dict[str, object]:
@@ -93,8 +100,8 @@ def _by_name(what: str, old: Mapping[str, object], new: Mapping[str, object]) ->
             yield Edit(what, name, f"added{_contents(new[name])}")
         elif name not in new:
             yield Edit(what, name, "removed")
-        elif old[name] != new[name]:
-            yield Edit(what, name, f"changed: {differences(old[name], new[name])}")
+        elif old[name] != new[name] and (told := differences(old[name], new[name])):
+            yield Edit(what, name, f"changed: {told}")
 
 
 def _contents(given: Any) -> str:
@@ -162,7 +169,8 @@ def _difference(name: str, old: object, new: object) -> str:
         signs = [f"+{_text('', each)}" for each in new if each not in old]
         signs += [f"-{_text('', each)}" for each in old if each not in new]
         return _some_signs(sorted(signs)) or "in another order"
-    return f"{_text(name, old)} -> {_text(name, new)}"
+    before, after = _text(name, old), _text(name, new)
+    return f"{before} -> {after}" if before != after else f"{after}, which is not what it was"
 
 
 def _mapping_signs(old: Mapping[object, object], new: Mapping[object, object]) -> list[str]:
@@ -209,7 +217,8 @@ def _seconds(value: object) -> str:
 
 def _size(value: object) -> str:
     size = int(str(value))
-    return f"{size // _MEGA}m" if size % _MEGA == 0 else f"{size // 1024}k" if size % 1024 == 0 else str(size)
+    shorter = ((each, unit) for each, unit in _SIZES if size >= each and size % each == 0)
+    return next((f"{size // each}{unit}" for each, unit in shorter), str(size))
 
 
 _BY_KEY: Mapping[str, Callable[[object], str]] = {
@@ -220,6 +229,7 @@ _BY_KEY: Mapping[str, Callable[[object], str]] = {
     ),
     **dict.fromkeys(("max_body", "max_disk"), _size),
     "upstream_model": quoted,
+    "hours": lambda value: weekly(cast(Hours, value)),
     "shadow": lambda value: "shadow" if value else "enforce",
 }
 
@@ -260,7 +270,8 @@ def _cache(given: CachePolicy) -> str:
 
 def _request(given: OnRequest) -> str:
     approved = f", approved by {listed(given.approve)}" if given.approve else ""
-    return f"for {duration_text(given.seconds)}{approved}"
+    told = f", told to {listed(given.tell)}" if given.tell else ""
+    return f"for {duration_text(given.seconds)}{approved}{told}"
 
 
 def _naming(given: Naming) -> str:

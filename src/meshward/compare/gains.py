@@ -26,7 +26,7 @@ from meshward.compare.callers import (
     with_attributes,
 )
 from meshward.compare.conditions import NO_PERSON, PERSON, TIME, Names, lasting
-from meshward.compare.places import Permission, Place, Places, moved
+from meshward.compare.places import Permission, Place, Places, managed_still, manages, moved
 from meshward.compare.side import Rules, Side, Taken, actions_of
 from meshward.compare.spans import only
 from meshward.compare.words import STOPPED, describe, member_text, place_text
@@ -104,8 +104,10 @@ class _Comparison:
             yield Holds(name, found.role, found.grants, found.who, found.how, widens)
             if widens or not found.how:
                 told.update((found.role, who) for who in found.who)
-        for before, places in moved(*self._led, permission).items() if self._led is not None else ():
-            yield from self._at(permission, before, places, told)
+        if self._led is not None:
+            for led in (moved(*self._led, permission), managed_still(*self._led, permission)):
+                for before, places in led.items():
+                    yield from self._at(permission, before, places, told)
 
     def _by_name(self, permission: Permission) -> list[_Found]:
         if self._old is not None and self._old.meaning(*permission) == self._new.meaning(*permission):
@@ -121,13 +123,13 @@ class _Comparison:
     ) -> Iterator[Holds]:
         """`told`: who gains the permission everywhere, as was said already."""
         held = sorted(before)
-        manages = any(action == "manage" for _, action in (permission, *before))
-        widens, where = manages and permission[1] != "manage", place_text(permission, held, places)
+        widens = manages((permission, *before))
+        again, where = widens and permission[1] != "manage", place_text(permission, held, places)
         for found in self._who(permission, held):
-            who = tuple(each for each in found.who if widens or (found.role, each) not in told)
+            who = tuple(each for each in found.who if again or (found.role, each) not in told)
             if who:
                 how = f"{where}, {found.how}" if found.how else where
-                yield Holds(".".join(permission), found.role, found.grants, who, how, manages)
+                yield Holds(".".join(permission), found.role, found.grants, who, how, widens)
 
     def _who(self, permission: Permission, before: Sequence[Permission]) -> list[_Found]:
         """Who has `permission` and had none of those `before`."""

@@ -150,7 +150,7 @@ KEYS: dict[str, Judged] = {
     "Audit.capture": Judged.RECORDS,
     "Audit.seal_to": Judged.RECORDS,
     "Audit.retention": Judged.RECORDS,
-    "Audit.max_disk": _T,
+    "Audit.max_disk": Judged.RECORDS,
     "Audit.max_blind": Judged.RECORDS,
     "Audit.on_blind": Judged.RECORDS,
 }

@@ -6,7 +6,7 @@ A permission means no more than that: two models that swap their servers swap wh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from meshward.plan.ir import Model, Plan, Version
@@ -44,6 +44,11 @@ class Places:
                 self._held[place].add((model.name, action))
                 if place.name is not None:
                     self._named[place.server, place.route].add(place.name)
+
+    @property
+    def permissions(self) -> list[Permission]:
+        """All that lead somewhere."""
+        return sorted(self._leads)
 
     def of(self, permission: Permission) -> frozenset[Place]:
         return frozenset(self._leads.get(permission, ()))
@@ -90,6 +95,23 @@ def moved(old: Places, new: Places, permission: Permission) -> Mapping[frozenset
         if permission not in before:
             found[before].append(place)
     return found
+
+
+def managed_still(
+    old: Places, new: Places, permission: Permission
+) -> Mapping[frozenset[Permission], list[Place]]:
+    """Where `permission`, which is less than `manage`, led already and something else manages, as `moved` has it."""
+    found: dict[frozenset[Permission], list[Place]] = defaultdict(list)
+    led = new.of(permission) & old.of(permission) if permission[1] != "manage" else ()
+    for place in sorted(led, key=_order):
+        before = old.by(place)
+        if manages(before):
+            found[before].append(place)
+    return found
+
+
+def manages(permissions: Iterable[Permission]) -> bool:
+    return any(action == "manage" for _, action in permissions)
 
 
 def _order(place: Place) -> tuple[str, Route, str]:

@@ -61,20 +61,16 @@ def place_text(permission: Permission, before: Sequence[Permission], places: Seq
     names = [f"`{name}`" for name in dict.fromkeys(place.name for place in places) if name]
     same = all(action == permission[1] for _, action in before)
     routes = [] if same else [str(route) for route in dict.fromkeys(place.route for place in places)]
-    where = (f"on {_some(routes)} " if routes else "") + f"at {_some(servers)}"
-    as_what = f" as {_some(names)}" if same and names else ""
+    where = (f"on {some_text(routes)} " if routes else "") + f"at {some_text(servers)}"
+    as_what = f" as {some_text(names)}" if same and names else ""
     was = join_words((".".join(each) for each in before), "and") or "out of everybody's reach"
     return f"{where}{as_what}, which was {was}"
 
 
-def _some(words: Sequence[str]) -> str:
-    more = [f"{len(words) - SHOWN} more"] if len(words) > SHOWN else []
-    return join_words([*words[:SHOWN], *more], "and")
-
-
-def some_text(words: Sequence[str]) -> str:
+def some_text(words: Sequence[str], shown: int = SHOWN) -> str:
     """The first of them, and how many more there are."""
-    return _some(words)
+    more = [f"{len(words) - shown} more"] if len(words) > shown else []
+    return join_words([*words[:shown], *more], "and")
 
 
 def member_text(line: Member) -> str:
