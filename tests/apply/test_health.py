@@ -109,7 +109,7 @@ def test_an_ejected_version_gets_nothing_over_applies_too_and_comes_back(stack: 
     guard = next(pid for name, pid in stack.processes().items() if name.endswith("m1-v2"))
     os.kill(guard, signal.SIGSTOP)
     try:
-        eventually(lambda: out(stack) == ["m1/v2"], 60, "the ejection")
+        eventually(lambda: out(stack) == ["m1/v2"], what="the ejection")
         assert stack.instance.revision == revision, "the policy did not change"
         assert spread(stack, alice, 40) == {"v1": 40, "v2": 0}
         told = shown(stack)
@@ -124,7 +124,7 @@ def test_an_ejected_version_gets_nothing_over_applies_too_and_comes_back(stack: 
         assert live(stack) == ["m1/v2"] and spread(stack, alice, 20) == {"v1": 20, "v2": 0}
     finally:
         os.kill(guard, signal.SIGCONT)
-    eventually(lambda: out(stack) == [], 60, "the return")
+    eventually(lambda: out(stack) == [], what="the return")
     assert min(spread(stack, alice, 40).values()) > 5
     assert shown(stack)["ejected"] == {}
     assert "EJECTED" not in stack.command("status").stdout
@@ -146,7 +146,7 @@ def test_a_version_whose_server_is_gone_costs_no_more_requests_once_it_is_ejecte
     assert {stack.call("GET", PATH, alice).status for _ in range(40)} == {200}
     assert "no healthy server behind its guard" in shown(stack)["ejected"]["v2"]
     server.answer = plain_answer
-    eventually(lambda: out(stack) == [], 90, "the return")
+    eventually(lambda: out(stack) == [], what="the return")
     assert min(spread(stack, alice, 40).values()) > 5
 
 
@@ -158,7 +158,7 @@ def test_a_walk_watches_the_health_of_a_version_that_has_all_the_traffic(stack: 
     eventually(lambda: shown(stack)["weights"] == {"v1": 0, "v2": 100}, what="the step")
     stack.models["m1/v2"].answer = lambda _, connection: connection.shutdown(socket.SHUT_RDWR)
     try:
-        eventually(lambda: shown(stack)["walk"]["over"], 60, "the way back")
+        eventually(lambda: shown(stack)["walk"]["over"], what="the way back")
     finally:
         stack.models["m1/v2"].answer = plain_answer
     told = shown(stack)

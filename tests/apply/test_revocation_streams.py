@@ -175,7 +175,7 @@ def trace(stack: Stack, request_id: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(done.stdout)
         return None if found.get("waiting", True) else found
 
-    found: dict[str, Any] = eventually(told, 60, "the record")
+    found: dict[str, Any] = eventually(told, what="the record")
     return found
 
 
@@ -347,7 +347,7 @@ def test_a_revoked_agent_is_refused_by_the_guard_until_it_ends_by_itself(stack: 
         if time.time() < until:
             break
     assert status == 403
-    eventually(lambda: at_the_guard("helper") == 200, 60, "the end of the revocation")
+    eventually(lambda: at_the_guard("helper") == 200, what="the end of the revocation")
     assert time.time() >= until
     eventually(
         lambda: (stack.run / "given" / "edge" / EDGE_FILE).read_text() == "end\n", what="the end at the edge"

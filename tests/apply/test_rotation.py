@@ -347,9 +347,7 @@ def test_the_old_root_goes_by_itself_when_its_time_is_over(stack: Stack, alice: 
     time.sleep(2 * hasty.CHECK)
     assert json.loads(file.read_text())["overlap"], "a workload holds an SVID below it"
     forget_workloads(stack)
-    eventually(
-        lambda: json.loads(file.read_text())["overlap"] is None, within=90, what="the end of the overlap"
-    )
+    eventually(lambda: json.loads(file.read_text())["overlap"] is None, what="the end of the overlap")
     eventually(lambda: (stack.state / "root.pem").read_text().count("BEGIN") == 1, what="one root")
     assert stack.call("GET", PATH, alice).status == 200
 
@@ -375,7 +373,7 @@ def not_taken(stack: Stack, alice: str, part: str, kind: str) -> None:
             assert stack.call("GET", PATH, alice).status == 200
         done = stack.command("status")
         assert done.returncode == Exit.FINDINGS and "could not be replaced" in done.stdout, done
-    eventually(lambda: not load_failures(stack.state), within=60, what=f"{kind} by itself")
+    eventually(lambda: not load_failures(stack.state), what=f"{kind} by itself")
     for path in (PATH, "/m/m2/v1/public"):
         assert stack.call("GET", path, alice).status == 200
     if kind == "root":
@@ -426,7 +424,7 @@ def test_a_guard_that_cannot_read_its_files_is_named(stack: Stack, alice: str) -
         finally:
             os.chown(xds, -1, stat.st_gid)
             xds.chmod(0o750)
-        eventually(lambda: not load_failures(stack.state), within=60, what="the guard by itself")
+        eventually(lambda: not load_failures(stack.state), what="the guard by itself")
     rotate(stack, what="svids")
 
 
@@ -448,7 +446,6 @@ def test_an_expired_svid_fails_closed_and_status_says_so(stack: Stack, alice: st
         )
         eventually(
             lambda: datetime.now(UTC) > issued.not_after + timedelta(seconds=1),
-            within=60,
             what="the end of the SVID",
         )
         _hang_up_pool(stack)
@@ -519,9 +516,7 @@ def test_killed_in_the_middle_the_next_start_serves(
             assert stack.call("GET", path, alice).status == 200
     keep = CaStore(stack.state / "ca", stack.instance.trust_domain)
     if keep.names().overlap is not None:
-        eventually(
-            lambda: (overlap := keep.names().overlap) and overlap.used, within=60, what="the new root's use"
-        )
+        eventually(lambda: (overlap := keep.names().overlap) and overlap.used, what="the new root's use")
         rotate(stack, what="ca", root=True, finish=True, force=True)
     rotate(stack, **KINDS["ca"])
     assert stack.call("GET", PATH, alice).status == 200
@@ -534,7 +529,7 @@ def start_again(stack: Stack) -> None:
             [sys.executable, "-m", HASTY, *START, "--state", str(stack.state)],
             stdout=file, stderr=file, text=True, start_new_session=True,
         )  # fmt: skip
-    eventually(lambda: "ready:" in log.read_text(), within=60, what="the next start")
+    eventually(lambda: "ready:" in log.read_text(), what="the next start")
 
 
 # --- a server certificate from files

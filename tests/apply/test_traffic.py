@@ -222,7 +222,7 @@ def test_a_walk_arrives_step_by_step(stack: Stack, alice: str) -> None:
 def test_a_canary_that_begins_to_fail_walks_back_by_itself(stack: Stack, alice: str) -> None:
     walk = ["traffic", "m1", "v1=0", "v2=100", "--step", "40,100", "--every", "60s", "--back-if-errors", "5%"]
     with load(stack, alice) as seen, _watching(stack, *walk) as command:
-        eventually(lambda: _answered(stack) > 30, 60, "requests of the canary")
+        eventually(lambda: _answered(stack) > 30, what="requests of the canary")
         assert set(seen) == {200} and shown(stack)["weights"] == {"v1": 60, "v2": 40}
         assert "m1: walk of v2, step 1 of 2: 40%" in stack.command("status").stdout
         stack.models["m1/v2"].answer = fails
@@ -240,7 +240,7 @@ def test_a_canary_whose_guard_is_gone_walks_back(stack: Stack, alice: str) -> No
     guard = next(pid for name, pid in stack.processes().items() if name.endswith("m1-v2"))
     os.kill(guard, signal.SIGSTOP)
     try:
-        eventually(lambda: shown(stack)["walk"]["over"], 60, "the way back")
+        eventually(lambda: shown(stack)["walk"]["over"], what="the way back")
     finally:
         os.kill(guard, signal.SIGCONT)
     assert shown(stack)["walk"]["state"] == "walked back" and "does not answer" in shown(stack)["walk"]["why"]
@@ -259,7 +259,7 @@ def test_somebody_elses_weights_end_a_walk_and_other_changes_do_not(stack: Stack
     _look_twice(stack)
     assert not shown(stack)["walk"]["over"], "another model's weights are none of this walk's"
     assert stack.command("traffic", "m1", "v1=1", "v2=1").returncode == 0
-    eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
+    eventually(lambda: shown(stack)["walk"]["over"], what="the end of the walk")
     told = shown(stack)
     assert told["walk"]["state"] == "ended" and "somebody else changed the weights" in told["walk"]["why"]
     assert told["weights"] == {"v1": 1, "v2": 1}
@@ -270,7 +270,7 @@ def test_a_version_that_is_removed_ends_its_walk(stack: Stack, alice: str) -> No
     text = json.loads(stack.policy.read_text())
     del text["models"]["m1"]["versions"]["v2"], text["models"]["m1"]["traffic"]
     apply(stack, policy_of(text))
-    eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
+    eventually(lambda: shown(stack)["walk"]["over"], what="the end of the walk")
     assert "in the policy no more" in shown(stack)["walk"]["why"]
 
 
@@ -293,11 +293,11 @@ def test_a_walk_ends_where_it_is_when_its_author_is_revoked(stack: Stack, alice:
     olga, me = stack.issuer.token("olga", ["operators"]), {"do": "revoke", "subject": "test:olga"}
     asked = {"do": "traffic", "model": "m1", "version": "v2", "steps": [30, 100], "every": 1}
     assert (begun := stack.call("POST", CONTROL, olga, asked)).status == 200, begun
-    eventually(lambda: shown(stack)["shares"]["v2"] == 30, 60, "the first step")
+    eventually(lambda: shown(stack)["shares"]["v2"] == 30, what="the first step")
     ask(stack.state, me, lambda _: None)
     try:
         with load(stack, alice):
-            eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
+            eventually(lambda: shown(stack)["walk"]["over"], what="the end of the walk")
     finally:
         ask(stack.state, {**me, "undo": True}, lambda _: None)
     walk = shown(stack)["walk"]
@@ -308,7 +308,7 @@ def test_a_walk_ends_where_it_is_when_its_author_is_revoked(stack: Stack, alice:
 def test_ctrl_c_leaves_the_walk_running_and_says_so(stack: Stack, alice: str) -> None:
     with _watching(stack, "traffic", "m1", "v2", "--step", "30", "--every", "60s") as command:
         assert command.stderr
-        eventually(lambda: command.stderr.readline().startswith("... "), 60, "a line of who looks on")
+        eventually(lambda: command.stderr.readline().startswith("... "), what="a line of who looks on")
         command.send_signal(signal.SIGINT)
         said = command.stderr.read()
     assert "The walk goes on" in said and not shown(stack)["walk"]["over"], said
@@ -325,10 +325,10 @@ def test_a_killed_instance_goes_on_with_the_step(stack: Stack, alice: str) -> No
             [sys.executable, "-m", "meshward", *START, "--state", str(stack.state)],
             stdout=output, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
-    eventually(lambda: "ready:" in log.read_text(), 60, "the start after a kill")
+    eventually(lambda: "ready:" in log.read_text(), what="the start after a kill")
     assert shown(stack)["walk"]["step"] == 1 and not shown(stack)["walk"]["over"]
     with load(stack, alice) as seen:
-        eventually(lambda: shown(stack)["walk"]["over"], 60, "the end of the walk")
+        eventually(lambda: shown(stack)["walk"]["over"], what="the end of the walk")
     assert set(seen) == {200}
     assert shown(stack)["walk"]["why"] == "arrived at 100%" and shown(stack)["weights"] == {
         "v1": 0,
@@ -341,7 +341,7 @@ def _begin(stack: Stack, share: int, every: str = "60s", further: str = "") -> N
     terms = {"steps": [share, *map(int, filter(None, further.split(",")))], "every": int(every[:-1])}
     walk = {**terms, "bound": 1.0, "least": 20}
     ask(stack.state, {"do": "traffic", "model": "m1", "version": "v2", **walk}, lambda _: None)
-    eventually(lambda: shown(stack)["shares"]["v2"] == share, 60, "the first step")
+    eventually(lambda: shown(stack)["shares"]["v2"] == share, what="the first step")
 
 
 def _answered(stack: Stack) -> int:
@@ -354,7 +354,7 @@ def _look_twice(stack: Stack) -> None:
     """Until the walk has looked at what there is twice more, at least."""
     for _ in range(2):
         said = shown(stack)["walk"]["says"]
-        eventually(lambda s=said: shown(stack)["walk"]["says"] != s, 60, "another look")
+        eventually(lambda s=said: shown(stack)["walk"]["says"] != s, what="another look")
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def start(stack: Stack, *arguments: str) -> None:
             [sys.executable, "-m", "meshward", *START, *arguments, "--state", str(stack.state)],
             stdout=output, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
-    eventually(lambda: "ready:" in log_of(stack), 60, "the start")
+    eventually(lambda: "ready:" in log_of(stack), what="the start")
 
 
 def test_a_start_runs_what_was_accepted_last_or_says_what_it_replaces(stack: Stack) -> None:
@@ -115,12 +115,12 @@ def test_a_watched_policy_is_applied_when_it_changes(stack: Stack) -> None:
     write(json.dumps(with_grant(text, "sales", ["infer"])))
     reached(200)
     write("version: 1\nmodels: [")
-    eventually(lambda: "is not applied; revision" in log_of(stack), 60, what="the complaint")
+    eventually(lambda: "is not applied; revision" in log_of(stack), what="the complaint")
     assert statuses(stack, bob, "/m/m1/v1/public") == [200]
     wider = copy.deepcopy(text)
     wider["grants"][0]["actions"].append("manage")
     write(json.dumps(wider))
-    eventually(lambda: "this widens access" in log_of(stack), 60, what="the refusal")
+    eventually(lambda: "this widens access" in log_of(stack), what="the refusal")
     write(json.dumps(text))
     reached(403)
     last = Revisions(stack.state).current()

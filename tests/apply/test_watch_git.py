@@ -17,6 +17,7 @@ from meshward.apply.follow.watch import Committed, Plain, watch_path
 from meshward.apply.revisions import Revisions
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.testing.waiting import DEADLINE
 from tests.apply.test_live_changes import statuses, with_grant
 from tests.apply.test_watch_and_start import log_of, start
 from tests.hostile.conftest import hostile_policy, write_hostile
@@ -42,6 +43,12 @@ def commit(place: Path, subject: str, *files: str) -> str:
 def policy_text(**more: Any) -> str:
     sockets = {"m1/v1": Path("/run/a.sock"), "m2/v1": Path("/run/b.sock")}
     return json.dumps(hostile_policy(Path("/jwks.json"), 8443, sockets) | more)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With git, as long as a busy machine takes."""
+    monkeypatch.setattr(checkouts, "_TIMEOUT", DEADLINE)
 
 
 @pytest.fixture
@@ -245,21 +252,21 @@ def test_a_commit_is_applied_with_its_reason_and_an_edit_is_not(short_dir: Path)
         bob = stack.issuer.token("bob", ["sales"])
 
         policy.write_text(json.dumps(with_grant(text, "sales", ["infer"])))
-        eventually(lambda: "not committed are not applied" in log_of(stack), 60, "the sentence")
+        eventually(lambda: "not committed are not applied" in log_of(stack), what="the sentence")
         assert statuses(stack, bob, "/m/m1/v1/public") == [403] and stack.instance.revision == 1
 
         head = commit(repo, "Let sales infer")
-        eventually(lambda: statuses(stack, bob, "/m/m1/v1/public") == [200], 60, f"it\n{log_of(stack)}")
+        eventually(lambda: statuses(stack, bob, "/m/m1/v1/public") == [200], what=f"it\n{log_of(stack)}")
         eventually(lambda: running_reason(stack) == f"commit {head[:8]} by Alice Author: Let sales infer")
         last = Revisions(stack.state).current()
         assert last is not None and last.author != "Alice Author", "who a commit says wrote it is a claim"
 
         policy.write_text("version: 1\nmodels: [")
         commit(repo, "broken")
-        eventually(lambda: "is not applied; revision" in log_of(stack), 60, "the complaint")
+        eventually(lambda: "is not applied; revision" in log_of(stack), what="the complaint")
         git(repo, "reset", "--quiet", "--hard", "HEAD~2")
         eventually(
-            lambda: statuses(stack, bob, "/m/m1/v1/public") == [403], 60, "an older commit, checked out"
+            lambda: statuses(stack, bob, "/m/m1/v1/public") == [403], what="an older commit, checked out"
         )
         eventually(lambda: running_reason(stack).endswith("by Alice Author: as it runs"))
         done = subprocess.run(

@@ -338,7 +338,7 @@ def test_refusals_without_end_do_not_make_the_history_too_long_to_be_read(
     lines = [change_text(replace(line, id=f"{number:032x}")) for number in range(5000)]
     with (stack.run / CHANGES).open("a") as log:
         log.write("".join(f"{each}\n" for each in lines))
-    eventually(lambda: len(changes(stack)) > 5000, 60, "the lines in the records")
+    eventually(lambda: len(changes(stack)) > 5000, what="the lines in the records")
     reply = ask(stack, operator, {"do": "history", "changes": True})
     assert reply.status == 200 and len(reply.body) < LONGEST_DOCUMENT
     told = reply.json["done"]

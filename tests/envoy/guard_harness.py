@@ -30,11 +30,10 @@ from meshward.targets.envoy.files import GuardFiles, GuardIdentity, command, ren
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardedRoute, GuardView, Net
 from meshward.targets.envoy.resources import SentKey
-from meshward.testing.waiting import eventually
+from meshward.testing.waiting import DEADLINE, eventually
 
 EDGE = "spiffe://td.test/edge"
 HOST = "v1.m-1.td.test"
-DEADLINE = 60.0
 T = TypeVar("T")
 
 

@@ -65,10 +65,10 @@ def test_what_is_said_is_so(stack: Stack) -> None:
     assert set(revoke(stack)["subjects"]) == {"test:alice", "test:bob"}
     assert set(load_revocations(stack.state).subjects) == {"test:bob"}
     ballast.unlink()  # 2
-    eventually(lambda: "test:alice" in load_revocations(stack.state).subjects, 100, "the list")
+    eventually(lambda: "test:alice" in load_revocations(stack.state).subjects, what="the list")
     stack.process.kill()
     stack.process.wait(60)
     start(stack)
     eventually(
-        lambda: statuses(stack, alice, PATH) == statuses(stack, bob, PATH) == [401], 60, "both refused"
+        lambda: statuses(stack, alice, PATH) == statuses(stack, bob, PATH) == [401], what="both refused"
     )

@@ -108,7 +108,7 @@ def test_one_that_says_it_lacks_something_has_all_go_back(stack: Stack, text: di
             apply(stack, policy_of(moved(text)), allow=["widening"])
         assert told.value.exit_code is Exit.HOP_REFUSED and "guard of m2/v1" in told.value.message
         assert not runs(stack, moved(text)) and not stack.status().shut
-    eventually(lambda: load_unsettled(stack.state) is None, 100, "the end of it")
+    eventually(lambda: load_unsettled(stack.state) is None, what="the end of it")
 
 
 def test_who_is_being_started_again_is_not_waited_for(stack: Stack, text: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ def test_who_is_being_started_again_is_not_waited_for(stack: Stack, text: dict[s
         eventually(lambda: "m2/v1" not in "".join(stack.processes()), what="the end of it")
         apply(stack, policy_of(moved(text)), allow=["widening"])
         assert not stack.status().shut and statuses(stack, alice, "/m/m1/v1/more") == [200]
-    eventually(lambda: statuses(stack, alice, "/m/m2/v1/more") == [200], 60, "its restart")
+    eventually(lambda: statuses(stack, alice, "/m/m2/v1/more") == [200], what="its restart")
 
 
 def test_a_renewal_shuts_it_away_and_all_others_have_theirs(stack: Stack, text: dict[str, Any]) -> None:

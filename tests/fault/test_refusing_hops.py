@@ -134,7 +134,7 @@ def test_a_guard_that_says_it_runs_neither(stack: Stack, text: dict[str, Any]) -
         assert "m2/v1" in (line := re.findall("UNSETTLED.*", told.stdout)[0]) and "again in" in line
         eventually(lambda: (found := load_unsettled(stack.state)) and found.tries > 0, what="a try")
         assert statuses(stack, boss, "/m/m1/v1/public") == [403], "and none of them opened it"
-    eventually(lambda: statuses(stack, boss, "/m/m1/v1/public") == [200], 100, "the end of it")
+    eventually(lambda: statuses(stack, boss, "/m/m1/v1/public") == [200], what="the end of it")
     eventually(lambda: settled(stack, "trying again"), what="its record")
     assert "UNSETTLED" not in stack.command("status").stdout
     runs_the_old(stack)

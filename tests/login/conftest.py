@@ -13,7 +13,15 @@ import pytest
 
 from meshward.login.store import LoginStore
 from meshward.login.terminal import Terminal
+from meshward.testing.waiting import DEADLINE
 from tests.oidc_provider.running import OidcProvider
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever verifies a token here waits for the issuer's keys as long as a busy machine takes."""
+    monkeypatch.setattr("meshward.oidc.keys.PATIENCE", DEADLINE)
+    monkeypatch.setattr("meshward.oidc.fetch.MAX_SECONDS", DEADLINE)
 
 
 @pytest.fixture

@@ -16,12 +16,19 @@ from meshward.oidc.fetch import FetchFailed, fetch, is_public
 from meshward.oidc.issuer import KeyPlace
 from meshward.oidc.keys import key_document
 from meshward.spiffe.ca import Authority, load_or_create
+from meshward.testing.waiting import DEADLINE
 from tests.oidc.signing import issuer
 
 HTTP = frozenset({"http"})
 PRIVATE = frozenset({"private"})
 NOBODY = ssl.create_default_context()
 Handler = Callable[[str], bytes]
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as a busy machine takes."""
+    monkeypatch.setattr(fetch_module, "MAX_SECONDS", DEADLINE)
 
 
 class Site:

@@ -35,7 +35,7 @@ class OidcProvider:
         self._process = process
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
-        issuers = self._events.get(timeout=30)
+        issuers = self._events.get(timeout=120)
         self.full, self.browser, self.opaque = issuers["full"], issuers["browser"], issuers["opaque"]
 
     def _read(self) -> None:

@@ -17,9 +17,8 @@ import pytest
 from meshward.runtime.place.directories import State, shm_path
 from meshward.runtime.supervise.leftovers import end_leftovers
 from meshward.runtime.supervise.report import Phase, load_report
-from meshward.testing.waiting import eventually
+from meshward.testing.waiting import DEADLINE, eventually
 
-DEADLINE = 60.0  # seconds
 T = TypeVar("T")
 
 

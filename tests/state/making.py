@@ -76,7 +76,7 @@ def _live(stack: Stack, directory: Path) -> None:
         assert done.returncode == 0, done
     walk = ("traffic", "m", "v2", "--step", "50,100", "--every", "10h", "--back-if-errors", "1%")
     with subprocess.Popen([sys.executable, "-m", "meshward", *walk, *at]) as looking_on:
-        eventually(lambda: (stack.state / "revisions" / "0003.json").exists(), 60, "the walk's first step")
+        eventually(lambda: (stack.state / "revisions" / "0003.json").exists(), what="the walk's first step")
         looking_on.send_signal(signal.SIGINT)  # the walk goes on
 
 

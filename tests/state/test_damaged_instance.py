@@ -89,7 +89,7 @@ def test_what_runs_goes_on_and_a_start_refuses_what_it_cannot_do_without(stack: 
             path.write_text("{")
     stack.process = up(stack)
     try:
-        eventually(lambda: asked(stack, alice) == 200, 60, "the instance")
+        eventually(lambda: asked(stack, alice) == 200, what="the instance")
         assert [each.number for each in Revisions(stack.state).all()] == [1]
         eventually(lambda: all(file.read(path.parent) for file, path in files.items()), what="whole files")
     finally:

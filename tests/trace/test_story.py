@@ -15,6 +15,7 @@ from rich.console import Console
 from meshward.audit.records import Records
 from meshward.audit.store import Batch, Store
 from meshward.kit.text import spelled_out
+from meshward.testing.waiting import DEADLINE
 from meshward.trace.reasons import remedy
 from meshward.trace.story import Story, explain_missing, story, wait_for
 from meshward.trace.text import style_story
@@ -108,12 +109,12 @@ def test_waiting_ends_when_the_other_half_comes(store: Store):
 
     def wait() -> None:
         own = Records(store.path.parent)
-        found.append(wait_for(own, rid, patience=20))
+        found.append(wait_for(own, rid, patience=DEADLINE))
 
     waiter = threading.Thread(target=wait)
     waiter.start()
     store.write(Batch(guards=[guard(rid)]), time.time())
-    waiter.join(timeout=10)
+    waiter.join(DEADLINE)
     assert found[0] is not None and found[0].agrees
     assert wait_for(reader, new_rid(), patience=0.0) is None
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-DEADLINE = 60.0  # seconds
+DEADLINE = 120.0  # seconds
 _PAUSE = 0.02
 
 T = TypeVar("T")
