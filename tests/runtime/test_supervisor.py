@@ -175,6 +175,47 @@ def test_a_first_start_that_fails_stops_everything_and_shows_the_end_of_its_log(
     assert "READY" not in run.lines
 
 
+SAID = '{"level": "error", "event": "the records are gone", "code": "%s", "remedy": "put them back"}'
+
+
+def test_a_part_that_knows_why_it_ended_is_heard_first(start: Start, tmp_path: Path):
+    run = start(shell("bad", f"echo one; echo '{SAID % 'MW4001'}'; exit 1", tmp_path, says_why=True))
+    assert run.ended() == Exit.FAULT
+    code, message, remedy = json.loads(run.lines[-1])
+    assert (code, remedy) == ("MW4001", "put them back")
+    assert message == "the records are gone (`bad` exited with code 1)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"echo '{SAID % 'MW4001'}'; echo more",
+        f"echo '{SAID % 'MW9999'}'",
+        f"echo '{(SAID % 'MW4001').replace('error', 'warning')}'",
+        "echo '[1]'; exit 1",
+        'echo \'{"level": "error", "code": ["MW4001"], "event": 1}\'',
+    ],
+)
+def test_a_part_that_says_no_error_of_its_own_is_shown_as_it_ended(start: Start, tmp_path: Path, text: str):
+    run = start(shell("bad", f"{text}; exit 1", tmp_path, says_why=True))
+    assert run.ended() == Exit.FAULT
+    assert json.loads(run.lines[-1])[0] == "MW3007"
+
+
+def test_a_part_that_is_not_ours_names_no_code(start: Start, tmp_path: Path):
+    run = start(shell("bad", f"echo '{SAID % 'MW4001'}'; exit 1", tmp_path))
+    assert run.ended() == Exit.FAULT
+    assert json.loads(run.lines[-1])[0] == "MW3007"
+
+
+def test_what_an_earlier_life_said_is_not_why_this_one_ended(start: Start, tmp_path: Path):
+    first = start(shell("bad", f"echo '{SAID % 'MW4001'}'; exit 1", tmp_path))
+    assert first.ended() == Exit.FAULT
+    run = start(shell("bad", "exit 1", tmp_path, says_why=True))
+    assert run.ended() == Exit.FAULT
+    assert json.loads(run.lines[-1])[0] == "MW3007"
+
+
 def test_a_part_that_is_never_ready_is_named_after_the_deadline(start: Start, tmp_path: Path):
     deaf = "trap '' TERM; while :; do sleep 0.1; done"
     run = start({"name": "mute", "argv": ["sh", "-c", deaf], "ready": "/nowhere"}, start=1.1)

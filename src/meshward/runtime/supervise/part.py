@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import time
@@ -14,12 +15,13 @@ import structlog
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
-from meshward.runtime.supervise.process import Process, ProcessSpec, Ready, spawn, tail
+from meshward.runtime.supervise.process import Process, ProcessSpec, Ready, log_size, spawn, tail
 from meshward.runtime.supervise.report import PartReport, Phase
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds between death and restart
 STABLE_AFTER = 10.0  # seconds a part must run to be forgiven its earlier deaths
 _READY_POLL = 0.02
+_LONGEST = 2_000  # characters of what a part says of itself
 
 log = structlog.get_logger(__name__)
 Progress = Callable[[str], None]
@@ -58,6 +60,7 @@ class Part:
         self._since = time.time()
         self._restarts = 0
         self._last_exit = ""
+        self._log_began = 0  # bytes that earlier lives had written
         self._process: Process | None = None
 
     async def keep(self) -> None:
@@ -116,6 +119,7 @@ class Part:
 
     async def _live(self) -> str:
         """One life, from spawn until nothing of it is left; returns what ended it."""
+        self._log_began = log_size(self.spec.log)
         try:
             self._process = process = spawn(self.spec)
         except (OSError, subprocess.SubprocessError) as error:
@@ -176,12 +180,27 @@ class Part:
         self._changed()
 
     def _part_error(self, why: str, seconds: float) -> MeshwardError:
-        last = "".join(f"\n    {line}" for line in tail(self.spec.log)) or " (empty)"
+        lines = tail(self.spec.log)
+        spoke = self.spec.says_why and log_size(self.spec.log) != self._log_began
+        if spoke and (said := _own_error(lines[-1] if lines else "")):
+            return MeshwardError(said.code, f"{said.message} (`{self.spec.name}` {why})", said.remedy)
+        last = "".join(f"\n    {line}" for line in lines) or " (empty)"
         return MeshwardError(
             codes.PART_FAILED,
             f"`{self.spec.name}` {why} (after {seconds:.1f} s). The end of its log:{last}",
             f"Correct what the log names and start again. The whole log: {self.spec.log}",
         )
+
+
+def _own_error(line: str) -> MeshwardError | None:
+    """What it said last, where it knew why it ended."""
+    try:
+        said = json.loads(line)
+        code = codes.decode(said["code"]) if said["level"] == "error" else codes.UNKNOWN_CODE
+        message, remedy = str(said["event"])[:_LONGEST], str(said.get("remedy", ""))[:_LONGEST]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return None if code is codes.UNKNOWN_CODE else MeshwardError(code, message, remedy or code.remedy)
 
 
 async def _ask(ready: Ready) -> None:

@@ -77,6 +77,7 @@ def python_part(
         takes_hup=program.name == "decide",
         depends_on=tuple(depends_on),
         own=own,
+        says_why=True,
     )
 
 

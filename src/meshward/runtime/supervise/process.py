@@ -62,6 +62,7 @@ class ProcessSpec:
     takes_hup: bool = False
     depends_on: tuple[str, ...] = ()
     handed: tuple[Path, ...] = ()
+    says_why: bool = False  # it is ours: where it cannot start, the last line of its log says why
     own: tuple[Path, Holder] | None = (
         None  # the directory that is its own; cleared but for logs before each start
     )
@@ -163,6 +164,14 @@ def bound_log(path: Path, limit: int) -> None:
     with open(open_log(path.with_name(f"{path.name}.1")), "rb+") as old:
         old.truncate(0)
         old.write(newer)
+
+
+def log_size(path: Path) -> int:
+    """0 where there is none."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def tail(path: Path, lines: int = 15) -> list[str]:
