@@ -226,5 +226,6 @@ def _certificate_error(path: Path, why: str) -> MeshwardError:
         codes.CERTIFICATE_UNSERVABLE,
         f"the edge's certificate in `{path}` cannot be served: {why}",
         f"`path` names a directory with `{FULL_CHAIN}` and `{PRIVATE_KEY}`, or one PEM file with key and chain, for "
-        "meshward's user to read. What was served goes on being served, until it ends or the instance stops.",
+        "meshward's user to read. What was served goes on being served until the instance stops; clients refuse it "
+        "once it has ended.",
     )

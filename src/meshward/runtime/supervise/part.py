@@ -196,11 +196,12 @@ def _own_error(line: str) -> MeshwardError | None:
     """What it said last, where it knew why it ended."""
     try:
         said = json.loads(line)
-        code = codes.decode(said["code"]) if said["level"] == "error" else codes.UNKNOWN_CODE
+        code, is_error = codes.decode(said["code"]), said["level"] == "error"
         message, remedy = str(said["event"])[:_LONGEST], str(said.get("remedy", ""))[:_LONGEST]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return None if code is codes.UNKNOWN_CODE else MeshwardError(code, message, remedy or code.remedy)
+    known = is_error and code.number == said["code"]
+    return MeshwardError(code, message, remedy or code.remedy) if known else None
 
 
 async def _ask(ready: Ready) -> None:
