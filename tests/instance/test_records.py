@@ -24,7 +24,7 @@ from meshward.instance.status import Status
 from meshward.runtime.place import directories
 from meshward.runtime.place.directories import State, open_state, run_path
 from meshward.runtime.supervise.report import PartReport, Phase
-from tests.audit.making import edge, new_rid
+from tests.audit.making import edge, guard, new_rid
 from tests.stack.accepted import accept
 
 
@@ -165,4 +165,22 @@ def test_a_clock_that_was_set_is_told_and_no_alarm(state: State) -> None:
     beat(state, 0)
     found = proof(state)
     assert found.well and "set ahead by 10 days" in found.lines()[-1]
-    assert "set ahead by 10 days" in found.clock
+    assert "set ahead by 10 days" in found.clocks[0]
+
+
+def test_a_guard_on_another_clock_is_told_with_its_name(state: State) -> None:
+    good, ahead = new_rid(), new_rid()
+    at = time.time()
+    lines = [guard(good, t=f"{at:.3f}", dur="8"), guard(ahead, t=f"{at + 90:.3f}", dur="8")]
+    with closing(Store(state.path)) as store:
+        edges = [edge(rid, t=f"{at:.3f}", dur="0.012") for rid in (good, ahead)]
+        store.write(Batch(edges=edges, guards=lines), at)
+    beat(state, 0)
+    found = proof(state)
+    (said,) = found.clocks
+    assert found.well and said in found.lines()
+    assert (
+        said.startswith(f"{lines[1].guard}: clock skew")
+        and "at least 90 s ahead" in said
+        and "1 say so" in said
+    )

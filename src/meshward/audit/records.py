@@ -71,6 +71,11 @@ class Records:
         """All records with this request id, in the order in which they came. Usually one."""
         return [record for _, _, record in self._rows(rid)]
 
+    def newest(self, count: int) -> list[Record]:
+        """The last `count` records, the newest first."""
+        query = "SELECT rid, edge, guard, waiting, reused FROM records ORDER BY seq DESC LIMIT ?"
+        return [record_of(*row) for row in self._query(query, (count,))]
+
     def refusals(self, since: float) -> list[Tally]:
         """Requests that ended before there was an identity, from the second `since` on."""
         query = "SELECT second, layer, reason, count FROM refusals WHERE second >= ? ORDER BY second"

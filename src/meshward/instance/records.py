@@ -17,8 +17,10 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import read_plain
 from meshward.policy.schema import Audit
 from meshward.runtime.place.directories import Run, State, run_path
+from meshward.trace.skew import skew_sentence
 
 _MOST_LOG = 64_000_000  # bytes; more than a part's log may have
+_NEWEST = 200  # records that are looked at for clocks that differ
 _LAST = 64 * 1024  # bytes of the collector's log that are looked at
 
 
@@ -37,8 +39,8 @@ class Proof:
     lost: tuple[str, ...] = ()
     """What was kept, or should have been, and is not there: noticed not long ago; or what soon cannot be kept."""
     lost_before: tuple[str, ...] = ()
-    clock: str = ""
-    """Where the machine's clock was set far since records are kept."""
+    clocks: tuple[str, ...] = ()
+    """Where the machine's clock was set far since records are kept, and where hops' clocks differ."""
 
     @property
     def fresh(self) -> bool:
@@ -52,7 +54,7 @@ class Proof:
 
     def lines(self) -> list[str]:
         """For people."""
-        return [*self._kept(), *self.lost, *self.lost_before, *filter(None, (self.clock,))]
+        return [*self._kept(), *self.lost, *self.lost_before, *self.clocks]
 
     def _kept(self) -> list[str]:
         if self.fresh:
@@ -69,14 +71,15 @@ def proof(state: State, clock: Clock = system_clock) -> Proof:
     """What the heartbeat of the instance in `state` says now, and what its records lack."""
     audit = _audit(state)
     lost, before = _losses(state, audit, clock())
-    return replace(_proof(state, audit), lost=tuple(lost), lost_before=tuple(before), clock=_clock(state))
+    return replace(_proof(state, audit), lost=tuple(lost), lost_before=tuple(before), clocks=_clocks(state))
 
 
-def _clock(state: State) -> str:
+def _clocks(state: State) -> tuple[str, ...]:
     with suppress(MeshwardError), closing(Records(state.path)) as store:
         passed = store.passed()
-        return passed.set_sentence(Moment.now()) if passed else ""
-    return ""
+        was_set = passed.set_sentence(Moment.now()) if passed else ""
+        return tuple(filter(None, (was_set, skew_sentence(store.newest(_NEWEST)))))
+    return ()
 
 
 def _losses(state: State, audit: Audit, now: float) -> tuple[list[str], list[str]]:

@@ -6,6 +6,8 @@ clocks differ by at least what is between them: the lines show it, whatever the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from meshward.audit.join import Record, seconds
 from meshward.audit.lines import EdgeLine, GuardLine
 from meshward.kit.skew import NTP, spelled
@@ -23,6 +25,17 @@ def clock_skew(record: Record) -> str | None:
         return None
     side = "ahead of" if apart > 0 else "behind"
     return f"clock skew: the guard's clock is at least {spelled(int(apart))} {side} the edge's: {NTP}"
+
+
+def skew_sentence(records: Iterable[Record]) -> str:
+    """Of several, the newest first: whose clocks differ, and by how much in the newest; empty: nobody's."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if (said := clock_skew(record)) and record.guard:
+            found.setdefault(record.guard.guard, []).append(said)
+    return "; ".join(
+        f"{guard}: {said[0]} (of the newest requests {len(said)} say so)" for guard, said in found.items()
+    )
 
 
 def guard_ahead(edge: EdgeLine, guard: GuardLine) -> float:
