@@ -38,6 +38,7 @@ class Keyed(ThreadingHTTPServer):
     """A server on a port that may demand a key, as one does that an operator started with `--api-key`."""
 
     key: str | None = None
+    request_queue_size = 128  # who connects while we stand still must not find it full
 
     def __init__(self) -> None:
         outer = self
