@@ -126,7 +126,7 @@ class Target:
 
 def once(port: int, request: bytes, tls: bool = True) -> tuple[int, bytes]:
     """One request to 127.0.0.1 on a connection of its own: status, and everything that came back."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         connection: Any = unverified().wrap_socket(plain) if tls else plain
         connection.sendall(request)
         answer = bytearray()

@@ -20,6 +20,7 @@ from bench import requests
 from bench.load import unverified
 
 CONNECTIONS = 16
+PATIENCE = 60  # seconds for a connection, an answer, or an event
 _EVENT = re.compile(rb"data: (\d+)\n")
 
 
@@ -141,12 +142,12 @@ class Link:
 
     @staticmethod
     async def open(port: int) -> Link:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             return Link(*await asyncio.open_connection("127.0.0.1", port, ssl=unverified()))
 
     async def post(self, request: bytes) -> tuple[int, bool]:
         """Status, and whether the connection stays."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             self.writer.write(request)
             head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
             length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
@@ -156,7 +157,7 @@ class Link:
     async def events(self) -> AsyncIterator[int]:
         """The numbers of a stream's events. Ends when the stream does."""
         while True:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 line = await self.reader.readline()
             if not line or line == b"0\r\n":
                 return
