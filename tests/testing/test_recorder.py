@@ -49,3 +49,11 @@ def test_it_answers_what_it_is_told_to(model: Recorder) -> None:
 
 def test_others_may_not_connect(model: Recorder) -> None:
     assert model.path.stat().st_mode & 0o777 == 0o660
+
+
+def test_one_that_is_closed_waits_for_nobody_any_more(short_dir: Path) -> None:
+    """Its socket's number is soon another's: stopped and continued, it would take what comes there."""
+    closed = Recorder(short_dir / "closed.sock")
+    closed.close()
+    closed.close()
+    assert not closed._accepting.is_alive() and not closed.path.exists()

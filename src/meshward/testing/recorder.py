@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -60,7 +61,8 @@ class Recorder:
         ):  # then each guard is a user of its own, and joins the group of its server's socket
             os.chown(path, -1, SERVERS_GID)
         self._listener.listen(512)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def taken(self) -> list[Received]:
         """What arrived since the last call."""
@@ -69,6 +71,11 @@ class Recorder:
         return received
 
     def close(self) -> None:
+        with suppress(OSError):  # it was closed before
+            self._listener.shutdown(
+                socket.SHUT_RDWR
+            )  # or who waits goes on by the number, which soon is another's
+        self._accepting.join()
         self._listener.close()
         self.path.unlink(missing_ok=True)
 
