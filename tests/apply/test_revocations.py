@@ -111,7 +111,9 @@ def test_a_reason_an_end_and_an_undo_are_kept_and_shown(stack: Stack, text: dict
         what="its record",
     )
     assert statuses(stack, alice, PATH) == [401]
-    assert stack.command("revoke", *whom, "--undo", "--reason", "came back").returncode == 0
+    assert stack.command("revoke", *whom, "--until", "9999-12-31").returncode == 0
+    done = stack.command("revoke", *whom, "--undo", "--reason", "came back")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "subject test:alice: revoked no more"), done
     assert statuses(stack, alice, PATH) == [200] and listed(stack)["subjects"] == {}
     eventually(
         lambda: any(each["facts"].get("undo") == "true" for each in changes(stack, "revoke")),
@@ -122,7 +124,8 @@ def test_a_reason_an_end_and_an_undo_are_kept_and_shown(stack: Stack, text: dict
 def test_a_jti_that_is_a_number_can_be_revoked(stack: Stack, text: dict[str, Any]) -> None:
     one, text_one, other = (stack.issuer.token("alice", ["users"], jti=jti) for jti in (17, "17", 18))
     assert [statuses(stack, each, PATH)[0] for each in (one, text_one, other)] == [200, 200, 200]
-    revoke(stack, token_id="17")
+    said = stack.command("revoke", "--token-id", "17").stdout
+    assert said.startswith("Whether any token has the `jti` 17 nobody can tell"), said
     assert [statuses(stack, each, PATH)[0] for each in (one, text_one, other)] == [401, 401, 200]
 
 

@@ -11,7 +11,6 @@ Whoever is named is known from the policy, the records of requests, or because t
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from meshward.callers.bindings import WORKLOAD, Kind
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.names import is_name
+from meshward.kit.secret import holds_token
 from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.oidc.profiles import load_profile
 from meshward.oidc.verify import is_subject
@@ -30,7 +30,6 @@ from meshward.spiffe.ids import agent_id
 
 PATIENCE = 2.0  # seconds for the record of a request that was just answered
 _POLL = 0.25
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII)
 _SHOWN = 5  # names that an error lists
 
 Known = Callable[[], list[str]]
@@ -112,7 +111,7 @@ def _require_token(name: str) -> None:
     """Never repeats what may be the token itself."""
     if name == "" or name != name.encode("utf-8", "replace").decode():
         raise _misspelled_error("no token has that `jti`", "copy the claim `jti` of the token")
-    if any(_TOKEN.fullmatch(word) and len(word) > 100 for word in name.split()):
+    if holds_token(name):
         raise _misspelled_error(
             "that is a token", "give its claim `jti`, and treat it as one that was seen by others"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import print_json, run_verb, stdout
 from meshward.control.verbs.revoke import REVOKE, ToldRevocation, ToldRevoked
 from meshward.kit import codes
-from meshward.kit.clock import to_second
+from meshward.kit.clock import LATEST, to_second
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.text import one_line, quoted
@@ -57,7 +58,7 @@ def command(
         if json:
             print_json({"ok": True, **done.as_json()})
         else:
-            stdout().print("\n".join(_lines(done)), markup=False)
+            stdout().print("\n".join([*_outcome(whom, done), *_lines(done)]), markup=False)
         return Exit.OK
 
     run_verb(run, as_json=json)
@@ -69,6 +70,16 @@ def _require_sense(whom: dict[str, str | None], *, more: bool) -> None:
         raise _usage_error("give one of --subject, --token-id and --agent")
     if more and not given:
         raise _usage_error("--until, --reason, --unknown and --undo go with --subject, --token-id or --agent")
+
+
+def _outcome(whom: dict[str, str | None], done: ToldRevoked) -> Iterator[str]:
+    """What became of whoever was named, where the list does not say it."""
+    kind, name = next(((kind, name) for kind, name in whom.items() if name is not None), ("", ""))
+    listed = {"subject": done.subjects, "token_id": done.tokens, "agent": done.agents}
+    if name and name not in listed[kind]:
+        yield f"{kind.replace('_', ' ')} {one_line(name)}: revoked no more"
+    elif name and kind == "token_id":
+        yield f"Whether any token has the `jti` {one_line(name)} nobody can tell: none is kept here."
 
 
 def _lines(done: ToldRevoked) -> list[str]:
@@ -89,7 +100,7 @@ def _seconds(text: str | None) -> int | None:
         return None
     for parse in (parse_date, parse_instant):
         with suppress(ValueError):
-            return parse(text)
+            return min(parse(text), LATEST)
     example = "write one like `2026-11-23` or, in UTC, `2026-11-23 10:00`"
     raise _usage_error(f"--until: {quoted(text)} is not a date: {example}")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 
 from meshward.compare.boxes import UNKNOWN, Axis, Box, whole
 from meshward.compare.conditions import DIRECTLY, IS_PERSON, NO_PERSON
 from meshward.compare.places import Permission, Place
 from meshward.compare.spans import FAR
+from meshward.kit.clock import calendar
 from meshward.kit.text import join_words
 from meshward.plan.ir import Member
 
@@ -88,7 +88,7 @@ def _claim(value: str | int | bool) -> str:
 
 
 def instant_text(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return calendar(at).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def duration_text(seconds: int) -> str:

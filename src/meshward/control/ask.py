@@ -72,8 +72,16 @@ def _parse_fields(verb: Verb[Any, Any], request: Mapping[str, Any]) -> Fields:
         fields = {name: value for name, value in request.items() if name != "do"}
         given: Fields = verb.fields.model_validate(fields)
     except ValidationError as error:
-        raise unknown_request_error(f"{error.error_count()} fields are wrong") from None
+        raise unknown_request_error(_wrong_fields(verb, error)) from None
     return given
+
+
+def _wrong_fields(verb: Verb[Any, Any], error: ValidationError) -> str:
+    """What is wrong with each field that `verb` has; never what was written there."""
+    told = [(str(each["loc"][0]), each["msg"].removeprefix("Value error, ")) for each in error.errors()]
+    known = [f"`{name}`: {why}" for name, why in told if name in verb.fields.model_fields]
+    more = [f"{len(told) - len(known)} fields are not known"] if len(told) > len(known) else []
+    return "; ".join([*known, *more])
 
 
 def unknown_request_error(why: str) -> MeshwardError:

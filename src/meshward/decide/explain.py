@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from meshward.decide import wording
 from meshward.decide.decide import Decider
 from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Permit, Request
+from meshward.kit.clock import calendar
 from meshward.kit.text import join_words
 from meshward.plan.ir import Limits, Plan
 from meshward.policy.values import Rate
@@ -128,4 +128,4 @@ def _rate(rate: Rate) -> str:
 
 
 def _instant(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return calendar(at).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII)
+_SHORTEST = 100  # characters: a name with two dots is no token
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +23,8 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret(<secret>)"
+
+
+def holds_token(text: str) -> bool:
+    """Whether some word of `text` is a token, by its shape."""
+    return any(len(word) > _SHORTEST for word in _TOKEN.findall(text))

@@ -6,13 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from meshward.apply.mesh import Mesh
 from meshward.apply.traffic.traffic import Traffic
 from meshward.kit.canonical import canonical_json
+from meshward.kit.secret import holds_token
 
-Reason = Annotated[str, Field(max_length=1000)]
+
+def _require_no_token(text: str) -> str:
+    if holds_token(text):
+        raise ValueError("it holds a token; whoever reads it could use that")
+    return text
+
+
+Reason = Annotated[str, Field(max_length=1000), AfterValidator(_require_no_token)]
 """Why, in a person's words: it is kept with every revision for ever, and in logs."""
 
 

@@ -13,11 +13,10 @@ from meshward.apply.revoke import current_revocations, revoke
 from meshward.callers.bindings import Kind
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Reply, Text, Verb
 from meshward.kit import codes
-from meshward.kit.clock import system_clock
+from meshward.kit.clock import LATEST, system_clock
 from meshward.kit.errors import MeshwardError
 
 _LONGEST = 8192  # characters of a name: more than a token holds
-_LATEST = 253_402_300_799  # the last second that a calendar can tell
 
 Name = Annotated[str, Field(max_length=_LONGEST)]
 
@@ -31,7 +30,7 @@ class Revoke(Fields):
     subject: Name | None = None
     token_id: Name | None = None
     agent: Name | None = None
-    until: Annotated[int, Field(ge=0, le=_LATEST)] | None = None
+    until: Annotated[int, Field(ge=0, le=LATEST)] | None = None
     reason: Reason = ""
     unknown: bool = False
     undo: bool = False
