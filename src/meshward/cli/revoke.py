@@ -13,7 +13,8 @@ from meshward.cli.options import DEFAULT_STATE, Json, RemoteEdge, State
 from meshward.cli.output import print_json, run_verb, stdout
 from meshward.control.verbs.revoke import REVOKE, ToldRevocation, ToldRevoked
 from meshward.kit import codes
-from meshward.kit.clock import LATEST, to_second
+from meshward.kit.clock import to_second
+from meshward.kit.dates import LATEST
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.text import one_line, quoted

@@ -9,7 +9,7 @@ from meshward.compare.boxes import UNKNOWN, Axis, Box, whole
 from meshward.compare.conditions import DIRECTLY, IS_PERSON, NO_PERSON
 from meshward.compare.places import Permission, Place
 from meshward.compare.spans import FAR
-from meshward.kit.clock import calendar
+from meshward.kit.dates import calendar
 from meshward.kit.text import join_words
 from meshward.plan.ir import Member
 

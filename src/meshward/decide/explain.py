@@ -10,7 +10,7 @@ from meshward.decide import wording
 from meshward.decide.decide import Decider
 from meshward.decide.roles import Membership
 from meshward.decide.types import Decision, Denial, Identity, Permit, Request
-from meshward.kit.clock import calendar
+from meshward.kit.dates import calendar
 from meshward.kit.text import join_words
 from meshward.plan.ir import Limits, Plan
 from meshward.policy.values import Rate

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from meshward.kit.dates import calendar
+
 Clock = Callable[[], float]
 """Returns seconds since the Unix epoch."""
 
 system_clock: Clock = time.time
-
-LATEST = 253_402_300_799
-"""The last second that a calendar can tell. The day 9999-12-31 ends one later."""
 
 
 def boot_clock() -> float:
@@ -23,11 +22,6 @@ def boot_clock() -> float:
 def to_second(at: float) -> str:
     """`at` for people, in UTC, to the second."""
     return f"{calendar(at):%Y-%m-%d %H:%M:%SZ}"
-
-
-def calendar(at: float) -> datetime:
-    """`at` in UTC, or the last moment that there is a date for: also a policy's date may be later."""
-    return datetime.fromtimestamp(min(at, LATEST), UTC)
 
 
 def moment(at: float) -> str:

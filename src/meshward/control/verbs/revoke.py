@@ -13,7 +13,8 @@ from meshward.apply.revoke import current_revocations, revoke
 from meshward.callers.bindings import Kind
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Reply, Text, Verb
 from meshward.kit import codes
-from meshward.kit.clock import LATEST, system_clock
+from meshward.kit.clock import system_clock
+from meshward.kit.dates import LATEST
 from meshward.kit.errors import MeshwardError
 
 _LONGEST = 8192  # characters of a name: more than a token holds
