@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
@@ -146,3 +147,17 @@ def test_a_fault_of_ours_is_a_refusal_that_tells_nothing_of_it() -> None:
     answer = answer_or_refusal({"do": "policy"}, Asker("olga", lambda _: None), broken)
     assert isinstance(answer, ToldRefusal) and answer.exit is Exit.FAULT
     assert "KeyError" in answer.message and "secret" not in json.dumps(encode(answer))
+
+
+def test_what_the_machine_refuses_is_no_fault_of_ours() -> None:
+    """A disk that cannot be written any more, say."""
+
+    class ReadOnly:
+        @property
+        def mesh(self) -> Any:
+            raise OSError(errno.EROFS, "Read-only file system", "/secret/place")
+
+    read_only: Any = ReadOnly()
+    answer = answer_or_refusal({"do": "policy"}, Asker("olga", lambda _: None), read_only)
+    assert isinstance(answer, ToldRefusal) and answer.code == "MW3018" and "STATE/logs" not in answer.remedy
+    assert "Read-only file system" in answer.message and "secret" not in json.dumps(encode(answer))

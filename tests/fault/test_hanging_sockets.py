@@ -102,13 +102,30 @@ def test_an_apply_shuts_it_away_and_goes_on(
     )
 
 
-def test_one_that_says_it_lacks_something_has_all_go_back(stack: Stack, text: dict[str, Any]) -> None:
+def test_one_that_lies_alone_is_started_anew_and_the_change_goes_on(
+    stack: Stack, text: dict[str, Any]
+) -> None:
+    """It says that it lacks what Envoy takes."""
+    alice, before = stack.issuer.token("alice", ["users"]), stack.processes()
     with liar(admin_of(stack, "m2")):
+        apply(stack, policy_of(moved(text)), allow=["widening"])
+        assert runs(stack, moved(text)) and not stack.status().shut and load_unsettled(stack.state) is None
+        eventually(lambda: statuses(stack, alice, "/m/m2/v1/more") == [200], what="the new one's open door")
+    after = stack.processes()
+    assert {name for name in before if after[name] != before[name]} == {
+        name for name in before if "m2" in name
+    }
+
+
+def test_where_all_say_they_lack_something_all_go_back(stack: Stack, text: dict[str, Any]) -> None:
+    before = stack.processes()
+    with liar(admin_of(stack, "m1")), liar(admin_of(stack, "m2")):
         with pytest.raises(MeshwardError) as told:
             apply(stack, policy_of(moved(text)), allow=["widening"])
         assert told.value.exit_code is Exit.HOP_REFUSED and "guard of m2/v1" in told.value.message
         assert not runs(stack, moved(text)) and not stack.status().shut
-    eventually(lambda: load_unsettled(stack.state) is None, what="the end of it")
+        assert stack.processes() == before, "none of them was ended for it"
+    eventually(lambda: load_unsettled(stack.state) is None, 100, "the end of it")
 
 
 def test_who_is_being_started_again_is_not_waited_for(stack: Stack, text: dict[str, Any]) -> None:

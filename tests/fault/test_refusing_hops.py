@@ -100,10 +100,11 @@ def test_a_guard_that_cannot_read_its_rules(stack: Stack, text: dict[str, Any]) 
 
 @contextmanager
 def left_narrowed(stack: Stack, text: dict[str, Any]) -> Iterator[None]:
-    """A guard says that it runs nothing, so a change that takes `boss` something has failed. Inside, it goes on so."""
+    """All guards say that they run nothing: a change that takes `boss` something has failed. Inside, they go on so."""
     changed = moved(text)
     next(grant for grant in changed["grants"] if grant["id"] == "rule")["actions"] = ["manage"]
-    with liar(stack.run / "guards" / stack.guard("m2").slot / "admin.sock"):
+    one, other = (stack.run / "guards" / stack.guard(name).slot / "admin.sock" for name in ("m1", "m2"))
+    with liar(one), liar(other):
         error = refused(stack, changed)
         assert (
             error.exit_code is Exit.HOP_REFUSED and error.code.number == "MW3022" and "m2/v1" in error.message

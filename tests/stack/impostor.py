@@ -52,16 +52,22 @@ def impostor(
 
 @contextlib.contextmanager
 def liar(path: Path) -> Iterator[Impostor]:
-    """A guard's admin socket says, in form, that nothing was loaded; afterwards the guard has it again."""
-    kept = path.parent.with_name("kept.sock")
+    """A guard's admin socket says, in form, that nothing was loaded; afterwards the guard has it again.
+
+    One that was started anew meanwhile has another.
+    """
+    kept = path.parent.with_name(f"kept-{path.parent.name}.sock")
     with contextlib.ExitStack() as given_back, impostor(path, "{}", lambda: path.rename(kept)) as taken:
-        given_back.callback(_give_back, kept, path)
+        given_back.callback(_give_back, kept, path, path.lstat().st_ino)
         yield taken
 
 
-def _give_back(kept: Path, path: Path) -> None:
+def _give_back(kept: Path, path: Path, taken: int) -> None:
     with contextlib.suppress(FileNotFoundError):  # the instance has ended
-        kept.rename(path)
+        if path.lstat().st_ino == taken:
+            kept.rename(path)
+        else:
+            kept.unlink()
 
 
 def _say(what: str) -> None:
@@ -92,7 +98,7 @@ def _answer(connection: socket.socket, answer: bytes) -> None:
 
 def _serve(path: str, uid: int, answer: bytes) -> None:
     server = socket.socket(socket.AF_UNIX)
-    beside = f"{os.path.dirname(os.path.dirname(path))}/x.sock"  # noqa: PTH120
+    beside = f"{os.path.dirname(path)}.sock"  # noqa: PTH120
     server.bind(beside)  # what else is in the hop's own directory is looked at
     os.chmod(beside, 0o777)  # noqa: PTH101
     os.chown(beside, uid, -1)

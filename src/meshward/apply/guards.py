@@ -11,17 +11,21 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from meshward.apply.credentials.keyring import Keyring
 from meshward.apply.hop_files import Owner, write_guard
 from meshward.apply.live_revision import Guard, LiveRevision
 from meshward.apply.vendor_validation import judge_guards
 from meshward.audit.quarantine import Shut
 from meshward.callers.revocations import Revoked
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError, run_all
 from meshward.kit.foreign import faults_in
 from meshward.kit.hop_socket import WITHIN, Asking, Listener, NoAnswer
 from meshward.plan.naming import must_change_at_once
 from meshward.runtime.machine import Machine, guard_name
+from meshward.runtime.place.identities import can_execute_as
 from meshward.runtime.supervise.handle import SupervisorHandle, hop_error
 from meshward.runtime.supervise.strays import end_strays_of
 from meshward.spiffe.ca import Authority, LeafCredential
@@ -42,7 +46,12 @@ SILENCE, RESTART = 8.0, 15.0
 QUESTIONS, PAUSE = 3, 0.5
 """The last questions: one connection may break off by chance."""
 SOCKETS = ("guard.sock", "admin.sock")  # in a guard's own directory
+log = structlog.get_logger(__name__)
 _BUSY = "http.guard.downstream_rq_active"
+
+
+class Refusal(MeshwardError):
+    """A guard says itself that it lacks what it was given."""
 
 
 class GuardAdmin:
@@ -198,16 +207,33 @@ class Guards:
         for stem in stems:
             owner.write(xds / f"{stem}.json", files.xds[stem])
         expected = {stem: files.versions[stem] for stem in changing_stems(files)}
-        self._await(
-            guard, partial(admin.lacks, expected, before, forgiving=back or before is None), supervisor
-        )
+        try:
+            self._await(
+                guard, partial(admin.lacks, expected, before, forgiving=back or before is None), supervisor
+            )
+        except Refusal:
+            self._given[guard] = {stem: each for stem, each in given.items() if stem not in expected}
+            raise
         self._given[guard] = {**given, **expected}
 
-    def switch_all(self, files: Mapping[Guard, GuardFiles], supervisor: SupervisorHandle) -> None:
-        """`switch`, several at a time; returns when none is under way any more. Raises MeshwardError naming all."""
+    def switch_all(
+        self, files: Mapping[Guard, GuardFiles], supervisor: SupervisorHandle, *, believing: bool = False
+    ) -> None:
+        """`switch`, several at a time; returns when none is under way any more. Raises MeshwardError naming all.
+
+        One that refuses alone what Envoy takes is started anew, unless we are `believing` it: whoever had it lie is
+        gone with the old process. If it lies still, and others took the same change, it is shut away.
+        """
         with ThreadPoolExecutor(AT_A_TIME) as pool:
-            switching = [pool.submit(self.switch, guard, each, supervisor) for guard, each in files.items()]
-        run_all([each.result for each in switching])
+            switching = {
+                guard: pool.submit(self.switch, guard, each, supervisor) for guard, each in files.items()
+            }
+        faults = {guard: fault for guard, each in switching.items() if (fault := each.exception())}
+        for guard, fault in faults.items():
+            if len(faults) == 1 and isinstance(fault, Refusal) and not believing:
+                self._start_anew(guard, files[guard], fault, supervisor, alone=len(files) == 1)
+                return
+        run_all([each.result for each in switching.values()])
 
     def hand(
         self, guard: Guard, files: GuardFiles, stems: Sequence[str], supervisor: SupervisorHandle
@@ -265,7 +291,8 @@ class Guards:
     def _await(self, guard: Guard, lacks: partial[tuple[str, ...]], supervisor: SupervisorHandle) -> None:
         """Until it runs what it was given (`GuardAdmin.lacks`), or does not run: then it reads that when it starts.
 
-        One that says what it lacks has refused it. One that runs and says nothing is shut away. Raises MeshwardError.
+        One that says what it lacks has refused it (Refusal). One that runs and says nothing is shut away. Raises
+        MeshwardError.
         """
         part = guard_name(*guard)
         if guard in self.shut or supervisor.running(part) is None:
@@ -284,7 +311,31 @@ class Guards:
                 self._end_silent(guard, str(silence), supervisor)
                 return
             if lack:
-                raise hop_error(_name(guard), "; ".join(lack)) from None
+                raise Refusal(codes.HOP_REFUSED, f"{_name(guard)} refused: {'; '.join(lack)}") from None
+
+    def _start_anew(
+        self, guard: Guard, files: GuardFiles, refusal: Refusal, supervisor: SupervisorHandle, *, alone: bool
+    ) -> None:
+        """Its files are written. Raises MeshwardError: `refusal`, where it may well be true."""
+        part, expected = guard_name(*guard), {stem: files.versions[stem] for stem in changing_stems(files)}
+        identity, xds = self._machine.known[part], self._machine.run.guard_given(guard[1]) / "xds"
+        if not can_execute_as(identity, ("/bin/cat", *(f"{xds}/{stem}.json" for stem in files.xds))):
+            raise refusal
+        self.judge({guard: files})
+        log.warning("started_anew", guard=guard[0], why=refusal.message)
+        supervisor.shut(part, f"is started anew: {refusal.message}")
+        end_strays_of([identity.uid])
+        supervisor.release(part)
+        try:
+            supervisor.arrival(_name(guard), lambda: self._admin(guard).missing(expected), RESTART)
+        except MeshwardError:
+            if alone or self.shut_away is None:
+                raise refusal from None
+            self.shut_away(
+                guard, f"it refuses what Envoy and others take, started anew too: {refusal.message}"
+            )
+            return
+        self._given[guard] = {**self._given.get(guard, {}), **expected}
 
     def _end_silent(self, guard: Guard, why: str, supervisor: SupervisorHandle) -> None:
         if self.shut_away is not None:

@@ -8,7 +8,7 @@
 4. Validate: Envoy judges the static twin of each new or changed guard; nginx its program, if that changes.
 5. Record the revision as staged.
 6. Switch each hop, and read back from each process that it runs its new projection (`switching`). A guard that does
-   not answer at all is shut away.
+   not answer at all is shut away; one that refuses alone what Envoy takes is started anew.
 7. Record it as accepted: one rename, at which this machine changes its revision.
 8. Discard: guards that nobody is sent to any more end when their last request has.
 

@@ -33,6 +33,9 @@ def answer_or_refusal(request: Mapping[str, Any], asker: Asker, instance: Contro
         return answer(request, asker, instance)
     except MeshwardError as error:
         return ToldRefusal.of(error)
+    except OSError as error:  # of a disk, a mode, a limit that no verb has words of its own for
+        log.exception("machine_refused")
+        return ToldRefusal.of(MeshwardError(codes.MACHINE_REFUSED, f"the machine: {error.strerror or error}"))
     except Exception as error:
         log.exception("control_fault")
         message = f"{type(error).__name__} while it was done"
