@@ -58,13 +58,18 @@ def liar(path: Path) -> Iterator[Impostor]:
     """
     kept = path.parent.with_name(f"kept-{path.parent.name}.sock")
     with contextlib.ExitStack() as given_back, impostor(path, "{}", lambda: path.rename(kept)) as taken:
-        given_back.callback(_give_back, kept, path, path.lstat().st_ino)
+        given_back.callback(_give_back, kept, path, _made(path))
         yield taken
 
 
-def _give_back(kept: Path, path: Path, taken: int) -> None:
+def _made(path: Path) -> tuple[int, int]:
+    """Which file it is: an inode's number alone may soon be another's."""
+    return path.lstat().st_ino, path.lstat().st_ctime_ns
+
+
+def _give_back(kept: Path, path: Path, taken: tuple[int, int]) -> None:
     with contextlib.suppress(FileNotFoundError):  # the instance has ended
-        if path.lstat().st_ino == taken:
+        if _made(path) == taken:
             kept.rename(path)
         else:
             kept.unlink()
