@@ -19,7 +19,6 @@ from meshward.apply.live_revision import Guard, LiveRevision
 from meshward.apply.vendor_validation import judge_guards
 from meshward.audit.quarantine import Shut
 from meshward.callers.revocations import Revoked
-from meshward.kit import codes
 from meshward.kit.errors import MeshwardError, run_all
 from meshward.kit.foreign import faults_in
 from meshward.kit.hop_socket import WITHIN, Asking, Listener, NoAnswer
@@ -52,6 +51,10 @@ _BUSY = "http.guard.downstream_rq_active"
 
 class Refusal(MeshwardError):
     """A guard says itself that it lacks what it was given."""
+
+    def __init__(self, guard: Guard, lack: Sequence[str]) -> None:
+        said = hop_error(_name(guard), "; ".join(lack))
+        super().__init__(said.code, said.message)
 
 
 class GuardAdmin:
@@ -311,7 +314,7 @@ class Guards:
                 self._end_silent(guard, str(silence), supervisor)
                 return
             if lack:
-                raise Refusal(codes.HOP_REFUSED, f"{_name(guard)} refused: {'; '.join(lack)}") from None
+                raise Refusal(guard, lack) from None
 
     def _start_anew(
         self, guard: Guard, files: GuardFiles, refusal: Refusal, supervisor: SupervisorHandle, *, alone: bool

@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from meshward.kit import codes
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
 from meshward.kit.exits import Exit
+from meshward.kit.statefile import machine_error
 from meshward.kit.text import one_line
 
 _STYLE = {"error": "bold red", "lint": "bold yellow"}
@@ -92,11 +92,5 @@ def run_verb(action: Callable[[], Exit], *, as_json: bool = False) -> None:
     except BrokenPipeError:
         code = Exit.OK
     except OSError as error:
-        code = fail(_machine_error(error), as_json=as_json)
+        code = fail(machine_error(error), as_json=as_json)
     raise SystemExit(int(code))
-
-
-def _machine_error(error: OSError) -> MeshwardError:
-    """Of a disk, a mode, a limit that no verb has words of its own for."""
-    where = f"`{error.filename}`: " if error.filename is not None else ""
-    return MeshwardError(codes.MACHINE_REFUSED, f"{where}{error.strerror or error}")

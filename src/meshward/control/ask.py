@@ -20,6 +20,7 @@ from meshward.control.verbs.traffic import TRAFFIC
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
+from meshward.kit.statefile import machine_error
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +34,9 @@ def answer_or_refusal(request: Mapping[str, Any], asker: Asker, instance: Contro
         return answer(request, asker, instance)
     except MeshwardError as error:
         return ToldRefusal.of(error)
-    except OSError as error:  # of a disk, a mode, a limit that no verb has words of its own for
+    except OSError as error:
         log.exception("machine_refused")
-        return ToldRefusal.of(MeshwardError(codes.MACHINE_REFUSED, f"the machine: {error.strerror or error}"))
+        return ToldRefusal.of(machine_error(error, told=False))
     except Exception as error:
         log.exception("control_fault")
         message = f"{type(error).__name__} while it was done"

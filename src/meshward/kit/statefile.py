@@ -256,6 +256,12 @@ def _newer_error(path: Path, found: int, ours: int) -> MeshwardError:
     )
 
 
+def machine_error(error: OSError, *, told: bool = True) -> MeshwardError:
+    """Of a disk, a mode, a limit that nobody has words of their own for. `told`: the file's place, too."""
+    where = f"`{error.filename}`: " if told and error.filename is not None else ""
+    return MeshwardError(codes.MACHINE_REFUSED, f"{where}{error.strerror or error}")
+
+
 def unreadable_error(path: Path, error: OSError) -> MeshwardError:
     """For what is no damage: a mode, a disk."""
     return MeshwardError(
