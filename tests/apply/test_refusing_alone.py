@@ -83,14 +83,14 @@ def test_one_that_lies_still_is_shut_away_where_others_took_it(scene: Scene) -> 
 
 def test_where_nobody_took_it_what_it_says_may_be_true(scene: Scene) -> None:
     scene.lies_still = True
-    with pytest.raises(Refusal, match="m2/v1 .* refused: its rules"):
+    with pytest.raises(Refusal, match=r"m2/v1 .* refused: its rules"):
         scene.give(M2)
     assert scene.did == ANEW
 
 
 def test_what_several_say_is_believed(scene: Scene) -> None:
     scene.refusing = {M1, M2}
-    with pytest.raises(MeshwardError, match="m1/v1 .* refused: .*m2/v1 .* refused: "):
+    with pytest.raises(MeshwardError, match=r"m1/v1 .* refused: .*m2/v1 .* refused: "):
         scene.give(M1, M2)
     assert scene.did == []
 
