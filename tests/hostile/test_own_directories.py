@@ -211,7 +211,9 @@ def test_a_start_finds_everything_wrong_and_makes_it_anew(stack: Stack, bob: str
 
 
 def _of(uid: int, command: str) -> list[int]:
+    """Those that run: one that has ended and nobody reaped does not."""
     found = subprocess.run(
-        ["ps", "-o", "pid=,comm=", "-u", str(uid)], capture_output=True, text=True, check=False
+        ["ps", "-o", "pid=,stat=,comm=", "-u", str(uid)], capture_output=True, text=True, check=False
     )
-    return [int(line.split()[0]) for line in found.stdout.splitlines() if line.split()[1] == command]
+    rows = [line.split() for line in found.stdout.splitlines()]
+    return [int(pid) for pid, state, name, *_ in rows if name == command and not state.startswith("Z")]

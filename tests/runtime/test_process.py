@@ -16,8 +16,10 @@ import pytest
 
 from meshward.runtime.place.identities import ProcessIdentity, can_execute_as, starter
 from meshward.runtime.supervise.process import (
+    _PR_SET_CHILD_SUBREAPER,
     ProcessSpec,
     _bound_to,
+    _prctl,
     bound_log,
     open_log,
     spawn,
@@ -26,6 +28,14 @@ from meshward.runtime.supervise.process import (
 from meshward.runtime.supervise.ready import file_exists
 from meshward.testing.waiting import DEADLINE
 from tests.runtime.conftest import Start
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _orphans_are_not_ours() -> Iterator[None]:
+    """What starts a part takes in its orphans; other tests leave theirs to the machine."""
+    yield
+    _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
 
 OTHER = ProcessIdentity(61099, 61099, (61098,))
 needs_root = pytest.mark.skipif(
