@@ -75,6 +75,19 @@ def test_plan_names_who_gains_and_exits_as_a_widening(case: Path, capsys: pytest
     )
 
 
+def test_who_gains_is_told_also_of_what_is_not_enforced_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (CASES[0].parent / "workload-id" / "before.yaml").read_text()
+    agent = "agents: {{aide: {{credential: {{workload: nightly}}, acts_for: [user], models: all, actions: [{}]}}}}\n"
+    for name, action in (("before", "infer"), ("after", "manage")):
+        (tmp_path / name).write_text(before + agent.format(action))
+    code = plan(tmp_path / "after", "--against", tmp_path / "before")
+    said = capsys.readouterr()
+    assert code == Exit.UNSAFE and "MW1001" in said.err, said.err
+    assert any(line.startswith("! widening: ") and "aide" in line for line in said.out.splitlines()), said.out
+
+
 def test_nothing_widens_where_nothing_changes(case: Path) -> None:
     assert plan(case / "before.yaml", "--against", case / "before.yaml") == Exit.OK
 

@@ -20,9 +20,10 @@ from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, St
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.compare.change import Change, compare
 from meshward.kit import codes
-from meshward.kit.errors import MeshwardError
+from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
 from meshward.kit.exits import Exit
 from meshward.plan.resolve import resolve
+from meshward.policy.parse import Document
 from meshward.runtime.place import directories
 
 
@@ -45,15 +46,17 @@ def command(
 
     Changes nothing. Of an instance behind --edge, and with --against, the files are not told, and what earlier
     revisions knew of a server only where --state says which.
-    Exits 0; 2 for an invalid policy, 4 for one that asks for what is not enforced here, and for a change that widens:
-    `apply` takes it with `--allow widening` only.
+    Exits 0; 2 for an invalid policy, 4 for one that asks for what is not enforced here (with --against, who would gain
+    is told all the same), and for a change that widens: `apply` takes it with `--allow widening` only.
     """
 
     def run() -> Exit:
         if against is not None and edge is not None:
             raise MeshwardError(codes.COMMAND_USAGE, "--against looks at no instance: give it, or --edge")
         document = read_policy(policy)
-        findings = admit(document, int(time.time()), LOCAL)
+        findings, refused = _admitted(document)
+        if refused is not None and (json or against is None):
+            raise refused
         place = state or DEFAULT_STATE
         base = (0, read_policy(against).policy) if against is not None else running_policy(place, edge)
         old = resolve(base[1]) if base else None
@@ -75,9 +78,24 @@ def command(
         more = [f"! widening: {sentence}" for sentence in forgotten]
         lines = [f"Against {basis}:", *change.lines(), *more, *touched, f"plan {change.digest}"]
         stdout().print("\n".join(lines), markup=False)
+        if refused is not None:
+            raise refused
         return code
 
     run_verb(run, as_json=json)
+
+
+def _admitted(document: Document) -> tuple[list[Problem], PolicyInvalid | None]:
+    """The lints; or what is asked and not enforced here, which hinders nobody to see who would gain.
+
+    Raises PolicyInvalid where the policy is wrong.
+    """
+    try:
+        return admit(document, int(time.time()), LOCAL), None
+    except PolicyInvalid as error:
+        if error.exit_code is not Exit.UNSAFE:
+            raise
+        return [], error
 
 
 def _document(base: int, change: Change, traces: Impact | None) -> dict[str, object]:
