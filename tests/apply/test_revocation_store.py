@@ -6,6 +6,7 @@ import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from meshward.apply.revocation_store import (
     load_revocations,
 )
 from meshward.instance.state_files import find_unusable
+from meshward.kit.canonical import digest
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile
 
@@ -175,3 +177,18 @@ def test_names_of_any_letters_are_read_as_they_were_written(tmp_path: Path) -> N
         given = Revocations(tokens={text: Revocation(reason=text, author=text)})
         begin_list(tmp_path, Counters(), given).save(tmp_path)
         assert load_revocations(tmp_path) == given, ascii(text)
+
+
+def test_so_many_that_have_ended_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocation_store, "MOST_ENDED", 3)
+    many = Revocations(tokens={f"{n}": Revocation(until=n) for n in range(10, 17)} | {"x": Revocation()})
+    now = many.standing(100.0)
+    assert set(now.tokens) == {"x"} and set(now.ended["token"]) == {"14", "15", "16"}
+    assert now.standing(100.0) == now and set(now.standing(15.0).tokens) == {"x", "16"}
+    assert set(now.standing(15.0).ended["token"]) == {"14", "15"}
+
+
+def test_a_list_of_which_nothing_ended_has_the_digest_that_earlier_releases_wrote() -> None:
+    said = asdict(FIRST)
+    del said["ended"]
+    assert FIRST.digest == digest(said) != replace(FIRST, ended={"token": {"t": Revocation()}}).digest

@@ -275,6 +275,44 @@ def test_who_is_refused_no_more_is_forgotten_by_state_last(
     assert revoking.current_revocations(mesh).revoked.subjects == {ALICE: None}
 
 
+def test_a_clock_that_jumps_ahead_ends_a_revocation_only_until_it_is_put_right(
+    mesh: Mesh, hops: Hops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also over a start meanwhile, and another revocation; but what somebody took back stays taken back."""
+    revoke(mesh, put(BOB, until=4_000_000_000), "root")
+    at = [4_000_000_001.0]
+    for module in ("meshward.apply.revoke", "meshward.apply.mesh"):
+        monkeypatch.setattr(f"{module}.system_clock", lambda: at[0])
+    take_back_ended(mesh)
+    digest = mesh.running.revocations.digest
+    take_back_ended(mesh)
+    assert mesh.running.revocations.digest == digest and set(mesh.revoked.subjects) == {ALICE}
+    revoke(mesh, put("corp:carol"), "root")
+    at[0] = 3_900_000_000.0
+    hops.fault = MeshwardError(codes.HOP_REFUSED, "it hangs")
+    with pytest.raises(MeshwardError):
+        take_back_ended(mesh)
+    hops.fault = None
+    settle.try_again(mesh, lambda: FAR)
+    assert hops.refused is not None and BOB in hops.refused.subjects
+    assert set(load_revocations(tmp_path).subjects) == {ALICE, BOB, "corp:carol"}
+    revoke(mesh, lambda now: now.without("subject", BOB), "root")
+    at[0] = 1_000.0
+    take_back_ended(mesh)
+    assert BOB not in mesh.revoked.subjects and mesh.running.revocations.ended == {}
+
+
+def test_a_clock_that_goes_back_delays_no_try(mesh: Mesh, hops: Hops) -> None:
+    hops.fault = MeshwardError(codes.HOP_REFUSED, "it hangs")
+    with pytest.raises(MeshwardError):
+        revoke(mesh, put(BOB), "root")
+    settle.try_again(mesh, lambda: 4_000_000_000.0)
+    assert mesh.running.unsettled is not None and mesh.running.unsettled.next_try > 4_000_000_000.0
+    hops.fault = None
+    settle.try_again(mesh, lambda: 1_000.0)
+    assert mesh.running.unsettled is None
+
+
 @pytest.fixture
 def held(mesh: Mesh) -> Iterator[threading.Event]:
     """Somebody has the turn, until this is set: they wait for a guard that does not answer."""

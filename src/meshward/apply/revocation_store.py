@@ -22,6 +22,7 @@ from meshward.kit.statefile import StateFile, unchanged
 from meshward.plan.ir import Plan
 
 KINDS: tuple[Kind, ...] = ("subject", "token", "agent")
+MOST_ENDED = 1_000  # of each kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,15 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
-    """By the name that was given: subjects as `<issuer's name>:<subject>`, tokens by `jti`, agents by their name."""
+    """By the name that was given: subjects as `<issuer's name>:<subject>`, tokens by `jti`, agents by their name.
+
+    `ended`: by kind, those that hold no longer; and do again if the clock that ended them is put right.
+    """
 
     subjects: Mapping[str, Revocation] = field(default_factory=dict)
     tokens: Mapping[str, Revocation] = field(default_factory=dict)
     agents: Mapping[str, Revocation] = field(default_factory=dict)
+    ended: Mapping[Kind, Mapping[str, Revocation]] = field(default_factory=dict)
 
     def of(self, kind: Kind) -> Mapping[str, Revocation]:
         return {"subject": self.subjects, "token": self.tokens, "agent": self.agents}[kind]
@@ -66,14 +71,16 @@ class Revocations:
         return self._with(kind, {other: each for other, each in self.of(kind).items() if other != key})
 
     def standing(self, now: float) -> Revocations:
-        """Those that still hold at `now`."""
-        return Revocations(*(_standing(self.of(kind), now) for kind in KINDS))
+        """Those that hold at `now`; the others are set aside."""
+        known = {kind: {**self.ended.get(kind, {}), **self.of(kind)} for kind in KINDS}
+        ended = {kind: found for kind in KINDS if (found := _ended(known[kind], now))}
+        return _of({kind: _standing(known[kind], now) for kind in KINDS}, ended)
 
     def spread(self, plan: Plan) -> Revocations:
         """With every name that `plan` has for those who are revoked."""
-        return Revocations(
-            *({n: _spread(plan, kind, n, r) for n, r in self.of(kind).items()} for kind in KINDS)
-        )
+        spread = {kind: _spread_all(plan, kind, self.of(kind)) for kind in KINDS}
+        ended = {kind: _spread_all(plan, kind, table) for kind, table in self.ended.items()}
+        return _of(spread, ended)
 
     @property
     def revoked(self) -> Revoked:
@@ -87,14 +94,36 @@ class Revocations:
 
     @property
     def digest(self) -> str:
-        return digest(asdict(self))
+        said = asdict(self)
+        if not self.ended:  # as it was before they were kept
+            del said["ended"]
+        return digest(said)
 
     def _with(self, kind: Kind, table: Mapping[str, Revocation]) -> Revocations:
-        return Revocations(*(table if each == kind else self.of(each) for each in KINDS))
+        return _of({each: table if each == kind else self.of(each) for each in KINDS}, self.ended)
+
+
+_Tables = Mapping[Kind, Mapping[str, Revocation]]
+
+
+def _of(tables: _Tables, ended: _Tables) -> Revocations:
+    return Revocations(tables["subject"], tables["token"], tables["agent"], ended)
 
 
 def _standing(table: Mapping[str, Revocation], now: float) -> dict[str, Revocation]:
     return {name: each for name, each in table.items() if each.until is None or now < each.until}
+
+
+def _ended(table: Mapping[str, Revocation], now: float) -> dict[str, Revocation]:
+    """The last of them: no clock says for how long one is to be remembered."""
+    found = [
+        (each.until, name) for name, each in table.items() if each.until is not None and now >= each.until
+    ]
+    return {name: table[name] for _, name in sorted(found)[-MOST_ENDED:]}
+
+
+def _spread_all(plan: Plan, kind: Kind, table: Mapping[str, Revocation]) -> dict[str, Revocation]:
+    return {name: _spread(plan, kind, name, each) for name, each in table.items()}
 
 
 def _spread(plan: Plan, kind: Kind, name: str, each: Revocation) -> Revocation:
@@ -119,8 +148,8 @@ REVOCATIONS = StateFile(
     remedy=REFUSED.code.remedy,
     code=REFUSED.code,
     limit=64_000_000,
-    may_lack=frozenset({"agents"}),  # before they could be revoked
-    migrations=(unchanged, _with_reasons),
+    may_lack=frozenset({"agents", "ended"}),  # before they could be revoked, and before they were kept
+    migrations=(unchanged, _with_reasons, unchanged),
 )
 
 

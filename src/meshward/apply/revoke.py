@@ -224,14 +224,25 @@ async def end_revocations(mesh: Mesh) -> None:
 
 
 def take_back_ended(mesh: Mesh) -> None:
-    """The edge counts by itself; guards know no time. STATE forgets last, so that a guard is told until it knows.
+    """The edge counts by itself; guards know no time. STATE says so last, so that a guard is told until it knows.
 
     Raises OSError, MeshwardError.
     """
     if mesh.running.revocations == current_revocations(mesh):
         return
     with mesh.turn():
-        _give(mesh)
         now = current_revocations(mesh)
-        mesh.keep(now)
+        if _opens(now, mesh.running.revocations):
+            _refuse_again(mesh, now)
+        else:
+            _give(mesh)
+            mesh.keep(now)
         mesh.note(INSTANCE, "revoke", digest=now.digest)
+
+
+def _refuse_again(mesh: Mesh, now: Revocations) -> None:
+    """The clock by which they had ended was put right. Raises OSError, MeshwardError; then it is tried again."""
+    mesh.keep(now)
+    if (fault := _try_give(mesh)) is not None:
+        _unsettle(mesh, [fault])
+        raise fault
