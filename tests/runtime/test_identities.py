@@ -93,6 +93,14 @@ def test_a_number_that_is_taken_is_never_given_out(taken: set[int], part: str):
     assert FIRST <= number <= LAST
 
 
+def test_numbers_that_only_killed_instances_left_are_given_out_last():
+    state, every = State(Path("/state")), set(range(FIRST, LAST + 1))
+    wanted = identities._free_number(state, "edge", set())
+    assert identities._free_number(state, "edge", set(), every) == wanted
+    assert identities._free_number(state, "edge", {wanted}, every - {LAST}) == LAST
+    assert identities._free_number(state, "edge", {wanted}, every) not in (wanted, LAST + 1)
+
+
 def test_a_number_that_passwd_knows_is_never_given_out(monkeypatch: pytest.MonkeyPatch):
     state = State(Path("/state"))
     wanted = identities._free_number(state, "edge", set())

@@ -13,7 +13,7 @@ import os
 import pwd
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def assign_identities(state: State, parts: Sequence[str]) -> Identities:
     others = _numbers_of_others(state)
     for part in parts:
         if part not in numbers or numbers[part] in others:
-            numbers[part] = _free_number(state, part, others.union(numbers.values()))
+            numbers[part] = _free_number(state, part, set(numbers.values()), others)
     if numbers != known:
         NUMBERS.write(state.path, Numbers(dict(sorted(numbers.items()))))
     return Identities(True, {part: ProcessIdentity(numbers[part], numbers[part]) for part in parts})
@@ -180,13 +180,15 @@ def _numbers_of_others(state: State) -> set[int]:
     return found
 
 
-def _free_number(state: State, part: str, taken: set[int]) -> int:
+def _free_number(state: State, part: str, taken: set[int], others: Set[int] = frozenset()) -> int:
+    """Of `others` only where there is no other one: what instances that were killed left behind may hold them all."""
     span = LAST - FIRST + 1
     start = int.from_bytes(hashlib.sha256(f"{state.hex}\n{part}".encode()).digest()[:8])
-    for step in range(span):
-        number = FIRST + (start + step) % span
-        if number not in taken and not is_somebody(number):
-            return number
+    wanted = [FIRST + (start + step) % span for step in range(span)]
+    for avoided in (taken | others, taken):
+        for number in wanted:
+            if number not in avoided and not is_somebody(number):
+                return number
     raise RuntimeError("more parts than uids")
 
 
