@@ -66,8 +66,12 @@ def _make_authority(directory: Path) -> None:
 
 
 def _make_keys(directory: Path) -> dict[str, str]:
-    """Two signing keys; their ids are put where those of the kept ones stand."""
-    named, made = json.loads((directory / "txn.json").read_text()), {}
+    """Two signing keys; their ids, and that they sign since now, are put where those of the kept ones stand.
+
+    Else an instance replaces them at once, a day after they were kept.
+    """
+    named = json.loads((directory / "txn.json").read_text())
+    made = {str(named["since"]): str(int(datetime.now(UTC).timestamp()))}
     for kid in (named["current"], named["next"]):
         key = make_key()
         (directory / f"txn.{key.kid}.pem").write_bytes(key.pem())
