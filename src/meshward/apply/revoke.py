@@ -152,9 +152,8 @@ def _give_guards(mesh: Mesh) -> None:
     live, issue = mesh.live, mesh.issue()
     changed = mesh.guards.changed_digests(live, live.guards(), issue)
     files = {guard: mesh.guards.render(live, guard, issue) for guard in changed}
-    mesh.guards.switch_all(
-        files, mesh.supervisor, believing=True
-    )  # it is tried again, and nobody waits for it
+    # Whoever refuses is asked again, and nobody waits for it: no reason to end what runs there.
+    mesh.guards.switch_all(files, mesh.supervisor, believing=True)
 
 
 def _unsettle(mesh: Mesh, faults: list[MeshwardError]) -> None:

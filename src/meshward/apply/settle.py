@@ -39,9 +39,8 @@ async def settle_hops(mesh: Mesh) -> None:
 def try_again(mesh: Mesh, clock: Clock = system_clock) -> None:
     """Where anything is unsettled and its time has come. Another change that is under way comes first."""
     unsettled = mesh.running.unsettled
-    if (
-        unsettled is None or 0 < unsettled.next_try - clock() <= _LONGEST_PAUSE
-    ):  # a clock set back delays nothing
+    # Further away than any pause: the clock was set back, which delays nothing.
+    if unsettled is None or 0 < unsettled.next_try - clock() <= _LONGEST_PAUSE:
         return
     try:
         with mesh.turn():
