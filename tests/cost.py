@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 
 def cost(work: Callable[[], object]) -> int:
@@ -25,23 +26,28 @@ def cost(work: Callable[[], object]) -> int:
             text = getattr(function, "__self__", None)
             spent += 1 + (len(text) if isinstance(text, str | bytes) else 0)
 
-    before = sys.getprofile()
-    with uncollected():
-        sys.setprofile(called)
-        try:
-            work()
-        finally:
-            sys.setprofile(before)
+    with watched(sys.setprofile, called, sys.getprofile()):
+        work()
     return spent
 
 
+_Watcher = TypeVar("_Watcher")
+
+
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """No collection of garbage meanwhile: it runs others' callbacks (Hypothesis has one), which would be counted."""
+def watched(
+    watch: Callable[[_Watcher | None], None], by: _Watcher, before: _Watcher | None
+) -> Iterator[None]:
+    """Have `watch` (`sys.setprofile`, `sys.settrace`) tell `by` of every step inside, and `before` again afterwards.
+
+    No garbage is collected meanwhile: that runs others' callbacks (Hypothesis has one), which would be counted.
+    """
     gc.disable()
+    watch(by)
     try:
         yield
     finally:
+        watch(before)
         gc.enable()
 
 

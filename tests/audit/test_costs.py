@@ -11,7 +11,7 @@ import pytest
 from meshward.audit.store import Batch, Store
 from tests.audit.making import Mesh, edge, edge_bytes, guard, guard_bytes, new_rid
 from tests.audit.test_collector import Running
-from tests.cost import uncollected
+from tests.cost import watched
 
 CALLS = 150
 """Of Python's functions and of C's, for a record of two plain lines that agree: 120 when this was written."""
@@ -48,12 +48,8 @@ def calls(running: Running, records: int) -> int:
         nonlocal spent
         spent += event in ("call", "c_call")
 
-    with uncollected():
-        sys.setprofile(called)
-        try:
-            running.rounds()
-        finally:
-            sys.setprofile(None)
+    with watched(sys.setprofile, called, sys.getprofile()):
+        running.rounds()
     return spent
 
 

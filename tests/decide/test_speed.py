@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from tests.cost import uncollected
+from tests.cost import watched
 
 from meshward.decide.decide import Decider
 from meshward.decide.types import Denial, Identity, Permit, Request
@@ -58,11 +58,6 @@ def _steps(work) -> int:
         count += event == "line"
         return trace
 
-    before = sys.gettrace()
-    with uncollected():
-        sys.settrace(trace)
-        try:
-            work()
-        finally:
-            sys.settrace(before)
+    with watched(sys.settrace, trace, sys.gettrace()):
+        work()
     return count

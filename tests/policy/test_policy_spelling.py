@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from policy_texts import BASE, changed, read
+from tests.cost import watched
 
 from meshward.plan.resolve import resolve
 from meshward.policy import grammar
@@ -65,11 +66,8 @@ def read_texts(work: Callable[[], object]) -> Counter[str]:
         if event == "call" and frame.f_globals.get("__name__") == grammar.__name__:
             asked[frame.f_code.co_name] += 1
 
-    sys.setprofile(count)
-    try:
+    with watched(sys.setprofile, count, sys.getprofile()):
         work()
-    finally:
-        sys.setprofile(None)
     return asked
 
 

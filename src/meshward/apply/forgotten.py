@@ -14,6 +14,7 @@ from itertools import product
 
 from meshward.apply.revisions import ACCEPTED, Revisions
 from meshward.compare.places import Permission, Place, Places
+from meshward.compare.words import opened_text
 from meshward.kit.errors import MeshwardError
 from meshward.kit.text import join_words
 from meshward.plan.ir import Plan
@@ -41,10 +42,9 @@ def once_managed(revisions: Revisions, old: Plan, new: Plan) -> list[str]:
 
 
 def _sentence(permission: Permission, roles: list[str], where: str) -> str:
-    name = ".".join(permission)
     if not roles:
-        return f"{name} comes to lead {where}: whoever is given it may do that"
-    return f"{join_words(roles, 'and')} gains {name} ({where})"
+        return opened_text(permission, where)
+    return f"{join_words(roles, 'and')} gains {'.'.join(permission)} ({where})"
 
 
 def _holders(plan: Plan) -> Mapping[Permission, set[str]]:

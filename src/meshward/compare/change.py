@@ -17,7 +17,7 @@ from meshward.compare.authority import widened_authority
 from meshward.compare.edits import Edit, edits
 from meshward.compare.gains import Holds, gains
 from meshward.compare.places import Places, manages, moved
-from meshward.compare.words import STOPS, place_text, some_text
+from meshward.compare.words import STOPS, opened_text, place_text, some_text
 from meshward.kit.canonical import digest
 from meshward.plan.ir import Plan
 
@@ -51,12 +51,13 @@ def compare(old: Plan | None, new: Plan) -> Change:
     """What `new` changes against `old`; None: nothing was accepted yet."""
     if old is not None and old.digest == new.digest:
         return Change(old.digest, new.digest, (), (), (), ())
-    gained = tuple(gains(old, new))
-    lost = tuple(gains(new, old, places=False, stopped=STOPS)) if old else ()
+    led = (Places(old), Places(new)) if old else None
+    gained = tuple(gains(old, new, led))
+    lost = tuple(gains(new, old, stopped=STOPS)) if old else ()
     told = tuple(sorted(edits(old, new))) if old else ()
     widening = (
         *_managers(gained),
-        *(_opened(old, new, gained) if old else ()),
+        *(_opened(*led, gained) if led else ()),
         *(widened_authority(old, new) if old else ()),
     )
     return Change(old.digest if old else "", new.digest, gained, lost, told, tuple(dict.fromkeys(widening)))
@@ -68,17 +69,15 @@ def _managers(gained: Iterable[Holds]) -> Iterator[str]:
             yield f"{some_text(each.who)} gains {each.permission}{_how(each)}, by {each.role}"
 
 
-def _opened(old: Plan, new: Plan, gained: Iterable[Holds]) -> Iterator[str]:
+def _opened(before: Places, after: Places, gained: Iterable[Holds]) -> Iterator[str]:
     """Routes that were `manage` and mean less now, though nobody gains them yet: by the next change somebody might."""
     told = {each.permission for each in gained if each.widens}
-    before, after = Places(old), Places(new)
     for permission in after.permissions:
         name = ".".join(permission)
         led = moved(before, after, permission) if permission[1] != "manage" and name not in told else {}
         for held, places in led.items():
             if manages(held):
-                where = place_text(permission, sorted(held), places)
-                yield f"{name} comes to lead {where}: whoever is given it may do that"
+                yield opened_text(permission, place_text(permission, sorted(held), places))
 
 
 def _how(each: Holds) -> str:

@@ -67,12 +67,15 @@ class _Asked:
     choices: Mapping[str, Sequence[str]]
 
 
-def gains(old: Plan | None, new: Plan, *, places: bool = True, stopped: str = STOPPED) -> Iterator[Holds]:
+def gains(
+    old: Plan | None, new: Plan, led: tuple[Places, Places] | None = None, stopped: str = STOPPED
+) -> Iterator[Holds]:
     """What `new` gives and `old` does not, by model, action and role. None: a plan that permits nothing.
 
-    Without `places`, by the models' names alone. `stopped`: how it is told that a deny makes the difference.
+    `led`: the places of both; without, by the models' names alone. `stopped`: how it is told that a deny makes the
+    difference.
     """
-    asked = _Comparison(old, new, stopped, places=places)
+    asked = _Comparison(old, new, led, stopped)
     for model in sorted(new.models):
         for action in actions_of(new.models[model]):
             yield from asked.gained((model, action))
@@ -81,13 +84,13 @@ def gains(old: Plan | None, new: Plan, *, places: bool = True, stopped: str = ST
 class _Comparison:
     """Two plans, and what was found out about them: many models are under the same rules."""
 
-    def __init__(self, old: Plan | None, new: Plan, stopped: str, *, places: bool) -> None:
+    def __init__(self, old: Plan | None, new: Plan, led: tuple[Places, Places] | None, stopped: str) -> None:
         plans = [new] if old is None else [old, new]
         models = sorted({name for plan in plans for name in plan.models})
         agents = dict.fromkeys(agent_meaning(plan, agent) for plan in plans for agent in plan.agents.values())
         names = Names({name: place for place, name in enumerate(models, 1)}, tuple(agents))
         self._new, self._old = Side(new, names), None if old is None else Side(old, names)
-        self._led = (Places(old), Places(new)) if places and old is not None else None
+        self._led = led
         self._callers = list(names.models)
         self._stopped = stopped
         self._known: dict[Hashable, list[_Found]] = {}

@@ -67,6 +67,11 @@ def place_text(permission: Permission, before: Sequence[Permission], places: Seq
     return f"{where}{as_what}, which was {was}"
 
 
+def opened_text(permission: Permission, where: str) -> str:
+    """Of a managed route that a lesser permission leads to, though nobody has that yet."""
+    return f"{'.'.join(permission)} comes to lead {where}: whoever is given it may do that"
+
+
 def some_text(words: Sequence[str], shown: int = SHOWN) -> str:
     """The first of them, and how many more there are."""
     more = [f"{len(words) - shown} more"] if len(words) > shown else []

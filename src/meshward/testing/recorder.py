@@ -71,10 +71,9 @@ class Recorder:
         return received
 
     def close(self) -> None:
+        # Else whoever waits there goes on by the number, which soon is another's.
         with suppress(OSError):  # it was closed before
-            self._listener.shutdown(
-                socket.SHUT_RDWR
-            )  # or who waits goes on by the number, which soon is another's
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
         self._listener.close()
         self.path.unlink(missing_ok=True)
