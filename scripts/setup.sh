@@ -17,7 +17,7 @@ module() {
 }
 
 # OpenResty is an nginx with Lua built in.
-openresty() { command -v openresty >/dev/null 2>&1 || [ -x /usr/local/openresty/nginx/sbin/nginx ]; }
+has_openresty() { command -v openresty >/dev/null 2>&1 || [ -x /usr/local/openresty/nginx/sbin/nginx ]; }
 
 install_packages() {
   say "missing: $*"
@@ -43,9 +43,9 @@ install_packages() {
 
 missing=""
 nginx=$(command -v nginx || ls /usr/sbin/nginx 2>/dev/null || true)
-[ -n "$nginx" ] || openresty || missing="$missing nginx-light"
+[ -n "$nginx" ] || has_openresty || missing="$missing nginx-light"
 # The Lua module brings the release of lua-resty-core and of OpenResty's LuaJIT that it was built with.
-openresty || module ngx_http_lua_module.so || missing="$missing libnginx-mod-http-lua"
+has_openresty || module ngx_http_lua_module.so || missing="$missing libnginx-mod-http-lua"
 command -v unshare >/dev/null 2>&1 || missing="$missing util-linux"
 # As root, rather a Python that other users reach: then each part can run as a user of its own.
 reached_by_others() {
