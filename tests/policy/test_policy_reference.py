@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from meshward.kit import codes
 from meshward.policy import schema
-from meshward.policy.jsonschema import keys_at, policy_json_schema, schema_at
+from meshward.policy.jsonschema import POLICY_FORMAT
 from meshward.policy.reference import reference_text, schema_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,18 +55,20 @@ def test_every_code_of_policies_is_in_the_page():
 
 
 def test_the_json_schema_is_one_for_editors():
-    made = policy_json_schema()
+    made = POLICY_FORMAT.json_schema()
     assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert made["additionalProperties"] is False
     assert '"null"' not in schema_text()
-    assert schema_at(("grants", 0, "limits", "requests"))["description"]
-    assert "from" in keys_at(("grants", 0, "when")) and "source" not in keys_at(("grants", 0, "when"))
+    assert POLICY_FORMAT.schema_at(("grants", 0, "limits", "requests"))["description"]
+    assert "from" in POLICY_FORMAT.keys_at(("grants", 0, "when")) and "source" not in POLICY_FORMAT.keys_at(
+        ("grants", 0, "when")
+    )
 
 
 def test_the_json_schema_knows_every_key_of_the_example():
     def walk(value: object, path: tuple[str | int, ...]) -> None:
         if isinstance(value, dict):
-            known = keys_at(path)
+            known = POLICY_FORMAT.keys_at(path)
             for key, inner in value.items():
                 assert not known or key in known, (*path, key)
                 walk(inner, (*path, key))

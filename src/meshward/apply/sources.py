@@ -10,6 +10,7 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.text import first_unseen, quoted
 from meshward.policy.parse import Document, Source, parse
+from meshward.policy.site import SiteDocument, parse_site
 from meshward.policy.tree import MOST_BYTES
 
 SUFFIXES = (".yaml", ".yml")
@@ -30,6 +31,15 @@ def read_policy(path: Path) -> Document:
         raise _unreadable_error(
             Path(error.filename or path), reason, "Check the path and your rights to it."
         ) from None
+
+
+def read_site(path: Path) -> SiteDocument:
+    """The site file at `path`. Raises PolicyInvalid with every problem in it, and as `read_policy`."""
+    try:
+        return parse_site(_source(path, MOST_BYTES))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise _unreadable_error(path, reason, "Check the path and your rights to it.") from None
 
 
 def _sources(path: Path) -> list[Source]:

@@ -21,6 +21,7 @@ from meshward.kit import codes
 from meshward.kit.errors import PolicyInvalid, Problem, Where
 from meshward.kit.strict import json_value
 from meshward.kit.text import quoted
+from meshward.policy.jsonschema import POLICY_FORMAT
 from meshward.policy.positions import Positions
 from meshward.policy.rules import MOST_PROBLEMS, check
 from meshward.policy.schema import Policy
@@ -121,7 +122,11 @@ def _validate_types(root: MappingNode, positions: Positions, problems: list[Prob
         return Policy.model_validate(root.value, by_alias=True, by_name=False)
     except ValidationError as error:
         known = {problem.where for problem in problems}
-        new = (problem for problem in shape_problems(error, positions) if problem.where not in known)
+        new = (
+            problem
+            for problem in shape_problems(error, positions, POLICY_FORMAT)
+            if problem.where not in known
+        )
         problems += islice(new, MOST_PROBLEMS + 1)
         return None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from meshward.kit import codes
-from meshward.policy.jsonschema import policy_json_schema
+from meshward.policy.jsonschema import POLICY_FORMAT, Format
 from meshward.policy.schema import ACTIONS, Server
 from meshward.policy.servers import BUILT_IN, naming_of
 from meshward.policy.tree import MOST_BYTES, MOST_DEPTH, MOST_NODES
@@ -86,14 +86,14 @@ A client reaches exactly these routes, each only with its action; whatever else 
 """
 
 
-def schema_text() -> str:
-    """schemas/policy.schema.json."""
-    return json.dumps(policy_json_schema(), indent=2, ensure_ascii=False) + "\n"
+def schema_text(form: Format = POLICY_FORMAT) -> str:
+    """schemas/policy.schema.json, or that of another format."""
+    return json.dumps(form.json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def reference_text() -> str:
     """docs/policy.md."""
-    schema = policy_json_schema()
+    schema = POLICY_FORMAT.json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     mappings = _in_order(schema["properties"], definitions, {})
     texts = sorted(definitions.keys() - mappings)

@@ -19,6 +19,10 @@ GENERATED = "generated"
 """The built-in credential: a key that the guard sends and the server demands."""
 
 
+HOSTED = "inference-endpoint"
+"""The kind of a hosted Inference Endpoint: it is where its URL says, in every environment."""
+
+
 def _post(*paths: str) -> list[str]:
     return [f"POST {path}" for path in paths]
 
@@ -96,7 +100,7 @@ BUILT_IN: Mapping[str, Server] = MappingProxyType(
             health="GET /health",
         ),
         # Any of the above may run there; the hosted endpoint has no route that changes it.
-        "inference-endpoint": _kind(
+        HOSTED: _kind(
             infer=_post("/", "/generate", "/generate_stream", *_CHAT, "/v1/responses", *_EMBED),
             describe=["GET /info", "GET /v1/models", *_post("/tokenize", "/decode")],
             observe=["GET /metrics"],
@@ -131,7 +135,7 @@ _NAMING: Mapping[str, Naming] = MappingProxyType(
         "tgi": Naming("ignores", "v1"),
         "vllm": Naming("selects"),
         "transformers": Naming("selects"),
-        "inference-endpoint": Naming("ignores"),
+        HOSTED: Naming("ignores"),
     }
 )
 

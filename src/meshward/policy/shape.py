@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a policy, as problems with a place, the user's words and a remedy."""
+"""What pydantic finds wrong with a file, as problems with a place, the user's words and a remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from meshward.kit.errors import Problem, Where
 from meshward.kit.names import NAME
 from meshward.kit.text import nearest, quoted, quoted_list
 from meshward.policy.grammar import Unreadable
-from meshward.policy.jsonschema import has_form, keys_at, kind_at, schema_at
+from meshward.policy.jsonschema import Format
 from meshward.policy.positions import Positions, spell_path
 from meshward.policy.texts import NAME_RULE
 from meshward.policy.tree import Node
@@ -42,6 +42,7 @@ class _Finding:
     node: Node
     path: tuple[str | int, ...]
     where: Where
+    form: Format
 
     @property
     def context(self) -> dict[str, Any]:
@@ -52,7 +53,7 @@ class _Finding:
         return Problem(code, message, remedy, self.where)
 
 
-def shape_problems(error: ValidationError, positions: Positions) -> Iterator[Problem]:
+def shape_problems(error: ValidationError, positions: Positions, form: Format) -> Iterator[Problem]:
     """One problem for each value that is wrong; of a choice's several findings, the first. Made as asked for:
     a file with a hundred thousand errors is refused as fast as one with ten.
     """
@@ -62,26 +63,28 @@ def shape_problems(error: ValidationError, positions: Positions) -> Iterator[Pro
         about = (*path, detail["loc"][-1]) if detail["type"] in ("missing", "extra_forbidden") else path
         if about not in seen:
             seen.add(about)
-            yield _problem(detail, path, positions)
+            yield _problem(detail, path, positions, form)
 
 
-def _problem(detail: ErrorDetails, path: tuple[str | int, ...], positions: Positions) -> Problem:
+def _problem(
+    detail: ErrorDetails, path: tuple[str | int, ...], positions: Positions, form: Format
+) -> Problem:
     kind = detail["type"]
     if kind == "missing":
-        return _missing_key(str(detail["loc"][-1]), path, positions)
+        return _missing_key(str(detail["loc"][-1]), path, positions, form)
     if kind == "extra_forbidden":
-        return _unknown(path, positions)
+        return _unknown(path, positions, form)
     if detail["loc"][-1] == _KEY:
         return _name(path[-1], path[:-1], positions.key(path))
     node = positions.node(path)
     if kind in _WANTED:
-        return _wrong_type(kind, node, path, positions.at(path))
-    return _MAKERS.get(kind, _other)(_Finding(detail, node, path, positions.at(path)))
+        return _wrong_type(_Finding(detail, node, path, positions.at(path), form))
+    return _MAKERS.get(kind, _other)(_Finding(detail, node, path, positions.at(path), form))
 
 
-def _missing_key(key: str, path: tuple[str | int, ...], positions: Positions) -> Problem:
-    owner = quoted(spell_path(path)) if path else "the policy"
-    description = schema_at((*path, key)).get("description", "")
+def _missing_key(key: str, path: tuple[str | int, ...], positions: Positions, form: Format) -> Problem:
+    owner = quoted(spell_path(path)) if path else form.name
+    description = form.schema_at((*path, key)).get("description", "")
     return Problem(
         codes.MISSING_KEY,
         f"{owner} lacks {quoted(key)}",
@@ -90,26 +93,27 @@ def _missing_key(key: str, path: tuple[str | int, ...], positions: Positions) ->
     )
 
 
-def _unknown(path: tuple[str | int, ...], positions: Positions) -> Problem:
+def _unknown(path: tuple[str | int, ...], positions: Positions, form: Format) -> Problem:
     *owner, key = path
-    known = keys_at(owner)
+    known = form.keys_at(owner)
     meant = nearest(key, known)
     place = f" in {quoted(spell_path(owner))}" if owner else ""
     remedy = f"Did you mean {quoted(meant)}?" if meant else f"Known here: {quoted_list(known, 20)}."
     return Problem(codes.UNKNOWN_KEY, f"unknown key {quoted(key)}{place}", remedy, positions.key(path))
 
 
-def _wrong_type(kind: str, node: Node, path: tuple[str | int, ...], where: Where) -> Problem:
+def _wrong_type(finding: _Finding) -> Problem:
+    kind, node, path = finding.detail["type"], finding.node, finding.path
     wanted, found = _WANTED[kind], _KINDS.get(type(node.value), "nothing")
     remedy = f"Write {wanted}."
     if kind == "string_type" and type(node.value) in (int, bool):
         remedy = f'Put it in quotes: `"{node.value}"`.'
-        if (meant := kind_at(path)) and not has_form(path, str(node.value)):
+        if (meant := finding.form.kind_at(path)) and not finding.form.has_form(path, str(node.value)):
             remedy = f"Write {meant[0].lower()}{meant[1:]}"
     elif kind == "list_type":
         remedy = "Write a list, like `[a, b]`."
     return Problem(
-        codes.WRONG_TYPE, f"{quoted(spell_path(path))} must be {wanted}, not {found}", remedy, where
+        codes.WRONG_TYPE, f"{quoted(spell_path(path))} must be {wanted}, not {found}", remedy, finding.where
     )
 
 
@@ -125,7 +129,7 @@ def _name(word: object, path: tuple[str | int, ...], where: Where) -> Problem:
 def _pattern(finding: _Finding) -> Problem:
     if finding.context["pattern"] == NAME:
         return _name(finding.node.value, finding.path, finding.where)
-    remedy = kind_at(finding.path) or f"It must match {quoted(finding.context['pattern'])}."
+    remedy = finding.form.kind_at(finding.path) or f"It must match {quoted(finding.context['pattern'])}."
     return finding.problem(codes.MALFORMED_VALUE, "has the wrong form", remedy)
 
 
@@ -173,7 +177,11 @@ def _many(finding: _Finding) -> Problem:
 
 
 def _other(finding: _Finding) -> Problem:
-    return finding.problem(codes.WRONG_TYPE, f"is not taken: {finding.detail['msg']}", "See docs/policy.md.")
+    return finding.problem(
+        codes.WRONG_TYPE,
+        f"is not taken: {finding.detail['msg']}",
+        "See the reference of its keys in the docs.",
+    )
 
 
 _MAKERS: dict[str, Callable[[_Finding], Problem]] = {

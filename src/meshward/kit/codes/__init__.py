@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
-from meshward.kit.codes import commands, coverage, data_plane, identity, policy, records
+from meshward.kit.codes import commands, coverage, data_plane, identity, mesh, policy, records
 from meshward.kit.codes.code import Code as Code
 from meshward.kit.codes.commands import *
 from meshward.kit.codes.coverage import *
 from meshward.kit.codes.data_plane import *
 from meshward.kit.codes.identity import *
+from meshward.kit.codes.mesh import *
 from meshward.kit.codes.policy import *
 from meshward.kit.codes.records import *
 
@@ -31,6 +32,7 @@ FAMILIES: Mapping[str, tuple[Code, ...]] = MappingProxyType(
         "Identity": _of(identity),
         "Data plane and processes": _of(data_plane),
         "Records": _of(records),
+        "Sites and meshes": _of(mesh),
     }
 )
 CATALOGUE: Mapping[str, Code] = MappingProxyType(
