@@ -1,13 +1,13 @@
 # Two commands do everything: `make demo` sets up and runs the whole system; `make test` sets up and passes the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check bench docs mutate lock clean
+.PHONY: help setup demo test test-mesh unit check bench docs mutate lock clean
 PYTHON := .venv/bin/python
 ARGS :=
 # The test data that is not ours to ship; tests that need it are named as not run where this is unset.
 export MESHWARD_TEST_DATA
 
 help:            ## what there is
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
 
 setup:           ## make the environment in .venv (installs nginx and its Lua module if they are missing); starts nothing
 	@sh scripts/setup.sh
@@ -20,6 +20,10 @@ test: setup      ## lint, types, layers, then every test
 	@sh scripts/setup.sh --dev
 	@sh scripts/check.sh
 	$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 20 --require nginx,envoy $(ARGS)
+
+test-mesh: setup ## the same decisions under a real istiod and a real API server (builds them once: Go 1.26, a quarter of an hour)
+	@sh scripts/setup.sh --dev
+	@sh scripts/mesh.sh $(ARGS)
 
 check: setup     ## lint, types and layers only
 	@sh scripts/setup.sh --dev

@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from meshward.runtime.place.identities import FIRST, ProcessIdentity, can_change_uid
 from meshward.runtime.place.reachable import hindrance
+from tests.mesh import programs
 from tests.oidc_provider import running as oidc_provider_running
 from tests.oidc_provider.running import OidcProvider
 
@@ -27,6 +29,7 @@ _BINARIES = {
         __import__("envoy") and str(Path(__import__("envoy").__file__).parent / "_bin" / "envoy")
     ),
     "oidc-provider": oidc_provider_running.installed,
+    **{program.name: partial(programs.find, program) for program in programs.PROGRAMS},
 }
 
 
@@ -42,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require",
         default="",
-        help="comma-separated programs whose absence fails the run (nginx,envoy,oidc-provider)",
+        help="comma-separated programs whose absence fails the run (nginx,envoy,oidc-provider,istioctl,...)",
     )
     parser.addoption(
         "--way",

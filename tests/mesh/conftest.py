@@ -1,0 +1,36 @@
+"""The lab that all tests here share; where it cannot be, each is named as not run, and why."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mesh.lab import Lab, network, running
+from tests.mesh.programs import PROGRAMS, find
+
+TRUST_DOMAIN = "cluster.local"
+
+
+@pytest.fixture(scope="session")
+def _lab(shared_data: Path) -> Iterator[Lab]:
+    if not network.is_own():
+        pytest.skip("not run: a mesh needs a network of its own (`make test-mesh`)")
+    if missing := [program.name for program in PROGRAMS if find(program) is None]:
+        pytest.skip(
+            f"not run: {', '.join(missing)} not here (`make test-mesh` builds what Go 1.26 can build)"
+        )
+    with (
+        tempfile.TemporaryDirectory(prefix="mwlab") as made,
+        running(Path(made), shared_data / "schemas", TRUST_DOMAIN) as lab,
+    ):
+        yield lab
+
+
+@pytest.fixture
+def lab(_lab: Lab) -> Iterator[Lab]:
+    """The one lab of this run, with nothing in it but what the mesh itself has."""
+    yield _lab
+    _lab.reset()
