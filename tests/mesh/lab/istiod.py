@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from meshward.testing.stand_ins import free_port
 from meshward.testing.waiting import eventually

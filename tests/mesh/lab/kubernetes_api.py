@@ -81,7 +81,9 @@ class KubernetesApi:
             raise
 
     def list(self, api_version: str, kind: str, namespace: str = "") -> list[Json]:
-        return self._ask("GET", self._collection(api_version, kind, namespace))["items"]
+        """Of one namespace; `*`: of all."""
+        found: list[Json] = self._ask("GET", self._collection(api_version, kind, namespace))["items"]
+        return found
 
     def delete(self, given: Json) -> None:
         """Also where it is not there. Raises Refused."""

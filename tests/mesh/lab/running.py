@@ -151,8 +151,8 @@ class Lab:
         first = self._pushed()
         while self._pushed() < first + 2:
             self._touch()
-        for sidecar in self._sidecars.values():
-            eventually(lambda sidecar=sidecar: not sidecar.warming(), what=f"{sidecar.workload.key} warming")
+        sidecars = list(self._sidecars.values())
+        eventually(lambda: not any(sidecar.warming() for sidecar in sidecars), what="what warms")
         self.assert_accepted()
 
     def assert_accepted(self) -> None:

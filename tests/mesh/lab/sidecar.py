@@ -88,10 +88,11 @@ class Sidecar:
 
     def line_of(self, request_id: str) -> Json:
         """The access log's line of the request with this `rid`, once it is written."""
-        return eventually(
-            lambda: next((line for line in self.access_log() if line.get("rid") == request_id), None),
-            what=f"the line of {request_id}",
-        )  # type: ignore[return-value]
+
+        def found() -> Json:
+            return next((line for line in self.access_log() if line.get("rid") == request_id), {})
+
+        return eventually(found, what=f"the line of {request_id}")
 
     def _is_ready(self) -> bool:
         try:

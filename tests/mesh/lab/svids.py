@@ -85,7 +85,8 @@ class SecretServer:
         threading.Thread(target=_pass_on, args=(requests, events), daemon=True).start()
         with self._lock:
             self._streams.add(events)
-        node, names, version = "", [], 0
+        node, version = "", 0
+        names: list[str] = []
         try:
             while (event := events.get()) is not None:
                 node = event.node or node
