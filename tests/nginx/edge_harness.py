@@ -137,10 +137,10 @@ async def _end_the_others() -> None:
 
 
 class Server:
-    """An HTTP/1.1 server on a unix socket: records what it reads, answers what `answer` says."""
+    """An HTTP/1.1 server on a unix socket, or at an address: records what it reads, answers what `answer` says."""
 
-    def __init__(self, loop: Loop, path: Path, context: ssl.SSLContext | None = None) -> None:
-        self.loop, self.path, self.context = loop, path, context
+    def __init__(self, loop: Loop, at: Path | tuple[str, int], context: ssl.SSLContext | None = None) -> None:
+        self.loop, self.at, self.context = loop, at, context
         self.received: list[Received] = []
         self.connections = 0
         self.answer: Callable[[Received], Answer] = lambda _: Answer()
@@ -148,9 +148,12 @@ class Server:
         self._writers: set[asyncio.StreamWriter] = set()
 
     def start(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._server = self.loop.run(asyncio.start_unix_server(self._serve, self.path, ssl=self.context))
-        self.path.chmod(0o666)
+        if isinstance(self.at, tuple):
+            self._server = self.loop.run(asyncio.start_server(self._serve, *self.at, ssl=self.context))
+            return
+        self.at.unlink(missing_ok=True)
+        self._server = self.loop.run(asyncio.start_unix_server(self._serve, self.at, ssl=self.context))
+        self.at.chmod(0o666)
 
     def stop(self) -> None:
         """As if killed: nobody listens, every connection is gone."""
@@ -162,7 +165,8 @@ class Server:
         server.close()
         for writer in list(self._writers):
             writer.transport.abort()
-        self.path.unlink(missing_ok=True)
+        if isinstance(self.at, Path):
+            self.at.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

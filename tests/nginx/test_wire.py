@@ -26,6 +26,7 @@ from meshward.targets.nginx.wire import (
     QUESTION,
     Choice,
     Header,
+    Slot,
     names_text,
     rate_text,
     route_text,
@@ -40,7 +41,7 @@ TIES = ties(ALICE, "jti")
 
 def permitted(**changes: Any) -> Permitted:
     values: dict[str, Any] = {
-        "route": route_text(2_097_152, [Choice(1, "00", GUARDS[0])]),
+        "route": route_text(2_097_152, [Choice(1, Slot("00"), GUARDS[0])]),
         "times": times_text(60, 3600),
         "names": (),
         "rate": None,
@@ -78,7 +79,7 @@ def test_a_permit_is_read_as_it_is_spelled(edge: Edge) -> None:
 
 
 def test_weights_are_read_as_they_are_spelled(edge: Edge) -> None:
-    choices = [Choice(3, "00", GUARDS[0]), Choice(1, "01", GUARDS[1])]
+    choices = [Choice(3, Slot("00"), GUARDS[0]), Choice(1, Slot("01"), GUARDS[1])]
     edge.decision.answer = lambda _: said(permitted(route=route_text(1000, choices)))
     with edge.client() as client:
         for _ in range(200):
@@ -99,7 +100,7 @@ def test_a_name_is_read_as_it_is_spelled(edge: Edge, name: str) -> None:
 
 @pytest.mark.parametrize("called", ["Qwen/Q 3|\u00e9", "a+b", 'quo"te', "m"])
 def test_a_servers_name_is_read_as_it_is_spelled(edge: Edge, called: str) -> None:
-    route = route_text(1000, [Choice(1, "00", GUARDS[0], called)])
+    route = route_text(1000, [Choice(1, Slot("00"), GUARDS[0], called)])
     edge.decision.answer = lambda _: said(permitted(route=route, names=["m"]))
     assert edge.request("POST", "/m/minilm/v1/x", body=b'{"x":1,"model":"m","y":[]}').status == 200
     assert json.loads(edge.seen()[0].body) == {"x": 1, "model": called, "y": []}

@@ -120,10 +120,10 @@ def _route(model: Model, able: Sequence[Version], route: Route, live: InstanceVi
 
 
 def _choice(model: Model, version: Version, route: Route, live: InstanceView) -> Choice:
-    slot = live.slot(model.name, version.name)
-    if slot is None:
-        raise _broken_error(f"live.json has no slot for {model.name}/{version.name}, which receives traffic")
-    return Choice(version.weight, slot, version.dns_name, server_name(version, route))
+    place = live.place(model.name, version.name)
+    if place is None:
+        raise _broken_error(f"live.json has no place for {model.name}/{version.name}, which receives traffic")
+    return Choice(version.weight, place, version.dns_name, server_name(version, route))
 
 
 def _check_issuers(plan: Plan) -> None:

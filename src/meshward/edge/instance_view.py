@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from meshward.kit import codes
 from meshward.kit.statefile import StateFile
+from meshward.targets.nginx.wire import Place, Slot, read_place
 
 _Slot = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$")]
+_Elsewhere = Annotated[str, AfterValidator(lambda word: str(read_place(word)))]
 _Origin = Annotated[str, StringConstraints(pattern=r"^https://[a-z0-9.:\[\]-]{1,261}$")]
 _Digest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
 
@@ -28,9 +30,16 @@ class InstanceView:
     policy: _Digest  # the digest that policy.json must have; empty: any
     until: _Digest  # between two revisions: the digest of next.json, under which a permit must hold too
     ejected: tuple[str, ...] = ()  # "<model>/<version>" that get nothing while another version can answer
+    # "<model>/<version>" -> where it is (`wire.read_place`), of those that have no slot
+    elsewhere: Mapping[str, _Elsewhere] = field(default_factory=dict)
 
-    def slot(self, model: str, version: str) -> str | None:
-        return self.slots.get(f"{model}/{version}")
+    def place(self, model: str, version: str) -> Place | None:
+        """Where the version answers; None: nowhere here."""
+        key = f"{model}/{version}"
+        if (word := self.elsewhere.get(key)) is not None:
+            return read_place(word)
+        slot = self.slots.get(key)
+        return None if slot is None else Slot(slot)
 
 
 VIEW = StateFile(

@@ -82,6 +82,7 @@ class Reason(StrEnum):
     GUARD_FORBIDDEN = "guard_forbidden"
     GUARD_RATE_LIMITED = "guard_rate_limited"
     GUARD_UNAVAILABLE = "guard_unavailable"
+    MESH_UNAVAILABLE = "mesh_unavailable"  # the edge's own sidecar, in a guard's place
     GUARD_TIMEOUT = "guard_timeout"
     GUARD_REFUSED = "guard_refused"
     MODEL_ANSWER_INVALID = "model_answer_invalid"

@@ -13,7 +13,6 @@ from meshward.plan.ir import Model, Plan, Version
 from meshward.policy import site as written
 from meshward.policy.servers import HOSTED
 from meshward.policy.urls import UnixSocket
-from meshward.policy.values import Listen
 from meshward.spiffe.ids import SpiffeId
 
 PORT = 8080
@@ -80,11 +79,13 @@ class MeshSettings:
 
 @dataclass(frozen=True, slots=True)
 class EdgePlacement:
-    """The edge as a workload; `sidecar`: the address of the pod where its own sidecar takes plain HTTP."""
+    """The edge as a workload; `sidecar`: the loopback address where its own sidecar takes plain HTTP, at each service's
+    port: Istio serves there only the services that have the listener's port, by names without one.
+    """
 
     workload: Workload
     select: tuple[tuple[str, str], ...]
-    sidecar: Listen
+    sidecar: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ def _hosted(version: Version) -> Hosted | None:
 
 def _edge(given: written.Edge) -> EdgePlacement:
     workload = Workload(given.workload.namespace, given.workload.service_account)
-    return EdgePlacement(workload, _sorted(given.select), given.sidecar.value)
+    return EdgePlacement(workload, _sorted(given.select), given.sidecar)
 
 
 def _mesh(given: written.Mesh) -> MeshSettings:

@@ -15,12 +15,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from typing_extensions import TypeAliasType
 
 from meshward.kit.errors import PolicyInvalid, Problem
-from meshward.policy.grammar import parse_listen, parse_written
 from meshward.policy.jsonschema import Format
 from meshward.policy.positions import Positions
 from meshward.policy.rules import MOST_PROBLEMS
 from meshward.policy.shape import shape_problems
-from meshward.policy.texts import Hostname, Listen, Name, TrustDomain
+from meshward.policy.texts import Hostname, Name, TrustDomain
 from meshward.policy.tree import Source, Unusable, read_tree
 
 DnsLabel = TypeAliasType(
@@ -68,6 +67,23 @@ LabelValue = TypeAliasType(
         ),
     ],
 )
+_OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = (
+    rf"({_LABEL}\.)*[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?"  # its last label is no number: else it is an address
+)
+Loopback = TypeAliasType(
+    "Loopback",
+    Annotated[
+        str,
+        Field(
+            pattern=rf"^(127(\.{_OCTET}){{3}}|::1)$",
+            description="An address that a machine, or a pod, has for itself: `127.x.y.z` or `::1`.",
+            examples=["127.0.2.1"],
+        ),
+    ],
+)
 Port = TypeAliasType("Port", Annotated[int, Field(ge=1, le=65535, description="A TCP port.")])
 Labels = TypeAliasType(
     "Labels",
@@ -110,8 +126,9 @@ class Edge(_Node):
     """Who it is. Nobody else may use this ServiceAccount: whoever does may show any token that he has seen."""
     select: Labels = {"app": "nginx"}
     """The labels of its pods."""
-    sidecar: Listen = parse_written(parse_listen, "127.0.2.1:15080")
-    """Where its sidecar takes what nginx sends to services of the mesh, in plain HTTP: an address of the pod alone."""
+    sidecar: Loopback = "127.0.2.1"
+    """Where its sidecar takes what nginx sends to services of the mesh, in plain HTTP: at each service's own port.
+    Whoever reaches it speaks as the edge."""
 
 
 class Logs(_Node):
@@ -157,7 +174,8 @@ class Elsewhere(_Node):
     guard: Annotated[
         str,
         Field(
-            pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?):[1-9][0-9]{0,4}$",
+            pattern=rf"^(\[[0-9a-f:]{{2,39}}\]|{_OCTET}(\.{_OCTET}){{3}}|{_NAME}):{_PORT}$",
+            max_length=260,
             description="A host name or IP address, and a port.",
             examples=["gpu1.internal:8443", "10.0.0.7:8443"],
         ),

@@ -95,7 +95,14 @@ REMEDIES: Mapping[Reason, str] = MappingProxyType(
             "the guard refused what the edge permitted, so the layers differ: `meshward status`, then apply again"
         ),
         Reason.GUARD_RATE_LIMITED: "wait, or raise the grant's limit: the guard's own is twice the edge's",
-        Reason.GUARD_UNAVAILABLE: "the guard did not answer: `meshward status`",
+        Reason.GUARD_UNAVAILABLE: (
+            "the guard did not answer: `meshward status`; one that a site file places elsewhere: see that it runs "
+            "there, is reached from here, and shows a current SVID with its DNS name"
+        ),
+        Reason.MESH_UNAVAILABLE: (
+            "the edge's own sidecar did not answer at the address that the site file names: see that it runs, and has "
+            "an egress listener there for the service's port"
+        ),
         Reason.GUARD_TIMEOUT: "the model's server said nothing for so long: look at it, or raise the model's `timeout`",
         Reason.GUARD_REFUSED: "the guard could not accept the request: its log, in STATE/logs, says why",
         Reason.MODEL_ANSWER_INVALID: "look at the model's server: its answer was no valid HTTP",

@@ -1,4 +1,6 @@
-"""How the edge goes on to a guard: prepared slots and rates, mutual TLS, headers by allow-list only."""
+"""How the edge goes on: to a guard on this machine or another one by mutual TLS, or to a service through the edge's own
+sidecar; prepared slots, pools and rates, headers by allow-list only.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +36,7 @@ _HIDDEN = (
     *("Set-Cookie", "Set-Cookie2", "Alt-Svc", "Clear-Site-Data", "Strict-Transport-Security", "Via"),
     *("X-Envoy-Upstream-Service-Time", "X-Envoy-Attempt-Count", "X-Envoy-Overloaded", "X-Envoy-Ratelimited"),
     *("X-Envoy-Decorator-Operation", "X-Envoy-Original-Path", "X-Envoy-Immediate-Health-Check-Fail"),
+    *("X-Envoy-Peer-Metadata", "X-Envoy-Peer-Metadata-Id"),
     *Header,
     *("X-Error-Message", "X-Counted-As"),
     *("Refresh", "NEL", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed"),
@@ -46,18 +49,31 @@ _IGNORED = (
 )
 
 
+_POOL = (
+    simple("keepalive", "16"),
+    simple("keepalive_requests", "100000"),
+    simple("keepalive_time", "120s"),  # a pooled connection keeps the certificate that opened it
+    simple("keepalive_timeout", "60s"),
+)
+
+
 def slots(s: EdgeSettings) -> list[Directive]:
     """One upstream per slot, used or not: a socket need not exist until a decision names its slot."""
-    pool = [
-        simple("keepalive", "16"),
-        simple("keepalive_requests", "100000"),
-        simple("keepalive_time", "120s"),  # a pooled connection keeps the certificate that opened it
-        simple("keepalive_timeout", "60s"),
-    ]
     return [
-        block("upstream", f"slot{slot:02d}", inside=[simple("server", f"unix:{s.guard_path(slot)}"), *pool])
+        block("upstream", f"slot{slot:02d}", inside=[simple("server", f"unix:{s.guard_path(slot)}"), *_POOL])
         for slot in range(s.slots)
     ]
+
+
+def elsewhere(s: EdgeSettings) -> list[Directive]:
+    """Upstreams without an address of their own: a request's decision tells it (`lua/peer.lua`).
+
+    `far..`: guards elsewhere, each for one name (`lua/pools.lua`); `far`: for any, without a pool. `near`: the edge's
+    sidecar, whose plain connections are verified for no name.
+    """
+    pools = {**{f"far{pool:02d}": _POOL for pool in range(s.pools)}, "near": _POOL, "far": ()}
+    told = [simple("server", "0.0.0.1"), simple("balancer_by_lua_file", s.phase("peer"))]
+    return [block("upstream", name, inside=[*told, *pool]) for name, pool in pools.items()]
 
 
 def limits(s: EdgeSettings) -> list[Directive]:
@@ -94,7 +110,10 @@ def judges() -> list[Directive]:
 
 
 def location(s: EdgeSettings, front: str) -> Directive:
-    """Below `front`, behind the permit. A model can neither redirect inside the edge nor speak for it."""
+    """Below `front`, behind the permit. A model can neither redirect inside the edge nor speak for it.
+
+    `$mw_upstream` is the scheme and one of the upstreams of this file, never an address.
+    """
     return block(
         "location",
         "^~",
@@ -102,7 +121,7 @@ def location(s: EdgeSettings, front: str) -> Directive:
         inside=[
             simple("rewrite_by_lua_file", s.phase("request")),
             *(_limit(rate) for rate in sorted(set(s.rates))),
-            simple("proxy_pass", join_values("https://", Variable("mw_upstream"), Variable("mw_target"))),
+            simple("proxy_pass", join_values(Variable("mw_upstream"), Variable("mw_target"))),
             simple("proxy_http_version", "1.1"),
             *_headers(),
             *_mutual_tls(s),
@@ -123,7 +142,7 @@ def location(s: EdgeSettings, front: str) -> Directive:
 
 def _headers() -> list[Directive]:
     own: dict[str, str | Variable | Joined] = {
-        "Host": Variable("mw_sni"),
+        "Host": Variable("mw_host"),
         "Connection": "",
         "Txn-Token": Variable("mw_d_txn"),
         "X-Request-Id": Variable("request_id"),

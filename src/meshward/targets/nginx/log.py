@@ -29,6 +29,7 @@ FIELDS = {
     "facts": "mw_facts",
     "cache": "mw_cache",
     "guard": "mw_sni",
+    "place": "mw_place",  # empty: a guard of this machine, whose line is here; `far`, `near`: elsewhere
     "layer": "mw_layer",
     "n": "mw_counted",  # how many it tells of, where not of one: only `lua/counted.lua` writes such lines
 }

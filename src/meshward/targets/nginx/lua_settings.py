@@ -20,6 +20,7 @@ def lua_settings(s: EdgeSettings) -> str:
         "gate": _list(_check(check) for check in CHECKS if check is not UPGRADE),
         "rates": _set(s.rates),
         "slots": str(s.slots),
+        "pools": str(s.pools),
         "open_per_address": str(s.open_per_address),
         "handshake_rate": str(s.handshake_rate),
         "handshake_burst": str(s.handshake_burst),

@@ -1,7 +1,8 @@
 """The edge as a fixed program for stock nginx: no rule of a policy is compiled into it.
 
 A request's way through it: lua/request.lua (gate, decision, body, version; asks /_decide where it remembers none)
--> limits -> mTLS to the guard -> lua/answer.lua. A refusal at any step ends in /_err/<status>.
+-> limits -> mTLS to the guard, or the edge's own sidecar (lua/place.lua) -> lua/answer.lua. A refusal at any step ends
+in /_err/<status>.
 """
 
 from __future__ import annotations
@@ -36,7 +37,18 @@ _NOTHING = (("=", "/m"), ("=", "/v1"), ("/",))
 # What Lua tells nginx, for the guard, the limits, the log and the refusals.
 _TOLD = (
     *("mw_net", "mw_front", "mw_model", "mw_path", "mw_cache", "mw_facts", "mw_generation"),
-    *("mw_target", "mw_upstream", "mw_sni", "mw_d_txn", "mw_d_limit", "mw_bucket", "mw_reqd", "mw_bytes_in"),
+    *(
+        "mw_target",
+        "mw_upstream",
+        "mw_host",
+        "mw_place",
+        "mw_sni",
+        "mw_d_txn",
+        "mw_d_limit",
+        "mw_bucket",
+        "mw_reqd",
+        "mw_bytes_in",
+    ),
     *("mw_last", "mw_resd", "mw_reason", "mw_layer", "mw_message", "mw_challenge", "mw_retry", "mw_codings"),
     *("mw_body", "mw_counted"),
 )
@@ -88,6 +100,7 @@ def _http(s: EdgeSettings) -> list[Directive]:
         *control.upstream(s),
         *guard.limits(s),
         *guard.slots(s),
+        *guard.elsewhere(s),
         _server(s),
         decision.cold_server(s),
     ]

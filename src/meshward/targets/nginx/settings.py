@@ -39,6 +39,7 @@ class EdgeSettings:
     lua_path: str = "/usr/share/lua/5.1/?.lua"  # where the libraries are that came with the module
     rates: tuple[str, ...] = ()  # each that a decision may name, as `wire.rate_text` spells it
     slots: int = 64
+    pools: int = 32  # of connections to guards elsewhere: one for each name, in a worker
     max_body: int = 2 * 1024 * 1024  # bytes; the largest of any model
     longest_timeout: int = 60  # seconds; the largest of any model
     workers: int = 1
@@ -80,6 +81,7 @@ class EdgeSettings:
         for rate in (*self.rates, self.cold_rate):
             _demand(_RATE.fullmatch(rate), f"`{rate}` is no rate such as `10r/s` or `600r/m`")
         _demand(1 <= self.slots <= 100 and 1 <= self.workers <= 64, "slots are 1 to 100, workers 1 to 64")
+        _demand(0 <= self.pools <= 100, "pools are 0 to 100")
         _demand(0 < self.open_per_address <= 65536, "requests under way per address are 1 to 65536")
         _demand(
             0 < self.handshake_rate <= self.handshake_burst <= 65536, "handshakes per address are 1 to 65536"

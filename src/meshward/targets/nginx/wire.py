@@ -6,10 +6,12 @@ Nothing of a client or a model passes under these names. `tests/nginx/test_wire.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from string import ascii_letters, digits
 from types import MappingProxyType
 
@@ -77,6 +79,8 @@ QUESTION: Mapping[Header, str] = MappingProxyType(
 )
 """All that a decision is made from, and nginx's variable for it. Each is in the key of `lua/request.lua`."""
 
+_SLOT = re.compile(r"[0-9]{2}", re.ASCII)
+_AUTHORITY = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.ASCII)
 _UNITS = {1: "s", 60: "m"}
 _UNRESERVED = frozenset(f"{ascii_letters}{digits}-._~".encode())
 _SPELLED = tuple(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256))
@@ -101,27 +105,100 @@ def rate_count(text: str) -> int:
     return int(text.partition("r/")[0])
 
 
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A guard of this machine, in the slot of these two digits."""
+
+    digits: str
+
+    def __post_init__(self) -> None:
+        _demand(_SLOT.fullmatch(self.digits), self.digits)
+
+    def __str__(self) -> str:
+        return self.digits
+
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """A guard of ours elsewhere, by mutual TLS: its SVID has the version's DNS name, which the edge verifies."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"far/{_socket_text(self.address, self.port)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A service of a mesh, by its name, in plain HTTP to a listener of the edge's own sidecar on the loopback."""
+
+    address: Address
+    port: int
+    authority: str  # the whole name of the service, without a port
+
+    def __post_init__(self) -> None:
+        _demand(self.address.is_loopback, str(self.address))  # a token goes there in clear
+        _demand(len(self.authority) <= 253 and _AUTHORITY.fullmatch(self.authority), self.authority)
+
+    def __str__(self) -> str:
+        return f"near/{_socket_text(self.address, self.port)}/{self.authority}"
+
+
+Place = Slot | Far | Near
+
+
+def read_place(word: str) -> Place:
+    """`str` of a place, read back. Raises ValueError for what is none."""
+    kind, _, rest = word.partition("/")
+    if kind not in ("far", "near"):
+        return Slot(word)
+    where, _, authority = rest.partition("/")
+    host, _, port = where.rpartition(":")
+    address = ip_address(host.removeprefix("[").removesuffix("]"))
+    place = Near(address, int(port), authority) if kind == "near" else Far(address, int(port))
+    _demand(str(place) == word, word)
+    return place
+
+
+def _socket_text(address: Address, port: int) -> str:
+    _demand(0 < port < 65536, str(port))
+    plain = not address.is_unspecified and not address.is_multicast
+    _demand(plain and (address.version == 4 or not (address.scope_id or address.ipv4_mapped)), str(address))
+    return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
+
+
+def _demand(fine: object, text: str) -> None:
+    """Raises ValueError: what is not what `lua/place.lua` takes is not said."""
+    if not fine:
+        raise ValueError(f"nginx can be sent to no such place: {text!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A version that may answer: its weight, its guard's slot as two digits, the DNS name in the guard's SVID.
+    """A version that may answer: its weight, where its guard is, the DNS name by which the guard is known.
 
     `called`: what its server calls the model, where a body's `model` is to become that.
     """
 
     weight: int
-    slot: str
+    place: Place
     dns_name: str
     called: str | None = None
 
     def __str__(self) -> str:
-        words = f"{self.weight} {self.slot} {self.dns_name}"
+        words = f"{self.weight} {self.place} {self.dns_name}"
         return words if self.called is None else f"{words} {_one_word(self.called)}"
 
 
 def route_text(max_body: int, choices: Iterable[Choice]) -> str:
-    """`<max_body>|<weight> <slot> <dns name>[ <server's name>]|...`, in bytes and in the order of the versions.
+    """`<max_body>|<weight> <place> <dns name>[ <server's name>]|...`, in bytes and in the order of the versions.
 
-    Where a version has a fourth word, a body must name its model, and that name becomes this word.
+    A place is a slot's two digits, `far/<address>:<port>` or `near/<address>:<port>/<authority>`. Where a version has
+    a fourth word, a body must name its model, and that name becomes this word.
     """
     return "|".join([str(max_body), *map(str, choices)])
 

@@ -1,6 +1,7 @@
 -- What the decision service said, read once and held by all requests that may use it. Whatever is not exactly what
 -- wire.py promises is thrown: nothing of it may stay empty and be used.
 
+local place = require "place"
 local settings = require "settings"
 
 local match, gmatch, find, sub = string.match, string.gmatch, string.find, string.sub
@@ -10,19 +11,20 @@ local function demand(fine, what)
     return fine or error("the decision holds no " .. what, 0)
 end
 
--- `<max_body>|<weight> <slot> <dns name>[ <the server's name for the model>]|...`
+-- `<max_body>|<weight> <place> <dns name>[ <the server's name for the model>]|...`
 local function versions(route)
     local most, rest = match(route, "^(%d+)|(.+)$")
     demand(most and #most <= 12, "route")
     local found, total = {}, 0
     for each in gmatch(rest .. "|", "([^|]*)|") do
-        local weight, slot, name, called = match(each, "^(%d+) (%d%d) ([a-z0-9][a-z0-9.-]*) (%S+)$")
+        local weight, where, name, called = match(each, "^(%d+) (%S+) ([a-z0-9][a-z0-9.-]*) (%S+)$")
         if not weight then
-            weight, slot, name = match(each, "^(%d+) (%d%d) ([a-z0-9][a-z0-9.-]*)$")
+            weight, where, name = match(each, "^(%d+) (%S+) ([a-z0-9][a-z0-9.-]*)$")
         end
-        demand(weight and #weight <= 6 and #name <= 253 and tonumber(slot) < settings.slots, "version")
+        demand(weight and #weight <= 6 and #name <= 253, "version")
         total = total + tonumber(weight)
-        found[#found + 1] = { upto = total, upstream = "slot" .. slot, name = name, called = called and unescape_uri(called) }
+        called = called and unescape_uri(called)
+        found[#found + 1] = { upto = total, place = place.read(where, name), name = name, called = called }
     end
     demand(total > 0, "weight")
     return tonumber(most), found, total

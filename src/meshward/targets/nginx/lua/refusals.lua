@@ -33,7 +33,12 @@ local IN_QUERY = { 401, "token_in_query", "A token in the query ends in logs. Se
 local TOO_OFTEN = "You were refused more than %d times in this second, now for %s. Wait, then try again."
 local EARLY = "Clock skew: the client certificate begins at %s, and by our clock it is %s UTC. See that NTP runs on both."
 local BAD = { 400, "bad_request", "A request header is malformed, given twice, or asks for an upgrade." }
-local NO_GUARD = "The guard of this model did not answer. Try again."
+-- Nobody answered, or nobody who could prove the name that the version's guard has; by where the version is.
+local NOBODY = {
+    [""] = { "guard_unavailable", "The guard of this model did not answer. Try again." },
+    far = { "guard_unavailable", "The guard of this model, on another machine, did not answer, or did not prove that it is this guard. Try again." },
+    near = { "mesh_unavailable", "The sidecar through which this model is reached did not answer. Try again." },
+}
 
 local TYPES = { [401] = "authentication_error", [403] = "permission_error", [429] = "rate_limit_error" }
 
@@ -51,7 +56,8 @@ local function cause(code)
         return { code, var.mw_reason, var.mw_message }
     end
     if var.mw_sni ~= "" and (code == 500 or code == 502 or code == 503 or code == 504) then
-        return { code == 500 and 502 or code, "guard_unavailable", NO_GUARD }
+        local nobody = NOBODY[var.mw_place]
+        return { code == 500 and 502 or code, nobody[1], nobody[2] }
     end
     if code == 495 or code == 401 and var.mw_peer == "0" then
         return of_certificate()
@@ -118,7 +124,7 @@ end
 -- The status of a refusal; sets everything else that /_err/ sends and the log wants.
 function M.status()
     local found = cause(tonumber(sub(var.uri, 7)))
-    local layer = found[2] == "guard_unavailable" and "guard" or "edge"
+    local layer = (found[2] == "guard_unavailable" or found[2] == "mesh_unavailable") and "guard" or "edge"
     found = layer == "edge" and limited(found) or found
     local status = found[1]
     var.mw_reason, var.mw_message, var.mw_layer = found[2], found[3], layer

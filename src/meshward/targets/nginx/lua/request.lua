@@ -11,6 +11,7 @@ local gate = require "gate"
 local key = require "key"
 local overdue = require "overdue"
 local page = require "page"
+local pools = require "pools"
 local raw = require "raw"
 local target = require "target"
 
@@ -166,7 +167,9 @@ local function send(d, version, work, generation)
     if d.limit ~= "" then
         var.mw_d_limit, var.mw_bucket = d.limit, d.bucket
     end
-    var.mw_d_txn, var.mw_upstream, var.mw_sni = d.token, version.upstream, version.name
+    local place = version.place
+    var.mw_upstream, var.mw_host, var.mw_place = place.upstream or pools.of(place.name), place.host, place.kind
+    var.mw_d_txn, var.mw_sni = d.token, version.name
     var.mw_generation = generation
     var.mw_target = d.before .. sub(var.request_uri, d.from)
 end
@@ -202,7 +205,7 @@ local function pass(d, epoch, work)
     local till = work.mine.till
     overdue.answered(work.mine)
     send(d, version, work, generation)
-    ngx.ctx = { decision = d, epoch = epoch, tail = "", till = till, at = at }
+    ngx.ctx = { decision = d, epoch = epoch, tail = "", till = till, at = at, place = version.place }
     return true
 end
 

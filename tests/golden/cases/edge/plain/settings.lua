@@ -1,6 +1,6 @@
 return {
     log = "/run/mw/edge/access.log",
-    fields = { "rid", "t", "ip", "conn", "creq", "pid", "method", "path", "front", "model", "status", "bytes", "bytes_in", "dur", "done", "last", "reqd", "resd", "reason", "facts", "cache", "guard", "layer", "n" },
+    fields = { "rid", "t", "ip", "conn", "creq", "pid", "method", "path", "front", "model", "status", "bytes", "bytes_in", "dur", "done", "last", "reqd", "resd", "reason", "facts", "cache", "guard", "place", "layer", "n" },
     page = "/run/mw/given/edge/page",
     revoked = "/run/mw/given/edge/revoked",
     certificates = "/run/mw/given/edge/certs",
@@ -14,6 +14,7 @@ return {
     },
     rates = {  },
     slots = 2,
+    pools = 32,
     open_per_address = 200,
     handshake_rate = 500,
     handshake_burst = 2000,
