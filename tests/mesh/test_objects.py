@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from tests.mesh.judges import Schemas, istioctl_complaints
 from tests.mesh.lab import Lab
+from tests.mesh.lab.kubernetes_api import Refused
 
 
 def _example(shared_data: Path) -> list[dict[str, Any]]:
@@ -26,15 +28,19 @@ def test_the_reference_example_is_taken_by_all_three(lab: Lab, shared_data: Path
 
 
 @pytest.mark.parametrize(
-    ("wrong", "istioctl_finds"),
+    ("wrong", "found_by"),
     [
-        ({"selector": {"matchLabels": {"app": "x"}}, "rules": [{"form": []}]}, True),
-        ({"rules": [{"to": [{"operation": {"paths": ["/v1/{*}x/y"]}}]}]}, True),
+        (
+            {"selector": {"matchLabels": {"app": "x"}}, "rules": [{"form": []}]},
+            {"api", "istioctl", "schemas"},
+        ),
+        ({"rules": [{"to": [{"operation": {"paths": ["/v1/{*}x/y"]}}]}]}, {"istioctl"}),
+        ({"selector": {"matchLabels": {"*": "x"}}}, {"api", "istioctl"}),
     ],
-    ids=["unknown field", "template that ends Envoy"],
+    ids=["unknown field", "template that ends Envoy", "label key with a star"],
 )
 def test_the_judges_find_what_they_are_here_for(
-    wrong: dict[str, Any], istioctl_finds: bool, tmp_path: Path, lab: Lab
+    wrong: dict[str, Any], found_by: set[str], tmp_path: Path, lab: Lab, shared_data: Path
 ) -> None:
     meta = {"name": "wrong", "namespace": "models"}
     given = {
@@ -43,4 +49,16 @@ def test_the_judges_find_what_they_are_here_for(
         "metadata": meta,
         "spec": wrong,
     }
-    assert bool(istioctl_complaints([given], tmp_path)) is istioctl_finds
+    assert {judge for judge, said in _judged(lab, given, tmp_path, shared_data) if said} == found_by
+
+
+def _judged(
+    lab: Lab, given: dict[str, Any], directory: Path, shared_data: Path
+) -> Iterator[tuple[str, bool]]:
+    yield "istioctl", bool(istioctl_complaints([given], directory))
+    yield "schemas", any(Schemas.read(shared_data / "schemas").complaints(given))
+    try:
+        lab.apply([given])
+        yield "api", False
+    except Refused:
+        yield "api", True

@@ -109,7 +109,7 @@ class KubernetesApi:
                 for crd in there
                 if any(
                     c["type"] == "Established" and c["status"] == "True"
-                    for c in crd.get("status", {}).get("conditions", [])
+                    for c in crd.get("status", {}).get("conditions") or []
                 )
             }
             return wanted <= established
