@@ -29,3 +29,7 @@ EdgeUrl = Annotated[
         "else the only login there is).",
     ),
 ]
+SitePath = Annotated[
+    Path | None,
+    Parameter(name="--site", help="Where the policy's names live in one environment (docs/site.md)."),
+]

@@ -11,3 +11,69 @@ UNKNOWN_IN_POLICY = Code(
     "Take it out of the site, or put it into the policy.",
     Exit.USAGE,
 )
+WORKLOADS_ALIKE = Code(
+    "MW5002",
+    "Two workloads of the policy have one SPIFFE ID on a site.",
+    "Give each a ServiceAccount of its own: whoever is one of them would have the rights of both.",
+    Exit.USAGE,
+)
+EDGE_IDENTITY_SHARED = Code(
+    "MW5003",
+    "Somebody else has the edge's identity on a site.",
+    "Give the edge a ServiceAccount that nobody else uses: whoever has it may show any token that he has seen.",
+    Exit.USAGE,
+)
+VERSION_WITHOUT_PLACE = Code(
+    "MW5004",
+    "A site says no place for a version, and a mesh cannot guard what it does not know.",
+    "Place it: `models.MODEL.VERSION` with a service, or with `guard: HOST:PORT`.",
+    Exit.USAGE,
+)
+PLACE_SHARED = Code(
+    "MW5005",
+    "Two versions have one place on a site, where only one of them can be guarded.",
+    "Give each a service and port, or a guard's address, of its own.",
+    Exit.USAGE,
+)
+PODS_SHARED = Code(
+    "MW5006",
+    "One pod could have the labels of two versions on a site: what either permits would be permitted there.",
+    "Give both a label with the same key and different values.",
+    Exit.USAGE,
+)
+IN_ROOT_NAMESPACE = Code(
+    "MW5007",
+    "A site places a model, or the edge, in the mesh's root namespace, whose rules hold in every namespace.",
+    "Place it in a namespace of its own.",
+    Exit.USAGE,
+)
+AUDIENCE_AMBIGUOUS = Code(
+    "MW5008",
+    "A site's trust domain is spelled like a permission: every Transaction Token would hold it.",
+    "Give the site another trust domain, or the model another name.",
+    Exit.USAGE,
+)
+MODEL_IDENTITY_SHARED = Code(
+    "MW5009",
+    "The pods of a model have an identity on a site that gives them rights of somebody else.",
+    "Give the model's pods a ServiceAccount of their own.",
+    Exit.USAGE,
+)
+PLACE_UNFIT = Code(
+    "MW5010",
+    "A site places a version where it cannot be.",
+    "Name the place where that version's own guard or service is.",
+    Exit.USAGE,
+)
+PORT_NOT_GUARDED = Code(
+    "MW5011",
+    "A site places a version at a port that a sidecar keeps for itself and does not guard.",
+    "Have the service and its pods at another port.",
+    Exit.USAGE,
+)
+HOSTNAME_TAKEN = Code(
+    "MW5012",
+    "Under a site's trust domain a guard has the DNS name by which clients know the edge.",
+    "Give the site another trust domain.",
+    Exit.USAGE,
+)

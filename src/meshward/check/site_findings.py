@@ -1,0 +1,31 @@
+"""How a problem of a site is told: by its line, or, of what holds by convention, without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshward.kit.codes import Code
+from meshward.kit.errors import Problem
+from meshward.kit.text import quoted
+from meshward.policy.positions import Positions, spell_path
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFindings:
+    """`positions`: of the site; None: there is none, and names hold by convention."""
+
+    positions: Positions | None
+
+    def told(self, code: Code, path: Path, message: str, remedy: str | None = None) -> Problem:
+        """`message` continues the sentence that the path begins."""
+        where = None if self.positions is None else self.positions.key(path)
+        sentence = f"{self.spelled(path)} {message}"
+        return Problem(code, sentence, code.remedy if remedy is None else remedy, where)
+
+    def spelled(self, path: Path) -> str:
+        """The key at `path`, and where it stands if a site says it."""
+        if self.positions is not None and self.positions.present(path) == path:
+            return quoted(spell_path(path))
+        return f"{quoted(spell_path(path))} (by convention)"
