@@ -6,7 +6,7 @@ for some day they could be; rules in shadow give and take nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from meshward.plan.ir import Deny, Grant, Plan
@@ -47,3 +47,16 @@ def _always_bars(deny: Deny, role: str) -> bool:
     same = deny.models is not None and deny.models.same
     named = deny.roles is None or role in deny.roles
     return named and not same and (deny.subjects, deny.when, deny.expires) == (None, None, None)
+
+
+def open_permissions(plan: Plan) -> Mapping[Action, frozenset[str]]:
+    """The models of each action whose permission somebody may hold, by whatever role and grant."""
+    barred: dict[tuple[str, Action], frozenset[str]] = {}
+    found: dict[Action, set[str]] = {action: set() for action in ACTIONS}
+    for grant in plan.grants:
+        for action in grant.actions if not grant.shadow else ():
+            for role in grant.roles if not grant.models.names <= found[action] else ():
+                if (role, action) not in barred:
+                    barred[role, action] = barred_models(plan, role, action)
+                found[action] |= grant.models.names - barred[role, action]
+    return {action: frozenset(models) for action, models in found.items()}

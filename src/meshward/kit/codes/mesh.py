@@ -77,3 +77,15 @@ HOSTNAME_TAKEN = Code(
     "Give the site another trust domain.",
     Exit.USAGE,
 )
+ROUTE_NOT_EXACT = Code(
+    "MW5020",
+    "Istio would compare a route otherwise than it is written.",
+    "Write the route's path without `*`, `{`, `%`, `;`, `//` and `.` segments, or guard the model by `--guard always`.",
+    Exit.UNSAFE,
+)
+NAMES_COLLIDE = Code(
+    "MW5021",
+    "Two objects of a mesh would have one name.",
+    "Rename one of the models or versions: they differ in `.`, `_` and `-` alone, or end in each other's digest.",
+    Exit.UNSAFE,
+)
