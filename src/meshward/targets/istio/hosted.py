@@ -14,6 +14,8 @@ from meshward.targets.istio.naming import NETWORKING, resource
 from meshward.targets.istio.resource import Resource
 
 FILE = "hosted.yaml"
+PORT = 8080
+"""Where the edge's sidecar takes what is for hosted endpoints."""
 _ENTRY = (
     "A hosted endpoint, known to the edge's namespace alone. Nobody here checks a token for it: the edge decides, and "
     "nobody yet sends its key."
@@ -43,8 +45,8 @@ def hosted_endpoints(placed: PlacedPlan) -> tuple[Endpoint, ...]:
 
 
 def hosted_resources(placed: PlacedPlan, endpoint: Endpoint) -> Iterator[Resource]:
-    """`port` of the entry is that of the edge's listener, which knows no service of another."""
-    namespace, port = placed.edge.workload.namespace, placed.edge.sidecar.port
+    """In plain HTTP to the edge's sidecar, at `PORT`."""
+    namespace, port = placed.edge.workload.namespace, PORT
     name = f"mw-hosted.{dns_label(endpoint.host)}.{endpoint.port}"
     only_here = {"exportTo": ["."]}
     entry = {

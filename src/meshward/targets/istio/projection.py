@@ -45,8 +45,7 @@ class MeshPart:
 class MeshView:
     """`caller`: the edge's SPIFFE ID, the only one that may come. `audience`: one that every token has.
 
-    `routes`: what somebody may hold, some day. `weight`: the share of callers inside. `dns_name`: what the edge may
-    call it beside the service's own name.
+    `routes`: what somebody may hold, some day. `weight`: the share of callers inside.
     """
 
     model: str
@@ -59,7 +58,6 @@ class MeshView:
     routes: tuple[PermittedRoutes, ...]
     nets: tuple[Net, ...]
     weight: int
-    dns_name: str
 
 
 def mesh_view(plan: Plan, part: MeshPart) -> MeshView:
@@ -94,7 +92,6 @@ def _view(
         routes=_permitted(part.model, version.routes, held),
         nets=nets.get(part.model, ()),
         weight=version.weight,
-        dns_name=version.dns_name,
     )
 
 
