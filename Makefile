@@ -33,9 +33,10 @@ bench: setup     ## measure what identity costs; writes bench/RESULTS.md, in abo
 	@sh scripts/setup.sh --dev
 	$(PYTHON) -m bench $(ARGS)
 
-docs: setup      ## remake the generated pages (policy reference, schema, what enforces what, error codes)
+docs: setup      ## remake the generated files (policy reference, schemas, what enforces what, error codes, conformance suite)
 	$(PYTHON) scripts/reference.py
 	$(PYTHON) scripts/codes.py
+	$(PYTHON) -m tests.conformance.suite
 
 mutate: setup    ## change the definition in one place at a time; a directed test must notice each (writes its table in docs/testing.md)
 	$(PYTHON) scripts/mutate.py --write

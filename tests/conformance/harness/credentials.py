@@ -1,0 +1,66 @@
+"""Credentials of a case, made: an issuer's tokens and Transaction Tokens, good but for what the case says."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from joserfc.jwk import ECKey, RSAKey
+
+from meshward.kit.strict import encode
+from meshward.testing.issuer import KID, Issuer
+from tests.conformance.format import Client, Token
+
+Line = tuple[str, str]
+_SUBJECT = "00unknown"
+
+
+def issuers_token(request: Client, issuer: Issuer, now: float | None = None) -> str | None:
+    """The text of the caller's token; None: the caller has none."""
+    who, differs = request.who, request.token
+    if differs.raw is not None:
+        return differs.raw
+    if who is None or who.issuer is None:
+        return None
+    at = int(time.time() if now is None else now)
+    times = {"iat": at, "exp": at + 600} | {name: at + offset for name, offset in differs.times.items()}
+    claims: dict[str, Any] = {**who.claims, **times, **differs.claims}
+    header: Mapping[str, Any] = differs.header
+    if differs.key != "current":
+        kid = KID if differs.key == "forged" else "another"
+        issuer, header = _stranger(issuer), {"kid": kid, **header}
+    text = issuer.token(who.subject or _SUBJECT, tuple(who.groups), header=header, **claims)
+    return spoiled(text, differs)
+
+
+def spoiled(text: str, differs: Token) -> str:
+    """A signed token with the signature that `differs` says. With none, its algorithm is `none`, too."""
+    if differs.signature == "good":
+        return text
+    signed, _, signature = text.rpartition(".")
+    if differs.signature == "broken":
+        return f"{signed}.{('B' if signature[0] == 'A' else 'A')}{signature[1:]}"
+    return (
+        f"{encode(json.dumps({'alg': 'none'} | _without_alg(differs)).encode())}.{signed.partition('.')[2]}."
+    )
+
+
+def _without_alg(differs: Token) -> dict[str, Any]:
+    return {name: value for name, value in differs.header.items() if name != "alg" and value is not None}
+
+
+def lines(differs: Token, text: str | None, usual: Line) -> list[Line]:
+    """The header lines that carry a token; `usual` is how its kind is sent."""
+    if text is None:
+        return []
+    return [(name, value.replace("{token}", text)) for name, value in differs.sent_as or [usual]]
+
+
+def _stranger(issuer: Issuer) -> Issuer:
+    """The same words, another key."""
+    other = object.__new__(Issuer)
+    other.__dict__.update(vars(issuer))
+    other.key = ECKey.generate_key("P-256") if issuer.alg == "ES256" else RSAKey.generate_key(2048)
+    return other
