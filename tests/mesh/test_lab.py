@@ -55,3 +55,50 @@ def test_a_field_that_nobody_knows_is_refused(lab: Lab) -> None:
     misspelled["spec"]["rules"] = [{"form": []}]
     with pytest.raises(Refused, match="form: field not declared in schema"):
         lab.apply([misspelled])
+
+
+EDGE = Workload("nginx-0", "edge", "nginx", {"app": "nginx"}, writes_sidecar=False)
+OWN = "127.0.2.1"
+
+
+def listener(*hosts: str) -> dict[str, Any]:
+    port = {"number": 8080, "protocol": "HTTP", "name": "http"}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Sidecar",
+        "metadata": {"name": "nginx", "namespace": "edge"},
+        "spec": {
+            "workloadSelector": {"labels": {"app": "nginx"}},
+            "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+            "egress": [{"port": port, "bind": OWN, "captureMode": "NONE", "hosts": list(hosts)}],
+        },
+    }
+
+
+def test_an_edge_reaches_a_service_through_its_own_sidecar_as_who_it_is(lab: Lab) -> None:
+    chat = lab.start(CHAT)
+    lab.apply([strict(), allow("nginx"), listener("models/*")])
+    lab.start(EDGE)
+    lab.settled()
+    answer = lab.through(OWN, 8080, "chat.models", Call("POST", "/embed"))
+    assert answer.status == 200, answer
+    assert chat.line_of(answer.request_id)["peer"] == "spiffe://cluster.local/ns/edge/sa/nginx"
+    assert lab.through(OWN, 8080, "elsewhere.models", Call("POST", "/embed")).status == 502
+
+
+def test_new_certificates_fail_no_request(lab: Lab) -> None:
+    chat = lab.start(CHAT)
+    lab.apply([strict(), allow("nginx"), listener("models/*")])
+    edge = lab.start(EDGE)
+    lab.settled()
+
+    def shown() -> set[str]:
+        return {serial for sidecar in (chat, edge) for serial in sidecar.serials()}
+
+    for _ in range(5):
+        before = shown()
+        lab.secrets.renew()
+        while before & shown():
+            assert lab.through(OWN, 8080, "chat.models", Call("POST", "/embed")).status == 200
+        assert lab.through(OWN, 8080, "chat.models", Call("POST", "/embed")).status == 200
+    lab.assert_accepted()

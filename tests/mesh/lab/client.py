@@ -40,7 +40,7 @@ class Call:
 
 def send(call: Call, host: str, port: int, context: ssl.SSLContext | None) -> Answer:
     """Over a connection of its own; plain HTTP without a `context`."""
-    request_id = str(uuid.uuid4())
+    request_id = uuid.uuid4().hex  # in a UUID with dashes Envoy now and then sets a digit of its own
     connection = (
         http.client.HTTPSConnection(host, port, timeout=DEADLINE, context=context)
         if context

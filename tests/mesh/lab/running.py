@@ -138,6 +138,10 @@ class Lab:
             return answer
         return replace(answer, details=str(sidecar.line_of(answer.request_id).get("details") or ""))
 
+    def through(self, own: str, port: int, host: str, call: Call) -> Answer:
+        """Ask for `host` as a program does that is next to its own sidecar, which listens at `own` for it alone."""
+        return send(replace(call, headers=(("host", host), *call.headers)), own, port, None)
+
     def settled(self) -> None:
         """Until every sidecar enforces all that was applied or deleted. Raises AssertionError where one refused it.
 

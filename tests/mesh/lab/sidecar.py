@@ -80,6 +80,11 @@ class Sidecar:
         """The counters of updates that it did not take, where there are any."""
         return {name: value for name, value in self.stats("update_rejected").items() if value}
 
+    def serials(self) -> list[str]:
+        """Of the certificates that it shows now."""
+        there = self._http.get("/certs").json()["certificates"]
+        return [shown["serial_number"] for found in there for shown in found.get("cert_chain", [])[:1]]
+
     def access_log(self) -> Iterator[Json]:
         """The lines of its access log so far, where the mesh has one in JSON."""
         for line in self.log.read_text(errors="replace").splitlines():
@@ -92,7 +97,11 @@ class Sidecar:
         def found() -> Json:
             return next((line for line in self.access_log() if line.get("rid") == request_id), {})
 
-        return eventually(found, what=f"the line of {request_id}")
+        try:
+            return eventually(found, what=f"the line of {request_id}")
+        except AssertionError as error:
+            error.add_note(self.log.read_text(errors="replace")[-4000:])
+            raise
 
     def _is_ready(self) -> bool:
         try:
