@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from meshward.spiffe.certificates import SERVER, make_leaf, make_root
 from meshward.testing.stand_ins import free_port
 from tests.mesh.lab.kubernetes_api import KubernetesApi
-from tests.mesh.lab.network import SERVICES
+from tests.mesh.lab.network import PODS, SERVICES
 from tests.mesh.lab.process import Process
 from tests.mesh.programs import ETCD, KUBE_APISERVER, find
 
@@ -110,7 +110,7 @@ def _command(directory: Path, store: str, port: int) -> list[str | Path]:
         f"--etcd-servers={store}",
         f"--secure-port={port}",
         "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
+        f"--advertise-address={PODS[1]}",
         f"--tls-cert-file={directory}/server.pem",
         f"--tls-private-key-file={directory}/server.key",
         f"--client-ca-file={directory}/authority.pem",
