@@ -15,7 +15,8 @@ TRUST_DOMAIN = "cluster.local"
 
 
 @pytest.fixture(scope="session")
-def _lab(shared_data: Path) -> Iterator[Lab]:
+def whole_lab(shared_data: Path) -> Iterator[Lab]:
+    """Of the whole run: whoever uses it resets it."""
     if not network.is_own():
         pytest.skip("not run: a mesh needs a network of its own (`make test-mesh`)")
     if missing := [program.name for program in PROGRAMS if find(program) is None]:
@@ -30,7 +31,7 @@ def _lab(shared_data: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def lab(_lab: Lab) -> Iterator[Lab]:
+def lab(whole_lab: Lab) -> Iterator[Lab]:
     """The one lab of this run, with nothing in it but what the mesh itself has."""
-    yield _lab
-    _lab.reset()
+    yield whole_lab
+    whole_lab.reset()

@@ -67,6 +67,16 @@ class Istiod:
         found = {sidecar["proxy"]: _acknowledged(sidecar) for sidecar in self._get("/debug/syncz") or []}
         return {name: taken for name, taken in found.items() if taken is not None}
 
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Another MeshConfig, read when this returns."""
+        before = self._http.get("/debug/mesh").text
+        if yaml.safe_load(self.mesh_config.read_text()) == config:
+            return
+        half = self.mesh_config.with_suffix(".half")
+        half.write_text(yaml.safe_dump(dict(config)))
+        half.rename(self.mesh_config)
+        eventually(lambda: self._http.get("/debug/mesh").text != before, what="istiod reading its MeshConfig")
+
     def refusals(self) -> list[str]:
         """What sidecars did not take, in istiod's words."""
         return re.findall(r".*ACK ERROR.*", self.process.log.read_text(errors="replace"))

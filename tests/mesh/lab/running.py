@@ -96,6 +96,10 @@ class Lab:
             self._applied.pop(_key(given), None)
             self._await(given, None)
 
+    def configure(self, more: Mapping[str, Any]) -> None:
+        """The lab's MeshConfig with `more` in it; without, it is as in the beginning."""
+        self.istiod.configure({**mesh_config(self.trust_domain), **more})
+
     def start(self, started: Workload) -> Sidecar:
         """Its pod, its Service, its sidecar and a program behind that; ready when this returns, if it has a port."""
         address, backend = next(self._addresses), self.directory / f"{len(self._backends)}.sock"
@@ -174,6 +178,7 @@ class Lab:
             backend.close()
         self._sidecars.clear()
         self._backends.clear()
+        self.configure({})
         self.delete(list(self._applied.values()))
         self.wait_read()
 

@@ -12,7 +12,7 @@ _INJECTED = {"security.istio.io/tlsMode": "istio"}
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One pod. `port`: where its sidecar answers for it, and the port of its Service; None: it only calls.
+    """One pod. `port`: where its sidecar answers for it; None: it only calls. `service_port`: where its Service is.
 
     `sees`: what its sidecar may call, as a Sidecar resource says it (`namespace/host`).
     `writes_sidecar`: whether the lab writes that resource; else somebody else does.
@@ -24,6 +24,7 @@ class Workload:
     labels: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     service: str | None = None
+    service_port: int | None = None
     sees: tuple[str, ...] = ("~/*",)
     writes_sidecar: bool = True
 
@@ -85,7 +86,14 @@ def _service(workload: Workload) -> Json:
         "metadata": {"name": workload.service, "namespace": workload.namespace},
         "spec": {
             "selector": dict(workload.labels),
-            "ports": [{"name": "http", "port": workload.port, "appProtocol": "http"}],
+            "ports": [
+                {
+                    "name": "http",
+                    "port": workload.service_port or workload.port,
+                    "targetPort": workload.port,
+                    "appProtocol": "http",
+                }
+            ],
         },
     }
 
