@@ -1,4 +1,4 @@
-"""What the demo alone needs is needed by nothing else."""
+"""What the demo alone needs, or what asks clusters, is needed by nothing else."""
 
 from __future__ import annotations
 
@@ -34,15 +34,20 @@ for module in pkgutil.walk_packages(meshward.__path__, "meshward."):
 )
 
 
-def needed_by_the_demo() -> set[str]:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["demo"]
+def needed_by(extra: str, one: str) -> set[str]:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
     names = {requirement.partition(">")[0].lower() for requirement in wanted}
-    assert "starlette" in names
+    assert one in names
     return names
 
 
-def test_everything_but_the_demo_is_imported_without_what_the_demo_needs() -> None:
-    program = IMPORT_ALL.format(absent=sorted(needed_by_the_demo()))
+def needed_by_the_demo() -> set[str]:
+    return needed_by("demo", "starlette")
+
+
+def test_everything_but_the_demo_is_imported_without_what_extras_need() -> None:
+    absent = needed_by_the_demo() | needed_by("kubernetes", "kubernetes")
+    program = IMPORT_ALL.format(absent=sorted(absent))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -56,6 +61,14 @@ def test_the_demo_says_what_it_lacks(tmp_path: Path) -> None:
     assert "numpy" in done.stderr
     assert "meshward[demo]" in done.stderr
     assert not (tmp_path / "s").exists()
+
+
+def test_who_asks_a_cluster_is_told_what_that_lacks() -> None:
+    ask = "from meshward.cluster.read import read_objects\nread_objects(None)"
+    program = ABSENT.format(absent=["kubernetes"]) + ask
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the Kubernetes client for Python is not installed here" in done.stderr
 
 
 def test_what_users_test_with_needs_neither_our_tests_nor_pytest(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
-from meshward.kit.codes import commands, coverage, data_plane, identity, mesh, policy, records
+from meshward.kit.codes import cluster, commands, coverage, data_plane, identity, mesh, policy, records
+from meshward.kit.codes.cluster import *
 from meshward.kit.codes.code import Code as Code
 from meshward.kit.codes.commands import *
 from meshward.kit.codes.coverage import *
@@ -33,6 +34,7 @@ FAMILIES: Mapping[str, tuple[Code, ...]] = MappingProxyType(
         "Data plane and processes": _of(data_plane),
         "Records": _of(records),
         "Sites and meshes": _of(mesh),
+        "Clusters": _of(cluster),
     }
 )
 CATALOGUE: Mapping[str, Code] = MappingProxyType(
