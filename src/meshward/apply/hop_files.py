@@ -96,11 +96,11 @@ def edge_settings(plan: Plan, run: Run, nginx: Nginx, workers: int) -> EdgeSetti
 
 def edge_files(settings: EdgeSettings) -> Mapping[str, bytes]:
     """nginx's program, by file name, with the Lua that ships beside its emitter."""
-    return EDGE.emit(view_in(settings), EdgePlace(settings, _lua_modules()))
+    return EDGE.emit(view_in(settings), EdgePlace(settings, lua_modules()))
 
 
 @cache
-def _lua_modules() -> Mapping[str, str]:
+def lua_modules() -> Mapping[str, str]:
     """The texts of the edge's Lua, by path below `lua/`."""
     root = files("meshward.targets.nginx").joinpath("lua")
     return {

@@ -83,9 +83,9 @@ def find_unenforced(requires: Requires, paths: Sequence[Path]) -> list[Problem]:
     if not any(path.way is Way.WHOLE for path in paths):
         raise ValueError("no path leads from a client to a server")
     asked = {**ALWAYS, **requires}
-    gaps = [gap for path in paths for gap in _gaps(path, asked)]
+    gaps = [gap for path in paths for gap in find_gaps(path, asked)]
     told = [each for feature in asked for each in _explain_gaps(feature, asked[feature], gaps, paths)]
-    return [*_outermost(told), *(problem for path in paths for problem in _find_undecided(path, asked))]
+    return [*_outermost(told), *(problem for path in paths for problem in find_undecided(path, asked))]
 
 
 def enforcers(path: Path, feature: Feature) -> tuple[str, ...]:
@@ -106,7 +106,8 @@ def demanded_of(path: Path, asked: Iterable[Feature]) -> tuple[Feature, ...]:
     return tuple(feature for feature in wanted if feature.kind in kinds)
 
 
-def _gaps(path: Path, asked: Iterable[Feature]) -> Iterator[Gap]:
+def find_gaps(path: Path, asked: Iterable[Feature]) -> Iterator[Gap]:
+    """What of `asked` this path must enforce by itself and does not, in the order of `asked`."""
     for feature in demanded_of(path, asked):
         enough = len(path.hops) if feature.kind is FeatureKind.EACH else 1
         if len(enforcers(path, feature)) < enough:
@@ -114,7 +115,7 @@ def _gaps(path: Path, asked: Iterable[Feature]) -> Iterator[Gap]:
             yield Gap(feature, path, tuple(each for each in said if not isinstance(each[1], Can)))
 
 
-def _find_undecided(path: Path, asked: Iterable[Feature]) -> Iterator[Problem]:
+def find_undecided(path: Path, asked: Iterable[Feature]) -> Iterator[Problem]:
     """The facts of the decision that some hop sees, but none together with all the others."""
     facts = [
         each

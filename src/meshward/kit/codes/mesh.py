@@ -80,7 +80,7 @@ HOSTNAME_TAKEN = Code(
 ROUTE_NOT_EXACT = Code(
     "MW5020",
     "Istio would compare a route otherwise than it is written.",
-    "Write the route's path without `*`, `{`, `%`, `;`, `//` and `.` segments, or guard the model by `--guard always`.",
+    "Write the route's path without `*`, `{`, `%`, `;`, `//` and `.` segments, or place the model behind `guard:`.",
     Exit.UNSAFE,
 )
 NAMES_COLLIDE = Code(
@@ -88,4 +88,40 @@ NAMES_COLLIDE = Code(
     "Two objects of a mesh would have one name.",
     "Rename one of the models or versions: they differ in `.`, `_` and `-` alone, or end in each other's digest.",
     Exit.UNSAFE,
+)
+NOT_COVERED = Code(
+    "MW5022",
+    "No hop of a path on a site sees what decides access there.",
+    "Place those versions where a hop sees it, or take what asks for it out of the policy.",
+    Exit.UNSAFE,
+)
+LOSS_REFUSED = Code(
+    "MW5023",
+    "Something that the policy asks for is lost on a site, and `--strict` was asked for.",
+    "Take what asks for it out of the policy, or render without `--strict` and know what is lost.",
+    Exit.UNSAFE,
+)
+FOREIGN_FILES = Code(
+    "MW5024",
+    "The directory to render into holds files that were not rendered.",
+    "Name another directory, or take them away: it is kept exactly as it is rendered.",
+    Exit.UNSAFE,
+)
+NOT_PUBLIC_KEYS = Code(
+    "MW5025",
+    "A file of keys is no JSON Web Key Set of the edge's public keys.",
+    "Give the public halves of the keys that sign Transaction Tokens: EC P-256, with `kid` and `alg`.",
+    Exit.USAGE,
+)
+NO_GUARD_IN_POD = Code(
+    "MW5026",
+    "A guard of ours in the pods of a mesh is not rendered yet.",
+    "Render with `--guard auto` or `never`, and read what is lost; or place the version behind `guard: HOST:PORT`.",
+    Exit.UNSAFE,
+)
+NOTHING_TO_RENDER = Code(
+    "MW5027",
+    "A site gives a target nothing to render.",
+    "Place a version where this target guards it.",
+    Exit.USAGE,
 )

@@ -47,12 +47,12 @@ class GuardFiles:
 def render(view: GuardView, settings: GuardSettings, identity: GuardIdentity) -> GuardFiles:
     """Every file of one guard. Raises MeshwardError for an upstream or a key that a guard cannot use."""
     content = {
-        **_changing_content(view, settings, identity.token_keys),
+        **changing_content(view, settings, identity.token_keys),
         SVID: resources.svid(identity.chain, identity.key),
         BUNDLE: resources.bundle(identity.bundle),
     }
     versions = {name: resources.version_of(each) for name, each in content.items()}
-    twin = _encode(_twin(view, settings, content))
+    twin = encode_file(_twin(view, settings, content))
     if view.credential:
         if identity.sent is None:
             raise ValueError("a guard that sends a key needs one")
@@ -61,7 +61,7 @@ def render(view: GuardView, settings: GuardSettings, identity: GuardIdentity) ->
     return GuardFiles(
         bootstrap=bootstrap(view, settings),
         xds={
-            name: _encode(resources.discovery_response(each, versions[name]))
+            name: encode_file(resources.discovery_response(each, versions[name]))
             for name, each in content.items()
         },
         twin=twin,
@@ -76,13 +76,13 @@ def changing_digests(
 
     Raises MeshwardError for an upstream or a key that a guard cannot use.
     """
-    content = _changing_content(view, settings, token_keys)
+    content = changing_content(view, settings, token_keys)
     return {name: resources.version_of(each) for name, each in content.items()}
 
 
 def bootstrap(view: GuardView, settings: GuardSettings) -> bytes:
     """The file that a guard is started with: to change it takes another guard."""
-    return _encode(_bootstrap(view, settings))
+    return encode_file(_bootstrap(view, settings))
 
 
 def command(binary: str, given: str) -> list[str]:
@@ -113,7 +113,7 @@ def validate_command(binary: str, twin: str) -> list[str]:
     ]
 
 
-def _changing_content(
+def changing_content(
     view: GuardView, settings: GuardSettings, token_keys: Sequence[Mapping[str, Any]]
 ) -> dict[str, Json]:
     """In the order in which they are to be written: a route must not name a server before it is there."""
@@ -124,7 +124,7 @@ def _changing_content(
     }
 
 
-def _encode(value: Json) -> bytes:
+def encode_file(value: Json) -> bytes:
     return canonical_json(value).encode()
 
 

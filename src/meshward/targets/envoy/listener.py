@@ -1,4 +1,5 @@
-"""A guard's only door: mTLS on a unix socket, then route, token, rules, net, body size, model server.
+"""A guard's only door: mTLS on a unix socket, or at a port where the edge is elsewhere. Then come
+route, token, rules, net, body size, model server.
 
 The listener never changes while it runs (a changed one cuts open streams); what changes comes by file.
 `PartSource` says where from, so that the same listener can be judged with everything inline: `--mode validate`
@@ -42,6 +43,7 @@ class GuardSettings:
     max_connections: int = 4096
     token_cache: int = 4096  # live Transaction Tokens; more in turn than this and none is ever found
     max_identities: int = 10_000  # counted apart in the net; beyond it the oldest starts afresh
+    listen: tuple[str, int] | None = None  # IP address and port, away from the edge; None: its socket
 
     def __post_init__(self) -> None:
         if not self.directory.startswith("/") or len(self.admin_socket.encode()) > SOCKET_BYTES:
@@ -89,10 +91,17 @@ def listener(view: GuardView, settings: GuardSettings, source: PartSource, log: 
     }
     return {
         "name": "guard",
-        "address": {"pipe": {"path": settings.socket, "mode": 0o660}},
+        "address": _address(settings),
         "per_connection_buffer_limit_bytes": 65536,
         "filter_chains": [{"filters": [_remember_peer(), manager], "transport_socket": _tls(source)}],
     }
+
+
+def _address(settings: GuardSettings) -> Json:
+    if settings.listen is None:
+        return {"pipe": {"path": settings.socket, "mode": 0o660}}
+    host, port = settings.listen
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def callers_only(view: GuardView) -> Json:

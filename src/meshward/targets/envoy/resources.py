@@ -103,6 +103,31 @@ def bundle(roots: str) -> Json:
     return _secret(BUNDLE, validation_context={"trusted_ca": {"inline_string": roots}})
 
 
+def svid_from(directory: str) -> Json:
+    """As `svid`, read by the guard itself: chain.pem and key.pem of `directory`, anew whenever it is renamed into."""
+    certificate = {
+        "certificate_chain": {"filename": f"{directory}/chain.pem"},
+        "private_key": {"filename": f"{directory}/key.pem"},
+        "watched_directory": {"path": directory},
+    }
+    return _secret(SVID, tls_certificate=certificate)
+
+
+def bundle_from(directory: str) -> Json:
+    """As `bundle`, from bundle.pem of `directory`."""
+    trusted = {
+        "trusted_ca": {"filename": f"{directory}/bundle.pem"},
+        "watched_directory": {"path": directory},
+    }
+    return _secret(BUNDLE, validation_context=trusted)
+
+
+def credential_from(directory: str) -> Json:
+    """As `credential`, from the file of that name in `directory`: the header's whole value."""
+    source = {"filename": f"{directory}/{CREDENTIAL}", "watched_directory": {"path": directory}}
+    return _secret(CREDENTIAL, generic_secret={"secret": source})
+
+
 @dataclass(frozen=True, slots=True)
 class SentKey:
     """What a guard sends to its servers. `edition` tells one key from another, and nothing of either."""

@@ -79,11 +79,12 @@ def _main(s: EdgeSettings) -> list[Directive]:
         simple("pid", f"{s.run_dir}/pid"),
         simple("error_log", "stderr", "warn"),  # the part's own log, which the supervisor keeps small
         block("events", inside=[simple("worker_connections", "16384")]),
-        block("http", inside=_http(s)),
+        block("http", inside=http_directives(s)),
     ]
 
 
-def _http(s: EdgeSettings) -> list[Directive]:
+def http_directives(s: EdgeSettings) -> list[Directive]:
+    """What stands in the `http` block; the last two are the servers, that of clients first."""
     return [
         # A message about a request repeats its line, query and all: none is written, at any level.
         simple("error_log", "/dev/null", "emerg"),

@@ -1,0 +1,107 @@
+"""The ways to each version on a site: which hops a request meets there, by where the version is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from meshward.edge.capabilities import CAPABILITIES as DECISION
+from meshward.plan.coverage import Hop, Path, Way
+from meshward.plan.features import Cannot, Feature, Requires, Table
+from meshward.plan.ir import Plan
+from meshward.plan.placement import Hosted, MeshService, PlacedPlan, RemoteGuard
+from meshward.targets.envoy.target import GUARD
+from meshward.targets.istio.capabilities import CAPABILITIES as MESH
+from meshward.targets.nginx.target import EDGE
+
+Version = tuple[str, str]  # model, version
+
+_BY_SIDECAR: Table = MappingProxyType(
+    {
+        **EDGE.table,
+        Feature.NEXT_HOP: Cannot(
+            "it speaks plain HTTP to its own sidecar, which does: nginx verifies no URI", "site.md#places"
+        ),
+    }
+)
+_DECIDE = Hop("decision service", DECISION)
+_TO_GUARDS = (Hop("edge", EDGE.table), _DECIDE)
+_TO_MESH = (Hop("edge", _BY_SIDECAR), _DECIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class SitePath:
+    """A way that requests for `versions` take, sorted; without any it is one to the instance itself."""
+
+    path: Path
+    versions: tuple[Version, ...]
+
+
+def site_paths(placed: PlacedPlan) -> tuple[SitePath, ...]:
+    """From clients, and from workloads that go straight to the last hop. A hosted endpoint has none yet."""
+    mesh = Hop("waypoint" if placed.mesh.ambient else "sidecar", MESH)
+    kinds = (
+        (_TO_MESH, mesh, _versions(placed, MeshService)),
+        (_TO_GUARDS, Hop("guard elsewhere", GUARD.table), _versions(placed, RemoteGuard)),
+        (_TO_GUARDS, Hop("guard", GUARD.table), _versions(placed, None)),
+    )
+    return tuple(
+        SitePath(path, versions)
+        for before, last, versions in kinds
+        if versions
+        for path in (
+            Path("client", Way.WHOLE, (*before, last)),
+            Path("workload", Way.ROUND, (last,)),
+        )
+    )
+
+
+def unreached(placed: PlacedPlan) -> tuple[Version, ...]:
+    """Versions to which nothing of this release leads."""
+    return _versions(placed, Hosted)
+
+
+def _versions(placed: PlacedPlan, kind: type | None) -> tuple[Version, ...]:
+    def is_one(version: Version) -> bool:
+        place = placed.places.get(version)
+        return place is None if kind is None else isinstance(place, kind)
+
+    return tuple(version for version in _all(placed.plan) if is_one(version))
+
+
+def _all(plan: Plan) -> Iterator[Version]:
+    return ((model.name, version.name) for model in plan.models.values() for version in model.versions)
+
+
+def asked_of(versions: tuple[Version, ...], requires: Requires, plan: Plan) -> Requires:
+    """What `requires` asks of a path to `versions`: all but the keys of models and versions that are not there."""
+    reached = frozenset(versions) | {(model, "") for model, _ in versions}
+    kept = {
+        feature: tuple(place for place in places if _concerns(place, reached, plan))
+        for feature, places in requires.items()
+    }
+    return MappingProxyType({feature: places for feature, places in kept.items() if places})
+
+
+def _concerns(place: str, reached: frozenset[Version], plan: Plan) -> bool:
+    """Names may hold dots: what may mean one of `reached` concerns it."""
+    meanings = [(name, rest) for name, rest in _split(place, "models.") if name in plan.models]
+    return not meanings or any(_reaches(name, rest, reached, plan) for name, rest in meanings)
+
+
+def _reaches(model: str, rest: str, reached: frozenset[Version], plan: Plan) -> bool:
+    """`reached` has the models too, with an empty version."""
+    known = {version.name for version in plan.models[model].versions}
+    named = [(model, version) for version, _ in _split(rest, "versions.") if version in known]
+    return any(each in reached for each in named) if named else (model, "") in reached
+
+
+def _split(text: str, head: str) -> Iterator[tuple[str, str]]:
+    """The names that may follow `head`, each with what is behind it."""
+    if not text.startswith(head):
+        return
+    rest = f"{text.removeprefix(head)}."
+    for at, character in enumerate(rest):
+        if character == ".":
+            yield rest[:at], rest[at + 1 :]
