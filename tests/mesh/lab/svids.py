@@ -37,7 +37,10 @@ def make_authority(trust_domain: str) -> Authority:
 
 def svid(authority: Authority, namespace: str, account: str) -> LeafCredential:
     """What a mesh calls a workload: by its namespace and ServiceAccount."""
-    name = SpiffeId(authority.trust_domain, f"/ns/{namespace}/sa/{account}")
+    return leaf(authority, SpiffeId(authority.trust_domain, f"/ns/{namespace}/sa/{account}"))
+
+
+def leaf(authority: Authority, name: SpiffeId) -> LeafCredential:
     return authority.issue(name, None, datetime.now(UTC))
 
 

@@ -1,0 +1,29 @@
+"""The conformance suite under a real istiod and a real Envoy: what our Istio resources mean, there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance.harness import judge, must_be_refused
+from tests.conformance.suite import Asked, asked, read
+from tests.mesh.enforcer import Sidecars
+from tests.mesh.lab import Lab
+
+SUITE = asked(read())
+
+
+@pytest.fixture(scope="module")
+def sidecars(whole_lab: Lab) -> Iterator[Sidecars]:
+    yield Sidecars(whole_lab)
+    whole_lab.reset()
+
+
+@pytest.mark.parametrize("each", SUITE, ids=lambda each: each.name)
+def test_sidecars_agree(sidecars: Sidecars, each: Asked) -> None:
+    verdict = judge(sidecars, each)
+    assert verdict.differs == ()
+    assert must_be_refused(each, verdict) or not verdict.not_run.codes, verdict
+    if verdict.not_run is not None:
+        pytest.skip(f"not run: {verdict.not_run.why}")
