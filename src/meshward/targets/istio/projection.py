@@ -65,9 +65,9 @@ def mesh_view(plan: Plan, part: MeshPart) -> MeshView:
     return _view(plan, part, open_permissions(plan), _nets(plan))
 
 
-def mesh_views(placed: PlacedPlan) -> tuple[MeshView, ...]:
+def mesh_views(placed: PlacedPlan, *, with_nets: bool) -> tuple[MeshView, ...]:
     """That of each version behind a service, by model and version; grants are read once."""
-    held, nets = open_permissions(placed.plan), _nets(placed.plan)
+    held, nets = open_permissions(placed.plan), _nets(placed.plan) if with_nets else {}
     return tuple(
         _view(placed.plan, MeshPart(model.name, version.name, place, placed.edge_id), held, nets)
         for model, version, place in placed.services()
@@ -106,15 +106,15 @@ def _permitted(
 
 
 def _nets(plan: Plan) -> Mapping[str, tuple[Net, ...]]:
+    """By model, each by its grant."""
     found: dict[str, list[Net]] = {}
-    for grant in plan.grants:
-        if grant.shadow or grant.limits is None or grant.limits.requests is None:
-            continue
-        rate = grant.limits.requests
-        net = Net(grant.id, NET_FACTOR * rate.count, rate.seconds)
-        for model in grant.models.names:
-            found.setdefault(model, []).append(net)
-    return {model: tuple(sorted(nets)) for model, nets in found.items()}
+    for grant in sorted(plan.grants, key=lambda grant: grant.id):
+        rate = None if grant.limits is None or grant.shadow else grant.limits.requests
+        if rate is not None:
+            net = Net(grant.id, NET_FACTOR * rate.count, rate.seconds)
+            for model in grant.models.names:
+                found.setdefault(model, []).append(net)
+    return {model: tuple(nets) for model, nets in found.items()}
 
 
 def by_namespace(views: Iterable[MeshView]) -> Mapping[str, tuple[MeshView, ...]]:

@@ -66,7 +66,8 @@ def guarded_namespaces(placed: PlacedPlan) -> tuple[str, ...]:
 
 
 def _all(placed: PlacedPlan, given: IstioInputs) -> Iterator[Resource]:
-    views, ambient = mesh_views(placed), placed.mesh.ambient
+    ambient = placed.mesh.ambient
+    views = mesh_views(placed, with_nets=given.envoy_filters and not ambient)
     gateway_api = given.routes == "gateway-api"
     place = MeshPlace(given, ambient)
     for namespace in by_namespace(views):
