@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meshward.plan.placement import PlacedPlan, place
+from meshward.plan.placement import MeshService, PlacedPlan, place
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.policy.site import Site
@@ -30,3 +30,10 @@ def placed(site: Mapping[str, Any] | None = None, **over: object) -> PlacedPlan:
     """`over` replaces parts of `POLICY`; without a site by convention."""
     plan = resolve(Policy.model_validate({**POLICY, **over}))
     return place(plan, None if site is None else Site.model_validate({"version": 1, **site}))
+
+
+def at(given: PlacedPlan, model: str, version: str = "v1") -> MeshService:
+    """Where that version is: behind a service."""
+    found = given.places[model, version]
+    assert isinstance(found, MeshService)
+    return found

@@ -6,6 +6,7 @@ user wrote becomes structure. Blocks are written here, for the dumper takes ten 
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -16,6 +17,12 @@ import yaml  # type: ignore[import-untyped]
 from meshward.targets.istio.resource import Resource
 
 _WIDTH = 100
+# What is text to PyYAML, and a truth value or a number to kubectl and other readers.
+_READ_OTHERWISE = re.compile(
+    r"y|n|yes|no|on|off|true|false|null|~"
+    r"|[-+]?[0-9][0-9_.:]*(e[-+]?[0-9_]+)?|[-+]?\.[0-9_]+(e[-+]?[0-9]+)?|0[xob][0-9a-f_]+|[-+]?\.(inf|nan)",
+    re.ASCII | re.IGNORECASE,
+)
 KUSTOMIZATION = "kustomization.yaml"
 
 
@@ -80,8 +87,9 @@ def _leaf(value: object) -> str:
 @lru_cache(maxsize=65536, typed=True)
 def _scalar(value: object) -> str:
     """One line. What PyYAML would spell over several, or not in ASCII, it spells in double quotes."""
-    odd = isinstance(value, str) and not (value.isascii() and value.isprintable())
-    text: str = yaml.safe_dump(
-        [value], default_style='"' if odd else None, default_flow_style=False, width=2**31 - 1
-    )
+    style = None
+    if isinstance(value, str):
+        odd = not (value.isascii() and value.isprintable())
+        style = '"' if odd else "'" if _READ_OTHERWISE.fullmatch(value) else None
+    text: str = yaml.safe_dump([value], default_style=style, default_flow_style=False, width=2**31 - 1)
     return text.removeprefix("- ").removesuffix("\n")
