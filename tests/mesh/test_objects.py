@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,41 @@ def test_the_reference_example_is_taken_by_all_three(lab: Lab, shared_data: Path
     assert istioctl_complaints(objects, tmp_path) == []
     schemas = Schemas.read(shared_data / "schemas")
     assert [complaint for given in objects for complaint in schemas.complaints(given)] == []
+
+
+VARIANTS = {
+    "plain": [],
+    "HTTPRoutes": ["--routes", "gateway-api"],
+    "everything on request": ["--allow", "envoyfilter", "--owned", "--mesh-wide"],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_rendered_is_taken_by_all_three(
+    lab: Lab, shared_data: Path, tmp_path: Path, variant: str
+) -> None:
+    objects = rendered(shared_data, tmp_path / "out", *VARIANTS[variant])
+    assert istioctl_complaints(objects, tmp_path) == []
+    schemas = Schemas.read(shared_data / "schemas")
+    assert [complaint for given in objects for complaint in schemas.complaints(given)] == []
+    ours = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    lab.apply([given for given in objects if given["kind"] not in ours])
+    lab.apply(
+        [given for given in objects if given["kind"] in ours], dry_run=True
+    )  # it would refuse the lab too
+
+
+def rendered(shared_data: Path, out: Path, *options: str) -> list[dict[str, Any]]:
+    """Every object that the command writes of the reference policy on its site."""
+    example = shared_data / "examples"
+    command = [
+        sys.executable, "-m", "meshward", "render", example / "policy.yaml", "--site", example / "site.yaml",
+        "--target", "istio", "--out", out, *options,
+    ]  # fmt: skip
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    files = [file for file in sorted(out.rglob("*.yaml")) if "istiod" not in file.parts]
+    found = [given for file in files for given in yaml.safe_load_all(file.read_text()) if given]
+    return [given for given in found if given["kind"] != "Kustomization"]
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,13 @@ class Lab:
     def kubeconfig(self) -> Path:
         return self.server.kubeconfig
 
-    def apply(self, objects: Iterable[Json], *, manager: str = MANAGER) -> None:
+    def apply(self, objects: Iterable[Json], *, manager: str = MANAGER, dry_run: bool = False) -> None:
         """Server-side apply, in this order; namespaces that are missing are made. Raises Refused."""
         for given in objects:
             self._have_namespace(given["metadata"].get("namespace"))
-            stored = self.api.apply(given, manager=manager)
+            stored = self.api.apply(given, manager=manager, dry_run=dry_run)
+            if dry_run:
+                continue
             self._applied[_key(given)] = given
             self._await(given, stored["metadata"]["resourceVersion"])
 
