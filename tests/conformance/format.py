@@ -67,7 +67,7 @@ class Certificate(Node):
     """Of a caller: what differs from its own."""
 
     path: str | None = None
-    """The SPIFFE ID's path, in place of the caller's."""
+    """The SPIFFE ID's path, in place of the caller's own, which `{own}` stands for."""
     trust_domain: str | None = None
     """In place of ours."""
     authority: Literal["ours", "another"] = "ours"

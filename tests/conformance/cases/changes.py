@@ -22,12 +22,14 @@ from tests.conformance.cases.common import (
     person,
     policy,
     token,
+    workload,
 )
 from tests.conformance.format import Token
 from tests.conformance.suite import topic
 
 _REVOKED = deny("decision", "revoked")
 _GRANTS: list[dict[str, Any]] = RULES_SMALL["grants"]
+_RETIRED = workload("retired")
 _BOTH = person("bea", "science", "platform")
 
 POLICIES = {
@@ -106,8 +108,9 @@ CASES = [
     case(
         "a-revoked-workload",
         "So is a workload.",
+        (client(_RETIRED), permit("nightly")),
+        after(client(_RETIRED), _REVOKED, revoke={"subject": "workload:retired"}),
         (client(SCORER), permit("nightly")),
-        after(client(SCORER), _REVOKED, revoke={"subject": "workload:scorer"}),
         covers=["revoked subject", "workloads"],
     ),
     case(

@@ -52,7 +52,7 @@ def policy(**parts: Any) -> dict[str, Any]:
                 "attributes": {"tenant": "/tenant"},
             }
         },
-        "workloads": {"scorer": {"id": "/ns/jobs/sa/scorer"}, "idle": {"id": "/ns/jobs/sa/idle"}},
+        "workloads": {name: {"id": f"/ns/jobs/sa/{name}"} for name in ("scorer", "idle", "retired")},
         "servers": {"plain": ROUTES},
         "models": {
             "minilm": model("minilm", labels={"data": "public", "tenant": "acme"}),
@@ -62,7 +62,7 @@ def policy(**parts: Any) -> dict[str, Any]:
         "roles": {
             "scientist": [group("science")],
             "platform": [group("platform")],
-            "batch": [{"workload": "scorer"}],
+            "batch": [{"workload": "scorer"}, {"workload": "retired"}],
         },
         "grants": [
             {
@@ -85,8 +85,7 @@ SITE: dict[str, Any] = {
     "trust_domain": "cluster.local",
     "edge": {"workload": {"namespace": "edge", "service_account": "nginx"}},
     "workloads": {
-        "scorer": {"namespace": "jobs", "service_account": "scorer"},
-        "idle": {"namespace": "jobs", "service_account": "idle"},
+        name: {"namespace": "jobs", "service_account": name} for name in ("scorer", "idle", "retired")
     },
     "models": {
         name: {

@@ -19,7 +19,7 @@ CASES = [
     _refused(
         "a-longer-path",
         "A SPIFFE ID that begins like the edge's is another.",
-        Peer(certificate=Certificate(path="/ns/edge/sa/nginx/x")),
+        Peer(certificate=Certificate(path="{own}/x")),
     ),
     _refused(
         "another-namespace",
@@ -42,7 +42,10 @@ CASES = [
         "a-told-certificate",
         "Who a proxy says that it saw counts for nothing.",
         Peer(workload="scorer"),
-        ("X-Forwarded-Client-Cert", "URI=spiffe://cluster.local/ns/edge/sa/nginx"),
+        (
+            "X-Forwarded-Client-Cert",
+            "URI=spiffe://cluster.local/ns/edge/sa/nginx,URI=spiffe://models.test/edge",
+        ),
         ("l5d-client-id", "edge"),
     ),
 ]

@@ -1,7 +1,7 @@
 """Transaction Tokens at the last hop: the right one opens what it names, every other opens nothing.
 
-A mesh's proxy may take one for 60 s after its end, or without an end, and compares no `typ`: what it takes was signed
-by the edge's key all the same, which signs nothing else, and none that lasts.
+A mesh's proxy may take one for 60 s after its end, or without an end, and no proxy compares `typ`: what they take was
+signed by the edge's key all the same, which signs nothing else, and none that lasts.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ CASES = [
         token(claims={"aud": None}),
         token(claims={"aud": []}),
         token(claims={"aud": "other.test"}),
-        token(claims={"aud": ["other.test", "minilm.infer"]}),
+        token(claims={"aud": ["other.test", "minilm.describe"]}),
     ),
     _bad(
         "no-subject",
@@ -157,7 +157,7 @@ CASES = [
     ),
     trap(
         "another-type",
-        "Another kind of token does not pass for one; a mesh's proxy compares no `typ`, and the key signs no other.",
+        "Another kind of token does not pass for one; no proxy compares `typ`, so the key signs no other.",
         (inside(token(header={"typ": "at+jwt"})), _ANY_TYPE),
         covers=["token type"],
     ),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from joserfc.jwk import ECKey, RSAKey
 
 from meshward.kit.strict import encode
 from meshward.testing.issuer import KID, Issuer
-from tests.conformance.format import Client, Token
+from meshward.tokens.keys import ALGORITHM, SigningKey, make_key
+from meshward.tokens.txn import TYPE, Transaction, claims_of
+from tests.conformance.format import Client, Token, TransactionToken
 
 Line = tuple[str, str]
 _SUBJECT = "00unknown"
@@ -64,3 +67,53 @@ def _stranger(issuer: Issuer) -> Issuer:
     other.__dict__.update(vars(issuer))
     other.key = ECKey.generate_key("P-256") if issuer.alg == "ES256" else RSAKey.generate_key(2048)
     return other
+
+
+@dataclass(frozen=True, slots=True)
+class Minting:
+    """What a Transaction Token is made of beside what was decided: the edge's names, and its current key."""
+
+    issuer: str
+    trust_domain: str
+    workload: str
+    key: SigningKey
+
+
+def transaction_token(differs: TransactionToken | None, by: Minting, now: float | None = None) -> str | None:
+    """The token that the decision service would mint for the permission, but for what `differs` says; None: none."""
+    if differs is None:
+        return None
+    if differs.raw is not None:
+        return differs.raw
+    at = int(time.time() if now is None else now)
+    key = by.key if differs.key == "current" else make_key()
+    kid = key.kid if differs.key == "unknown" else by.key.kid
+    times = {name: at + offset for name, offset in differs.times.items()}
+    claims = given(minted_claims(differs.permission, by, at) | times | differs.claims)
+    header = given({"alg": ALGORITHM, "kid": kid, "typ": TYPE, **differs.header})
+    signed = ".".join(encode(json.dumps(part).encode()) for part in (header, claims))
+    return spoiled(f"{signed}.{encode(key.sign(signed.encode()))}", differs)
+
+
+def minted_claims(permission: str, by: Minting, at: int) -> dict[str, Any]:
+    """The claims of a token for `permission`, minted at `at` (seconds since the epoch)."""
+    model, _, action = permission.rpartition(".")
+    transaction = Transaction(
+        subject="staff:ann",
+        permission=permission,
+        model=model,
+        action=action,
+        grant="science",
+        revision=1,
+        roles=["scientist"],
+        proof={"ath": "a" * 43},
+        client=None,
+        expires_at=at + 600,
+    )
+    fixed = {"iss": by.issuer, "aud": [by.trust_domain, permission], "req_wl": by.workload}
+    return fixed | claims_of(transaction, at)
+
+
+def given(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that are taken away."""
+    return {name: value for name, value in members.items() if value is not None}
