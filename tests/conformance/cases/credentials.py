@@ -129,13 +129,22 @@ CASES = [
     ),
     trap(
         "a-certificate-of-no-workload",
-        "A certificate of ours that names no workload of the policy is nobody's here, the edge's included.",
+        "A certificate of ours that names no workload of the policy is nobody's here.",
         (
             client(SCORER, certificate=Certificate(path="/ns/jobs/sa/other")),
             deny("decision", "workload_unknown"),
         ),
-        (client(SCORER, certificate=Certificate(path="/edge")), deny("decision", "workload_unknown")),
-        (client(SCORER, certificate=Certificate(path="/model/minilm")), deny("decision", "workload_unknown")),
+        (client(SCORER, certificate=Certificate(path="{own}/x")), deny("decision", "workload_unknown")),
+        covers=["workloads"],
+    ),
+    trap(
+        "a-hops-certificate",
+        "A part of the mesh is no caller.",
+        (client(SCORER, certificate=Certificate(path="/edge")), deny("decision", "certificate_refused")),
+        (
+            client(SCORER, certificate=Certificate(path="/model/minilm")),
+            deny("decision", "certificate_refused"),
+        ),
         covers=["workloads"],
     ),
     trap(

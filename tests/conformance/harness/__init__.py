@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from meshward.kit.errors import Problem
-from meshward.policy.schema import Policy
 from tests.conformance.format import Ability, Decision, Expect, Hop, Step, Trait
 from tests.conformance.suite import Asked
 
@@ -36,17 +35,20 @@ class Answer:
     version: str | None = None
     arrived: str | None = None
     sees: Mapping[str, str] | None = None
+    permission: str | None = None
+    """That the token of the decision says."""
     said: str = ""
     """For people."""
 
 
 class Harness(Protocol):
-    """`refusals`: why this one's compiler refuses a policy; empty: it takes it."""
+    """`refusals`: why this one's compiler refuses a policy of the case, or says that what the case is about is lost;
+    empty: it takes it. `run` gives an answer for each step."""
 
     name: str
     features: Features
 
-    def refusals(self, policy: Policy, /) -> Sequence[Problem]: ...
+    def refusals(self, asked: Asked, /) -> Sequence[Problem]: ...
 
     def run(self, asked: Asked) -> Sequence[Answer]: ...
 
@@ -64,11 +66,11 @@ def why_not(harness: Harness, asked: Asked) -> NotRun | None:
     missing = [each for each in asked.case.needs if each not in harness.features.able]
     if missing:
         return NotRun("; ".join(harness.features.lacks[each] for each in missing))
-    refused = [problem for policy in asked.policies.values() for problem in harness.refusals(policy)]
+    refused = harness.refusals(asked)
     if not refused:
         return None
     codes = tuple(sorted({problem.code.number for problem in refused}))
-    return NotRun(f"its policy is refused: {', '.join(codes)}", codes)
+    return NotRun(f"refused, or told as lost, when it is compiled: {', '.join(codes)}", codes)
 
 
 def expected(step: Step, traits: frozenset[Trait]) -> Expect:

@@ -79,20 +79,35 @@ class Minting:
     key: SigningKey
 
 
-def transaction_token(differs: TransactionToken | None, by: Minting, now: float | None = None) -> str | None:
-    """The token that the decision service would mint for the permission, but for what `differs` says; None: none."""
-    if differs is None:
-        return None
-    if differs.raw is not None:
-        return differs.raw
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A Transaction Token before it is signed."""
+
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    key: SigningKey
+
+
+def described(differs: TransactionToken, by: Minting, now: float | None = None) -> Described:
+    """The token that the decision service would mint for the permission, but for what `differs` says."""
     at = int(time.time() if now is None else now)
     key = by.key if differs.key == "current" else make_key()
     kid = key.kid if differs.key == "unknown" else by.key.kid
     times = {name: at + offset for name, offset in differs.times.items()}
-    claims = given(minted_claims(differs.permission, by, at) | times | differs.claims)
-    header = given({"alg": ALGORITHM, "kid": kid, "typ": TYPE, **differs.header})
-    signed = ".".join(encode(json.dumps(part).encode()) for part in (header, claims))
-    return spoiled(f"{signed}.{encode(key.sign(signed.encode()))}", differs)
+    return Described(
+        given({"alg": ALGORITHM, "kid": kid, "typ": TYPE, **differs.header}),
+        given(minted_claims(differs.permission, by, at) | times | differs.claims),
+        key,
+    )
+
+
+def transaction_token(differs: TransactionToken | None, by: Minting, now: float | None = None) -> str | None:
+    """Its text; None: none."""
+    if differs is None or differs.raw is not None:
+        return None if differs is None else differs.raw
+    made = described(differs, by, now)
+    signed = ".".join(encode(json.dumps(part).encode()) for part in (made.header, made.claims))
+    return spoiled(f"{signed}.{encode(made.key.sign(signed.encode()))}", differs)
 
 
 def minted_claims(permission: str, by: Minting, at: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from meshward.plan.ir import Model, Plan
 from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
 from meshward.policy.values import Route
+from meshward.spiffe.ids import SpiffeId
 from meshward.testing.issuer import Issuer
 from tests.conformance.format import Change, Client, Hop
 from tests.conformance.harness import Answer, Features
@@ -47,14 +48,14 @@ class Definition:
         },
     )
 
-    def refusals(self, _: Policy) -> Sequence[Problem]:
+    def refusals(self, _: Asked) -> Sequence[Problem]:
         return ()
 
     def run(self, asked: Asked) -> Sequence[Answer]:
         world, revoked, answers = World(asked.policy), Revoked(), []
         for step in asked.case.steps:
             if step.before is not None:
-                revoked = revoked.joined(_revoked(step.before))
+                revoked = revoked.joined(revoked_by(step.before))
                 if step.before.policy is not None:
                     world = World(asked.policies[step.before.policy])
             assert isinstance(step.request, Client)
@@ -96,7 +97,7 @@ class World:
     def _decide(self, identity: Identity, request: Request) -> Answer:
         decision = self._decider.decide(identity, request)
         if isinstance(decision, Permit):
-            return Answer("permit", grant=decision.pays)
+            return Answer("permit", grant=decision.pays, permission=decision.permission)
         return Answer("deny", reason=decision.reason, hop="decision", said=decision.sentence)
 
     def _source(self, request: Client) -> IPv4Address | IPv6Address:
@@ -157,11 +158,13 @@ def instant(request: Client) -> int:
 
 def _require_its_own(request: Client, plan: Plan, workload: str) -> None:
     """Raises TokenRefused where the certificate is none of ours with the SPIFFE ID of `workload`."""
-    shown = request.certificate
-    if shown.authority != "ours" or shown.trust_domain not in (None, plan.trust_domain):
+    shown, whole = request.certificate, plan.workloads.get(workload, "")
+    own = SpiffeId(plan.trust_domain, whole.removeprefix(f"spiffe://{plan.trust_domain}"))
+    said = SpiffeId(plan.trust_domain, (shown.path or "{own}").replace("{own}", own.path))
+    foreign = shown.authority != "ours" or shown.trust_domain not in (None, plan.trust_domain)
+    if foreign or said.is_reserved:
         raise TokenRefused(Reason.CERTIFICATE_REFUSED, "the certificate is none of ours")
-    whole = plan.workloads.get(workload, "")
-    if shown.path is not None and f"spiffe://{plan.trust_domain}{shown.path}" != whole:
+    if said != own:
         raise TokenRefused(Reason.WORKLOAD_UNKNOWN, "the certificate is no workload's here")
 
 
@@ -182,7 +185,8 @@ def _names_its_own(request: Client, model: Model) -> bool:
     return named in (model.name, *model.aliases)
 
 
-def _revoked(change: Change) -> Revoked:
+def revoked_by(change: Change) -> Revoked:
+    """Whom the change refuses."""
     tables = {kind: {name: None} for kind, name in change.revoke.items()}
     return Revoked(tables.get("subject", {}), tables.get("token", {}), tables.get("agent", {}))
 

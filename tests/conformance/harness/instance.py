@@ -65,8 +65,8 @@ class Instance:
         self._stack, self._now, self._directory = stack, policy, directory
         self._strangers: dict[str, Authority] = {}
 
-    def refusals(self, policy: Policy) -> Sequence[Problem]:
-        return refusals(policy)
+    def refusals(self, asked: Asked) -> Sequence[Problem]:
+        return [problem for policy in asked.policies.values() for problem in refusals(policy)]
 
     def run(self, asked: Asked) -> Sequence[Answer]:
         self._put_in_force(asked.policy)
