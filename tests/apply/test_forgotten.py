@@ -198,7 +198,7 @@ def test_an_apply_takes_it_with_leave_alone(
 ) -> None:
     nothing = contextlib.nullcontext
     monkeypatch.setattr(transaction, "let_back", lambda _: [])
-    live = SimpleNamespace(policy=steps[1], plan=resolve(steps[1]), revision=2)
+    live = SimpleNamespace(policy=steps[1], plan=resolve(steps[1]), revision=2, site=None)
     mesh: Any = SimpleNamespace(
         live=live,
         running=SimpleNamespace(unsettled=False),

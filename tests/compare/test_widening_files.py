@@ -41,7 +41,7 @@ def gain(case: Path) -> str:
 def running(case: Path) -> Any:
     """As much of a running mesh as an apply asks before it changes anything: whoever goes on fails here."""
     policy = read_policy(case / "before.yaml").policy
-    live = SimpleNamespace(policy=policy, plan=resolve(policy), revision=7)
+    live = SimpleNamespace(policy=policy, plan=resolve(policy), revision=7, site=None)
     nothing = contextlib.nullcontext
     changes = SimpleNamespace(change=lambda *_: nothing())
     return SimpleNamespace(

@@ -18,7 +18,6 @@ from meshward.compare.words import opened_text
 from meshward.kit.errors import MeshwardError
 from meshward.kit.text import join_words
 from meshward.plan.ir import Plan
-from meshward.plan.resolve import resolve
 
 MOST_REVISIONS = 50  # that are looked at, the newest first
 _WELL_KNOWN = ("80", "443")  # ports that a URL need not name
@@ -78,7 +77,7 @@ def _earlier(
     for number in range(last, max(0, last - MOST_REVISIONS), -1) if opened else ():
         with suppress(MeshwardError):
             if revisions.record(number).status == ACCEPTED and revisions.may_mention(number, _words(opened)):
-                yield number, resolve(revisions.policy(number))
+                yield number, revisions.plan(number)
 
 
 def _words(places: Iterable[Place]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from meshward.apply.counters import load_counters
@@ -50,22 +50,29 @@ class Impact:
             yield "  no proxy is reloaded"
 
 
-def impact_of(old: Plan | None, new: Plan, state: State) -> Impact:
-    """What `new` in place of `old` would touch. Raises MeshwardError for what no hop could be given."""
-    if old is not None and old.digest == new.digest:
+def impact_of(
+    old: Plan | None, new: Plan, state: State, elsewhere: tuple[Container[str], Container[str]] = ((), ())
+) -> Impact:
+    """What `new` in place of `old` would touch. `elsewhere`: the versions that have no guard here, in either.
+
+    Raises MeshwardError for what no hop could be given.
+    """
+    if old is not None and old.digest == new.digest and elsewhere[0] == elsewhere[1]:
         return Impact((), (), (), ())
     run = Run(run_path(state))
-    slots = assign_slots(new, load_counters(state.path).slots if state.path.is_dir() else {})
+    slots = assign_slots(
+        new, load_counters(state.path).slots if state.path.is_dir() else {}, (), elsewhere[1]
+    )
     reasons: tuple[str, ...] = ()
     hops, starts, stops = [Touched("decision service", _DECISION)], list[str](), list[str]()
     for key, slot in slots.items():
-        files = _guard_files(old, new, key, slot, run)
+        files = None if key in elsewhere[0] else _guard_files(old, new, key, slot, run)
         if files is None:
             starts.append(key)
         elif files:
             hops.append(Touched(f"guard of {key}", files))
     if old is not None:
-        stops = [key for key in _keys(old) if key not in slots]
+        stops = [key for key in _keys(old) if key not in slots and key not in elsewhere[0]]
         before = load_facts(state.path) or EDGE.project(old, None)
         reasons = reload_reasons(before, widen_view(before, new))
     if reasons:

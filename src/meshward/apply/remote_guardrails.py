@@ -24,9 +24,12 @@ IsOurs = Callable[[Address], bool]
 """Whether this machine itself has an address, which then may be a public one."""
 
 
-def require_nothing_of_this_machine(old: Policy, new: Policy, is_ours: IsOurs) -> None:
-    """Raises MeshwardError (MW3071, exit 4) where `new` names something of this machine that `old` does not."""
-    found = list(named_here(old, new, is_ours))
+def require_nothing_of_this_machine(old: Policy, new: Policy, is_ours: IsOurs, moves: bool = False) -> None:
+    """Raises MeshwardError (MW3071, exit 4) where `new` names something of this machine that `old` does not.
+
+    `moves`: another site comes with it, which names addresses.
+    """
+    found = [*named_here(old, new, is_ours), *(["the site"] if moves else [])]
     if found:
         raise MeshwardError(
             codes.NOT_FROM_AFAR,

@@ -8,6 +8,7 @@ from pathlib import Path
 from meshward.apply.edge_certificate import client_roots
 from meshward.apply.hop_files import WEB, edge_certificates
 from meshward.apply.live_revision import LiveRevision, origin
+from meshward.apply.sited import describe_places
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.secret import Secret
@@ -32,6 +33,7 @@ def save_instance(machine: Machine, live: LiveRevision) -> Instance:
         revision=live.revision,
         guards=_described(machine, live),
         idp_url=machine.extra.idp_url,
+        elsewhere=describe_places(live.placed),
     )
     instance.save(state)
     return instance

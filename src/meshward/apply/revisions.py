@@ -1,6 +1,7 @@
 """STATE/revisions: every policy that was ever applied here, by whom, when and why.
 
 NNNN.policy.json    the policy, canonical
+NNNN.site.json      the site that it ran at, canonical; none: on one machine
 NNNN.json           the record; written `staged` before any hop is touched, then `accepted` or `refused`
 
 The rename that makes a record `accepted` is the moment at which an instance changes its revision: what a start
@@ -23,9 +24,12 @@ from meshward.apply.counters import NO_TWICE, Counters, load_counters
 from meshward.kit import codes
 from meshward.kit.durable import private_directory, write_atomic
 from meshward.kit.errors import MeshwardError
-from meshward.kit.statefile import StateFile, read_regular
+from meshward.kit.statefile import StateFile, read_regular, unchanged
+from meshward.plan.ir import Plan
+from meshward.plan.placement import plan_at
 from meshward.policy.parse import from_json, to_json
 from meshward.policy.schema import Policy
+from meshward.policy.site import Site, site_from_json, site_to_json
 from meshward.policy.tree import MOST_BYTES
 
 DIRECTORY = "revisions"
@@ -37,7 +41,10 @@ _RECORD = re.compile(r"([0-9]{4,9})\.json", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """`digest` is the policy's; `parent` the revision that it replaced (0: none); `time` seconds since the epoch."""
+    """`digest` is the policy's; `parent` the revision that it replaced (0: none); `time` seconds since the epoch.
+
+    `site`: the digest of the site; empty: it ran on one machine.
+    """
 
     number: int
     status: str
@@ -47,6 +54,7 @@ class Revision:
     time: float
     reason: str
     why: str = ""  # of a refusal
+    site: str = ""
 
 
 RECORD = StateFile(
@@ -55,6 +63,8 @@ RECORD = StateFile(
     place="STATE/revisions",
     what="one revision: whose, when, why, and whether it was accepted",
     remedy=NO_TWICE,
+    may_lack=frozenset({"site"}),
+    migrations=(unchanged, unchanged),
 )
 
 
@@ -106,11 +116,8 @@ class Revisions:
     def policy(self, number: int) -> Policy:
         """The policy of a revision. Raises MeshwardError where there is none (exit 2), or another than was recorded."""
         recorded, path = self.record(number), self._policy_file(number)
-        data = read_regular(path, _LONGEST, lambda why: self._altered_error(number, f"`{path}`: {why}"))
-        if data is None:
-            raise self._altered_error(number, f"`{path}` is gone")
         try:
-            policy = from_json(data)
+            policy = from_json(self._content(number, path))
         except ValueError as error:
             raise self._altered_error(number, f"`{path}` is no policy ({type(error).__name__})") from None
         if (found := policy.digest) != recorded.digest:
@@ -119,21 +126,43 @@ class Revisions:
             )
         return policy
 
+    def site(self, number: int) -> Site | None:
+        """The site of a revision, as `policy`. None: it ran on one machine."""
+        recorded, path = self.record(number), self._site_file(number)
+        if not recorded.site:
+            return None
+        try:
+            site = site_from_json(self._content(number, path).decode())
+        except ValueError as error:
+            raise self._altered_error(number, f"`{path}` is no site ({type(error).__name__})") from None
+        if site.digest != recorded.site:
+            raise self._altered_error(number, f"`{path}` is another site")
+        return site
+
+    def plan(self, number: int) -> Plan:
+        """The plan of a revision, as its site named things. Raises MeshwardError as `policy` does."""
+        return plan_at(self.policy(number), self.site(number))
+
     def may_mention(self, number: int, words: Iterable[str]) -> bool:
         """Whether its policy has one of `words` in it: cheaper than `policy`. Raises MeshwardError likewise."""
         path = self._policy_file(number)
         data = read_regular(path, _LONGEST, lambda why: self._altered_error(number, f"`{path}`: {why}"))
         return data is not None and any(word.encode() in data for word in words)
 
-    def restore(self, number: int, policy: Policy) -> None:
-        """Write the policy of a revision anew, where whoever has it gives it once more. Raises OSError."""
-        if policy.digest == self._read(number).digest:
+    def restore(self, number: int, policy: Policy, site: Site | None = None) -> None:
+        """Write policy and site of a revision anew, where whoever has them gives them once more. Raises OSError."""
+        recorded = self._read(number)
+        if policy.digest == recorded.digest:
             write_atomic(self._policy_file(number), to_json(policy))
+        if site is not None and site.digest == recorded.site:
+            write_atomic(self._site_file(number), site_to_json(site))
 
-    def stage(self, policy: Policy, revision: Revision) -> None:
-        """Write down what is about to be applied: the policy, then its record. Raises OSError."""
+    def stage(self, policy: Policy, revision: Revision, site: Site | None = None) -> None:
+        """Write down what is about to be applied: policy and site, then their record. Raises OSError."""
         private_directory(self._directory)
         write_atomic(self._policy_file(revision.number), to_json(policy))
+        if site is not None:
+            write_atomic(self._site_file(revision.number), site_to_json(site))
         self._write(revision)
 
     def accept(self, revision: Revision) -> Revision:
@@ -169,6 +198,15 @@ class Revisions:
 
     def _policy_file(self, number: int) -> Path:
         return self._directory / f"{number:04d}.policy.json"
+
+    def _site_file(self, number: int) -> Path:
+        return self._directory / f"{number:04d}.site.json"
+
+    def _content(self, number: int, path: Path) -> bytes:
+        data = read_regular(path, _LONGEST, lambda why: self._altered_error(number, f"`{path}`: {why}"))
+        if data is None:
+            raise self._altered_error(number, f"`{path}` is gone")
+        return data
 
     def _altered_error(self, number: int, why: str) -> MeshwardError:
         return MeshwardError(

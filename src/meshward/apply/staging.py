@@ -10,31 +10,34 @@ from meshward.apply.edge_hop import EdgeHop, settings_for
 from meshward.apply.guards import Issue
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh
+from meshward.apply.places import resolve_places
 from meshward.apply.slots import assign_slots
 from meshward.apply.switching import Rendering, Say, Switch
 from meshward.kit import codes
 from meshward.kit.clock import system_clock
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
-from meshward.plan.resolve import resolve
+from meshward.plan.placement import place, plan_at
 from meshward.policy.schema import Policy
+from meshward.policy.site import Site
 from meshward.runtime.place.ports import require_free
 from meshward.targets.nginx.settings import EdgeSettings
 
 
-def stage_policy(mesh: Mesh, policy: Policy, number: int) -> Switch:
-    """The way from what stands to `policy` as revision `number`, and back. Raises MeshwardError, OSError."""
-    old, plan = mesh.live, resolve(policy)
+def stage_policy(mesh: Mesh, policy: Policy, site: Site | None, number: int) -> Switch:
+    """The way from what stands to `policy` at `site` as revision `number`, and back. Raises MeshwardError, OSError."""
+    old, plan = mesh.live, plan_at(policy, site)
     if plan.trust_domain != old.plan.trust_domain:
         raise MeshwardError(
             codes.TRUST_DOMAIN_FIXED,
             f"the trust domain is {old.plan.trust_domain}, and cannot become {plan.trust_domain}",
         )
-    draft = LiveRevision(policy, plan, number, old.slots)
-    kept = {key: slot for key, slot in old.slots.items() if _has(plan, key)}
+    elsewhere = resolve_places(place(plan, site) if site else None, old.elsewhere)
+    draft = LiveRevision(policy, plan, number, old.slots, site=site, elsewhere=elsewhere)
+    kept = {key: slot for key, slot in old.slots.items() if _has(plan, key) and key not in elsewhere}
     kept = {key: slot for key, slot in kept.items() if not mesh.guards.must_be_another(old, draft, key)}
     taken = (*old.slots.values(), *mesh.drains.slots())
-    slots, ejected = assign_slots(plan, kept, taken), old.ejected.intersection(kept)
+    slots, ejected = assign_slots(plan, kept, taken, elsewhere), old.ejected.intersection(kept)
     return _render_switch(mesh, replace(draft, slots=slots, ejected=ejected))
 
 

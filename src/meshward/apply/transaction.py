@@ -21,6 +21,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import structlog
 
@@ -29,28 +30,28 @@ from meshward.apply.forgotten import once_managed
 from meshward.apply.hop_files import WEB
 from meshward.apply.keys.renew import put_edge
 from meshward.apply.local import is_ours
-from meshward.apply.local_paths import LOCAL
 from meshward.apply.mesh import Mesh, Running, conflict_error
 from meshward.apply.quarantine import let_back
 from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
 from meshward.apply.revoke import coming_back, keep_known
+from meshward.apply.sited import admit_at, describe_moves
 from meshward.apply.staging import stage_policy, validate
 from meshward.apply.switching import Rendering, Say, Switch
 from meshward.apply.unsettled import Unsettled
-from meshward.check.admission import admit
 from meshward.compare.change import Change, compare
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.plan.ir import Plan
-from meshward.plan.resolve import resolve
 from meshward.policy.parse import Document
 from meshward.policy.schema import Policy
+from meshward.policy.site import Site
 from meshward.runtime.supervise.handle import hop_error
 
 WIDENING = "widening"
+AS_IT_RUNS: Literal["as it runs"] = "as it runs"
 
 log = structlog.get_logger(__name__)
 
@@ -64,16 +65,18 @@ class ApplyRequest:
     base: int | None = None
     allow: frozenset[str] = frozenset()
     reviewed: str | None = None  # the digest of the change that was reviewed
+    site: Site | Literal["as it runs"] | None = AS_IT_RUNS  # None: all of it on this machine
     remote: bool = False  # from another machine: nothing of this one is to be named
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`change` is None where the policy runs already."""
+    """`change` is None where the policy runs already, at that site. `moves`: which versions are elsewhere by it."""
 
     revision: int
     change: Change | None
     seconds: float
+    moves: tuple[str, ...] = ()
 
 
 def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Outcome:
@@ -84,21 +87,22 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
         _require_base(mesh, request)
         for told in let_back(mesh):
             say(told)
-        admit(document, int(time.time()), LOCAL)  # 2
+        site = mesh.live.site if request.site == AS_IT_RUNS else request.site
+        plan = admit_at(document, site, int(time.time())).plan  # 2
         policy = document.policy
         if request.remote:
-            require_nothing_of_this_machine(mesh.live.policy, policy, is_ours)
-        plan = resolve(policy)
-        if plan.digest == mesh.live.plan.digest and not mesh.running.unsettled and _keep(mesh, policy):
+            require_nothing_of_this_machine(mesh.live.policy, policy, is_ours, mesh.live.site != site)
+        same = plan.digest == mesh.live.plan.digest and site == mesh.live.site
+        if same and not mesh.running.unsettled and _keep(mesh, policy):
             return Outcome(mesh.live.revision, None, time.monotonic() - began)
         change = compare(mesh.live.plan, plan)  # 3
         _require_reviewed(change, request)
         if WIDENING not in request.allow:
             _require_not_widening(mesh, change, plan)
-        revision = _revision(mesh, plan.digest, request)
-        switch = stage_policy(mesh, policy, revision.number)
+        revision = _revision(mesh, plan.digest, site, request)
+        switch = stage_policy(mesh, policy, site, revision.number)
         validate(mesh, switch, say)  # 4
-        _record(mesh, policy, revision)  # 5
+        _record(mesh, policy, site, revision)  # 5
         _carry_out(mesh, switch, revision, say)  # 6, 7
         for shut in tuple(mesh.guards.shut.values()):
             say(str(shut.error))
@@ -107,7 +111,8 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
         mesh.note(
             request.author, "apply", revision=str(revision.number), digest=plan.digest, reason=request.reason
         )
-        return Outcome(revision.number, change, time.monotonic() - began)
+        moves = tuple(describe_moves(switch.old.live, switch.new.live))
+        return Outcome(revision.number, change, time.monotonic() - began, moves)
 
 
 def _keep(mesh: Mesh, policy: Policy) -> bool:
@@ -117,10 +122,10 @@ def _keep(mesh: Mesh, policy: Policy) -> bool:
     if current is None or current.number != number or not revisions.stands(current):
         return False
     try:
-        revisions.policy(number)
+        revisions.plan(number)
     except MeshwardError:
         try:
-            revisions.restore(number, policy)
+            revisions.restore(number, policy, mesh.live.site)
         except OSError as error:
             raise _unrecorded_error(error) from None
     return True
@@ -149,14 +154,23 @@ def _require_not_widening(mesh: Mesh, change: Change, plan: Plan) -> None:
         raise MeshwardError(codes.WIDENS_ACCESS, f"this widens access: {'; '.join(widening)}")
 
 
-def _revision(mesh: Mesh, digest: str, request: ApplyRequest) -> Revision:
+def _revision(mesh: Mesh, digest: str, site: Site | None, request: ApplyRequest) -> Revision:
     number = mesh.revisions.next_number(mesh.live.revision)
-    return Revision(number, STAGED, digest, mesh.live.revision, request.author, time.time(), request.reason)
+    return Revision(
+        number,
+        STAGED,
+        digest,
+        mesh.live.revision,
+        request.author,
+        time.time(),
+        request.reason,
+        site=site.digest if site else "",
+    )
 
 
-def _record(mesh: Mesh, policy: Policy, revision: Revision) -> None:
+def _record(mesh: Mesh, policy: Policy, site: Site | None, revision: Revision) -> None:
     try:
-        mesh.revisions.stage(policy, revision)
+        mesh.revisions.stage(policy, revision, site)
     except OSError as error:
         raise _unrecorded_error(error) from None
 

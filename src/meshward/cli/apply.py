@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.text import Text
 
-from meshward.apply.local_paths import LOCAL
 from meshward.apply.revisions import Revisions
-from meshward.apply.sources import read_policy
-from meshward.check.admission import admit
-from meshward.cli.asking import ask_instance
-from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
+from meshward.apply.sited import admit_at
+from meshward.apply.sources import read_policy, read_site
+from meshward.cli.asking import ask_instance, running_site
+from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, RunSitePath, State
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.control.verbs.apply import APPLY, Applied
 from meshward.control.verbs.history import REVISIONS
 from meshward.kit.exits import Exit
 from meshward.policy.parse import to_json
+from meshward.policy.site import Site, SiteDocument, site_to_json
 
 Reason = Annotated[str, Parameter(help="Why, for `meshward history`.")]
 Allow = Annotated[
@@ -40,6 +40,7 @@ def command(
     plan: Annotated[
         str | None, Parameter(help="Apply only the change with this digest: what `meshward plan` showed.")
     ] = None,
+    site: RunSitePath = None,
     edge: RemoteEdge = None,
     state: State = DEFAULT_STATE,
     json: Json = False,
@@ -53,8 +54,11 @@ def command(
     def run() -> Exit:
         base = base_of(state, edge)
         document = read_policy(policy)
-        print_problems(admit(document, int(time.time()), LOCAL))
+        place = site_for(site, state, edge)
+        print_problems(admit_at(document, place, int(time.time())).findings)
         given = {"policy": to_json(document.policy), "plan": plan, "base": base, "reason": reason}
+        if site is not None and place is not None:
+            given["site"] = site_to_json(place.site if isinstance(place, SiteDocument) else place)
         done = ask_instance(state, APPLY, {**given, "allow": list(allow)}, edge)
         return tell(done, as_json=json)
 
@@ -68,6 +72,13 @@ def base_of(state: Path, edge: str | None) -> int | None:
     revisions = Revisions(state)
     current = revisions.current()
     return current.number if current and revisions.stands(current) else None
+
+
+def site_for(given: Path | None, state: Path, edge: str | None) -> SiteDocument | Site | None:
+    """The site that is `given`; else that of the revision that runs, as far as it can be read from here."""
+    if given is not None:
+        return read_site(given)
+    return None if edge is not None else running_site(state)
 
 
 def tell(done: Applied, *, as_json: bool) -> Exit:

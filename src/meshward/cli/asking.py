@@ -18,6 +18,7 @@ from meshward.control.verbs.request import Reply, Verb
 from meshward.login.session import ask_for, choose, fresh_login
 from meshward.login.store import own_store
 from meshward.policy.schema import Policy
+from meshward.policy.site import Site
 
 _R = TypeVar("_R", bound=Reply)
 
@@ -52,6 +53,13 @@ def running_policy(state: Path, edge: str | None = None) -> tuple[int, Policy] |
     revisions = Revisions(state)
     current = revisions.require_current()
     return None if current is None else (current.number, revisions.policy(current.number))
+
+
+def running_site(state: Path) -> Site | None:
+    """The site of the revision that runs, or ran last; None: it runs on one machine, or nothing was accepted yet."""
+    revisions = Revisions(state)
+    current = revisions.current()
+    return None if current is None or not revisions.stands(current) else revisions.site(current.number)
 
 
 def _say(line: str) -> None:

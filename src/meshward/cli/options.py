@@ -33,3 +33,10 @@ SitePath = Annotated[
     Path | None,
     Parameter(name="--site", help="Where the policy's names live in one environment (docs/site.md)."),
 ]
+RunSitePath = Annotated[
+    Path | None,
+    Parameter(
+        name="--site",
+        help="A site file: which versions are elsewhere (docs/site.md). Without it, as the last revision has it.",
+    ),
+]

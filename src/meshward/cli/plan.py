@@ -11,19 +11,19 @@ from cyclopts import Parameter
 
 from meshward.apply.forgotten import once_managed
 from meshward.apply.impact import Impact, impact_of
-from meshward.apply.local_paths import LOCAL
 from meshward.apply.revisions import Revisions
-from meshward.apply.sources import read_policy
-from meshward.check.admission import admit
-from meshward.cli.asking import running_policy
-from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, State
+from meshward.apply.sited import admit_at, describe_places_of
+from meshward.apply.sources import read_policy, read_site
+from meshward.cli.asking import running_policy, running_site
+from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, RunSitePath, State
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.compare.change import Change, compare
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
 from meshward.kit.exits import Exit
-from meshward.plan.resolve import resolve
+from meshward.plan.placement import plan_at
 from meshward.policy.parse import Document
+from meshward.policy.site import Site, SiteDocument
 from meshward.runtime.place import directories
 
 
@@ -38,6 +38,7 @@ def command(
             "but for the earlier revisions in --state, if that is given."
         ),
     ] = None,
+    site: RunSitePath = None,
     edge: RemoteEdge = None,
     state: State | None = None,
     json: Json = False,
@@ -54,29 +55,41 @@ def command(
         if against is not None and edge is not None:
             raise MeshwardError(codes.COMMAND_USAGE, "--against looks at no instance: give it, or --edge")
         document = read_policy(policy)
-        findings, refused = _admitted(document)
+        place, beside = state or DEFAULT_STATE, edge is not None or against is not None
+        before = None if beside else running_site(place)
+        told = read_site(site) if site is not None else before
+        after = told.site if isinstance(told, SiteDocument) else told
+        findings, refused = _admitted(document, told)
         if refused is not None and (json or against is None):
             raise refused
-        place = state or DEFAULT_STATE
         base = (0, read_policy(against).policy) if against is not None else running_policy(place, edge)
-        old = resolve(base[1]) if base else None
-        new = resolve(document.policy)
+        old = plan_at(base[1], before if not beside else after) if base else None
+        new = plan_at(document.policy, after)
         change = compare(old, new)
-        here = edge is None and against is None
-        traces = impact_of(old, new, directories.State(place)) if here else None
+        here = not beside
+        moved = (describe_places_of(old, before), describe_places_of(new, after))
+        traces = impact_of(old, new, directories.State(place), moved) if here else None
         known = here or state is not None
         forgotten = once_managed(Revisions(place), old, new) if known and old is not None else []
         code = Exit.UNSAFE if base and (change.widening or forgotten) else Exit.OK
         if json:
-            told = _document(base[0] if base else 0, change, traces)
-            print_json({"ok": code == Exit.OK, **told, "forgotten": forgotten})
+            shown = _document(base[0] if base else 0, change, traces)
+            print_json({"ok": code == Exit.OK, **shown, "forgotten": forgotten, "elsewhere": moved[1]})
             return code
         print_problems(findings)
         basis = f"revision {base[0]}" if base else "nothing: no revision was accepted here yet"
         basis = basis if against is None else str(against)
         touched = traces.lines() if traces else []
         more = [f"! widening: {sentence}" for sentence in forgotten]
-        lines = [f"Against {basis}:", *change.lines(), *more, *touched, f"plan {change.digest}"]
+        elsewhere = [f"  {key}: {where}" for key, where in moved[1].items() if moved[0].get(key) != where]
+        lines = [
+            f"Against {basis}:",
+            *change.lines(),
+            *more,
+            *elsewhere,
+            *touched,
+            f"plan {change.digest}",
+        ]
         stdout().print("\n".join(lines), markup=False)
         if refused is not None:
             raise refused
@@ -85,13 +98,15 @@ def command(
     run_verb(run, as_json=json)
 
 
-def _admitted(document: Document) -> tuple[list[Problem], PolicyInvalid | None]:
+def _admitted(
+    document: Document, site: SiteDocument | Site | None
+) -> tuple[list[Problem], PolicyInvalid | None]:
     """The lints; or what is asked and not enforced here, which hinders nobody to see who would gain.
 
     Raises PolicyInvalid where the policy is wrong.
     """
     try:
-        return admit(document, int(time.time()), LOCAL), None
+        return list(admit_at(document, site, int(time.time())).findings), None
     except PolicyInvalid as error:
         if error.exit_code is not Exit.UNSAFE:
             raise

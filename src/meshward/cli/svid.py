@@ -15,13 +15,12 @@ from rich.text import Text
 from meshward.apply.report import ROOTS
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import fail, print_json, run_verb, stderr, stdout
-from meshward.instance.running_policy import require_running_policy
+from meshward.instance.running_policy import require_running_plan
 from meshward.kit import codes
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.statefile import damage_error, read_plain
-from meshward.plan.resolve import resolve
 from meshward.policy.grammar import Unreadable, parse_duration
 from meshward.runtime.place import directories
 from meshward.spiffe.ca import WORKLOAD_MOST, Authority, LeafCredential, load
@@ -105,7 +104,7 @@ def _require_owner(state: Path) -> None:
 
 def _spiffe_id(name: str, state: Path) -> SpiffeId:
     """What the running policy calls `name`. A part of meshward itself never is a workload."""
-    plan = resolve(require_running_policy(directories.State(state)))
+    plan = require_running_plan(directories.State(state))
     if name not in plan.workloads:
         raise MeshwardError(
             codes.WORKLOAD_UNKNOWN,

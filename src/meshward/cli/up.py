@@ -14,10 +14,10 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from meshward.apply.follow.watch import Watched, watch_path
-from meshward.apply.local_paths import LOCAL
-from meshward.apply.sources import read_policy
-from meshward.check.admission import admit
-from meshward.cli.options import DEFAULT_STATE, State
+from meshward.apply.sited import admit_at
+from meshward.apply.sources import read_policy, read_site
+from meshward.cli.asking import running_site
+from meshward.cli.options import DEFAULT_STATE, RunSitePath, State
 from meshward.cli.output import print_problems, run_verb, stderr, stdout
 from meshward.control.unix import user_name
 from meshward.demo.stage import EDGE_PORT, IDP_PORT, demo_extras, demo_policy, require_demo_packages
@@ -28,6 +28,7 @@ from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.policy.schema import Policy
+from meshward.policy.site import Site, SiteDocument
 from meshward.runtime.place import directories
 from meshward.runtime.place.directories import Run, open_state, run_path
 from meshward.runtime.place.instance_file import Instance
@@ -52,6 +53,7 @@ def command(
             help="Start though the list of the revoked is gone or not the last one: take what is there.",
         ),
     ] = False,
+    site: RunSitePath = None,
     edge_port: Annotated[int, Parameter(help="With --demo: the edge's port.")] = EDGE_PORT,
     idp_port: Annotated[int, Parameter(help="With --demo: the identity provider's port.")] = IDP_PORT,
     allow_root_parts: Annotated[
@@ -69,6 +71,8 @@ def command(
     def run() -> Exit:
         if demo and policy is not None:
             raise _usage_error("give a POLICY or --demo, not both")
+        if demo and site is not None:
+            raise _usage_error("the demo runs on one machine, and takes no --site")
         if tour and not demo:
             raise _usage_error("--tour walks the demo's promises: it goes with --demo")
         if demo:
@@ -79,11 +83,13 @@ def command(
         if watch and policy is None:
             raise _usage_error("--watch follows a POLICY: give one")
         watched = watch_path(policy, _progress) if watch and policy is not None else None
-        accepted = None if policy is None else _read_admitted(policy, watched)
+        given = None if site is None else read_site(site)
+        accepted = None if policy is None else _read_admitted(policy, given or running_site(state), watched)
         starting = Starting(
             accepted,
             _author(),
             watched=watched,
+            site=None if given is None else given.site,
             root_parts=allow_root_parts,
             accept_revocations=accept_revocations,
         )
@@ -128,11 +134,13 @@ def _start_tour(state: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["/bin/sh", "-c", script, sys.executable, str(state), str(os.getpid())])
 
 
-def _read_admitted(path: Path, watched: Watched | None = None) -> Policy:
+def _read_admitted(
+    path: Path, site: SiteDocument | Site | None = None, watched: Watched | None = None
+) -> Policy:
     """The policy at `path`, or as it is `watched`, if it is valid and all of it can be enforced here."""
     found = watched.read(_progress) if watched else None
     document = found.document if found else read_policy(path)
-    print_problems(admit(document, int(time.time()), LOCAL))
+    print_problems(admit_at(document, site, int(time.time())).findings)
     return document.policy
 
 
@@ -147,6 +155,9 @@ def _say_ready(instance: Instance) -> None:
     for guard in instance.guards:
         console.print(f"  {guard.model}/{guard.version}: {instance.edge_url}/m/{guard.model}")
         console.print(f"    server {guard.sentence}")
+    for each, where in instance.elsewhere.items():
+        console.print(f"  {each}: {instance.edge_url}/m/{each.partition('/')[0]}")
+        console.print(f"    at {where}", markup=False)
     sys.stdout.flush()
 
 

@@ -28,8 +28,9 @@ from meshward.oidc.issuer import TrustedIssuer
 from meshward.oidc.kept_keys import HANDED, NONE_KEPT, KeptKeys, read_kept
 from meshward.plan.ir import Model, Plan, Version
 from meshward.plan.naming import accepted_names, server_name
-from meshward.plan.resolve import resolve
+from meshward.plan.placement import place, plan_at
 from meshward.policy.schema import Action, Policy
+from meshward.policy.site import Site, site_from_json
 from meshward.policy.values import Route
 from meshward.spiffe.ids import SpiffeId
 from meshward.targets.nginx.wire import Choice, rate_text, route_text
@@ -71,8 +72,9 @@ def load(directory: Path) -> DecisionState:
         live = VIEW.read(directory)
         if live is None:
             raise _broken_error("there is no live.json")
-        plan = _plan(directory / "policy.json", live.policy)
-        following = Decider(_plan(directory / "next.json", live.until)) if live.until else None
+        site = site_from_json(live.site) if live.site else None
+        plan = _plan(directory / "policy.json", live.policy, site)
+        following = Decider(_plan(directory / "next.json", live.until, site)) if live.until else None
         revoked = load_revoked(directory)
     except ValidationError as error:
         raise _broken_error(f"a file is no policy ({error.error_count()} errors)") from None
@@ -86,7 +88,7 @@ def load(directory: Path) -> DecisionState:
         load_current(directory / "keys"),
         issuer=f"https://{plan.edge.hostname}",
         audience=plan.trust_domain,
-        workload=str(SpiffeId(plan.trust_domain, "/edge")),
+        workload=str(SpiffeId(plan.trust_domain, "/edge")) if site is None else place(plan, site).shown_id,
     )
     served = {name: dict(_served_routes(model, live)) for name, model in plan.models.items()}
     issuers = tuple(map(trusted_issuer, plan.issuers.values()))
@@ -95,9 +97,9 @@ def load(directory: Path) -> DecisionState:
     return DecisionState(Decider(plan), live, issuers, served, minter, workloads, following, revoked, kept)
 
 
-def _plan(path: Path, digest: str) -> Plan:
+def _plan(path: Path, digest: str, site: Site | None) -> Plan:
     """The plan of the policy in `path`. The files are renamed one by one: only those that belong together count."""
-    plan = resolve(Policy.model_validate_json(path.read_bytes()))
+    plan = plan_at(Policy.model_validate_json(path.read_bytes()), site)
     if digest and plan.digest != digest:
         raise _broken_error(f"{path.name} belongs to another revision than live.json")
     return plan
@@ -120,10 +122,10 @@ def _route(model: Model, able: Sequence[Version], route: Route, live: InstanceVi
 
 
 def _choice(model: Model, version: Version, route: Route, live: InstanceView) -> Choice:
-    place = live.place(model.name, version.name)
-    if place is None:
+    where = live.place(model.name, version.name)
+    if where is None:
         raise _broken_error(f"live.json has no place for {model.name}/{version.name}, which receives traffic")
-    return Choice(version.weight, place, version.dns_name, server_name(version, route))
+    return Choice(version.weight, where, version.dns_name, server_name(version, route))
 
 
 def _check_issuers(plan: Plan) -> None:

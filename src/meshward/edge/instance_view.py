@@ -32,6 +32,7 @@ class InstanceView:
     ejected: tuple[str, ...] = ()  # "<model>/<version>" that get nothing while another version can answer
     # "<model>/<version>" -> where it is (`wire.read_place`), of those that have no slot
     elsewhere: Mapping[str, _Elsewhere] = field(default_factory=dict)
+    site: str = ""  # `policy.site.site_to_json` of what names things here; empty: the policy alone does
 
     def place(self, model: str, version: str) -> Place | None:
         """Where the version answers; None: nowhere here."""

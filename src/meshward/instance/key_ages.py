@@ -12,11 +12,10 @@ from pathlib import Path
 from meshward.apply.counters import load_counters
 from meshward.apply.edge_certificate import from_files
 from meshward.apply.keys.inventory import Age, load_failures, read_ages, told_failure
-from meshward.instance.running_policy import load_running_policy
+from meshward.instance.running_policy import load_running_plan
 from meshward.kit.clock import to_second
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
-from meshward.plan.resolve import resolve
 from meshward.runtime.place.directories import Run, State, run_path
 
 _DAY = 86400.0
@@ -47,10 +46,9 @@ def keys_of(state: State) -> KeyStatus:
             f"{what} could not be replaced, and is tried again: {each.why}"
             for what, each in load_failures(state.path).items()
         )
-        policy = load_running_policy(state)
-        if policy is None:
+        plan = load_running_plan(state)
+        if plan is None:
             return KeyStatus((), failed)
-        plan = resolve(policy)
         failed += tuple(why for why in _files_now(plan) if not any(why in told for told in failed))
         ages: Sequence[Age] = sorted(
             read_ages(state.path, Run(run_path(state)), plan, load_counters(state.path).slots),

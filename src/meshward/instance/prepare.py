@@ -25,6 +25,7 @@ from meshward.apply.issuer_keys import hand_issuer_keys
 from meshward.apply.keeping import save_keeping
 from meshward.apply.live_revision import LiveRevision
 from meshward.apply.mesh import Mesh, Running
+from meshward.apply.places import resolve_places
 from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocation_store import Revocations, begin_list
 from meshward.apply.revoke import require_read_alike
@@ -37,8 +38,10 @@ from meshward.kit.errors import MeshwardError
 from meshward.kit.foreign import take
 from meshward.oidc.kept_keys import KEPT, read_kept
 from meshward.plan.ir import Plan
-from meshward.plan.resolve import resolve
+from meshward.plan.placement import place as place_plan
+from meshward.plan.placement import plan_at
 from meshward.policy.schema import Policy
+from meshward.policy.site import Site
 from meshward.runtime.machine import Machine
 from meshward.runtime.place.components import Components
 from meshward.runtime.place.versions import numbers
@@ -50,7 +53,9 @@ from meshward.tokens.key_store import load_or_create as load_keys
 MOST_WORKERS = 4
 
 
-def followed_policy(revisions: Revisions, policy: Policy, progress: Progress) -> Policy | None:
+def followed_policy(
+    revisions: Revisions, policy: Policy, progress: Progress, site: Site | None = None
+) -> Policy | None:
     """What `--watch` may start with: None, so what was accepted last, where `policy` widens that. It takes a person.
 
     Raises MeshwardError where nobody can tell what was accepted last.
@@ -58,7 +63,7 @@ def followed_policy(revisions: Revisions, policy: Policy, progress: Progress) ->
     current = revisions.require_current()
     if current is None or current.digest == policy.digest:
         return policy
-    old, new = resolve(revisions.policy(current.number)), resolve(policy)
+    old, new = revisions.plan(current.number), plan_at(policy, site or revisions.site(current.number))
     widening = [*compare(old, new).widening, *once_managed(revisions, old, new)]
     if not widening:
         return policy
@@ -69,26 +74,40 @@ def followed_policy(revisions: Revisions, policy: Policy, progress: Progress) ->
     return None
 
 
+def site_to_run(revisions: Revisions, given: Site | None) -> Site | None:
+    """The site that is `given`; else the one of the revision that was accepted last."""
+    if given is not None or (current := revisions.current()) is None:
+        return given
+    return revisions.site(current.number)
+
+
 def revision_to_run(
-    revisions: Revisions, policy: Policy | None, author: str, counters: Counters, progress: Progress
+    revisions: Revisions,
+    policy: Policy | None,
+    author: str,
+    counters: Counters,
+    progress: Progress,
+    site: Site | None = None,
 ) -> tuple[Policy, Revision]:
-    """The policy that is to run, and its record: the accepted one's, or a new one."""
+    """The policy that is to run at `site`, and their record: the accepted one's, or a new one."""
+    current = revisions.require_current() if policy is None else revisions.current()
     if policy is None:
-        current = revisions.require_current()
         if current is None:
             raise no_revision_error()
-        return revisions.policy(current.number), current
-    current, digest = revisions.current(), policy.digest
-    if current is not None and current.digest == digest and revisions.stands(current):
-        revisions.restore(current.number, policy)
+        policy = revisions.policy(current.number)
+    digest, site_digest = policy.digest, site.digest if site else ""
+    same = current is not None and (current.digest, current.site) == (digest, site_digest)
+    if current is not None and same and revisions.stands(current):
+        revisions.restore(current.number, policy, site)
         return policy, current
     parent = current.number if current else 0
     number = revisions.next_number(max(counters.revision, counters.accepted))
-    revision = Revision(number, STAGED, digest, parent, author, time.time(), "up")
+    revision = Revision(number, STAGED, digest, parent, author, time.time(), "up", site=site_digest)
     if current is not None:
         known = f"revision {current.number} ({current.reason or 'no reason'}, by {current.author})"
-        progress(f"this policy is another than {known}: it becomes revision {number}")
-    revisions.stage(policy, revision)
+        what = "site" if current.digest == digest else "policy"
+        progress(f"this {what} is another than {known}: it becomes revision {number}")
+    revisions.stage(policy, revision, site)
     return policy, revision
 
 
@@ -108,19 +127,25 @@ def _plan_before(revisions: Revisions) -> Plan | None:
     """Of the revision that was accepted last; None: there is none, or it was lost, and names alone are left."""
     with suppress(MeshwardError):
         if (current := revisions.current()) is not None:
-            return resolve(revisions.policy(current.number))
+            return revisions.plan(current.number)
     return None
 
 
 def prepare_mesh(
-    place: Machine, policy: Policy, plan: Plan, revision: Revision, revocations: Revocations
+    place: Machine,
+    policy: Policy,
+    site: Site | None,
+    plan: Plan,
+    revision: Revision,
+    revocations: Revocations,
 ) -> Mesh:
     """Every file written, and judged before anything runs."""
     state, run = place.state, place.run
     counters = load_counters(state.path)
-    slots = assign_slots(plan, counters.slots)
+    elsewhere = resolve_places(place_plan(plan, site) if site else None, {})
+    slots = assign_slots(plan, counters.slots, elsewhere=elsewhere)
     counters = replace(counters.after_start(plan.digest, slots), revision=revision.number)
-    live = LiveRevision(policy, plan, revision.number, slots)
+    live = LiveRevision(policy, plan, revision.number, slots, site=site, elsewhere=elsewhere)
     authority = load_authority(state.path / "ca", plan.trust_domain)
     keys, revoked = load_keys(state.path / "keys"), revocations.revoked
     web = server_certificate(plan, authority, datetime.now(UTC))

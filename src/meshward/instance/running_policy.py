@@ -5,6 +5,7 @@ from __future__ import annotations
 from meshward.apply.revisions import Revisions
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.plan.ir import Plan
 from meshward.policy.schema import Policy
 from meshward.runtime.place.directories import State
 
@@ -14,6 +15,21 @@ def load_running_policy(state: State) -> Policy | None:
     revisions = Revisions(state.path)
     current = revisions.require_current()
     return None if current is None else revisions.policy(current.number)
+
+
+def load_running_plan(state: State) -> Plan | None:
+    """Its plan, as the site that it runs at names things. As `load_running_policy`."""
+    revisions = Revisions(state.path)
+    current = revisions.require_current()
+    return None if current is None else revisions.plan(current.number)
+
+
+def require_running_plan(state: State) -> Plan:
+    """Raises MeshwardError also where none was accepted yet."""
+    plan = load_running_plan(state)
+    if plan is None:
+        raise no_revision_error()
+    return plan
 
 
 def require_running_policy(state: State) -> Policy:

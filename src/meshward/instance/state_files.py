@@ -17,7 +17,7 @@ from meshward.apply.traffic.canary_store import CANARIES
 from meshward.apply.traffic.ejected import EJECTED
 from meshward.apply.unsettled import UNSETTLED
 from meshward.audit.anchor import ANCHOR
-from meshward.instance.running_policy import load_running_policy
+from meshward.instance.running_policy import load_running_plan
 from meshward.kit.errors import MeshwardError
 from meshward.kit.statefile import StateFile, StateFileDamaged
 from meshward.oidc.kept_keys import KEPT
@@ -42,7 +42,7 @@ def directory_of(file: StateFile[Any], state: Path) -> Path:
 
 def find_unusable(state: Path) -> Iterator[MeshwardError]:
     """What is wrong with each file that cannot be used, or is gone, and with the revision that is to run."""
-    reads: list[Callable[[], object]] = [lambda: load_running_policy(State(state))]
+    reads: list[Callable[[], object]] = [lambda: load_running_plan(State(state))]
     for read in (*reads, *(_reader_of(file, state) for file in FILES)):
         try:
             read()

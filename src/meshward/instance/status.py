@@ -44,6 +44,7 @@ class Status:
     ejected: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> why
     unusable: tuple[str, ...] = ()  # of STATE's files: what is wrong, and what to do
     unsettled: Unsettled | None = None  # a change that not every hop has taken, or taken back
+    elsewhere: Mapping[str, str] = field(default_factory=dict)  # `<model>/<version>` -> where it is
     shut: tuple[str, ...] = ()  # hops that were shut away: what was found, and what to do
 
     @property
@@ -80,6 +81,7 @@ class Status:
         yield from (_line(part, width, now) for part in self.parts)
         for guard in self.guards:
             yield f"{guard.model}/{guard.version}: server {guard.sentence}"
+        yield from (f"{key}: {where}" for key, where in sorted(self.elsewhere.items()))
         yield from (_key_line(age, now) for age in self.credentials)
         if self.keys is not None:
             yield from self.keys.lines(now)
@@ -117,7 +119,9 @@ def status(path: Path) -> Status:
     shut = _shut_away(state) if pid else ()
     return Status(
         str(state.path),
-        *(pid, parts, notes, guards, credentials, left, records, keys, *traffic, problems, unsettled, shut),
+        *(pid, parts, notes, guards, credentials, left, records, keys, *traffic, problems, unsettled),
+        elsewhere=instance.elsewhere if instance else {},
+        shut=shut,
     )
 
 

@@ -24,19 +24,19 @@ from meshward.apply.follow.watch import Watched, follow
 from meshward.apply.keys.credentials import watch_credentials
 from meshward.apply.keys.schedule import keep_current
 from meshward.apply.live_revision import LiveRevision
-from meshward.apply.local_paths import LOCAL
 from meshward.apply.mesh import Mesh
+from meshward.apply.places import warn_of_places
 from meshward.apply.quarantine import watch_hops
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision, Revisions
 from meshward.apply.revocation_store import load_as_found, load_revocations
 from meshward.apply.revoke import end_revocations
 from meshward.apply.settle import end_by_start, settle_hops
+from meshward.apply.sited import require_enforced_at
 from meshward.apply.traffic.canary_runner import resume_canaries
 from meshward.apply.traffic.health import watch_health
 from meshward.apply.traffic.traffic import Traffic
 from meshward.audit.places import ALL_READ
-from meshward.check.admission import require_enforced
 from meshward.control.https import open_to_operators
 from meshward.control.unix import serve_socket
 from meshward.control.verbs.request import Controlled
@@ -47,14 +47,15 @@ from meshward.instance.prepare import (
     prepare_mesh,
     revision_to_run,
     revocations_at_start,
+    site_to_run,
 )
 from meshward.instance.state_files import require_usable
 from meshward.instance.threads import LAST, Threads, all_ended
 from meshward.kit.errors import MeshwardError
 from meshward.kit.log import log_to, stop_log
 from meshward.kit.statefile import unreadable_error
-from meshward.plan.resolve import resolve
 from meshward.policy.schema import Policy
+from meshward.policy.site import Site
 from meshward.runtime.machine import Extras, Machine, guard_name, machine
 from meshward.runtime.place.components import find_components
 from meshward.runtime.place.directories import (
@@ -90,6 +91,7 @@ class Starting:
     extras: Callable[[Run], Extras] = lambda _: Extras()
     watched: Watched | None = None
     root_parts: bool = False  # whether parts that cannot have a user of their own may run as root
+    site: Site | None = None  # where the policy's names live; None: as it was accepted last
     accept_revocations: bool = False  # the list of the revoked as it is there, or nobody
 
 
@@ -108,18 +110,20 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
         revisions = Revisions(state.path)
         revisions.recover()
         given = starting.policy
+        site = site_to_run(revisions, starting.site)
         if starting.watched is not None and given is not None:
-            given = followed_policy(revisions, given, progress)
+            given = followed_policy(revisions, given, progress, site)
         policy, revision = revision_to_run(
-            revisions, given, starting.author, load_counters(state.path), progress
+            revisions, given, starting.author, load_counters(state.path), progress, site
         )
         with _noting_refusal(revisions, revision):
-            require_enforced(policy, LOCAL)  # a stored one may be of a release that enforced more
-            plan = resolve(policy)
+            plan = require_enforced_at(policy, site)  # a stored one may be of a release that enforced more
             end_leftovers(state)  # of a killed instance: they hold its ports
             require_free([(plan.edge.host, plan.edge.port), *place.extra.ports])
             revocations = revocations_at_start(revisions, kept, plan)
-            mesh = prepare_mesh(place, policy, plan, revision, revocations)
+            mesh = prepare_mesh(place, policy, site, plan, revision, revocations)
+            for told in warn_of_places(mesh.live.elsewhere):
+                progress(f"warning: {told}")
             instance = save_instance(place, mesh.live)
             with all_ended(progress):
                 try:

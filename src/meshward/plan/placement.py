@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 from meshward.kit.names import dns_label
 from meshward.plan.ir import Model, Plan, Version
+from meshward.plan.resolve import resolve
 from meshward.policy import site as written
+from meshward.policy.schema import Policy
 from meshward.policy.servers import HOSTED
 from meshward.policy.urls import UnixSocket
 from meshward.spiffe.ids import SpiffeId
@@ -108,6 +110,19 @@ class PlacedPlan:
         """The SPIFFE ID by which the edge calls services of the mesh."""
         return self.edge.workload.spiffe_id(self.plan.trust_domain)
 
+    @property
+    def shown_id(self) -> str:
+        """The SPIFFE ID of the edge that tokens tell: the mesh's name for it where versions are reached through one."""
+        return self.edge_id if self.services() else str(SpiffeId(self.plan.trust_domain, "/edge"))
+
+    def elsewhere(self) -> dict[str, MeshService | RemoteGuard]:
+        """The versions that no guard of the edge's own machine answers for, by `<model>/<version>`."""
+        return {
+            f"{model}/{version}": where
+            for (model, version), where in self.places.items()
+            if not isinstance(where, Hosted)
+        }
+
     def services(self) -> list[tuple[Model, Version, MeshService]]:
         """The versions behind a service of the mesh, by model and version."""
         return [
@@ -116,6 +131,12 @@ class PlacedPlan:
             for version in model.versions
             if isinstance(place := self.places.get((model.name, version.name)), MeshService)
         ]
+
+
+def plan_at(policy: Policy, site: written.Site | None) -> Plan:
+    """The plan of `policy` as `site` names things; without a site as the policy does."""
+    plan = resolve(policy)
+    return plan if site is None else place(plan, site).plan
 
 
 def place(plan: Plan, site: written.Site | None) -> PlacedPlan:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from typing_extensions import TypeAliasType
 
+from meshward.kit.canonical import canonical_json
 from meshward.kit.errors import PolicyInvalid, Problem
 from meshward.policy.jsonschema import Format
 from meshward.policy.positions import Positions
@@ -206,6 +208,11 @@ class Site(_Node):
     models: dict[Name, dict[Name, Place]] = {}
     """Where each version of each model runs."""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its canonical content, in hex: equal sites have equal ones, however they are written."""
+        return sha256(site_to_json(self).encode()).hexdigest()
+
 
 SITE_FORMAT = Format(Site, "meshward site", "the site")
 
@@ -236,6 +243,16 @@ def parse_site(source: Source) -> SiteDocument:
     if problems:
         raise PolicyInvalid(problems)
     return SiteDocument(site, positions)
+
+
+def site_to_json(site: Site) -> str:
+    """The site as one canonical line of JSON, which `parse_site` reads back as the same site."""
+    return canonical_json(site.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def site_from_json(text: str) -> Site:
+    """What `site_to_json` wrote. Raises ValueError for what is no site."""
+    return Site.model_validate_json(text, by_alias=True, by_name=False)
 
 
 def placed_versions(site: Site) -> Mapping[tuple[str, str], Service | Elsewhere]:

@@ -225,7 +225,10 @@ def _who_ended_it(traffic: Traffic, canary: Canary, now: dict[str, int] | None) 
     """Who ended it, as far as the last revision tells."""
     record = traffic.mesh.revisions.current()
     by = f" (revision {record.number}, by {record.author})" if record else ""
-    if now is None or f"{canary.model}/{canary.version}" not in traffic.mesh.live.slots:
+    if now is None or f"{canary.model}/{canary.version}" not in {
+        **traffic.mesh.live.slots,
+        **traffic.mesh.live.elsewhere,
+    }:
         return f"{canary.model}/{canary.version} is in the policy no more{by}"
     found = ", ".join(f"{version} {share:g}%" for version, share in shares(now).items())
     return f"somebody else changed the weights, to {found}{by}"

@@ -89,9 +89,14 @@ async def watch_health(traffic: Traffic) -> None:
 
 
 def rivals(live: LiveRevision) -> dict[str, tuple[str, ...]]:
-    """`<model>/<version>` of each model that has several versions with a weight."""
+    """`<model>/<version>` of each model that has several versions with a weight, behind guards of this machine: of
+    others nobody here knows how they are."""
     weighted = {
-        model.name: tuple(f"{model.name}/{each.name}" for each in model.versions if each.weight > 0)
+        model.name: tuple(
+            key
+            for key, weight in ((f"{model.name}/{each.name}", each.weight) for each in model.versions)
+            if weight > 0 and key in live.slots
+        )
         for model in live.plan.models.values()
     }
     return {name: keys for name, keys in weighted.items() if len(keys) > 1}

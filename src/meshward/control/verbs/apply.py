@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pydantic import Field, TypeAdapter
 
-from meshward.apply.transaction import ApplyRequest, Outcome
+from meshward.apply.transaction import AS_IT_RUNS, ApplyRequest, Outcome
 from meshward.apply.transaction import apply as make_live
 from meshward.control.verbs.request import Asker, Controlled, Fields, Reason, Reply, Text, Verb
 from meshward.policy.parse import Source, parse, to_json
+from meshward.policy.site import parse_site
 
 
 class Apply(Fields):
-    """`policy` is its canonical JSON; without `base`, on top of whatever runs."""
+    """`policy` and `site` are canonical JSON; without `site` it stays, without `base` on top of whatever runs."""
 
     policy: str = Field(repr=False)
+    site: str | None = Field(default=None, repr=False)
     base: int | None = None
     reason: Reason = ""
     allow: list[str] = Field(default_factory=list)
@@ -39,7 +41,13 @@ class Applied(Reply):
 
 def _apply(given: Apply, asker: Asker, instance: Controlled) -> Applied:
     wanted = ApplyRequest(
-        asker.author, given.reason, given.base, frozenset(given.allow), given.plan, not asker.here
+        asker.author,
+        given.reason,
+        given.base,
+        frozenset(given.allow),
+        given.plan,
+        AS_IT_RUNS if given.site is None else parse_site(Source("site", given.site.encode())).site,
+        not asker.here,
     )
     document = parse([Source("policy", given.policy.encode())])
     return outcome_reply(make_live(instance.mesh, document, wanted, asker.say))
@@ -48,7 +56,10 @@ def _apply(given: Apply, asker: Asker, instance: Controlled) -> Applied:
 def _rollback(given: Rollback, asker: Asker, instance: Controlled) -> Applied:
     policy = instance.mesh.revisions.policy(given.revision)
     reason = given.reason or f"rollback to revision {given.revision}"
-    wanted = ApplyRequest(asker.author, reason, given.base, frozenset(given.allow), None, not asker.here)
+    site = instance.mesh.revisions.site(given.revision)
+    wanted = ApplyRequest(
+        asker.author, reason, given.base, frozenset(given.allow), None, site, not asker.here
+    )
     document = parse([Source(f"revision {given.revision}", to_json(policy).encode())])
     return outcome_reply(make_live(instance.mesh, document, wanted, asker.say))
 
@@ -60,7 +71,7 @@ def outcome_reply(outcome: Outcome) -> Applied:
         revision=outcome.revision,
         changed=change is not None,
         change=change.digest if change else None,
-        lines=tuple(change.lines()) if change else (),
+        lines=(*change.lines(), *outcome.moves) if change else (),
         seconds=round(outcome.seconds, 3),
     )
 

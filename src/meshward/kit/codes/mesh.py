@@ -77,6 +77,12 @@ HOSTNAME_TAKEN = Code(
     "Give the site another trust domain.",
     Exit.USAGE,
 )
+PLACE_UNKNOWN = Code(
+    "MW5015",
+    "The place of a version leads nowhere.",
+    "See that this machine can look the name up, or write an address into the site.",
+    Exit.UNSAFE,
+)
 ROUTE_NOT_EXACT = Code(
     "MW5020",
     "Istio would compare a route otherwise than it is written.",

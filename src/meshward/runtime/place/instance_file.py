@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
-from meshward.kit.statefile import StateFile
+from meshward.kit.statefile import StateFile, unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,9 @@ class Instance:
     revision: int
     guards: tuple[Guarded, ...]
     idp_url: str | None  # the demo's identity provider
+    elsewhere: Mapping[str, str] = field(
+        default_factory=dict
+    )  # `<model>/<version>` -> where it is, for people
 
     def save(self, state: Path) -> None:
         INSTANCE.write(state, self)
@@ -77,6 +81,8 @@ INSTANCE = StateFile(
     what="what clients and other commands need of the running instance",
     remedy="Start the instance again, `meshward up`: it is written anew.",
     renewed=True,
+    may_lack=frozenset({"elsewhere"}),
+    migrations=(unchanged, unchanged),
 )
 
 
