@@ -58,6 +58,16 @@ class Istiod:
             for given in found
         }
 
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Killed for as long; there again when this ends."""
+        self.process.kill()
+        try:
+            yield
+        finally:
+            self.process.start()
+            self.process.wait_until(lambda: _is_ready(self._http))
+
     def push(self) -> None:
         """Send everything to every sidecar once more: what has not changed changes nothing there."""
         assert self._http.get("/debug/adsz", params={"push": "true"}).status_code == 200

@@ -17,13 +17,18 @@ class Process:
         self, name: str, command: Sequence[str | Path], log: Path, more: Mapping[str, str] | None = None
     ) -> None:
         self.name, self.log = name, log
-        with log.open("ab") as out:
+        self._command, self._environment = list(map(str, command)), os.environ | dict(more or {})
+        self.start()
+
+    def start(self) -> None:
+        """Once more, where it has ended."""
+        with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                list(map(str, command)),
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=os.environ | dict(more or {}),
+                env=self._environment,
                 start_new_session=True,  # an interrupt of ours is not its own: `stop` ends it, in order
             )
 

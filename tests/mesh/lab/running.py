@@ -165,6 +165,12 @@ class Lab:
         eventually(lambda: not any(sidecar.warming() for sidecar in sidecars), what="what warms")
         self.assert_accepted()
 
+    def drained(self) -> None:
+        """Settled, and on open connections too: those that a changed listener had, it serves as before for a while."""
+        self.settled()
+        sidecars = list(self._sidecars.values())
+        eventually(lambda: not any(sidecar.draining() for sidecar in sidecars), what="what drains")
+
     def assert_accepted(self) -> None:
         """No sidecar refused anything that istiod or the secret server sent it."""
         refused = {key: found for key, sidecar in self._sidecars.items() if (found := sidecar.refusals())}

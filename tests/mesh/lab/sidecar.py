@@ -76,6 +76,10 @@ class Sidecar:
             if "warming_state" in found or "client_status" in found
         ]
 
+    def draining(self) -> int:
+        """How many older listeners and filter chains still serve the connections that they had."""
+        return sum(self.stats(r"^listener_manager\.total_(listeners|filter_chains)_draining$").values())
+
     def refusals(self) -> dict[str, int]:
         """The counters of updates that it did not take, where there are any."""
         return {name: value for name, value in self.stats("update_rejected").items() if value}
