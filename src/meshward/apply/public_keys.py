@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
 from meshward.kit import codes
 from meshward.kit.durable import open_regular
 from meshward.kit.errors import MeshwardError
@@ -49,6 +52,13 @@ def _public(key: Mapping[str, Any], file: Path) -> dict[str, str]:
     whole = all(isinstance(value, str) for value in chosen.values()) and {"kid", "x", "y"} <= chosen.keys()
     if not whole or (key.get("kty"), key.get("crv"), key.get("alg")) != ("EC", "P-256", "ES256"):
         raise _keys_error(file, "one of its keys is no ES256 key with `kid`")
+    try:
+        ECKey.import_key(chosen)
+    except (
+        ValueError,
+        JoseError,
+    ):  # no point of the curve: a mesh would refuse it, and all that comes after it
+        raise _keys_error(file, "one of its keys is no point of P-256") from None
     return chosen
 
 

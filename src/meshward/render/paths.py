@@ -40,21 +40,21 @@ class SitePath:
 
 def site_paths(placed: PlacedPlan) -> tuple[SitePath, ...]:
     """From clients, and from workloads that go straight to the last hop. A hosted endpoint has none yet."""
-    mesh = Hop("waypoint" if placed.mesh.ambient else "sidecar", MESH)
     kinds = (
-        (_TO_MESH, mesh, _versions(placed, MeshService)),
-        (_TO_GUARDS, Hop("guard elsewhere", GUARD.table), _versions(placed, RemoteGuard)),
-        (_TO_GUARDS, Hop("guard", GUARD.table), _versions(placed, None)),
+        (mesh_paths(ambient=placed.mesh.ambient), _versions(placed, MeshService)),
+        (_paths(_TO_GUARDS, Hop("guard elsewhere", GUARD.table)), _versions(placed, RemoteGuard)),
+        (_paths(_TO_GUARDS, Hop("guard", GUARD.table)), _versions(placed, None)),
     )
-    return tuple(
-        SitePath(path, versions)
-        for before, last, versions in kinds
-        if versions
-        for path in (
-            Path("client", Way.WHOLE, (*before, last)),
-            Path("workload", Way.ROUND, (last,)),
-        )
-    )
+    return tuple(SitePath(path, versions) for paths, versions in kinds if versions for path in paths)
+
+
+def mesh_paths(*, ambient: bool = False) -> tuple[Path, ...]:
+    """Those to a version behind a service of a mesh."""
+    return _paths(_TO_MESH, Hop("waypoint" if ambient else "sidecar", MESH))
+
+
+def _paths(before: tuple[Hop, ...], last: Hop) -> tuple[Path, ...]:
+    return (Path("client", Way.WHOLE, (*before, last)), Path("workload", Way.ROUND, (last,)))
 
 
 def unreached(placed: PlacedPlan) -> tuple[Version, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from meshward.kit.canonical import digest
 from meshward.kit.names import dns_label
 from meshward.targets.envoy import resources
 from meshward.targets.envoy.files import bootstrap, changing_content, command, encode_file
@@ -21,6 +22,7 @@ from meshward.targets.envoy.wire import CREDENTIAL, Json
 GIVEN = "/etc/meshward/guards"
 OWN = "/run/meshward"
 """Where the directory is put on the other machine, and where its guard keeps log and admin socket."""
+_READABLE = 32  # of a name; the rest must leave room for a socket's path
 _NOTE = """\
 A guard: a stock Envoy (1.40 or newer) in front of one version of one model, which the edge calls by mutual TLS.
 
@@ -56,8 +58,9 @@ class Elsewhere:
 def usual_place(model: str, version: str, host: str, port: int) -> Elsewhere:
     """By convention, for a guard that the edge finds at `host`: it listens at every address of that family."""
     anywhere = "::" if ":" in host else "0.0.0.0"  # noqa: S104  a guard speaks to the edge's SVID alone
-    given = f"{GIVEN}/{model}/{version}"
-    return Elsewhere((anywhere, port), given, f"{OWN}/{dns_label(f'{model}.{version}')}")
+    readable = dns_label(f"{model}-{version}")[:_READABLE]  # the digest keeps (`a-b`, `c`) from (`a`, `b-c`)
+    own = f"{OWN}/{readable}-{digest([model, version])[:8]}"
+    return Elsewhere((anywhere, port), f"{GIVEN}/{model}/{version}", own)
 
 
 def render_elsewhere(
