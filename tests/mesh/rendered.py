@@ -60,8 +60,8 @@ class Mesh:
     given: IstioInputs
 
     @classmethod
-    def of(cls, lab: Lab, plan: PlacedPlan, **given: Any) -> Mesh:
-        mint = Mint(plan)
+    def of(cls, lab: Lab, plan: PlacedPlan, mint: Mint | None = None, **given: Any) -> Mesh:
+        mint = mint or Mint(plan)
         return cls(lab, plan, mint, IstioInputs(keys=mint.jwks, **given))
 
     def start(self) -> None:

@@ -26,15 +26,17 @@ from meshward.render.paths import site_paths, unreached
 from meshward.render.report import describe_coverage
 from meshward.render.wishes import Wishes
 from meshward.tokens.keys import SigningKey, make_key
-from tests.conformance.format import Client, Hop, Inside, Peer, TransactionToken
+from tests.conformance.format import Ability, Client, Hop, Inside, Peer, Trait, TransactionToken
 from tests.conformance.harness import Answer, Features
 from tests.conformance.harness.credentials import Minting
 from tests.conformance.harness.definition import World, instant, revoked_by
 from tests.conformance.suite import Asked
 
 ISTIO = Wishes(target="istio")
-ABLE = frozenset({"client", "inside", "clock", "address", "certificates", "change", "revoke", "via", "agent"})
-SIDECAR_TRAITS = frozenset(
+ABLE: frozenset[Ability] = frozenset(
+    {"client", "inside", "clock", "address", "certificates", "change", "revoke", "via", "agent"}
+)
+SIDECAR_TRAITS: frozenset[Trait] = frozenset(
     {"takes-late-tokens", "takes-endless-tokens", "takes-long-tokens", "takes-any-type", "normalises"}
 )
 
