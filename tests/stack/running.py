@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -72,7 +72,10 @@ class Stack(RunningInstance):
 
 @contextmanager
 def running(
-    directory: Path, write_policy: Callable[[Path, int, Path], dict[str, Path]], program: str = "meshward"
+    directory: Path,
+    write_policy: Callable[[Path, int, Path], dict[str, Path]],
+    program: str = "meshward",
+    options: Iterable[str] = (),
 ) -> Iterator[Stack]:
     """Run an instance in `directory`. `program`: the module that is run, `tests.stack.hasty` or `meshward` itself.
 
@@ -83,7 +86,7 @@ def running(
         outside.issuers["test"].write_jwks(jwks)
         for key, path in write_policy(jwks, outside.port, directory).items():
             outside.models[key] = Recorder(path)
-        with Stack(outside, "models.test", program) as started:
+        with Stack(outside, "models.test", program, options) as started:
             yield started
 
 

@@ -56,7 +56,8 @@ class Record:
         """The hop that should have a line here and has none."""
         if self.edge is None:
             return "edge"
-        return "guard" if self.guard is None and self.edge.forwarded else None
+        awaited = self.edge.forwarded and not self.edge.elsewhere
+        return "guard" if self.guard is None and awaited else None
 
     @cached_property
     def disagreements(self) -> tuple[Disagreement, ...]:

@@ -74,12 +74,15 @@ class _EdgeFields(NamedTuple):
     guard: str = ""
     layer: str = ""
     n: str = ""
+    place: str = ""
 
 
 class EdgeLine(_EdgeFields):
     """What nginx wrote about one request. `t`, `dur`: seconds; `bytes*`: bytes; digests: base64 SHA-256.
 
     `n`: how many refusals this one stands for, of the same identity, reason and second; empty: itself.
+
+    `place`: empty, or `far`, `near`: the hop behind the edge is not on this machine, and its line is not here.
 
     `text`: the JSON that it was read from. It is no field: two lines that say the same are equal.
     """
@@ -92,8 +95,13 @@ class EdgeLine(_EdgeFields):
         return decode_facts(self.facts)
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether it was passed on to a hop whose lines are not read here."""
+        return self.forwarded and self.place != ""
+
+    @property
     def forwarded(self) -> bool:
-        """Whether the edge passed the request on, so that a guard must have seen it."""
+        """Whether the edge passed the request on, so that a hop behind it must have seen it."""
         return self.guard != "" and self.layer != "edge"
 
 

@@ -60,11 +60,13 @@ class Reply:
 class RunningInstance:
     """`meshward up` over `outside.directory`/policy.yaml, from the beginning of a `with` block to its end.
 
-    `program`: the module that is run in the place of `meshward`.
+    `program`: the module that is run in the place of `meshward`; `options`: what `up` is given besides.
     """
 
-    def __init__(self, outside: StandIns, hostname: str, program: str = "meshward") -> None:
-        self.outside, self.hostname, self.program = outside, hostname, program
+    def __init__(
+        self, outside: StandIns, hostname: str, program: str = "meshward", options: Iterable[str] = ()
+    ) -> None:
+        self.outside, self.hostname, self.program, self.options = outside, hostname, program, tuple(options)
         self.policy = outside.directory / "policy.yaml"
         self.log = outside.directory / "up.log"
         self.state = outside.directory / "s"
@@ -160,14 +162,15 @@ class RunningInstance:
         return subprocess.run(command, capture_output=True, text=True, timeout=2 * DEADLINE, check=False)
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", self.program, *START, str(self.policy), "--state", str(self.state)]
+        given = (*START, *self.options, str(self.policy), "--state", str(self.state))
+        command = [sys.executable, "-m", self.program, *given]
         with self.log.open("w") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, text=True, start_new_session=True)
 
     def _is_ready(self) -> bool:
         if self.process.poll() is not None:
             raise AssertionError(f"`meshward up` ended with {self.process.returncode}")
-        return "ready" in self.log.read_text() and self.call("GET", "/healthz").status > 0
+        return "ready: https:" in self.log.read_text() and self.call("GET", "/healthz").status > 0
 
     def _stop(self) -> None:
         for process in {self._first, self.process}:  # a test may have started it again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from meshward.trace.skew import clock_skew
 RECENT = 300
 """Seconds back for which refusals without an identity are counted where a request id is unknown."""
 _POLL = 0.05
+_HOPS = defaultdict(lambda: "hop behind it", {"far": "guard elsewhere", "near": "mesh"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,8 @@ def verdict(record: Record) -> str:
         return f"permitted, but failed: {reason or 'the answer of the model server'} ({record.status})"
     if reason:
         return f"ended by the {'edge' if record.edge.reason else 'guard'} while it was answered: {reason}"
+    if record.edge.elsewhere:
+        return f"permitted by the edge ({record.status}); what the {_HOPS[record.edge.place]} did, its own log tells"
     return f"permitted by both hops ({record.status})" if record.guard else f"answered ({record.status})"
 
 
