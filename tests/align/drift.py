@@ -17,7 +17,7 @@ from meshward.align.istio.request import Client, Request, Token, TokenText
 
 NOW = 1_750_000_000
 PORT = 15443
-_CONFIG = {"trustDomain": "meshward.test", "rootNamespace": "istio-system"}
+CONFIG = {"trustDomain": "meshward.test", "rootNamespace": "istio-system"}
 
 Case = dict[str, Any]
 
@@ -46,7 +46,7 @@ class Drift:
         return list(kept.values())
 
     def config(self, case: Case | None) -> MeshConfig:
-        return read_config({**_CONFIG, **(yaml.safe_load((case or {}).get("mesh_config", "")) or {})})
+        return read_config({**CONFIG, **(yaml.safe_load((case or {}).get("mesh_config", "")) or {})})
 
     def mesh(self, case: Case | None) -> Mesh:
         return gather([read_object(each) for each in self.objects(case)], self.config(case))

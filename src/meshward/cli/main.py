@@ -22,7 +22,7 @@ app = App(
 )
 VERBS = (
     *("init", "check", "explain", "up", "status", "trace", "tour", "down"),
-    *("plan", "apply", "render", "history", "rollback", "traffic", "revoke", "rotate", "svid"),
+    *("plan", "apply", "render", "align", "history", "rollback", "traffic", "revoke", "rotate", "svid"),
     *("login", "whoami", "token", "logout"),
 )
 for verb in VERBS:

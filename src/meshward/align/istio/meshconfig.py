@@ -20,6 +20,7 @@ class MeshConfig:
     normalization: str = "DEFAULT"
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     unread: tuple[str, ...] = ()
+    revision: str = "default"
 
 
 def read_config(body: object) -> MeshConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from meshward.align.istio.admission import admit
 from meshward.align.istio.meshconfig import MeshConfig
 
 Json = dict[str, Any]
+REVISION = "istio.io/rev"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,19 +82,37 @@ def flatten(bodies: Iterable[tuple[object, str]]) -> list[tuple[Mapping[str, Any
     return found
 
 
+Selected = dict[tuple[str, ...], dict[tuple[str, ...], list[MeshObject]]]
+"""Objects by the keys of their selector, then by its values; without a selector by no keys."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """All objects that are in force (none that an API server refuses), by kind and namespace, oldest first."""
+    """All objects, and an index of those in force: no API server refuses them, and this revision reads them."""
 
     config: MeshConfig
     objects: tuple[MeshObject, ...]
-    index: Mapping[str, Mapping[str, Sequence[MeshObject]]] = field(repr=False)
+    index: Mapping[str, Mapping[str, Selected]] = field(repr=False)
 
-    def of(self, kind: str, namespace: str) -> Sequence[MeshObject]:
-        return self.index.get(kind, {}).get(namespace, ())
+    def of(self, kind: str, namespace: str) -> list[MeshObject]:
+        """All of a namespace, the oldest first."""
+        found = self.index.get(kind, {}).get(namespace, {})
+        return sorted((each for by in found.values() for some in by.values() for each in some), key=_age)
 
     def all(self, kind: str) -> list[MeshObject]:
-        return [each for found in self.index.get(kind, {}).values() for each in found]
+        return [each for namespace in sorted(self.index.get(kind, {})) for each in self.of(kind, namespace)]
+
+    def selecting(self, kind: str, namespace: str, labels: Mapping[str, str]) -> list[MeshObject]:
+        """Those whose selector `labels` meet, the oldest first: as many look-ups as there are sets of keys."""
+        found: list[MeshObject] = []
+        for keys, by in self.index.get(kind, {}).get(namespace, {}).items():
+            if all(key in labels for key in keys):
+                found += by.get(tuple(labels[key] for key in keys), ())
+        return sorted(found, key=_age)
+
+
+def _age(each: MeshObject) -> tuple[str, str, str]:
+    return each.age
 
 
 def gather(objects: Iterable[MeshObject], config: MeshConfig) -> Mesh:
@@ -101,11 +120,33 @@ def gather(objects: Iterable[MeshObject], config: MeshConfig) -> Mesh:
     named: dict[tuple[str, str, str, str], MeshObject] = {}
     for each in objects:
         named[(each.group, each.ref.kind, each.ref.namespace, each.ref.name)] = each
-    index: dict[str, dict[str, list[MeshObject]]] = {}
-    for each in sorted(named.values(), key=lambda found: found.age):
-        if not each.refused:
-            index.setdefault(each.ref.kind, {}).setdefault(each.ref.namespace, []).append(each)
+    index: dict[str, dict[str, Selected]] = {}
+    for each in named.values():
+        if in_force(each, config):
+            wanted = sorted(selector(each).items())
+            keys, values = tuple(key for key, _ in wanted), tuple(value for _, value in wanted)
+            place = index.setdefault(each.ref.kind, {}).setdefault(each.ref.namespace, {})
+            place.setdefault(keys, {}).setdefault(values, []).append(each)
     return Mesh(config, tuple(named.values()), index)
+
+
+def in_force(each: MeshObject, config: MeshConfig) -> bool:
+    """Istio's own objects may be for one revision of the control plane."""
+    asked = each.labels.get(REVISION) if each.group.endswith(".istio.io") else None
+    return not each.refused and (asked is None or asked == config.revision)
+
+
+def is_marked(each: MeshObject) -> bool:
+    """Whether it says that meshward wrote it."""
+    return each.labels.get("app.kubernetes.io/managed-by") == "meshward"
+
+
+def selector(each: MeshObject) -> dict[str, str]:
+    """Labels that a pod must have to be meant; empty: all pods of its scope."""
+    chosen = mapping(each.spec.get("workloadSelector"))
+    if each.ref.kind == "Service":
+        return texts(each.spec.get("selector"))
+    return texts(chosen.get("labels") or mapping(each.spec.get("selector")).get("matchLabels"))
 
 
 def mapping(value: object) -> Mapping[str, Any]:

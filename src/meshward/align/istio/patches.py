@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from meshward.align.istio.filters import HTTP_RBAC
@@ -14,7 +14,8 @@ from meshward.align.istio.paths import Normalization, merged
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _INBOUND = ("", "ANY", "SIDECAR_INBOUND")
 # They can only refuse a request more, or are of no meaning for who is let in.
-_NARROW = {"envoy.filters.http.local_ratelimit", "envoy.filters.http.buffer"}
+_NARROW = {"local_ratelimit.v3.LocalRateLimit", "buffer.v3.Buffer"}
+_TYPES = "type.googleapis.com/envoy.extensions.filters.http."
 _SLASHES = {
     "KEEP_UNCHANGED": "keep",
     "REJECT_REQUEST": "reject",
@@ -26,12 +27,13 @@ _ELSEWHERE = {"CLUSTER", "BOOTSTRAP"}
 
 @dataclass(frozen=True, slots=True)
 class Patched:
-    """`removed` filters by which object; `normalization` after all patches; `unknown`: what could mean anything."""
+    """`removed`, `slashes`, `merged`: by which object; `normalization` after all; `unknown` could mean anything."""
 
     normalization: Normalization
     removed: Mapping[str, Ref] = field(default_factory=dict)
     unknown: tuple[tuple[Ref, str], ...] = ()
     slashes: Ref | None = None
+    merged: Ref | None = None
 
 
 def apply(objects: Sequence[MeshObject], start: Normalization, ports: Sequence[int]) -> Patched:
@@ -63,7 +65,7 @@ def _patch(state: Patched, ref: Ref, patch: Mapping[str, Any], ports: Sequence[i
     what = (
         f"{text(patch.get('applyTo')) or 'a patch'} {text(change.get('operation')) or 'without an operation'}"
     )
-    return _with(state, unknown=(*state.unknown, (ref, what)))
+    return replace(state, unknown=(*state.unknown, (ref, what)))
 
 
 def _known(
@@ -74,10 +76,11 @@ def _known(
     below = text(mapping(chain.get("subFilter")).get("name"))
     if target == "HTTP_FILTER" and operation == "REMOVE" and below:
         if below in (HTTP_RBAC, JWT_FILTER):
-            return _with(state, removed={**state.removed, below: ref})
-        return state if below in _NARROW else None
+            return replace(state, removed={**state.removed, below: ref})
+        return None
     if target == "HTTP_FILTER" and operation.startswith(("INSERT", "ADD")):
-        return state if text(value.get("name")) in _NARROW else None
+        config = mapping(value.get("typed_config")) or mapping(value.get("typedConfig"))
+        return state if text(config.get("@type")).removeprefix(_TYPES) in _NARROW else None
     if target == "NETWORK_FILTER" and operation == "MERGE":
         return _manager(state, ref, value)
     return None
@@ -103,13 +106,9 @@ def _manager(state: Patched, ref: Ref, value: Mapping[str, Any]) -> Patched | No
         merge=told.get("merge_slashes") is True,
         slashes=_SLASHES.get(action, ""),
     )
-    return _with(state, normalization=found, slashes=ref if action else state.slashes)
+    merges = ref if told.get("merge_slashes") is True else state.merged
+    return replace(state, normalization=found, slashes=ref if action else state.slashes, merged=merges)
 
 
 def _snake(name: str) -> str:
     return "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
-
-
-def _with(state: Patched, **changes: Any) -> Patched:
-    now = {name: getattr(state, name) for name in ("normalization", "removed", "unknown", "slashes")}
-    return Patched(**{**now, **changes})

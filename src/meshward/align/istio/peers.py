@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from meshward.align.istio.attach import match_labels
-from meshward.align.istio.objects import MeshObject, Ref, mapping, text
+from meshward.align.istio.objects import MeshObject, Ref, mapping, selector, text
 
 PERMISSIVE = "PERMISSIVE"
 _WEAKEST = {"DISABLE": 0, "PERMISSIVE": 1, "STRICT": 2}
@@ -51,7 +50,7 @@ def compose(objects: Sequence[MeshObject], root: str) -> Peers:
 
 
 def _scope(each: MeshObject, root: str) -> str:
-    if match_labels(each.spec):
+    if selector(each):
         return "workload"
     return "mesh" if each.ref.namespace == root else "namespace"
 

@@ -74,7 +74,7 @@ def read_sidecar(mesh: Mesh, workload: Workload, hosts: Collection[str] = ()) ->
         providers=found,
         custom=tuple(custom),
         http=tuple(http),
-        tcp=tuple(filters(attached, config, tcp=True)),
+        tcp=tuple(filters(attached, config, tcp=True)) if "tcp" in workload.protocols.values() else (),
         policies=policies,
         patched=apply(envoy_filters(mesh, workload), OF_MESH[config.normalization], list(workload.protocols)),
         touched=tuple(each.ref for each in extensions(mesh, workload)),
@@ -122,7 +122,7 @@ def _connect(sidecar: Sidecar, request: Request) -> Answer | None:
         client.spiffe_id.startswith(f"spiffe://{domain}/") for domain in sidecar.domains
     )
     if not client.trusted or not own:
-        return Answer(False, REFUSED, "no certificate of this trust domain", through)
+        return Answer(False, REFUSED, "no certificate of the mesh's trust domain")
     return None
 
 

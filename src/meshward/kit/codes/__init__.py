@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
-from meshward.kit.codes import cluster, commands, coverage, data_plane, identity, mesh, policy, records
+from meshward.kit.codes import (
+    alignment,
+    cluster,
+    commands,
+    coverage,
+    data_plane,
+    identity,
+    mesh,
+    policy,
+    records,
+)
+from meshward.kit.codes.alignment import *
 from meshward.kit.codes.cluster import *
 from meshward.kit.codes.code import Code as Code
 from meshward.kit.codes.commands import *
@@ -35,6 +46,7 @@ FAMILIES: Mapping[str, tuple[Code, ...]] = MappingProxyType(
         "Records": _of(records),
         "Sites and meshes": _of(mesh),
         "Clusters": _of(cluster),
+        "What runs in a mesh, and what it means": _of(alignment),
     }
 )
 CATALOGUE: Mapping[str, Code] = MappingProxyType(

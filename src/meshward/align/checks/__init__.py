@@ -1,0 +1,1 @@
+"""One question each, asked of what runs: each yields findings and knows no other."""

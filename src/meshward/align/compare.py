@@ -1,0 +1,79 @@
+"""What runs, compared in meaning with what the policy and the site say: findings, or silence.
+
+1. The plan says who may reach what (`expected`).
+2. Every model's sidecar is read of the mesh's objects (`world`).
+3. Each check asks one question of both; what it finds names the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from meshward.align.checks import chain, doors, identity, objects, reach, rights, routes, tokens
+from meshward.align.documents import mesh_config
+from meshward.align.expected import expect
+from meshward.align.finding import Finding, merged
+from meshward.align.istio.meshconfig import MeshConfig, read_config
+from meshward.align.istio.objects import MeshObject, Ref, gather
+from meshward.align.world import see
+from meshward.kit import codes
+from meshward.plan.placement import PlacedPlan
+
+_CHECKS = (
+    reach.find,
+    tokens.find,
+    doors.find,
+    chain.find,
+    objects.find,
+    routes.find,
+    identity.find,
+    rights.find,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """`notes`: what was not looked at, and why; silence says nothing of it."""
+
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+
+def align(
+    placed: PlacedPlan, found: Iterable[MeshObject], jwks: Sequence[Mapping[str, Any]] | None = None
+) -> Alignment:
+    """Of one target: Istio. `jwks`: the edge's public keys, current and next; None where they are not told."""
+    mesh_objects = list(found)
+    told = mesh_config(mesh_objects, placed.mesh.root_namespace, placed.mesh.revision)
+    config = _config(placed, told[1] if told else None)
+    ref = told[0] if told else None
+    expected = expect(placed, jwks)
+    world = see(expected, placed, gather(mesh_objects, config), ref)
+    findings = [each for check in _CHECKS for each in check(world)]
+    if placed.mesh.ambient and expected.guarded:
+        what = "models behind a waypoint are not judged: only sidecars are"
+        findings.append(Finding(codes.ALIGN_NOT_JUDGED, what))
+    return Alignment(merged(findings), tuple(_notes(placed, ref, jwks)))
+
+
+def _config(placed: PlacedPlan, body: object) -> MeshConfig:
+    """What is not told is as the site says."""
+    revision = placed.mesh.revision or "default"
+    if body is None:
+        config = MeshConfig(trust_domain=placed.plan.trust_domain)
+        return replace(config, root_namespace=placed.mesh.root_namespace, revision=revision)
+    found = read_config(body)
+    return replace(found, root_namespace=placed.mesh.root_namespace, revision=revision)
+
+
+def _notes(placed: PlacedPlan, ref: Ref | None, jwks: object) -> Iterable[str]:
+    root = placed.mesh.root_namespace
+    if ref is None:
+        yield (
+            f"not checked: the mesh's configuration (no ConfigMap `istio` in `{root}`). Taken to be: the site's trust "
+            "domain, no aliases, paths normalised as Istio does by itself"
+        )
+    if jwks is None:
+        yield "not checked: whether keys are the edge's (--keys or --state); they were compared with one another"
