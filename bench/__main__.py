@@ -27,6 +27,7 @@ from bench import (
     memory,
     path,
     peers,
+    render,
     report,
     scan,
     transfers,
@@ -74,6 +75,7 @@ def _scenarios(peers_dir: Path) -> dict[str, Scenario]:
         "memory": memory.measure,
         "hostile": hostile.measure,
         "live": live.measure,
+        "render": render.measure,
         "peers": partial(peers.measure, peers=peers_dir),
     }
 

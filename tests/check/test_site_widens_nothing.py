@@ -118,6 +118,12 @@ CASES = (
         (_EDGE, "workload: {namespace: jobs, service_account: nginx}"),
     ),
     Case(
+        "the edge moves onto a workload that the site does not name", "MW5003", 3, "the workload `scorer`",
+        (f"{_EDGE}, select: {{app: nginx}}, sidecar: 127.0.2.1}}\nmesh: {{root_namespace: istio-system}}\n"
+         f"workloads:\n  {_SCORER}\n", "workload: {namespace: jobs, service_account: scorer}}\nworkloads:\n"),
+        (_SCORER, ""),
+    ),
+    Case(
         "any pod of the edge's namespace is the edge", "MW5003", 3, "which every pod",
         (_EDGE, "workload: {namespace: edge, service_account: default}"),
         (_EDGE, "workload: {namespace: edge, service_account: default-edge}"),
@@ -236,7 +242,7 @@ def test_each_version_has_a_place_where_a_mesh_must_know_it() -> None:
     assert problems_of(without) == [], "it stays on the edge's machine"
     told = problems_of(without, whole=True)
     assert [(each.code.number, each.message) for each in told] == [
-        ("MW5004", "`models.minilm.v3` (by convention) has no place here")
+        ("MW5004", "`models.minilm.v3` (not said here) has no place")
     ]
     assert problems_of(whole=True) == [], "a hosted endpoint has its own"
 

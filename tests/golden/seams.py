@@ -51,7 +51,12 @@ _RUN = Run(Path("/run/mw"))
 _SLOTS = 2  # of the edge's 64: they are all alike
 _TOKEN_KEY = {"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "kid-1", "x": "X", "y": "Y"}
 
-_RUN_BY = {"change": ("plan", "policy", "--state", "state"), "check": ("check", "policy"), "explain": ()}
+_RUN_BY = {
+    "change": ("plan", "policy", "--state", "state"),
+    "check": ("check", "policy"),
+    "explain": (),
+    "render": (),
+}
 
 Files = Mapping[str, str]
 Seam = Callable[[Case, Path], Files]
@@ -99,6 +104,8 @@ def command(case: Case, directory: Path) -> Files:
     (directory / "policy").mkdir(exist_ok=True)
     for source in case.sources():
         (directory / "policy" / source.name).write_bytes(source.data)
+    if site := case.given.get("site"):
+        (directory / "site.yaml").write_text(site)
     if case.has("before.yaml"):
         _ran(case.policy("before.yaml"), directory / "state")
     out, err = io.StringIO(), io.StringIO()
@@ -106,6 +113,18 @@ def command(case: Case, directory: Path) -> Files:
         code = _exit_of(case.given.get("run", _RUN_BY[case.seam]))
     errors = f"--- stderr\n{err.getvalue()}" if err.getvalue() else ""
     return {"said.txt": f"{out.getvalue()}{errors}--- exit {code}\n"}
+
+
+def render_files(case: Case, directory: Path) -> Files:
+    """Policy and site -> what `render` says, and those of its files that the case names."""
+    said = command(case, directory)
+    written = {name.replace("/", "-"): directory / "out" / name for name in case.given.get("files", ())}
+    return {**said, **{name: _readable(path) for name, path in written.items()}}
+
+
+def _readable(path: Path) -> str:
+    text = path.read_text()
+    return _lines(pretty(json.loads(text))) if path.suffix == ".json" else text
 
 
 def _ran(policy: Policy, state: Path) -> None:
@@ -252,6 +271,7 @@ SEAMS: Mapping[str, Seam] = {
     "decision": decision,
     "status": status,
     "trace": trace,
+    "render": render_files,
 }
 COMPARED: Mapping[str, Callable[[Files], Files]] = {"plan": dict, "edge": dict, "guard": guard_change}
 """Seams of which one case stands whole and the others show the difference, and what of it is not compared."""

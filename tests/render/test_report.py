@@ -15,8 +15,9 @@ from meshward.kit.exits import Exit
 from meshward.plan.coverage import Hop, Path, Way, enforcers
 from meshward.plan.features import ALWAYS, ON_PATHS, Can, Cannot, Feature, FeatureKind, Table
 from meshward.plan.ir import Plan
+from meshward.render.asked import asked_of
 from meshward.render.losses import INSTEAD
-from meshward.render.paths import SitePath, asked_of, mesh_paths, site_paths
+from meshward.render.paths import SitePath, mesh_paths, site_paths
 from meshward.render.report import Report, describe_coverage
 from meshward.render.texts import report_json, report_lines
 
@@ -82,6 +83,19 @@ def test_a_name_with_dots_hides_no_key() -> None:
     plan = plan_of(models=models)
     requires = {Feature.TIMEOUT: ("models.a.timeout",)}
     assert asked_of((("a", "v1"),), requires, plan) == requires
+
+
+def test_a_kind_of_server_and_a_secret_count_where_a_server_of_that_kind_or_with_a_key_is() -> None:
+    servers = {"plain": {"infer": ["POST /run"]}, "other": {"infer": ["POST /run"], "health": "GET /up"}}
+    models = {
+        "a": {"versions": {"v1": {"server": "plain", "url": "http://127.0.0.1:8001"}}},
+        "b": {"versions": {"v1": {"server": "other", "url": "http://127.0.0.1:8002", "credential": "k"}}},
+    }
+    plan = plan_of(servers=servers, models=models, credentials={"k": {"from": "env", "name": "K"}})
+    asked_a, asked_b = (asked_of(((model, "v1"),), plan.requires, plan) for model in "ab")
+    assert Feature.SERVER_CREDENTIAL not in asked_a and "servers.other.health" not in asked_a[Feature.HEALTH]
+    assert asked_b[Feature.SERVER_CREDENTIAL] == ("credentials", "models.b.versions.v1.credential")
+    assert "servers.other.health" in asked_b[Feature.HEALTH]
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

@@ -74,4 +74,4 @@ def _find_unplaced(placed: PlacedPlan, findings: SiteFindings) -> Iterator[Probl
         for version in model.versions:
             if (model.name, version.name) not in placed.places:
                 path = ("models", model.name, version.name)
-                yield findings.told(codes.VERSION_WITHOUT_PLACE, path, "has no place here")
+                yield findings.told(codes.VERSION_WITHOUT_PLACE, path, "has no place")

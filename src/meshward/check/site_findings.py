@@ -24,8 +24,11 @@ class SiteFindings:
         sentence = f"{self.spelled(path)} {message}"
         return Problem(code, sentence, code.remedy if remedy is None else remedy, where)
 
+    def says(self, path: Path) -> bool:
+        """Whether the site has a key at `path`."""
+        return self.positions is not None and self.positions.present(path) == path
+
     def spelled(self, path: Path) -> str:
-        """The key at `path`, and where it stands if a site says it."""
-        if self.positions is not None and self.positions.present(path) == path:
-            return quoted(spell_path(path))
-        return f"{quoted(spell_path(path))} (by convention)"
+        """The key at `path`, and whether it is said."""
+        unsaid = " (by convention)" if self.positions is None else " (not said here)"
+        return f"{quoted(spell_path(path))}{'' if self.says(path) else unsaid}"

@@ -35,18 +35,18 @@ def _find_workloads(placed: PlacedPlan, findings: SiteFindings) -> Iterator[Prob
         if first != name:
             message = f"is {quoted(spiffe_id, 300)}, which is {quoted(first)} too"
             yield findings.told(codes.WORKLOADS_ALIKE, ("workloads", name), message)
-        if spiffe_id == placed.edge_id:
+        if spiffe_id == placed.edge_id and findings.says(("workloads", name)):
             yield findings.told(codes.EDGE_IDENTITY_SHARED, ("workloads", name), "is the edge")
+        elif spiffe_id == placed.edge_id:
+            message = f"is the workload {quoted(name)} of the policy"
+            yield findings.told(codes.EDGE_IDENTITY_SHARED, ("edge", "workload"), message)
 
 
 def _site_first(placed: PlacedPlan, findings: SiteFindings) -> list[tuple[str, str]]:
     """Workloads and their IDs, those that keep the policy's first: a collision is told where the site made it."""
 
-    def by_site(item: tuple[str, str]) -> bool:
-        path = ("workloads", item[0])
-        return findings.positions is not None and findings.positions.present(path) == path
-
-    return sorted(placed.plan.workloads.items(), key=by_site)
+    workloads = placed.plan.workloads.items()
+    return sorted(workloads, key=lambda each: findings.says(("workloads", each[0])))
 
 
 def _find_edge(placed: PlacedPlan, findings: SiteFindings) -> Iterator[Problem]:

@@ -11,8 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def write_atomic(path: Path, data: bytes | str, mode: int = 0o600, gid: int | None = None) -> None:
+def write_atomic(
+    path: Path, data: bytes | str, mode: int = 0o600, gid: int | None = None, *, synced: bool = True
+) -> None:
     """Replace `path` by `data`. Watchers that look for renames (Envoy, the edge's epoch) see it at once.
+
+    Not `synced` it may be empty after the machine lost its power: for what the next run finds out and makes anew.
 
     The directory is opened once and never through a link (OSError), and all else happens inside it: whoever may
     rename it meanwhile cannot lead us, who may be root, to another place.
@@ -28,13 +32,15 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o600, gid: int | No
                     os.fchown(file.fileno(), -1, gid)
                 file.write(payload)
                 file.flush()
-                os.fsync(file.fileno())
+                if synced:
+                    os.fsync(file.fileno())
             os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=directory)
             raise
-        os.fsync(directory)
+        if synced:
+            os.fsync(directory)
 
 
 def open_regular(path: Path, flags: int) -> int:

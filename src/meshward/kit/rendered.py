@@ -4,7 +4,8 @@
     <path>            0644; directories 0755
 
 A write stops at any step and the next one completes it: first the list names all that was there and all that will be,
-then what is no longer rendered goes, then each file is replaced by a rename, then the list is what is there.
+then what is no longer rendered goes, then each file is replaced by a rename, then the list is what is there. A file
+that a machine lost with its power has another digest, and is written anew.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def write_rendered(directory: Path, files: Mapping[str, bytes]) -> Written:
             _remove(place, path)
         for path in changed:
             _make_directory((place / path).parent, place)
-            write_atomic(place / path, files[path], _FILE)
+            write_atomic(place / path, files[path], _FILE, synced=False)
         _write_list(place, wanted)
     for leftover in _leftovers(place, {*known, *wanted}):
         leftover.unlink(missing_ok=True)

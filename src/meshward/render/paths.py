@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from meshward.edge.capabilities import CAPABILITIES as DECISION
 from meshward.plan.coverage import Hop, Path, Way
-from meshward.plan.features import Cannot, Feature, Requires, Table
+from meshward.plan.features import Cannot, Feature, Table
 from meshward.plan.ir import Plan
 from meshward.plan.placement import Hosted, MeshService, PlacedPlan, RemoteGuard
 from meshward.targets.envoy.target import GUARD
@@ -72,36 +72,3 @@ def _versions(placed: PlacedPlan, kind: type | None) -> tuple[Version, ...]:
 
 def _all(plan: Plan) -> Iterator[Version]:
     return ((model.name, version.name) for model in plan.models.values() for version in model.versions)
-
-
-def asked_of(versions: tuple[Version, ...], requires: Requires, plan: Plan) -> Requires:
-    """What `requires` asks of a path to `versions`: all but the keys of models and versions that are not there."""
-    reached = frozenset(versions) | {(model, "") for model, _ in versions}
-    kept = {
-        feature: tuple(place for place in places if _concerns(place, reached, plan))
-        for feature, places in requires.items()
-    }
-    return MappingProxyType({feature: places for feature, places in kept.items() if places})
-
-
-def _concerns(place: str, reached: frozenset[Version], plan: Plan) -> bool:
-    """Names may hold dots: what may mean one of `reached` concerns it."""
-    meanings = [(name, rest) for name, rest in _split(place, "models.") if name in plan.models]
-    return not meanings or any(_reaches(name, rest, reached, plan) for name, rest in meanings)
-
-
-def _reaches(model: str, rest: str, reached: frozenset[Version], plan: Plan) -> bool:
-    """`reached` has the models too, with an empty version."""
-    known = {version.name for version in plan.models[model].versions}
-    named = [(model, version) for version, _ in _split(rest, "versions.") if version in known]
-    return any(each in reached for each in named) if named else (model, "") in reached
-
-
-def _split(text: str, head: str) -> Iterator[tuple[str, str]]:
-    """The names that may follow `head`, each with what is behind it."""
-    if not text.startswith(head):
-        return
-    rest = f"{text.removeprefix(head)}."
-    for at, character in enumerate(rest):
-        if character == ".":
-            yield rest[:at], rest[at + 1 :]

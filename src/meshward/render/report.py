@@ -14,8 +14,9 @@ from meshward.kit.exits import Exit
 from meshward.plan.coverage import Gap, Path, Way, demanded_of, enforcers, find_gaps, find_undecided
 from meshward.plan.features import ALWAYS, EVERY_REQUEST, Can, Cannot, Feature, NotYet, Requires
 from meshward.plan.ir import Plan
+from meshward.render.asked import asked_of
 from meshward.render.losses import INSTEAD, Loss, lost
-from meshward.render.paths import SitePath, Version, asked_of
+from meshward.render.paths import SitePath, Version
 
 _REMEDY = "Give this path a hop that enforces it, or take what asks for it out of the policy."
 _NO_WAY = ("this release: nothing leads to hosted endpoints yet",)
@@ -72,7 +73,8 @@ def describe_coverage(
     requires = {**ALWAYS, **plan.requires}
     for each in paths:
         asked = asked_of(each.versions, requires, plan) if each.versions else requires
-        reports.append(_describe_path(each, asked))
+        if demanded_of(each.path, asked):
+            reports.append(_describe_path(each, asked))
         for gap in find_gaps(each.path, asked):
             loss = lost(gap, asked[gap.feature])
             if loss is None:
