@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from meshward.testing.waiting import eventually
 
-THREADS = 4
+THREADS = 2
 ENOUGH = 25  # answers that must come between two changes, so that each is met under load
 
 

@@ -42,7 +42,7 @@ class Sidecar:
         command: list[str | Path] = [
             envoy(), "-c", config, "--concurrency", "1", "--disable-hot-restart",
             "--file-flush-interval-msec", "20", "--log-level", "warning",
-            "--drain-time-s", "2", "--parent-shutdown-time-s", "3",
+            "--drain-strategy", "immediate", "--drain-time-s", "2",  # a mesh's own: 45 seconds
         ]  # fmt: skip
         self.log = self.directory / f"{self.workload.key}.log"
         self.process = Process(f"the sidecar of {self.workload.key}", command, self.log)
