@@ -31,9 +31,11 @@ from meshward.kit.reasons import Reason
 from meshward.kit.secret import Secret
 from meshward.oidc import verify
 from meshward.oidc.refusal import KeysUnavailable, TokenRefused
+from meshward.plan.placement import Workload, place
 from meshward.plan.resolve import resolve
 from meshward.policy.parse import to_json
 from meshward.policy.schema import Policy
+from meshward.policy.site import Site
 from meshward.runtime.place.directories import Run
 from meshward.runtime.place.instance_file import Guarded
 from meshward.runtime.supervise.report import PartReport, Phase
@@ -41,6 +43,9 @@ from meshward.targets.envoy.files import GuardIdentity, render
 from meshward.targets.envoy.listener import GuardSettings
 from meshward.targets.envoy.projection import GuardPart, guard_view
 from meshward.targets.envoy.resources import SentKey
+from meshward.targets.istio.inputs import IstioInputs
+from meshward.targets.istio.target import mesh_resources
+from meshward.targets.istio.text import write_files
 from meshward.tokens.key_store import load_or_create
 from meshward.trace.story import Story
 from tests.audit import making
@@ -97,6 +102,18 @@ def guard(case: Case, _: Path) -> Files:
 def guard_change(files: Files) -> Files:
     """Without digests, which change with whatever they name."""
     return {name: re.sub(r'("version_info": )"[0-9a-f]{64}"', r'\1"…"', text) for name, text in files.items()}
+
+
+def istio(case: Case, _: Path) -> Files:
+    """Plan and site -> the objects of a mesh, as people read them."""
+    site = Site.model_validate({"version": 1, **case.given.get("site", {})})
+    asked = case.given.get("asked", {})
+    owner = Workload("edge", "meshward") if asked.get("owned") else None
+    allow = frozenset(asked.get("allow", ()))
+    routes, mesh_wide = asked.get("routes", "istio"), asked.get("mesh_wide", False)
+    given = IstioInputs((_TOKEN_KEY,), routes, allow, owner, mesh_wide)
+    files = write_files(mesh_resources(place(resolve(case.policy()), site), given))
+    return {name.replace("/", "-"): re.sub("sha256:[0-9a-f]{64}", "…", text) for name, text in files.items()}
 
 
 def command(case: Case, directory: Path) -> Files:
@@ -265,6 +282,7 @@ SEAMS: Mapping[str, Seam] = {
     "reference": plan,
     "edge": edge,
     "guard": guard,
+    "istio": istio,
     "change": command,
     "check": command,
     "explain": command,
@@ -273,7 +291,12 @@ SEAMS: Mapping[str, Seam] = {
     "trace": trace,
     "render": render_files,
 }
-COMPARED: Mapping[str, Callable[[Files], Files]] = {"plan": dict, "edge": dict, "guard": guard_change}
+COMPARED: Mapping[str, Callable[[Files], Files]] = {
+    "plan": dict,
+    "edge": dict,
+    "guard": guard_change,
+    "istio": dict,
+}
 """Seams of which one case stands whole and the others show the difference, and what of it is not compared."""
 
 

@@ -35,14 +35,16 @@ KEYS = [
 GIVEN = IstioInputs(keys=KEYS)
 
 
-def read_back(placed: PlacedPlan, given: IstioInputs = GIVEN) -> Mesh:
-    """The mesh that the rendered text makes."""
+def read_back(
+    placed: PlacedPlan, given: IstioInputs = GIVEN, beside: Sequence[Mapping[str, Any]] = ()
+) -> Mesh:
+    """The mesh that the rendered text makes, with objects of others `beside` it."""
     texts = write_files(mesh_resources(placed, given))
     bodies = [
         body for path, text in texts.items() if path != KUSTOMIZATION for body in yaml.safe_load_all(text)
     ]
     config = json.loads(json.dumps(mesh_config(placed, gateway_api=False)))
-    return gather([read_object(body) for body in bodies], read_config(config))
+    return gather([read_object(body) for body in (*bodies, *beside)], read_config(config))
 
 
 def sidecar(mesh: Mesh, place: MeshService) -> Sidecar:
@@ -70,11 +72,10 @@ def ask(
     tokens: Sequence[Token],
     *,
     port: int = 8080,
-    caller: str | None = None,
-    headers: Mapping[str, Sequence[Any]] | None = None,
+    caller: Client | None = None,
 ) -> Answer:
     """What a sidecar answers to the edge, or to `caller`."""
-    sent = {"txn-token": [TokenText(each) for each in tokens], **(headers or {})}
+    sent = {"txn-token": [TokenText(each) for each in tokens]}
     return judge(
-        at, Request(Client(caller or placed.edge_id), method, path, sent, port=port, now=NOW, host="x")
+        at, Request(caller or Client(placed.edge_id), method, path, sent, port=port, now=NOW, host="x")
     )

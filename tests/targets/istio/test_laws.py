@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshward.align.istio.request import PLAINTEXT, Client
 from meshward.align.istio.view import Sidecar
 from meshward.decide.decide import decide
 from meshward.decide.types import Identity, Permit, Request
@@ -22,7 +24,7 @@ from meshward.policy.values import Route
 from meshward.targets.istio.inputs import IstioInputs
 from tests.conformance import world
 from tests.targets.istio.placed import at, placed, service
-from tests.targets.istio.reading import NOW, ask, read_back, sidecar, token
+from tests.targets.istio.reading import KEYS, NOW, ask, read_back, sidecar, token
 
 
 @cache
@@ -62,16 +64,14 @@ def test_nobody_but_the_edge_with_a_good_token_comes_through() -> None:
     good = token(given, "m.infer")
     assert ask(given, guarded, "POST", "/embed", [good]).status == 200
     assert ask(given, guarded, "POST", "/embed", [token(given, "m.infer", "next")]).status == 200
-    for caller in (
-        "spiffe://one.test/ns/models/sa/m",
-        "spiffe://one.test/ns/edge/sa/nginx2",
-        "spiffe://one.test/edge",
+    for name in ("one.test/ns/models/sa/m", "one.test/ns/edge/sa/nginx2", "one.test/edge"):
+        assert ask(given, guarded, "POST", "/embed", [good], caller=Client(f"spiffe://{name}")).status == 403
+    for nobody in (
+        PLAINTEXT,
+        Client("spiffe://two.test/ns/edge/sa/nginx"),
+        Client(given.edge_id, trusted=False),
     ):
-        assert ask(given, guarded, "POST", "/embed", [good], caller=caller).status == 403
-    assert (
-        ask(given, guarded, "POST", "/embed", [good], caller="spiffe://two.test/ns/edge/sa/nginx").status
-        == "refused"
-    )
+        assert ask(given, guarded, "POST", "/embed", [good], caller=nobody).status == "refused"
     bad: list[dict[str, Any]] = [
         {"key": "stolen"},
         {"iss": "https://other.test"},
@@ -87,6 +87,25 @@ def test_nobody_but_the_edge_with_a_good_token_comes_through() -> None:
     assert ask(given, guarded, "POST", "/embed", []).status == 403
     assert ask(given, guarded, "POST", "/embed", [good], port=9090).status == 403
     assert ask(given, guarded, "POST", "/embed", [good, token(given, "m.infer", "stolen")]).permit is False
+
+
+def test_another_issuer_that_somebody_else_lets_in_opens_nothing() -> None:
+    """A second RequestAuthentication, of an issuer of theirs: its tokens may say what they like."""
+    given = placed()
+    rule = {
+        "issuer": "https://other.test",
+        "jwks": json.dumps({"keys": [KEYS[0] | {"kid": "o", "x": "o-x", "y": "o-y"}]}),
+    }
+    theirs = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "RequestAuthentication",
+        "metadata": {"name": "theirs", "namespace": "models"},
+        "spec": {"jwtRules": [{**rule, "fromHeaders": [{"name": "txn-token"}]}]},
+    }
+    guarded = sidecar(read_back(given, beside=[theirs]), at(given, "m"))
+    told = token(given, "m.infer", "o", iss="https://other.test")
+    assert ask(given, guarded, "POST", "/embed", [told]).status == 403
+    assert ask(given, guarded, "POST", "/embed", [token(given, "m.infer")]).status == 200
 
 
 def test_without_a_key_no_token_is_good() -> None:

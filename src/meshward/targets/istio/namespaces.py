@@ -23,7 +23,7 @@ _TOKENS = (
     "Tokens of the edge are verified by its current and next key. A request without a token passes this object: the "
     "AuthorizationPolicies ask for one. A new key is one write here."
 )
-_LOG = "One line per request, written where it arrives, by the log provider of mesh-config.yaml."
+_LOG = "One line per request, written where it arrives, by the log provider of the mesh's own configuration."
 _ROOT_STRICT = "Mutual TLS for every workload of the mesh, ours or not. Written on request only."
 _ROOT_DENY = "Default deny for every workload of the mesh, ours or not. Written on request only."
 

@@ -47,3 +47,21 @@ SPELLINGS: tuple[Spelling, ...] = (
     Spelling("another case", "/V1/embeddings", "decision service", 403, 403),
 )
 """None of them reaches a model as anything but an exact route that the token's permission opens."""
+
+
+def spellings_table() -> str:
+    """For docs/istio.md."""
+    rows = ((each.name, f"`{each.written}`", each.edge, each.inside, _filtered(each)) for each in SPELLINGS)
+    head = (
+        "spelling",
+        "of `/v1/embeddings`",
+        "from clients, refused by",
+        "from inside",
+        "with `--allow envoyfilter`",
+    )
+    lines = (head, ("---",) * len(head), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _filtered(spelling: Spelling) -> str:
+    return "the same" if spelling.filtered == spelling.sidecar else f"{spelling.filtered}"
