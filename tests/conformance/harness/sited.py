@@ -73,12 +73,12 @@ class Sited(ABC):
         return [problem for policy in asked.policies.values() for problem in _refusals(policy, asked)]
 
     def run(self, asked: Asked) -> Sequence[Answer]:
-        world, revoked, answers = self._begin(asked.policy, asked), Revoked(), []
+        world, revoked, answers = self.begin(asked.policy, asked), Revoked(), []
         for step in asked.case.steps:
             if step.before is not None:
                 revoked = revoked.joined(revoked_by(step.before))
                 if step.before.policy is not None:
-                    world = self._begin(asked.policies[step.before.policy], asked)
+                    world = self.begin(asked.policies[step.before.policy], asked)
             answers.append(self._answer(step.request, world, revoked))
         return answers
 
@@ -104,7 +104,8 @@ class Sited(ABC):
         path = (shown.path or "{own}").replace("{own}", own)
         return f"spiffe://{shown.trust_domain or plan.trust_domain}{path}"
 
-    def _begin(self, policy: Policy, asked: Asked) -> World:
+    def begin(self, policy: Policy, asked: Asked) -> World:
+        """Put `policy` in force on the case's site; the definition's own world of it."""
         placed = place_for(resolve(policy), _site(asked), ISTIO)
         if placed != self.placed:
             self.placed = placed
