@@ -46,6 +46,7 @@ class SidecarStandIn:
 
     def __init__(self, address: str) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.status = 200
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,7 +56,7 @@ class SidecarStandIn:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 body = b'{"from":"the mesh"}'
-                self.send_response(200)
+                self.send_response(outer.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -76,6 +76,17 @@ class Records:
         query = "SELECT rid, edge, guard, waiting, reused FROM records ORDER BY seq DESC LIMIT ?"
         return [record_of(*row) for row in self._query(query, (count,))]
 
+    def last(self) -> int:
+        """The number of the newest record; 0: there is none."""
+        return int(self._query("SELECT coalesce(max(seq), 0) FROM records")[0][0])
+
+    def after(self, number: int, most: int = 10_000) -> Iterator[tuple[int, Record]]:
+        """The first `most` records behind that number, each with its own."""
+        query = (
+            "SELECT seq, rid, edge, guard, waiting, reused FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
+        )
+        return ((row[0], record_of(*row[1:])) for row in self._query(query, (number, most)))
+
     def refusals(self, since: float) -> list[Tally]:
         """Requests that ended before there was an identity, from the second `since` on."""
         query = "SELECT second, layer, reason, count FROM refusals WHERE second >= ? ORDER BY second"

@@ -32,8 +32,17 @@ def command(
         bool, Parameter(negative="", help="With --root: drop the old root now; clients have the new one.")
     ] = False,
     force: Annotated[
-        bool, Parameter(negative="", help="With --finish: though workloads' SVIDs below it are alive.")
+        bool,
+        Parameter(
+            negative="",
+            help="With --finish: though workloads' SVIDs below it are alive. With --root: though a guard on another "
+            "machine does not know the new one.",
+        ),
     ] = False,
+    given: Annotated[
+        str,
+        Parameter(help="With `signing-key`: the next key's id, which hops of other machines were given."),
+    ] = "",
     overlap: Annotated[
         str | None, Parameter(help="With --root: how long both roots are trusted, 65m or more (24h).")
     ] = None,
@@ -53,9 +62,12 @@ def command(
 
     def run() -> Exit:
         _check(what, name, root=root, finish=finish, force=force)
+        if given and what != "signing-key":
+            raise _usage_error("--given goes with `signing-key`")
         if overlap is not None and (finish or not root):
             raise _usage_error("--overlap goes with --root, without --finish")
         request: dict[str, Any] = {"what": what, "root": root, "finish": finish, "force": force}
+        request |= {"given": given} if given else {}
         request |= {"reason": reason, "overlap": None if overlap is None else _seconds(overlap)}
         if what == "credential":
             request |= {"name": name, "value": None if edge else _value(str(name), state)}
@@ -74,8 +86,8 @@ def _check(what: str, name: str | None, *, root: bool, finish: bool, force: bool
         raise _usage_error("name the credential" if name is None else f"`{what}` takes no name")
     if root and what != "ca":
         raise _usage_error("--root goes with `ca`")
-    if (finish and not root) or (force and not finish):
-        raise _usage_error("--finish goes with --root, --force with --finish")
+    if (finish or force) and not root:
+        raise _usage_error("--finish and --force go with --root")
 
 
 def _line(done: Rotated | CredentialRotated) -> str:

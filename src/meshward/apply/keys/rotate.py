@@ -37,6 +37,7 @@ from meshward.kit.exits import Exit
 from meshward.spiffe.ca import SVID_TTL
 from meshward.spiffe.ca_store import CaStore
 from meshward.targets.envoy.files import GuardFiles
+from meshward.targets.nginx.wire import Far
 from meshward.tokens.key_store import load as load_keys
 from meshward.tokens.key_store import save as save_keys
 from meshward.tokens.keys import SigningKeys
@@ -49,13 +50,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """Who wants what replaced, and why. `overlap` and `force` are for roots alone."""
+    """Who wants what replaced, and why. `overlap` and `force` are for roots alone.
+
+    `given`: the id of the signing key that hops of other machines were given as the next one.
+    """
 
     what: str
     author: str
     reason: str = ""
     overlap: timedelta = OVERLAP
     force: bool = False
+    given: str = ""
 
 
 def rotate(mesh: Mesh, wanted: Rotation, say: Say) -> float:
@@ -80,7 +85,8 @@ def _note_failure(mesh: Mesh, what: str, error: MeshwardError | OSError) -> None
     """What must not be yet is no failure; what could not be is tried again."""
     why = told_failure(error)
     if isinstance(error, MeshwardError) and (
-        error.exit_code is Exit.CONFLICT or error.code == codes.OLD_ROOT_NEEDED
+        error.exit_code is Exit.CONFLICT
+        or error.code in (codes.OLD_ROOT_NEEDED, codes.KEY_NOT_GIVEN, codes.ROOT_NOT_GIVEN)
     ):
         return
     log.error("not_rotated", what=what, why=why)
@@ -113,6 +119,12 @@ def _root(mesh: Mesh, wanted: Rotation, say: Say) -> None:
     """Bundle first, then leaves. The edge's server certificate stays below the old root until that is dropped."""
     store = _ca_store(mesh)
     overlap = store.names().overlap
+    far = [key for key, place in mesh.live.elsewhere.items() if isinstance(place, Far)]
+    if far and overlap is None and not wanted.force:
+        raise MeshwardError(
+            codes.ROOT_NOT_GIVEN,
+            f"guards on other machines ({', '.join(sorted(far)[:3])}) would not know the edge below a new root",
+        )
     if overlap is not None and overlap.used:
         raise conflict_error(
             f"the root is being replaced: the old one goes at {to_second(store.old_root_may_go())}",
@@ -154,8 +166,9 @@ def _require_unneeded(store: CaStore, wanted: Rotation) -> None:
         )
 
 
-def _signing_key(mesh: Mesh, _: Rotation, say: Say) -> None:
-    """1 every guard knows the next key, and the one after it; 2 STATE; 3 it signs, and nothing cached outlives that.
+def _signing_key(mesh: Mesh, wanted: Rotation, say: Say) -> None:
+    """0 hops of other machines know the next key: whoever gave it to them says so; 1 every guard here knows it, and the
+    one after it; 2 STATE; 3 it signs, and nothing cached outlives that.
 
     Where the last rotation did not come to its end, this one is that end. A service that does not answer tells nothing
     of that: it is waited for.
@@ -166,12 +179,25 @@ def _signing_key(mesh: Mesh, _: Rotation, say: Say) -> None:
         hop.rekey(keys, mesh.supervisor)
     if signs not in (None, keys.current.kid):
         return
+    _require_given(mesh, keys, wanted)  # 0
     following = keys.advanced(system_clock())
     say("every guard is told of the next key")
     _give_keys(mesh, keys, following)  # 1
     save_keys(directory, following)  # 2
     say("the decision service signs with it")
     hop.rekey(following, mesh.supervisor)  # 3
+
+
+def _require_given(mesh: Mesh, keys: SigningKeys, wanted: Rotation) -> None:
+    """Raises MeshwardError (MW5016): nobody here sees which keys a mesh, or a guard elsewhere, accepts."""
+    kid, away = keys.next.kid, sorted(mesh.live.elsewhere)
+    if away and wanted.given != kid:
+        given = f", not {wanted.given}" if wanted.given else ""
+        raise MeshwardError(
+            codes.KEY_NOT_GIVEN,
+            f"the next signing key is {kid}{given}: hops that are not on this machine must know it first "
+            f"({', '.join(away[:3])}{', ...' if len(away) > 3 else ''})",
+        )
 
 
 def drop_retired(mesh: Mesh) -> None:

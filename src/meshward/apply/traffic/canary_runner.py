@@ -27,9 +27,11 @@ from meshward.apply.traffic.canary import (
     next_action,
     shares,
 )
+from meshward.apply.traffic.told import ToldAnswers
 from meshward.apply.traffic.traffic import Traffic
 from meshward.apply.traffic.weights import drop_zeros, shift, weights_of
 from meshward.kit.errors import MeshwardError
+from meshward.targets.envoy.counts import Counts
 
 _LOOK = 1.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after a change that was refused
@@ -155,13 +157,7 @@ def _observe(traffic: Traffic, live: LiveRevision, canary: Canary) -> None:
     """The guard itself is asked how it is: `health` does not look at a version without a rival."""
     key, now = f"{canary.model}/{canary.version}", time.monotonic()
     seen = traffic.canaries.seen.get(canary.model) or Observation(now)
-    guard = (key, live.slots[key])
-    reading, illness = (
-        traffic.mesh.guards.counts(guard),
-        traffic.ill.get(key) or traffic.mesh.guards.illness(guard),
-    )
-    if reading is None:
-        illness = "its guard does not answer"
+    reading, illness = _look_at(traffic, live, key)
     seen = traffic.canaries.seen[canary.model] = add_reading(seen, reading, illness, now)
     match next_action(canary, seen, now):
         case Wait(why):
@@ -175,6 +171,23 @@ def _observe(traffic: Traffic, live: LiveRevision, canary: Canary) -> None:
             _look(traffic, _store(traffic, replace(canary, step=canary.step + 1, applied=False)))
         case Onward():
             _conclude(traffic, canary, CanaryState.DONE, f"arrived at {canary.share}%", canary.author)
+
+
+def _look_at(traffic: Traffic, live: LiveRevision, key: str) -> tuple[Counts | None, str | None]:
+    """What became of its requests so far, and why nobody should be sent to it, in a sentence; None: it is well."""
+    if key in live.elsewhere:
+        name = live.plan.version(*key.split("/")).dns_name
+        told = traffic.canaries.told.setdefault(key, ToldAnswers(traffic.mesh.machine.state.path, name))
+        reading = told.read()
+        return (
+            reading,
+            None if reading is not None else "the records, which tell of its answers, cannot be read",
+        )
+    guard = (key, live.slots[key])
+    reading = traffic.mesh.guards.counts(guard)
+    if reading is None:
+        return None, "its guard does not answer"
+    return reading, traffic.ill.get(key) or traffic.mesh.guards.illness(guard)
 
 
 def _put_back(traffic: Traffic, canary: Canary, author: str) -> Canary:

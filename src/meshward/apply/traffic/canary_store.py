@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshward.apply.traffic.canary import Canary, Observation
+from meshward.apply.traffic.told import ToldAnswers
 from meshward.kit import codes
 from meshward.kit.statefile import StateFile, put_under
 
@@ -33,13 +34,15 @@ CANARIES = StateFile(
 class CanaryStore:
     """The canaries of one state. To be changed with `lock` held, and only by the process that holds STATE/lock.
 
-    `seen` and `says` are what the running ones see and wait for; they are not kept.
+    `seen` and `says` are what the running ones see and wait for, `told` what records tell of versions that have no
+    guard here; they are not kept.
     """
 
     def __init__(self, state: Path) -> None:
         self.lock = threading.RLock()
         self.seen: dict[str, Observation] = {}
         self.says: dict[str, str] = {}
+        self.told: dict[str, ToldAnswers] = {}
         self.runner: threading.Thread | None = None
         self._state = state
         self._table: Mapping[str, Canary] | None = None

@@ -40,6 +40,7 @@ class Rotate(Fields):
     overlap: Annotated[int, Field(le=_LONGEST_OVERLAP)] | None = None
     name: str | None = None
     value: str | None = Field(default=None, repr=False)
+    given: Annotated[str, Field(max_length=100)] = ""
     reason: Reason = ""
 
 
@@ -72,7 +73,7 @@ def _rotate(given: Rotate, asker: Asker, instance: Controlled) -> Rotated | Cred
         raise _usage_error(f"an overlap is {minutes:.0f} min at least: SVIDs live that long")
     if what == OLD_ROOT:
         _require_old_root(mesh)
-    wanted = Rotation(what, asker.author, given.reason, overlap, given.force)
+    wanted = Rotation(what, asker.author, given.reason, overlap, given.force, given.given)
     return Rotated(rotated=what, seconds=round(rotate(mesh, wanted, asker.say), 3))
 
 

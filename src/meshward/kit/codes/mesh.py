@@ -11,6 +11,20 @@ UNKNOWN_IN_POLICY = Code(
     "Take it out of the site, or put it into the policy.",
     Exit.USAGE,
 )
+KEY_NOT_GIVEN = Code(
+    "MW5016",
+    "Hops that are not on this machine were not yet given the next signing key.",
+    "Run `meshward render --state DIR` and put there what it writes, or `meshward apply --target istio`; then "
+    "`meshward rotate signing-key --given KEY` with that key's id.",
+    Exit.UNSAFE,
+)
+ROOT_NOT_GIVEN = Code(
+    "MW5017",
+    "Guards on other machines trust the root that is to be replaced, and no other.",
+    "Be ready to run `meshward svid MODEL/VERSION` for each of them at once, then add `--force`: until a guard has the "
+    "new bundle, it is sent nothing.",
+    Exit.UNSAFE,
+)
 WORKLOADS_ALIKE = Code(
     "MW5002",
     "Two workloads of the policy have one SPIFFE ID on a site.",
