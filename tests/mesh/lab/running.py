@@ -100,7 +100,9 @@ class Lab:
 
     def configure(self, more: Mapping[str, Any]) -> None:
         """The lab's MeshConfig with `more` in it; without, it is as in the beginning."""
-        self.istiod.configure({**mesh_config(self.trust_domain), **more})
+        whole = {**mesh_config(self.trust_domain), **more}
+        self.istiod.configure(whole)
+        self.api.apply(_config_map(whole))
 
     def start(self, started: Workload) -> Sidecar:
         """Its pod, its Service, its sidecar and a program behind that; ready when this returns, if it has a port."""
@@ -249,8 +251,15 @@ def running(
         secrets = SecretServer(authority, free_port())
         stack.callback(secrets.close)
         lab = Lab(trust_domain, directory, server, control, authority, secrets)
+        server.api.apply(_config_map(config or mesh_config(trust_domain)))
         stack.callback(lab.reset)
         yield lab
+
+
+def _config_map(config: Mapping[str, Any]) -> Json:
+    """Where an installation keeps it; who looks at a cluster reads it there."""
+    meta = {"name": "istio", "namespace": ROOT_NAMESPACE}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"mesh": json.dumps(config)}}
 
 
 def _key(given: Json) -> Key:
