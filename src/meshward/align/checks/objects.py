@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from meshward.align.finding import Finding
 from meshward.align.istio.filters import dry_run
@@ -17,6 +17,7 @@ _SECURITY = ("AuthorizationPolicy", "RequestAuthentication", "PeerAuthentication
 def find(world: World) -> Iterator[Finding]:
     attached = {each.ref for spot in world.spots for each in spot.sidecar.policies.values()}
     attached |= {provider.origin for spot in world.spots for provider in spot.sidecar.providers}
+    pods = _Pods(world)
     for each in world.mesh.objects:
         if each.ref.kind not in _SECURITY or each.ref.namespace not in world.scope:
             continue
@@ -29,17 +30,17 @@ def find(world: World) -> Iterator[Finding]:
                 what = f"Istio's revision {quoted(world.mesh.config.revision)} does not read it"
                 yield Finding(codes.ALIGN_REVISION, what, each.ref)
         else:
-            yield from _kept(world, each, ours, ours or each.ref in attached)
+            yield from _kept(pods, each, ours, ours or each.ref in attached)
 
 
-def _kept(world: World, each: MeshObject, ours: bool, concerned: bool) -> Iterator[Finding]:
+def _kept(pods: _Pods, each: MeshObject, ours: bool, concerned: bool) -> Iterator[Finding]:
     if concerned and each.dropped:
         named = ", ".join(map(quoted, each.dropped))
         what = f"the API server drops {named}: what it says is not in force"
         yield Finding(codes.ALIGN_FIELD_DROPPED, what, each.ref)
     if ours and each.ref.kind == "AuthorizationPolicy" and dry_run(each):
         yield Finding(codes.ALIGN_DRY_RUN, "it decides nothing: whom it lets in is refused", each.ref)
-    if ours and selector(each) and not _meant(world, each):
+    if ours and selector(each) and not pods.meant(each):
         wanted = ", ".join(f"{key}={value}" for key, value in sorted(selector(each).items()))
         yield Finding(
             codes.ALIGN_SELECTOR, f"it selects {quoted(wanted)}, which is no guarded model", each.ref
@@ -63,13 +64,23 @@ def _is_ours(each: MeshObject, permissions: frozenset[str], issuer: str) -> bool
     )
 
 
-def _meant(world: World, each: MeshObject) -> bool:
-    """Whether it selects a guarded model's pods, or others that are known (the edge's own)."""
-    wanted = selector(each).items()
-    for spot in world.spots:
-        if each.ref.namespace == spot.namespace and wanted <= spot.sidecar.workload.labels.items():
-            return True
-    edge = world.placed.edge
-    if each.ref.namespace == edge.workload.namespace and wanted <= dict(edge.select).items():
-        return True
-    return any(pod.ref.namespace == each.ref.namespace and wanted <= pod.labels.items() for pod in world.pods)
+class _Pods:
+    """Labels of all pods that are known, and of the edge's, by one of them: who is meant by a selector."""
+
+    def __init__(self, world: World) -> None:
+        self._by: dict[tuple[str, str, str], list[Mapping[str, str]]] = {}
+        edge = world.placed.edge
+        self._add(edge.workload.namespace, dict(edge.select))
+        for spot in world.spots:
+            self._add(spot.namespace, spot.sidecar.workload.labels)
+        for pod in world.pods:
+            self._add(pod.ref.namespace, pod.labels)
+
+    def _add(self, namespace: str, labels: Mapping[str, str]) -> None:
+        for key, value in labels.items():
+            self._by.setdefault((namespace, key, value), []).append(labels)
+
+    def meant(self, each: MeshObject) -> bool:
+        wanted = selector(each)
+        found = [self._by.get((each.ref.namespace, key, value), []) for key, value in wanted.items()]
+        return any(wanted.items() <= labels.items() for labels in min(found, key=len, default=[]))

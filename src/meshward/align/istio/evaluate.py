@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +17,7 @@ from meshward.align.istio.templates import template
 Known = bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
     """A request behind Envoy's first filters; `metadata` by filter; header names in lower case."""
 
@@ -31,8 +31,14 @@ class Facts:
     destination_ip: str | None = None
     sni: str | None = None
 
+    @cached_property
+    def bare_path(self) -> str:
+        """Without its query."""
+        return without_query(self.path)
+
 
 def policy_matches(policy: Json, facts: Facts) -> Known:
+    """Whether one of its permissions and one of its principals match."""
     permission = some(matches(each, facts) for each in policy.get("permissions", []))
     if permission is False:
         return False
@@ -41,11 +47,11 @@ def policy_matches(policy: Json, facts: Facts) -> Known:
 
 def matches(matcher: Json, facts: Facts) -> Known:
     """One permission or principal; None for a matcher that is not known here."""
-    found: list[Known] = []
-    for name, value in matcher.items():
-        known = _MATCHERS.get(name)
-        found.append(known(value, facts) if known else None)
-    return every(found) if found else None
+    if len(matcher) != 1:
+        return None
+    [(name, value)] = matcher.items()
+    known = _MATCHERS.get(name)
+    return known(value, facts) if known else None
 
 
 def every(found: Iterable[Known]) -> Known:
@@ -71,12 +77,14 @@ def negated(found: Known) -> Known:
 
 
 def string_matches(matcher: Json, text: str) -> Known:
+    if "exact" in matcher and len(matcher) == 1:
+        return bool(text == matcher["exact"])
     fold = matcher.get("ignoreCase") is True
     value = text.lower() if fold else text
     for kind, expected in matcher.items():
         wanted = expected.lower() if fold and isinstance(expected, str) else expected
         if kind == "exact":
-            return value == wanted
+            return bool(value == wanted)
         if kind == "prefix":
             return value.startswith(wanted)
         if kind == "suffix":
@@ -123,12 +131,12 @@ _ABSENT = "\x00absent"
 
 
 def _path(matcher: Json, facts: Facts) -> Known:
-    return string_matches(matcher.get("path", {}), without_query(facts.path))
+    return string_matches(matcher.get("path", {}), facts.bare_path)
 
 
 def _template(matcher: Json, facts: Facts) -> Known:
     found = template((matcher.get("typedConfig") or {}).get("pathTemplate", ""))
-    return None if found is None else found.fullmatch(without_query(facts.path)) is not None
+    return None if found is None else found.fullmatch(facts.bare_path) is not None
 
 
 def _authenticated(matcher: Json, facts: Facts) -> Known:
@@ -157,7 +165,7 @@ def _server_name(matcher: Json, facts: Facts) -> Known:
 def _metadata(matcher: Json, facts: Facts) -> Known:
     found: Any = facts.metadata.get(matcher.get("filter", ""), {})
     for step in matcher.get("path", []):
-        if not isinstance(found, Mapping) or step.get("key") not in found:
+        if not isinstance(found, dict) or step.get("key") not in found:
             return False
         found = found[step["key"]]
     return _value(matcher.get("value", {}), found)
@@ -182,6 +190,18 @@ def _any(key: str) -> Callable[[Any, Facts], Known]:
     return lambda found, facts: some(matches(each, facts) for each in found.get(key, []))
 
 
+def _any_rule(found: Json, facts: Facts) -> Known:
+    """As `_any`; a list of exact paths, which may be long, is looked through by itself."""
+    others = []
+    for each in found.get("rules", []):
+        path = each["urlPath"].get("path", {}) if "urlPath" in each else {}
+        if len(path) != 1 or "exact" not in path:
+            others.append(each)
+        elif path["exact"] == facts.bare_path:
+            return True
+    return some(matches(each, facts) for each in others)
+
+
 def _not(matcher: Json, facts: Facts) -> Known:
     return negated(matches(matcher, facts))
 
@@ -190,7 +210,7 @@ _MATCHERS: Mapping[str, Callable[[Any, Facts], Known]] = {
     "any": lambda found, _: found is True,
     "andRules": _all("rules"),
     "andIds": _all("ids"),
-    "orRules": _any("rules"),
+    "orRules": _any_rule,
     "orIds": _any("ids"),
     "notRule": _not,
     "notId": _not,

@@ -129,19 +129,20 @@ def _connect(sidecar: Sidecar, request: Request) -> Answer | None:
 def _http(sidecar: Sidecar, request: Request, path: str) -> Answer:
     unlocked = JWT_FILTER in sidecar.patched.removed
     found = () if unlocked else sidecar.providers
-    verdicts = [verify(found, request), verify(found, request, trust_fetched=True)]
     before = None
     if HTTP_RBAC not in sidecar.patched.removed and sidecar.custom:
         before = _rules(sidecar, sidecar.custom, facts(request, path))
         if before.permit is False:
             return before
-    answers = [_behind(sidecar, request, path, verdict) for verdict in verdicts]
-    if answers[0].permit != answers[1].permit:
-        fetched = tuple(each.origin for each in found if each.keys is None)
-        return Answer(None, UNKNOWN, "keys are fetched from elsewhere", fetched)
-    if before is not None and before.permit is None and answers[0].permit is not False:
+    answer = _behind(sidecar, request, path, verify(found, request))
+    fetched = tuple(each.origin for each in found if each.keys is None)
+    if fetched:
+        trusted = _behind(sidecar, request, path, verify(found, request, trust_fetched=True))
+        if answer.permit != trusted.permit:
+            return Answer(None, UNKNOWN, "keys are fetched from elsewhere", fetched)
+    if before is not None and before.permit is None and answer.permit is not False:
         return before
-    return answers[0]
+    return answer
 
 
 def _behind(sidecar: Sidecar, request: Request, path: str, verdict: Verdict) -> Answer:
