@@ -46,6 +46,7 @@ class DecisionHop:
             "revision": live.revision,
             "until": following.plan.digest if following else "",
             "ejected": sorted(live.ejected),
+            "elsewhere": {key: str(place) for key, place in live.elsewhere.items()},
         }
         with _GIVING:
             before = self._health()

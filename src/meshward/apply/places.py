@@ -27,9 +27,12 @@ def resolve_host(host: str) -> list[Address]:
 
 
 def resolve_places(
-    placed: PlacedPlan | None, known: Mapping[str, Place], resolve: Resolve = resolve_host
+    placed: PlacedPlan | None,
+    known: Mapping[str, Place],
+    resolve: Resolve = resolve_host,
+    only: str | None = None,
 ) -> dict[str, Place]:
-    """What nginx is told of each version that is not on this machine, by `<model>/<version>`.
+    """What nginx is told of each version that is not on this machine, by `<model>/<version>`; of all, or of one.
 
     A name that has several addresses keeps the one that is `known`. Raises MeshwardError (MW5015) where there is none.
     """
@@ -38,6 +41,7 @@ def resolve_places(
     return {
         key: _near(placed, where) if isinstance(where, MeshService) else _far(key, where, known, resolve)
         for key, where in placed.elsewhere().items()
+        if only in (None, key)
     }
 
 

@@ -160,6 +160,7 @@ class DecisionService:
             "policy": self.state.plan.digest,
             "until": self.state.live.until,
             "ejected": list(self.state.live.ejected),
+            "elsewhere": dict(self.state.live.elsewhere),
             "revoked": self.state.revoked.digest,
             "reloads": self.reloads,
             "signs": self.state.minter.kid,

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from meshward.apply.changes import settle_refusals
 from meshward.apply.counters import load_counters
+from meshward.apply.follow.addresses import watch_addresses
 from meshward.apply.follow.watch import Watched, follow
 from meshward.apply.keys.credentials import watch_credentials
 from meshward.apply.keys.schedule import keep_current
@@ -66,6 +67,7 @@ from meshward.runtime.place.directories import (
 )
 from meshward.runtime.place.instance_file import Instance
 from meshward.runtime.place.lock import hold_state
+from meshward.runtime.place.neighbours import neighbours, warn_of_neighbours
 from meshward.runtime.place.ports import require_free
 from meshward.runtime.supervise.handle import SupervisorHandle
 from meshward.runtime.supervise.leftovers import end_leftovers
@@ -80,6 +82,7 @@ from meshward.runtime.supervise.parts import (
 from meshward.runtime.supervise.process import ProcessSpec, open_log
 from meshward.runtime.supervise.ready import file_exists
 from meshward.runtime.supervise.supervisor import Supervisor
+from meshward.targets.nginx.wire import Near
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
             require_free([(plan.edge.host, plan.edge.port), *place.extra.ports])
             revocations = revocations_at_start(revisions, kept, plan)
             mesh = prepare_mesh(place, policy, site, plan, revision, revocations)
-            for told in warn_of_places(mesh.live.elsewhere):
+            for told in (*warn_of_places(mesh.live.elsewhere), *_warn_of_neighbours(mesh.live)):
                 progress(f"warning: {told}")
             instance = save_instance(place, mesh.live)
             with all_ended(progress):
@@ -130,6 +133,12 @@ def up(starting: Starting, path: Path, on_ready: Callable[[Instance], None], pro
                     asyncio.run(_run(place, mesh, revision, starting, lambda: on_ready(instance), progress))
                 finally:
                     end_no_more()
+
+
+def _warn_of_neighbours(live: LiveRevision) -> Iterator[str]:
+    """Where versions are reached through a sidecar: who could speak to it as well."""
+    if any(isinstance(place, Near) for place in live.elsewhere.values()) and live.placed:
+        yield from filter(None, [warn_of_neighbours(neighbours(), live.placed.edge.sidecar)])
 
 
 @contextmanager
@@ -223,6 +232,7 @@ def _begin(beside: Background, traffic: Traffic, starting: Starting, progress: P
     beside.begin("the watch over credentials", lambda: watch_credentials(mesh))
     beside.begin("the renewal of keys", lambda: keep_current(mesh))
     beside.begin("the end of revocations", lambda: end_revocations(mesh))
+    beside.begin("the watch over addresses", lambda: watch_addresses(mesh))
     beside.begin("the settling of hops", lambda: settle_hops(mesh))
     beside.begin("the count of what was refused", lambda: settle_refusals(mesh.changes))
     if watched is not None:

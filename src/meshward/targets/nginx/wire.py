@@ -128,6 +128,9 @@ class Far:
     address: Address
     port: int
 
+    def __post_init__(self) -> None:
+        _demand_socket(self.address, self.port)
+
     def __str__(self) -> str:
         return f"far/{_socket_text(self.address, self.port)}"
 
@@ -141,6 +144,7 @@ class Near:
     authority: str  # the whole name of the service, without a port
 
     def __post_init__(self) -> None:
+        _demand_socket(self.address, self.port)
         _demand(self.address.is_loopback, str(self.address))  # a token goes there in clear
         _demand(len(self.authority) <= 253 and _AUTHORITY.fullmatch(self.authority), self.authority)
 
@@ -164,10 +168,13 @@ def read_place(word: str) -> Place:
     return place
 
 
-def _socket_text(address: Address, port: int) -> str:
+def _demand_socket(address: Address, port: int) -> None:
     _demand(0 < port < 65536, str(port))
     plain = not address.is_unspecified and not address.is_multicast
     _demand(plain and (address.version == 4 or not (address.scope_id or address.ipv4_mapped)), str(address))
+
+
+def _socket_text(address: Address, port: int) -> str:
     return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"
 
 
