@@ -15,13 +15,19 @@ from meshward.policy.schema import As, Name, Text
 Decision = Literal["permit", "deny"]
 Hop = Literal["edge", "decision", "guard"]
 Trait = Literal[
-    "takes-late-tokens", "takes-endless-tokens", "takes-long-tokens", "takes-any-type", "normalises"
+    "takes-late-tokens",
+    "takes-endless-tokens",
+    "takes-long-tokens",
+    "takes-any-type",
+    "keeps-revoked",
+    "normalises",
 ]
 """In what a last hop may differ from our guard, because another one on the whole path makes up for it:
 
 `takes-late-tokens`: a token is good for up to 60 s after its `exp`. `takes-endless-tokens`: it need not have one.
 `takes-long-tokens`: nor does it matter how far off that is. `takes-any-type`: a token's `typ` is not compared.
-`normalises`: other spellings of a path are the path.
+`keeps-revoked`: one that was minted before a revocation is good until its end. `normalises`: other spellings of a path
+are the path.
 """
 Ability = Literal[
     "client", "inside", "clock", "address", "certificates", "change", "revoke", "via", "agent", "limits"
@@ -61,6 +67,8 @@ class TransactionToken(Token):
 
     permission: str
     """`<model>.<action>`."""
+    actors: list[Name] = []
+    """Agents that act for the subject, the current one first."""
 
 
 class Certificate(Node):

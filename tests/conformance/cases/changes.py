@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.conformance.cases.common import (
     CLOSED,
+    OPENS,
     PLATFORM,
     RULES_SMALL,
     SCIENTIST,
@@ -28,6 +29,7 @@ from tests.conformance.format import Token
 from tests.conformance.suite import topic
 
 _REVOKED = deny("decision", "revoked")
+_KEPT = {"keeps-revoked": OPENS}
 _GRANTS: list[dict[str, Any]] = RULES_SMALL["grants"]
 _RETIRED = workload("retired")
 _BOTH = person("bea", "science", "platform")
@@ -104,6 +106,31 @@ CASES = [
         (client(person("rhea", "science", "platform")), _REVOKED),
         (client(), permit("science")),
         covers=["revoked subject"],
+    ),
+    case(
+        "a-revoked-subjects-token",
+        "The last hop takes no token of who is revoked; a mesh's proxy does until it ends, within a minute.",
+        (inside(token(claims={"sub": "staff:rhea"})), permit()),
+        after(
+            inside(token(claims={"sub": "staff:rhea"})),
+            deny("guard", where=_KEPT),
+            revoke={"subject": "staff:rhea"},
+        ),
+        (inside(token()), permit()),
+        covers=["revoked subject"],
+    ),
+    case(
+        "a-revoked-agents-token",
+        "Nor one with a revoked agent anywhere in its chain.",
+        (inside(token(actors=["planner", "research"])), permit()),
+        after(
+            inside(token(actors=["planner", "research"])),
+            deny("guard", where=_KEPT),
+            revoke={"agent": "research"},
+        ),
+        (inside(token(actors=["research"])), deny("guard", where=_KEPT)),
+        (inside(token(actors=["planner"])), permit()),
+        covers=["revoked agent"],
     ),
     case(
         "a-revoked-workload",

@@ -168,7 +168,6 @@ CASES = [
             "rotation",
             "replicas",
             "expired stream",
-            "revoked agent",
             "revoked stream",
             "edge certificate",
         ],

@@ -11,6 +11,7 @@ from typing import Any
 from joserfc.jwk import ECKey, RSAKey
 
 from meshward.kit.strict import encode
+from meshward.spiffe.ids import agent_id
 from meshward.testing.issuer import KID, Issuer
 from meshward.tokens.keys import ALGORITHM, SigningKey, make_key
 from meshward.tokens.txn import TYPE, Transaction, claims_of
@@ -96,7 +97,7 @@ def described(differs: TransactionToken, by: Minting, now: float | None = None) 
     times = {name: at + offset for name, offset in differs.times.items()}
     return Described(
         given({"alg": ALGORITHM, "kid": kid, "typ": TYPE, **differs.header}),
-        given(minted_claims(differs.permission, by, at) | times | differs.claims),
+        given(minted_claims(differs, by, at) | times | differs.claims),
         key,
     )
 
@@ -110,12 +111,12 @@ def transaction_token(differs: TransactionToken | None, by: Minting, now: float 
     return spoiled(f"{signed}.{encode(made.key.sign(signed.encode()))}", differs)
 
 
-def minted_claims(permission: str, by: Minting, at: int) -> dict[str, Any]:
-    """The claims of a token for `permission`, minted at `at` (seconds since the epoch)."""
-    model, _, action = permission.rpartition(".")
+def minted_claims(differs: TransactionToken, by: Minting, at: int) -> dict[str, Any]:
+    """The claims of the good token, minted at `at` (seconds since the epoch)."""
+    model, _, action = differs.permission.rpartition(".")
     transaction = Transaction(
         subject="staff:ann",
-        permission=permission,
+        permission=differs.permission,
         model=model,
         action=action,
         grant="science",
@@ -125,8 +126,11 @@ def minted_claims(permission: str, by: Minting, at: int) -> dict[str, Any]:
         client=None,
         expires_at=at + 600,
     )
-    fixed = {"iss": by.issuer, "aud": [by.trust_domain, permission], "req_wl": by.workload}
-    return fixed | claims_of(transaction, at)
+    fixed = {"iss": by.issuer, "aud": [by.trust_domain, differs.permission], "req_wl": by.workload}
+    act: dict[str, Any] = {}
+    for name in reversed(differs.actors):
+        act = {"act": {"sub": str(agent_id(by.trust_domain, name))} | act}
+    return fixed | claims_of(transaction, at) | act
 
 
 def given(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from typing import ClassVar
 from cryptography import x509
 
 from meshward.apply.local_paths import LOCAL
+from meshward.audit.records import Records
 from meshward.kit.errors import Problem
 from meshward.kit.reasons import Reason
 from meshward.plan.coverage import find_unenforced
@@ -24,6 +26,8 @@ from meshward.policy.schema import Policy
 from meshward.spiffe.ca import Authority, load_or_create
 from meshward.spiffe.certificates import CLIENT, SERVER, LeafCredential, make_leaf
 from meshward.testing.stand_ins import StandIns, free_port
+from meshward.testing.waiting import DEADLINE
+from meshward.trace.story import wait_for
 from tests.conformance.format import Certificate, Change, Client, Hop, Inside
 from tests.conformance.harness import Answer, Features
 from tests.conformance.harness.credentials import Minting, issuers_token, lines, transaction_token
@@ -47,6 +51,15 @@ _BY_EDGE = frozenset(
 Line = tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a client is answered: the status (None: no HTTP), the stable word for a refusal, the request's id."""
+
+    status: int | None
+    word: str | None
+    rid: str = ""
+
+
 class Instance:
     """One instance for all cases: each puts its policy in force, where that is another."""
 
@@ -64,12 +77,21 @@ class Instance:
     def __init__(self, stack: Stack, policy: Policy, directory: Path) -> None:
         self._stack, self._now, self._directory = stack, policy, directory
         self._strangers: dict[str, Authority] = {}
+        self.rids: list[str] = []
+        """The request ids of the last case's steps."""
+
+    def paid(self, rid: str) -> str | None:
+        """The grant that the record of `rid` names, once it is there."""
+        with closing(Records(self._stack.state)) as records:
+            told = wait_for(records, rid, DEADLINE)
+        return None if told is None else told.records[0].facts.grant
 
     def refusals(self, asked: Asked) -> Sequence[Problem]:
         return [problem for policy in asked.policies.values() for problem in refusals(policy)]
 
     def run(self, asked: Asked) -> Sequence[Answer]:
         self._put_in_force(asked.policy)
+        self.rids = []
         answers, changes = [], [step.before for step in asked.case.steps if step.before is not None]
         try:
             for step in asked.case.steps:
@@ -83,12 +105,13 @@ class Instance:
 
     def _answer(self, request: Client | Inside) -> Answer:
         self._stack.taken()
-        answered = self._client(request) if isinstance(request, Client) else self._inside(request)
+        heard = self._client(request) if isinstance(request, Client) else self._inside(request)
+        self.rids.append(heard.rid)
         arrived = [(version, each) for version, model in self._stack.models.items() for each in model.taken()]
         if not arrived:
-            hop: Hop = _hop_of(answered[1]) if isinstance(request, Client) else "guard"
-            assert answered[0] != 200, "answered, and not by the model"
-            return Answer("deny", reason=answered[1], hop=hop, said=f"{answered[0]} {answered[1]}")
+            hop: Hop = _hop_of(heard.word) if isinstance(request, Client) else "guard"
+            assert heard.status != 200, "answered, and not by the model"
+            return Answer("deny", reason=heard.word, hop=hop, said=f"{heard.status} {heard.word}")
         (version, seen), *more = arrived
         assert not more, "one request, twice"
         headers = {name.lower(): value for name, value in seen.headers}
@@ -97,11 +120,10 @@ class Instance:
             version=version.rpartition("/")[2],
             arrived=seen.target,
             sees=headers,
-            said=str(answered[0]),
+            said=str(heard.status),
         )
 
-    def _client(self, request: Client) -> tuple[int, str | None]:
-        """What a client is answered, and the stable word for it."""
+    def _client(self, request: Client) -> Heard:
         context = self._stack.tls()
         who = request.who
         issuer = self._stack.issuers[who.issuer if who and who.issuer else "staff"]
@@ -131,7 +153,7 @@ class Instance:
         own = self._now.workloads[request.who.workload].id
         yield self._file(self._certificate(str(own), request.certificate))
 
-    def _inside(self, request: Inside) -> tuple[int | None, str | None]:
+    def _inside(self, request: Inside) -> Heard:
         secrets, peer = Secrets(self._stack), request.peer
         guard = next(each for each in self._stack.instance.guards if each.model == request.model)
         minting = Minting(
@@ -161,7 +183,7 @@ class Instance:
                 connection.sock = context.wrap_socket(plain, server_hostname=guard.dns_name)
             return _exchange(connection, request.method, request.target, headers, request.body)
         except (OSError, http.client.HTTPException):
-            return None, "no answer"
+            return Heard(None, "no answer")
         finally:
             connection.close()
             plain.close()
@@ -214,8 +236,8 @@ def refusals(policy: Policy) -> Sequence[Problem]:
 
 def _exchange(
     connection: http.client.HTTPConnection, method: str, target: str, headers: Sequence[Line], body: object
-) -> tuple[int, str | None]:
-    """One request, byte for byte; the answer's status and the stable word in it."""
+) -> Heard:
+    """One request, byte for byte."""
     content = None
     if method == "POST" or body is not None:
         content = json.dumps({} if body is None else body).encode()
@@ -228,7 +250,8 @@ def _exchange(
             connection.putheader("Content-Length", str(len(content)))
         connection.endheaders(content)
         response = connection.getresponse()
-        return response.status, _word(response.read())
+        rid = response.headers.get("X-Request-Id", "")
+        return Heard(response.status, _word(response.read()), rid)
 
 
 def _word(body: bytes) -> str | None:

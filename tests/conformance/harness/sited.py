@@ -10,7 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from meshward.callers.revocations import Revoked
 from meshward.kit import codes
@@ -36,9 +36,8 @@ ISTIO = Wishes(target="istio")
 ABLE: frozenset[Ability] = frozenset(
     {"client", "inside", "clock", "address", "certificates", "change", "revoke", "via", "agent"}
 )
-SIDECAR_TRAITS: frozenset[Trait] = frozenset(
-    {"takes-late-tokens", "takes-endless-tokens", "takes-long-tokens", "takes-any-type", "normalises"}
-)
+SIDECAR_TRAITS: frozenset[Trait] = frozenset(get_args(Trait))
+"""All of them."""
 
 
 @dataclass(frozen=True, slots=True)
