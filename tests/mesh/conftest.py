@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh.lab import Lab, network, running
+from tests.mesh import network
+from tests.mesh.lab import Lab, running
 from tests.mesh.programs import PROGRAMS, find
 
 TRUST_DOMAIN = "cluster.local"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from meshward.plan.placement import MeshService, PlacedPlan, place
@@ -58,6 +58,7 @@ class Mesh:
     plan: PlacedPlan
     mint: Mint
     given: IstioInputs
+    workloads: dict[tuple[str, str], Workload] = field(default_factory=dict)
 
     @classmethod
     def of(cls, lab: Lab, plan: PlacedPlan, mint: Mint | None = None, **given: Any) -> Mesh:

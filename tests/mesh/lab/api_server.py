@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from meshward.spiffe.certificates import SERVER, make_leaf, make_root
 from meshward.testing.stand_ins import free_port
 from tests.mesh.lab.kubernetes_api import KubernetesApi
-from tests.mesh.lab.network import PODS, SERVICES
 from tests.mesh.lab.process import Process
+from tests.mesh.network import PODS, SERVICES
 from tests.mesh.programs import ETCD, KUBE_APISERVER, find
 
 ISSUER = "https://kubernetes.default.svc"

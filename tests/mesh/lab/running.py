@@ -23,7 +23,8 @@ from meshward.spiffe.certificates import LeafCredential
 from meshward.testing.recorder import Recorder
 from meshward.testing.stand_ins import free_port
 from meshward.testing.waiting import eventually
-from tests.mesh.lab import api_server, istiod, network, svids, workload
+from tests.mesh import network
+from tests.mesh.lab import api_server, istiod, svids, workload
 from tests.mesh.lab.api_server import ApiServer
 from tests.mesh.lab.client import Answer, Call, send, tls
 from tests.mesh.lab.istiod import ROOT_NAMESPACE, Istiod, wait_until_read
@@ -238,7 +239,6 @@ def running(
     directory: Path, schemas: Path, trust_domain: str, config: Mapping[str, Any] | None = None
 ) -> Iterator[Lab]:
     """A cluster with nothing in it but the mesh's own namespace. `schemas`: the resources that it has."""
-    network.raise_loopback()
     with ExitStack() as stack:
         server = stack.enter_context(api_server.running(directory))
         api_server.define_resources(server.api, schemas)

@@ -1,7 +1,7 @@
 """A network of the lab's own: pods have addresses as in a cluster, and two labs on one machine never meet.
 
-`scripts/mesh.sh` starts pytest in a network namespace; here its loopback device is raised, and every address of
-PODS becomes one that this namespace itself has.
+`scripts/mesh.sh` makes a network namespace, and runs this module there: its loopback device is raised, and every
+address of PODS becomes one that the namespace itself has.
 """
 
 from __future__ import annotations
@@ -56,3 +56,7 @@ def _local_route(network: IPv4Network, device: int) -> bytes:
     attributes = struct.pack("HH4sHHI", 8, _DST, network.network_address.packed, 8, _OIF, device)
     body = route + attributes
     return struct.pack("IHHII", 16 + len(body), _NEWROUTE, _ACK_CREATE_REPLACE, 1, 0) + body
+
+
+if __name__ == "__main__":
+    raise_loopback()
