@@ -8,13 +8,14 @@ from meshward.apply.local_paths import LOCAL
 from meshward.plan.support_page import support_text
 from meshward.policy.reference import reference_text, schema_text
 from meshward.policy.site import SITE_FORMAT
+from meshward.render.paths import mesh_paths
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {
     "docs/policy.md": reference_text,
     "schemas/policy.schema.json": schema_text,
     "schemas/site.schema.json": lambda: schema_text(SITE_FORMAT),
-    "docs/support.md": lambda: support_text(LOCAL),
+    "docs/support.md": lambda: support_text((*LOCAL, *mesh_paths())),
 }
 
 

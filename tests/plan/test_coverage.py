@@ -27,6 +27,7 @@ from meshward.plan.features import (
     residue,
 )
 from meshward.plan.support_page import support_text
+from meshward.render.paths import mesh_paths
 
 WHY = Cannot("it is made so", "concepts.md")
 EVERYTHING: Requires = MappingProxyType({feature: (f"place.{feature.name}",) for feature in Feature})
@@ -237,4 +238,6 @@ def test_every_cannot_leads_to_where_it_is_written(hop: Hop) -> None:
 
 
 def test_the_page_is_what_the_tables_say() -> None:
-    assert (ROOT / "docs" / "support.md").read_text() == support_text(LOCAL), "run `make docs`"
+    assert (ROOT / "docs" / "support.md").read_text() == support_text((*LOCAL, *mesh_paths())), (
+        "run `make docs`"
+    )

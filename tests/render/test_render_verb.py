@@ -90,6 +90,27 @@ def test_a_directory_with_other_files_is_left_alone(here: Path, capsys: pytest.C
     assert [path.name for path in Path("out").iterdir()] == ["mine"]
 
 
+def test_a_waypoint_is_told_as_one_that_nobody_ran(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("site.yaml").write_text(f"{SITE}mesh: {{mode: ambient}}\n")
+    code, document = told(capsys, *ISTIO, "--out", "out")
+    assert code == 0 and any("were never run" in note for note in document["notes"])
+    assert "client -> edge -> decision service -> waypoint" in {each["path"] for each in document["paths"]}
+
+
+def test_a_mesh_without_a_site_is_told_its_convention(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = told(capsys, "policy.yaml", "--target", "istio", "--out", "out")
+    assert code == 0 and any("is service `M-V`" in note for note in document["notes"])
+    assert "guards/b/v1/guard.json" not in document["files"]
+
+
+def test_an_edge_without_a_site_has_all_on_its_own_machine(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, document = told(capsys, "policy.yaml", "--target", "nginx", "--out", "out", "--strict")
+    assert code == 0 and document["losses"] == []
+    assert {each["path"] for each in document["paths"]} >= {"client -> edge -> decision service -> guard"}
+
+
 # --- nothing is written when anything is refused ----------------------------------------------------------------------
 
 

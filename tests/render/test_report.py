@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from render_cases import hops_of, plan_of, policy_of, site_of
+from tests.cost import assert_grows, cost
 
 from meshward.check.site import require_harmless
 from meshward.kit.errors import PolicyInvalid
@@ -16,10 +17,12 @@ from meshward.plan.coverage import Hop, Path, Way, enforcers
 from meshward.plan.features import ALWAYS, ON_PATHS, Can, Cannot, Feature, FeatureKind, Table
 from meshward.plan.ir import Plan
 from meshward.render.asked import asked_of
+from meshward.render.compose import render_site
 from meshward.render.losses import INSTEAD
 from meshward.render.paths import SitePath, mesh_paths, site_paths
 from meshward.render.report import Report, describe_coverage
 from meshward.render.texts import report_json, report_lines
+from meshward.render.wishes import Wishes
 
 TO_SIDECAR = "client -> edge -> decision service -> sidecar"
 TO_GUARD = "client -> edge -> decision service -> guard elsewhere"
@@ -269,3 +272,19 @@ def test_many_versions_are_counted_and_not_all_named() -> None:
 
 def test_every_feature_of_a_path_is_spoken_of() -> None:
     assert set(mesh_paths()[0].hops[0].table) == set(ON_PATHS)
+
+
+def test_twice_the_models_cost_twice_as_much_to_render() -> None:
+    def spent(count: int) -> int:
+        models = {
+            f"m{n}": {"versions": {"v1": {"server": "plain", "url": f"http://127.0.0.1:{8100 + n}"}}}
+            for n in range(count)
+        }
+        grants = [
+            {"id": f"g{n}", "roles": ["r"], "models": [f"m{n}"], "actions": ["infer"]} for n in range(count)
+        ]
+        plan = plan_of(models=models, grants=grants)
+        return cost(lambda: render_site(plan, None, Wishes("istio"), lua={}))
+
+    spent(120)  # how a text is spelled is remembered
+    assert_grows(spent, 60)

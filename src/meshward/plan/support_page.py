@@ -13,13 +13,19 @@ _INTRODUCTION = """# What enforces what
 This page is made by `make docs` from the tables by which `up`, `plan` and `apply` prove a policy: what is not enforced
 on each path is refused there by its code, before a file is written. What a hop leaves, another hop of the same path
 must enforce; one hop must see all facts of a decision. See [the target contract](architecture.md#the-target-contract).
+On a [site](site.md) a sidecar of the mesh stands in the guard's place; what is left to nobody there [`render` tells or
+refuses](render.md#the-report).
 """
 _MARKS = {Can: "yes", Cannot: "no"}
 
 
 def support_text(paths: Sequence[Path]) -> str:
     """The page, for `paths`."""
-    hops = list({hop.name: hop for path in paths if path.way is not Way.BESIDE for hop in path.hops}.values())
+    named: dict[str, Hop] = {}
+    for path in paths:
+        for hop in path.hops if path.way is not Way.BESIDE else ():
+            named.setdefault(hop.name, hop)  # as it stands first
+    hops = list(named.values())
     beside = [hop for path in paths if path.way is Way.BESIDE for hop in path.hops]
     sections = [
         _INTRODUCTION,

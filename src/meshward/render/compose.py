@@ -15,7 +15,7 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.plan.coverage import Path
 from meshward.plan.ir import Plan
-from meshward.plan.placement import Hosted, MeshService, PlacedPlan
+from meshward.plan.placement import Hosted, PlacedPlan
 from meshward.policy.site import SiteDocument
 from meshward.render.edge import edge_program
 from meshward.render.guards import guard_files
@@ -28,6 +28,7 @@ from meshward.targets.istio.keys import nobodys_key
 NO_KEYS = (
     "no key is known: every request will be refused until `--keys` or `--state` gives the edge's public keys"
 )
+_WAYPOINTS = "waypoints are rendered by Istio's rules and were never run by us: they need Istio's own Envoy"
 _IN_PODS = "no guard is rendered into the pods of a service yet: what it would take there is among the losses"
 
 
@@ -99,13 +100,10 @@ def _files(placed: PlacedPlan, wishes: Wishes, lua: Mapping[str, str]) -> dict[s
 
 
 def _notes(placed: PlacedPlan, wishes: Wishes) -> tuple[str, ...]:
-    pods = (
-        wishes.target == "istio"
-        and wishes.guard == "auto"
-        and any(isinstance(place, MeshService) for place in placed.places.values())
-    )
-    return (
-        *placed.convention,
-        *((NO_KEYS,) if not wishes.keys and wishes.target != "nginx" else ()),
-        *((_IN_PODS,) if pods else ()),
-    )
+    mesh = wishes.target == "istio" and bool(placed.services())
+    said = {
+        NO_KEYS: not wishes.keys and wishes.target != "nginx",
+        _IN_PODS: mesh and wishes.guard == "auto",
+        _WAYPOINTS: mesh and placed.mesh.ambient,
+    }
+    return (*placed.convention, *(note for note, holds in said.items() if holds))
