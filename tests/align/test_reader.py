@@ -8,6 +8,7 @@ import pytest
 
 from meshward.align.istio.objects import read_object
 from meshward.align.istio.request import PLAINTEXT, Client, TokenText
+from meshward.align.istio.templates import template
 from meshward.align.istio.view import judge
 from tests.align.mesh import (
     BASE,
@@ -271,7 +272,7 @@ def test_a_template_takes_escaped_slashes_and_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/{*}x/y", "/v1/{**}/{**}", "/v1/{**}/{*}", "{*}", "/a b/{*}", "/a*b/{*}"]
+    "path", ["/v1/{*}x/y", "/v1/{**}/{**}", "/v1/{**}/{*}", "{*}", "/a b/{*}", "/{*}x/{**}"]
 )
 def test_a_bad_template_ends_envoy(path: str) -> None:
     mesh = (*BASE, policy("x", {"to": [{"operation": {"paths": [path]}}]}))
@@ -357,3 +358,25 @@ def test_a_prefix_of_the_issuer_is_an_issuer_of_its_own() -> None:
     longer = token(iss=f"{ISSUER}.evil")
     rule = {**OURS, "issuer": f"{ISSUER}.evil"}
     assert answer((*BASE, jwt("x", rule)), request(longer)).status == 403
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "matches"),
+    [
+        ("/embed*", "/embed", True),  # `/embe`, and any number of `d`
+        ("/embed*", "/embe", True),
+        ("/emb*", "/embed", False),
+        ("/v1.0/*", "/v1.0/a", True),
+        ("/v1.0/*", "/v1x0/a", False),
+        ("/em(b)ed/*", "/embed/x", False),
+        ("/e*mbed/*", "/embed/x", True),
+        ("/emb**", "/embed", False),  # no expression: nothing
+        ("/a=b/*", "/a=b/c", True),
+        ("/***", "/embed", False),
+    ],
+)
+def test_no_star_that_stands_in_a_template_as_it_is_is_escaped(text: str, path: str, matches: bool) -> None:
+    """As Envoy 1.40 answered."""
+    found = template(text)
+    assert found is not None
+    assert (found.fullmatch(path) is not None) == matches

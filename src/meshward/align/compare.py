@@ -60,12 +60,11 @@ def align(
 
 def _config(placed: PlacedPlan, body: object) -> MeshConfig:
     """What is not told is as the site says."""
-    revision = placed.mesh.revision or "default"
+    root, revision = placed.mesh.root_namespace, placed.mesh.revision
     if body is None:
-        config = MeshConfig(trust_domain=placed.plan.trust_domain)
-        return replace(config, root_namespace=placed.mesh.root_namespace, revision=revision)
-    found = read_config(body)
-    return replace(found, root_namespace=placed.mesh.root_namespace, revision=revision)
+        return MeshConfig(trust_domain=placed.plan.trust_domain, root_namespace=root, revision=revision)
+    told = {"rootNamespace": root, **body} if isinstance(body, Mapping) else body
+    return replace(read_config(told), revision=revision)
 
 
 def _notes(placed: PlacedPlan, ref: Ref | None, jwks: object) -> Iterable[str]:

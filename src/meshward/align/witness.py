@@ -72,7 +72,7 @@ def _requests(
         ports=_ports(operation, whens, spot),
         sources=_addresses(source, whens),
     )
-    tokens = list(_tokens(source, whens, expected, spot))
+    tokens = list(_tokens({**claims_of(source, whens), **_behind(headers, spot)}, expected, spot))
     for client, token, method, path in product(parts.clients, tokens, parts.methods, parts.paths):
         for name, at, address in product(parts.hosts, parts.ports, parts.sources):
             sent: dict[str, Any] = {key: (value,) for key, value in headers.items()}
@@ -104,7 +104,7 @@ def _clients(
     for value in [*text_list(source.get("trustDomains")), *_said(whens, "source.trustDomain")]:
         named.append(f"{domain if '*' in value else value}/{SOMEBODY}")
     found = [Client(f"spiffe://{each}") for each in dict.fromkeys(named)]
-    asked = any(key in source for key in ("principals", "namespaces", "serviceAccounts", "trustDomains"))
+    asked = any(source.get(key) for key in ("principals", "namespaces", "serviceAccounts", "trustDomains"))
     if found or asked:
         return [*found, Client(expected.edge)]
     return [Client(f"spiffe://{domain}/{SOMEBODY}"), Client(expected.edge), PLAINTEXT]
@@ -129,12 +129,15 @@ def _principals(value: str, domain: str) -> list[str]:
     return [each for each in tried if string_matches(matcher, f"spiffe://{each}")][:3]
 
 
-def _tokens(
-    source: Mapping[str, Any], whens: Sequence[Mapping[str, Any]], expected: Expected, spot: Spot
-) -> Iterator[Token | None]:
+def _behind(headers: Mapping[str, str], spot: Spot) -> dict[str, Any]:
+    """The claims that providers make these headers of."""
+    pairs = [pair for provider in spot.sidecar.providers for pair in provider.claim_headers]
+    return {claim: headers[name.lower()] for name, claim in pairs if name.lower() in headers}
+
+
+def _tokens(claims: Mapping[str, Any], expected: Expected, spot: Spot) -> Iterator[Token | None]:
     """None, the edge's for each of a few permissions, and those that the rule asks for, by each who vouches."""
     yield None
-    claims = _claims(source, whens)
     named = sorted({route.permission for guarded in spot.guarded for route in guarded.routes})[:4]
     plain = edge_token(expected, spot, [])
     yield replace(plain, claims=_with(plain.claims, claims))
@@ -172,7 +175,7 @@ def _with(claims: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _claims(source: Mapping[str, Any], whens: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def claims_of(source: Mapping[str, Any], whens: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One value for each claim that is asked for."""
     found: dict[str, Any] = {}
     for value in [*text_list(source.get("requestPrincipals")), *_said(whens, "request.auth.principal")][:1]:

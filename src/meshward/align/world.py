@@ -65,6 +65,11 @@ class World:
         return frozenset(route.permission for each in self.expected.guarded for route in each.routes)
 
     @property
+    def revision(self) -> str:
+        """That of the control plane, as the site says or Istio calls it by itself."""
+        return self.placed.mesh.revision or "default"
+
+    @property
     def scope(self) -> frozenset[str]:
         """Namespaces whose objects may mean a model."""
         return self.namespaces | {self.mesh.config.root_namespace}

@@ -27,6 +27,9 @@ def _domains(world: World) -> Iterator[Finding]:
         wanted = quoted(world.expected.trust_domain)
         what = f"the mesh's trust domain is {quoted(config.trust_domain)}, the site's is {wanted}"
         yield Finding(codes.ALIGN_TRUST_DOMAIN, what, ref)
+    if config.root_namespace != (root := world.placed.mesh.root_namespace):
+        what = f"what holds for the whole mesh is in {quoted(config.root_namespace)}, the site says {quoted(root)}"
+        yield Finding(codes.ALIGN_TRUST_DOMAIN, what, ref)
     for name in config.unread:
         what = f"{quoted(name)} of the mesh's configuration is not what it should be"
         yield Finding(codes.ALIGN_NOT_JUDGED, what, ref)
@@ -46,7 +49,7 @@ def _accounts(world: World) -> Iterator[Finding]:
 
 def _revisions(world: World) -> Iterator[Finding]:
     """Namespaces that another control plane serves than the site's."""
-    wanted = world.mesh.config.revision
+    wanted = world.revision
     concerned = {*world.namespaces, world.placed.edge.workload.namespace}
     for each in world.mesh.all("Namespace"):
         found = each.labels.get(REVISION)

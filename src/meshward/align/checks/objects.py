@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 
 from meshward.align.finding import Finding
 from meshward.align.istio.filters import dry_run
-from meshward.align.istio.objects import REVISION, MeshObject, is_marked, items, mapping, selector, text
+from meshward.align.istio.objects import (
+    REVISION,
+    MeshObject,
+    in_force,
+    is_marked,
+    items,
+    mapping,
+    selector,
+    text,
+)
 from meshward.align.world import World
 from meshward.kit import codes
 from meshward.kit.text import quoted
@@ -25,11 +34,11 @@ def find(world: World) -> Iterator[Finding]:
         if each.refused:
             what = f"the API server does not take it: {each.refused}"
             yield Finding(codes.ALIGN_NOT_TAKEN, what, each.ref)
-        elif each.labels.get(REVISION, world.mesh.config.revision) != world.mesh.config.revision:
-            if ours:
-                what = f"Istio's revision {quoted(world.mesh.config.revision)} does not read it"
-                yield Finding(codes.ALIGN_REVISION, what, each.ref)
-        else:
+            continue
+        if ours and each.labels.get(REVISION, world.revision) != world.revision:
+            what = f"Istio's revision {quoted(world.revision)} does not read it"
+            yield Finding(codes.ALIGN_REVISION, what, each.ref)
+        if in_force(each, world.mesh.config):
             yield from _kept(pods, each, ours, ours or each.ref in attached)
 
 

@@ -18,12 +18,13 @@ from meshward.align.istio.request import Client, Request, Token, TokenText
 from meshward.align.istio.tokens import Verdict
 from meshward.align.istio.view import Answer, judge
 from meshward.align.narrow import is_narrow
-from meshward.align.witness import witnesses
+from meshward.align.witness import claims_of, witnesses
 from meshward.align.world import Spot, World
 from meshward.kit import codes
 from meshward.kit.text import quoted
 
 _SHOWN = 3
+_OF_CALLERS = frozenset({"sub", "act", "roles", "tctx", "rctx"})  # what differs between tokens of the edge
 
 
 def find(world: World) -> Iterator[Finding]:
@@ -31,6 +32,7 @@ def find(world: World) -> Iterator[Finding]:
         if spot.sidecar.faults:
             continue  # nothing of it is in force; said by itself
         yield from _closed(world, spot)
+        yield from _narrowed(world, spot)
         yield from _open(world, spot)
 
 
@@ -46,6 +48,45 @@ def _closed(world: World, spot: Spot) -> Iterator[Finding]:
         shown = ", ".join(quoted(f"{route.method} {route.path}") for route in routes[:_SHOWN])
         more = f" and {len(routes) - _SHOWN} more" if len(routes) > _SHOWN else ""
         yield Finding(codes.ALIGN_CLOSED, f"the edge cannot reach {shown}{more} ({why})", ref, spot.names)
+
+
+def _narrowed(world: World, spot: Spot) -> Iterator[Finding]:
+    """DENY rules that the edge meets for some callers: by a claim of theirs that a token of its may have."""
+    own = {route for guarded in spot.guarded for route in guarded.routes}
+    for policy in {each.ref: each for each in spot.sidecar.policies.values()}.values():
+        if dry_run(policy) or action_of(policy) != "DENY":
+            continue
+        lost = [
+            route
+            for rule in items(policy.spec.get("rules"))
+            for route in sorted(own)
+            if _meets(world, spot, rule, route)
+        ]
+        if lost:
+            named = quoted(f"{lost[0].method} {lost[0].path}")
+            what = f"the edge cannot reach {named} for some callers (403: a DENY matches)"
+            yield Finding(codes.ALIGN_CLOSED, what, policy.ref, spot.names)
+
+
+def _meets(world: World, spot: Spot, rule: object, route: Permitted) -> bool:
+    """Whether a request that passes does not once its token has the claims that the rule asks for."""
+    told = mapping(rule)
+    whens = [mapping(each) for each in items(told.get("when"))]
+    plain = edge_request(world.expected, spot, route)
+    token = _token(plain)
+    if token is None or judge(spot.sidecar, plain).permit is not True:
+        return False
+    for part in items(told.get("from")) or [{}]:
+        asked = claims_of(mapping(mapping(part).get("source")), whens)
+        if not asked or asked.get("iss", world.expected.issuer) != world.expected.issuer:
+            continue
+        if "roles" in asked and asked["roles"] not in world.placed.plan.roles:
+            continue  # nobody has that role
+        varied = {name: value for name, value in asked.items() if name in _OF_CALLERS}
+        sent = replace(token, claims={**token.claims, **varied})
+        if judge(spot.sidecar, replace(plain, headers={TOKEN_HEADER: (TokenText(sent),)})).permit is False:
+            return True
+    return False
 
 
 def _blamed(world: World, spot: Spot, route: Permitted, answer: Answer) -> Ref | None:

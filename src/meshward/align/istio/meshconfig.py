@@ -20,7 +20,7 @@ class MeshConfig:
     normalization: str = "DEFAULT"
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     unread: tuple[str, ...] = ()
-    revision: str = "default"
+    revision: str | None = None  # not known: it reads what is for any
 
 
 def read_config(body: object) -> MeshConfig:

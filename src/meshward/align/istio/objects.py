@@ -133,7 +133,7 @@ def gather(objects: Iterable[MeshObject], config: MeshConfig) -> Mesh:
 def in_force(each: MeshObject, config: MeshConfig) -> bool:
     """Istio's own objects may be for one revision of the control plane."""
     asked = each.labels.get(REVISION) if each.group.endswith(".istio.io") else None
-    return not each.refused and (asked is None or asked == config.revision)
+    return not each.refused and (asked is None or config.revision in (None, asked))
 
 
 def is_marked(each: MeshObject) -> bool:

@@ -47,7 +47,7 @@ def apply(objects: Sequence[MeshObject], start: Normalization, ports: Sequence[i
 
 def _patch(state: Patched, ref: Ref, patch: Mapping[str, Any], ports: Sequence[int]) -> Patched:
     match, change = mapping(patch.get("match")), mapping(patch.get("patch"))
-    if text(match.get("context")) not in _INBOUND or patch.get("applyTo") in _ELSEWHERE:
+    if text(match.get("context")) not in _INBOUND or text(patch.get("applyTo")) in _ELSEWHERE:
         return state
     listener = mapping(match.get("listener"))
     port = listener.get("portNumber")

@@ -6,14 +6,19 @@ import re
 from functools import lru_cache
 
 _LITERAL = r"a-zA-Z0-9\-._~%!$&'()+,;:@"
-_SEGMENT = re.compile(rf"[{_LITERAL}]+")
+_SEGMENT = re.compile(rf"[{_LITERAL}*=]+")
+_NOTHING = re.compile(r"(?!)")
 _VARIABLE = re.compile(r"\{[a-zA-Z][a-zA-Z0-9_]{0,15}\}")
 _ONE, _MANY = rf"[{_LITERAL}]+", rf"[{_LITERAL}/]*"
 
 
 @lru_cache(maxsize=4096)
 def template(text: str) -> re.Pattern[str] | None:
-    """The expression of a template in Envoy's spelling (`*`, `**`); None where Envoy takes it for none."""
+    """The expression of a template in Envoy's spelling (`*`, `**`); None where Envoy takes it for none.
+
+    Envoy escapes all of what stands in it as it is, but no `*`: `/embed*` is `/embe` and any number of `d`, and what is
+    no expression then matches nothing.
+    """
     if not re.fullmatch(r"/[\x21-\x7e]*", text):
         return None
     parts = []
@@ -26,7 +31,7 @@ def template(text: str) -> re.Pattern[str] | None:
             if ended or (rest and (at < len(segments) - 1 or not _SEGMENT.fullmatch(rest))):
                 return None
             ended = star
-            parts.append((_MANY if star else _ONE) + re.escape(rest))
+            parts.append((_MANY if star else _ONE) + _escape(rest))
         elif segment == "" and at == len(segments) - 1:
             parts.append("")
         elif _VARIABLE.fullmatch(segment) and not ended:
@@ -34,5 +39,19 @@ def template(text: str) -> re.Pattern[str] | None:
         elif not _SEGMENT.fullmatch(segment):
             return None
         else:
-            parts.append(re.escape(segment))
-    return re.compile("/" + "/".join(parts))
+            parts.append(_escape(segment))
+    return _compile("/" + "/".join(parts))
+
+
+def _escape(literal: str) -> str:
+    return re.escape(literal).replace(r"\*", "*")
+
+
+def _compile(expression: str) -> re.Pattern[str]:
+    """RE2 knows no possessive repetition, which Python would read."""
+    if re.search(r"[*+]{2}", expression.replace(_MANY, "x*").replace(_ONE, "x+")):
+        return _NOTHING
+    try:
+        return re.compile(expression)
+    except re.error:
+        return _NOTHING
