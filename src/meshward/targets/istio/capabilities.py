@@ -91,7 +91,7 @@ CAPABILITIES: Table = MappingProxyType(
             "weights of a VirtualService or HTTPRoute, for callers inside; the edge names the version itself"
         ),
         Feature.REPLICAS: Can(
-            "endpoints of the Service; who fails five times at the gateway is left out; no POST is sent twice"
+            "endpoints of the Service; who breaks off three times is left out; no POST is sent twice"
         ),
         Feature.HEALTH: Cannot(
             "readiness is Kubernetes': pods that are not ready are no endpoints, where they have a probe",

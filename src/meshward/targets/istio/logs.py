@@ -52,8 +52,8 @@ _FIELDS = {
 def mesh_config(placed: PlacedPlan, *, gateway_api: bool) -> dict[str, Any]:
     """What a person merges into the mesh's own configuration: it belongs to the mesh's installation.
 
-    With HTTPRoutes the mesh's default of retries as well: theirs are in no released standard channel, and Istio's own
-    default sends a POST again after a 503.
+    With HTTPRoutes the mesh's default of retries as well: theirs are in no released standard channel, and what
+    is set for the whole mesh may send a POST again after a 503.
     """
     provider = {
         "name": PROVIDER,
