@@ -233,6 +233,13 @@ def test_who_takes_what_a_sidecar_leaves() -> None:
     assert leaves["max body"]["taken_by"] == ["edge"]
 
 
+def test_a_guard_elsewhere_learns_of_nobody_who_is_revoked() -> None:
+    """Its files are shipped by whatever ships files; the guards of this machine are told at once."""
+    hops = hops_of(report_json(report_of(plan_of())), TO_GUARD)
+    leaves = {each["feature"]: each["taken_by"] for each in hops["guard elsewhere"]["leaves"]}
+    assert leaves["revoked subject"] == leaves["revoked agent"] == ["decision service"]
+
+
 def test_the_shape_of_a_report_is_kept() -> None:
     """Programs read it: a key that goes, or changes its kind, is another shape."""
     document = report_json(report_of(plan_of()))

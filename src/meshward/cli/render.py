@@ -18,7 +18,7 @@ from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
 from meshward.kit.exits import Exit
-from meshward.kit.rendered import Written, require_ours, write_rendered
+from meshward.kit.rendered import Written, write_rendered
 from meshward.plan.coverage import Way
 from meshward.plan.resolve import resolve
 from meshward.render.compose import Rendering, render_site
@@ -80,7 +80,6 @@ def command(
             beside=_BESIDE,
             strict=strict,
         )
-        require_ours(out.resolve())
         written = write_rendered(out, rendering.files)
         if json:
             print_json(_document(rendering, written, wishes, findings))

@@ -41,7 +41,7 @@ def write_rendered(directory: Path, files: Mapping[str, bytes]) -> Written:
     """Make `directory` hold exactly `files`, by path. Raises MeshwardError where it holds what is not ours, OSError."""
     place = directory.resolve()
     known = _read_list(place)
-    require_ours(place, known)
+    _require_ours(place, frozenset(known))
     wanted = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     same = tuple(path for path in sorted(files) if _digest_of(place / path) == wanted[path])
     removed = tuple(sorted(known.keys() - wanted.keys()))
@@ -60,9 +60,8 @@ def write_rendered(directory: Path, files: Mapping[str, bytes]) -> Written:
     return Written(changed, same, removed)
 
 
-def require_ours(place: Path, known: Iterable[str] | None = None) -> None:
-    """Raises MeshwardError (MW5022) where `place` holds what its list does not name, or a link anywhere."""
-    ours = frozenset(_read_list(place) if known is None else known)
+def _require_ours(place: Path, ours: frozenset[str]) -> None:
+    """Raises MeshwardError (MW5024) where `place` holds what its list does not name, or a link anywhere."""
     foreign = sorted(_strangers(place, ours)) if os.path.lexists(place) else []
     if foreign:
         more = f", and {len(foreign) - 3} more" if len(foreign) > 3 else ""

@@ -25,6 +25,13 @@ _BY_SIDECAR: Table = MappingProxyType(
         ),
     }
 )
+_SHIPPED = Cannot(
+    "its files are rendered, and name nobody who is revoked: a live token goes on, 65 s at most",
+    "site.md#what-is-enforced-where-and-what-is-not-awaited",
+)
+_ELSEWHERE: Table = MappingProxyType(
+    {**GUARD.table, Feature.REVOKED_SUBJECT: _SHIPPED, Feature.REVOKED_AGENT: _SHIPPED}
+)
 _DECIDE = Hop("decision service", DECISION)
 _TO_GUARDS = (Hop("edge", EDGE.table), _DECIDE)
 _TO_MESH = (Hop("edge", _BY_SIDECAR), _DECIDE)
@@ -42,7 +49,7 @@ def site_paths(placed: PlacedPlan) -> tuple[SitePath, ...]:
     """From clients, and from workloads that go straight to the last hop. A hosted endpoint has none yet."""
     kinds = (
         (mesh_paths(ambient=placed.mesh.ambient), _versions(placed, MeshService)),
-        (_paths(_TO_GUARDS, Hop("guard elsewhere", GUARD.table)), _versions(placed, RemoteGuard)),
+        (_paths(_TO_GUARDS, Hop("guard elsewhere", _ELSEWHERE)), _versions(placed, RemoteGuard)),
         (_paths(_TO_GUARDS, Hop("guard", GUARD.table)), _versions(placed, None)),
     )
     return tuple(SitePath(path, versions) for paths, versions in kinds if versions for path in paths)

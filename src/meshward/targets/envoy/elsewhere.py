@@ -31,10 +31,11 @@ guard.json      what Envoy is started with; to change it takes another start
 xds/            what it watches: rules, model servers, the keys of Transaction Tokens, where its SVID is
 
 Nothing in here is secret. Put the directory there as a whole, later each file of xds/ by a rename (`mv` on one file
-system): what is renamed into xds/ is taken while it runs. The SVID's key and the trust bundle come by another way, and
-so does the key that a model server demands: `Bearer ` and the key, without a line feed. Its own directory must exist,
-and be its own. Nobody but this guard may reach the model server: let it listen on a unix socket, or on the loopback
-address of a network namespace that they share.
+system): what is renamed into xds/ is taken while it runs. The SVID comes by another way, and is renewed so too:
+`meshward svid MODEL/VERSION --out DIR` makes chain.pem, key.pem and bundle.pem. So does the key that a model server
+demands: `Bearer ` and the key, without a line feed. Its own directory must exist, and be its own. Nobody but this guard
+may reach the model server: let it listen on a unix socket, or on the loopback address of a network namespace that they
+share.
 """
 
 
