@@ -54,7 +54,7 @@ def test_on_one_machine_keys_go_on_as_ever(stack: Stack, alice: str) -> None:
     assert stack.call("GET", "/m/m1/v1/public", alice).status == 200
 
 
-@pytest.mark.parametrize(("fails", "came"), [(False, "arrived at 100%"), (True, "requests failed")])
+@pytest.mark.parametrize(("fails", "came"), [(False, "arrived at 100%"), (True, "walked back at 50%")])
 def test_a_walk_to_a_version_elsewhere_is_watched_by_what_the_edge_tells(
     stack: Stack, sidecar: SidecarStandIn, alice: str, fails: bool, came: str
 ) -> None:
