@@ -19,6 +19,8 @@ from tests.mesh import programs
 from tests.oidc_provider import running as oidc_provider_running
 from tests.oidc_provider.running import OidcProvider
 
+pytest_plugins = ["tests.conformance.report"]
+
 # No test depends on how fast the machine is (docs/testing.md): what an example costs is counted where it matters.
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")

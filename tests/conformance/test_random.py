@@ -18,6 +18,7 @@ from meshward.decide.decide import Decider
 from meshward.decide.types import Identity, Permit, Request
 from meshward.plan.ir import Plan
 from meshward.policy.schema import ACTIONS
+from meshward.targets.istio.inputs import ENVOYFILTER, IstioInputs
 from tests.conformance.cases.common import case, client, group, permit, policy, token
 from tests.conformance.format import Certificate, Inside, Peer
 from tests.conformance.harness.reader import IstioReader
@@ -139,6 +140,14 @@ def worlds(draw: st.DrawFn) -> Asked:
     return found
 
 
+wishes = st.builds(
+    IstioInputs,
+    routes=st.sampled_from(["istio", "gateway-api"]),
+    allow=st.sampled_from([frozenset(), frozenset({ENVOYFILTER})]),
+    mesh_wide=st.booleans(),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """A target, and the path that a sidecar makes of it; None: another."""
@@ -171,9 +180,11 @@ def spellings(path: str) -> Iterator[Spelling]:
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
 )
-@given(world=worlds(), data=st.data())
-def test_a_mesh_permits_what_decide_does_and_no_more(world: Asked, data: st.DataObject) -> None:
-    reader = IstioReader()
+@given(world=worlds(), wished=wishes, data=st.data())
+def test_a_mesh_permits_what_decide_does_and_no_more(
+    world: Asked, wished: IstioInputs, data: st.DataObject
+) -> None:
+    reader = IstioReader(wished)
     assume(not reader.refusals(world))
     plan = reader.begin(world.policy, world).plan
     permitted = list(_permitted(plan))

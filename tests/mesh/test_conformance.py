@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from meshward.policy.parse import to_json
-from tests.conformance.harness import judge, must_be_refused
+from tests.conformance.harness import Verdict, judge, must_be_refused
 from tests.conformance.suite import Asked, asked, read
 from tests.mesh.enforcer import Sidecars
 from tests.mesh.lab import Lab
@@ -23,8 +23,9 @@ def sidecars(whole_lab: Lab) -> Iterator[Sidecars]:
 
 
 @pytest.mark.parametrize("each", SUITE, ids=lambda each: each.name)
-def test_sidecars_agree(sidecars: Sidecars, each: Asked) -> None:
+def test_sidecars_agree(sidecars: Sidecars, each: Asked, verdicts: list[Verdict]) -> None:
     verdict = judge(sidecars, each)
+    verdicts.append(verdict)
     assert verdict.differs == ()
     assert must_be_refused(each, verdict), verdict
     if verdict.not_run is not None:

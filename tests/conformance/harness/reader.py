@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import ClassVar
 
 from meshward.align.istio.attach import Workload
@@ -33,9 +34,14 @@ class IstioReader(Sited):
         traits=SIDECAR_TRAITS,
     )
 
-    def put_in_force(self, placed: PlacedPlan) -> None:
+    def __init__(self, wished: IstioInputs | None = None) -> None:
+        """`wished`: how the mesh is rendered, but for the keys."""
+        super().__init__()
         keys = (self.key.public_jwk(), self.following.public_jwk())
-        objects = mesh_resources(placed, IstioInputs(keys=keys))
+        self._given = replace(wished or IstioInputs(), keys=keys)
+
+    def put_in_force(self, placed: PlacedPlan) -> None:
+        objects = mesh_resources(placed, self._given)
         config = read_config(mesh_config(placed, gateway_api=False))
         self._mesh: Mesh = gather([read_object(dict(each.body)) for each in objects], config)
         self._sidecars: dict[tuple[str, str], Sidecar] = {}
