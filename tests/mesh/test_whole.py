@@ -85,9 +85,11 @@ def test_a_rotated_signing_key_fails_nobody(whole: Whole) -> None:
         return whole.ask(("g",), ASK, body={"model": "chat", "messages": []}).status
 
     with loaded(ask) as load:
-        before = whole.signing_key()
-        assert whole.edge.command("rotate", "signing-key").returncode == 0
-        assert whole.signing_key() != before
+        known = whole.keys().next.kid  # the mesh has it, for it was rendered beside the one that signs
+        assert whole.edge.command("rotate", "signing-key").returncode == 4, "nobody says that the mesh has it"
+        done = whole.edge.command("rotate", "signing-key", "--given", known)
+        assert done.returncode == 0, done.stderr
+        assert whole.keys().current.kid == known
         whole.put_into_mesh()
         load.go_on()
     assert set(load.seen) == {200}, load.seen

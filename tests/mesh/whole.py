@@ -18,6 +18,8 @@ from meshward.policy.parse import to_json
 from meshward.testing.given import policy_of
 from meshward.testing.instance import START
 from meshward.testing.stand_ins import StandIns, free_port
+from meshward.tokens.key_store import load
+from meshward.tokens.keys import SigningKeys
 from tests.mesh.lab import Lab, Workload
 from tests.mesh.lab.sidecar import Sidecar
 from tests.mesh.rendered import edge, placed, serving
@@ -97,9 +99,8 @@ class Whole:
         """A token as the edge mints it just now."""
         return Inside(self.edge).txn(permission)
 
-    def signing_key(self) -> str:
-        """The name of the one that signs."""
-        return Inside(self.edge).signing_key.kid
+    def keys(self) -> SigningKeys:
+        return load(self.edge.state / "keys")
 
     def ask(self, groups: tuple[str, ...], target: str, **more: Any) -> Any:
         """Through the edge, as a person of the issuer `x`."""

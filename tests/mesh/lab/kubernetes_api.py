@@ -83,7 +83,7 @@ class KubernetesApi:
     def list(self, api_version: str, kind: str, namespace: str = "") -> list[Json]:
         """Of one namespace; `*`: of all."""
         found: list[Json] = self._ask("GET", self._collection(api_version, kind, namespace))["items"]
-        return found
+        return [{"apiVersion": api_version, "kind": kind, **each} for each in found]
 
     def delete(self, given: Json) -> None:
         """Also where it is not there. Raises Refused."""

@@ -28,7 +28,7 @@ from tests.mesh.lab import api_server, istiod, svids, workload
 from tests.mesh.lab.api_server import ApiServer
 from tests.mesh.lab.client import Answer, Call, send, tls
 from tests.mesh.lab.istiod import ROOT_NAMESPACE, Istiod, wait_until_read
-from tests.mesh.lab.kubernetes_api import MANAGER, Json, KubernetesApi
+from tests.mesh.lab.kubernetes_api import MANAGER, Json, KubernetesApi, Refused
 from tests.mesh.lab.sidecar import Sidecar
 from tests.mesh.lab.svids import SecretServer
 from tests.mesh.lab.workload import Workload
@@ -36,6 +36,24 @@ from tests.mesh.lab.workload import Workload
 Key = tuple[str, str, str]  # kind, namespace, name
 _ISTIO = ("istio.io/", "gateway.networking.k8s.io/")
 _LAB = "lab"  # the lab's own namespace: nobody's workload is there
+# Which others may have written, `apply` for one; what keeps all but its writer from the rest goes first.
+_OTHERS = [
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"),
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"),
+    *(
+        ("security.istio.io/v1", kind)
+        for kind in ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
+    ),
+    *(
+        ("networking.istio.io/v1", kind)
+        for kind in ("DestinationRule", "ServiceEntry", "Sidecar", "VirtualService", "WorkloadEntry")
+    ),
+    ("networking.istio.io/v1alpha3", "EnvoyFilter"),
+    ("telemetry.istio.io/v1", "Telemetry"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+    ("v1", "ConfigMap"),
+    ("coordination.k8s.io/v1", "Lease"),
+]
 LOG_FORMAT = {
     "rid": "%REQ(X-REQUEST-ID)%",
     "peer": "%DOWNSTREAM_PEER_URI_SAN%",
@@ -182,7 +200,7 @@ class Lab:
         assert not self.secrets.refused, self.secrets.refused
 
     def reset(self) -> None:
-        """Stop every workload, delete every object that was applied here."""
+        """Stop every workload, delete every object that was applied here, and what others wrote into the mesh."""
         for sidecar in self._sidecars.values():
             sidecar.stop()
         for backend in self._backends.values():
@@ -190,8 +208,21 @@ class Lab:
         self._sidecars.clear()
         self._backends.clear()
         self.configure({})
+        for kind in _OTHERS:
+            for each in filter(_is_others, self.api.list(*kind, "*")):
+                eventually(lambda each=each: self._is_deleted(each), what=f"who may delete {each['kind']}")  # type: ignore[misc]
         self.delete(list(self._applied.values()))
         self.wait_read()
+
+    def _is_deleted(self, given: Json) -> bool:
+        """Whether it could be: an admission policy holds for a moment after it is gone."""
+        try:
+            self.delete([given])
+        except Refused as refused:
+            if refused.status != 422:
+                raise
+            return False
+        return True
 
     def wait_read(self) -> None:
         """Until istiod has read all that was applied or deleted, whether or not anybody needs it."""
@@ -254,6 +285,11 @@ def running(
         server.api.apply(_config_map(config or mesh_config(trust_domain)))
         stack.callback(lab.reset)
         yield lab
+
+
+def _is_others(given: Json) -> bool:
+    """Of ConfigMaps and Leases only what is called ours: the cluster has its own."""
+    return given["kind"] not in ("ConfigMap", "Lease") or given["metadata"]["name"].startswith("meshward.")
 
 
 def _config_map(config: Mapping[str, Any]) -> Json:

