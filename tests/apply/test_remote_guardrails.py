@@ -157,3 +157,10 @@ def test_a_public_address_may_be_this_machines_own(url: str) -> None:
     named = list(named_here(old, new, lambda address: str(address) in url))
     assert named == [f"models.new.versions.v1: {url}"] and list(named_here(old, new, nobodys)) == []
     assert is_ours(ip_address("127.0.0.1")) and not is_ours(ip_address("93.184.216.34"))
+
+
+def test_another_site_is_named_on_the_machine() -> None:
+    policy = Policy.model_validate(BASE)
+    require_nothing_of_this_machine(policy, policy, nobodys)
+    with pytest.raises(MeshwardError, match="the site"):
+        require_nothing_of_this_machine(policy, policy, nobodys, moves=True)

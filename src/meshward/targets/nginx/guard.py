@@ -68,10 +68,10 @@ def slots(s: EdgeSettings) -> list[Directive]:
 def elsewhere(s: EdgeSettings) -> list[Directive]:
     """Upstreams without an address of their own: a request's decision tells it (`lua/peer.lua`).
 
-    `far..`: guards elsewhere, each for one name (`lua/pools.lua`); `far`: for any, without a pool. `near`: the edge's
-    sidecar, whose plain connections are verified for no name.
+    `mw_far..`: guards elsewhere, each for one name (`lua/pools.lua`); `mw_far`: for any, without a pool. `mw_near`: the
+    edge's sidecar, whose plain connections are verified for no name.
     """
-    pools = {**{f"far{pool:02d}": _POOL for pool in range(s.pools)}, "near": _POOL, "far": ()}
+    pools = {**{f"mw_far{pool:02d}": _POOL for pool in range(s.pools)}, "mw_near": _POOL, "mw_far": ()}
     told = [simple("server", "0.0.0.1"), simple("balancer_by_lua_file", s.phase("peer"))]
     return [block("upstream", name, inside=[*told, *pool]) for name, pool in pools.items()]
 

@@ -53,7 +53,7 @@ function M.read(word, name)
     local near, asked = match(word, "^near/([^/]+)/([^/]+)$")
     local address, port, own = peer(demand(near))
     demand(own) -- in plain HTTP, with a token: to nobody but a process of this machine
-    return { kind = "near", upstream = "http://near", address = address, port = port, host = authority(asked) }
+    return { kind = "near", upstream = "http://mw_near", address = address, port = port, host = authority(asked) }
 end
 
 return M

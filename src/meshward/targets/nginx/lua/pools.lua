@@ -6,7 +6,7 @@ local settings = require "settings"
 
 local format = string.format
 
-local M = { NONE = "https://far" }
+local M = { NONE = "https://mw_far" }
 
 local pools, used = {}, 0
 
@@ -17,7 +17,7 @@ function M.of(name)
         if used >= settings.pools then
             return M.NONE
         end
-        found = format("https://far%02d", used)
+        found = format("https://mw_far%02d", used)
         pools[name], used = found, used + 1
     end
     return found
