@@ -55,7 +55,8 @@ def open_permissions(plan: Plan) -> Mapping[Action, frozenset[str]]:
     found: dict[Action, set[str]] = {action: set() for action in ACTIONS}
     for grant in plan.grants:
         for action in grant.actions if not grant.shadow else ():
-            for role in grant.roles if not grant.models.names <= found[action] else ():
+            wanted = not grant.models.names <= found[action]
+            for role in (role for role in grant.roles if wanted and plan.roles[role]):
                 if (role, action) not in barred:
                     barred[role, action] = barred_models(plan, role, action)
                 found[action] |= grant.models.names - barred[role, action]
