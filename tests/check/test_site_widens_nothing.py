@@ -9,7 +9,7 @@ import pytest
 from tests.cost import assert_grows, cost
 
 from meshward.apply.sources import read_policy, read_site
-from meshward.check.site import find_widening, require_harmless
+from meshward.check.site import find_widening, require_harmless, site_lints
 from meshward.kit.errors import PolicyInvalid, Problem
 from meshward.plan.ir import Plan
 from meshward.plan.resolve import resolve
@@ -265,6 +265,15 @@ def test_the_reference_site_fits_the_reference_policy(shared_data: Path) -> None
     plan = resolve(read_policy(shared_data / "examples/policy.yaml").policy)
     site = read_site(shared_data / "examples/site.yaml")
     assert list(find_widening(plan, site, whole=True)) == []
+
+
+def test_a_workload_that_is_somebody_else_here_is_shown_to_a_reviewer() -> None:
+    document = parse_site(Source("site.yaml", SITE.encode()))
+    (told,) = site_lints(plan_of(), document)
+    assert (told.code.number, told.severity, told.where and told.where.line) == ("MW5013", "lint", 7)
+    assert "`/ns/jobs/sa/reader`" in told.message and "`/reader`" in told.message, (
+        "`scorer` is who the policy says"
+    )
 
 
 def test_two_hundred_problems_are_enough() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from meshward.check.site_findings import SiteFindings
-from meshward.check.site_identities import find_shared_identities
+from meshward.check.site_identities import find_moved, find_shared_identities
 from meshward.check.site_places import find_unfit_places
 from meshward.check.site_pods import find_shared_pods
 from meshward.kit import codes
@@ -46,6 +46,11 @@ def find_widening(plan: Plan, document: SiteDocument | None, *, whole: bool = Fa
     yield from find_shared_pods(placed, findings)
     if whole:
         yield from _find_unplaced(placed, findings)
+
+
+def site_lints(plan: Plan, document: SiteDocument) -> Iterator[Problem]:
+    """What a reviewer of a site that may be used must see."""
+    return find_moved(plan, place(plan, document.site), SiteFindings(document.positions))
 
 
 def _find_unknown(plan: Plan, document: SiteDocument) -> Iterator[Problem]:

@@ -18,11 +18,13 @@ class SiteFindings:
 
     positions: Positions | None
 
-    def told(self, code: Code, path: Path, message: str, remedy: str | None = None) -> Problem:
+    def told(
+        self, code: Code, path: Path, message: str, remedy: str | None = None, severity: str = "error"
+    ) -> Problem:
         """`message` continues the sentence that the path begins."""
         where = None if self.positions is None else self.positions.key(path)
         sentence = f"{self.spelled(path)} {message}"
-        return Problem(code, sentence, code.remedy if remedy is None else remedy, where)
+        return Problem(code, sentence, code.remedy if remedy is None else remedy, where, severity)
 
     def says(self, path: Path) -> bool:
         """Whether the site has a key at `path`."""

@@ -14,6 +14,7 @@ from meshward.kit.text import quoted
 from meshward.plan.ir import Plan
 from meshward.plan.placement import MeshService, PlacedPlan, Workload
 from meshward.policy.schema import ACTIONS
+from meshward.spiffe.ids import parse
 
 _EVERYBODY = "default"  # the ServiceAccount of each pod that names none
 
@@ -40,6 +41,17 @@ def _find_workloads(placed: PlacedPlan, findings: SiteFindings) -> Iterator[Prob
         elif spiffe_id == placed.edge_id:
             message = f"is the workload {quoted(name)} of the policy"
             yield findings.told(codes.EDGE_IDENTITY_SHARED, ("edge", "workload"), message)
+
+
+def find_moved(plan: Plan, placed: PlacedPlan, findings: SiteFindings) -> Iterator[Problem]:
+    """Lints: workloads with rights that have another path here than in the policy. That is what a site is for, and
+    whoever may edit it says so who they are: a reviewer must see it.
+    """
+    for name in sorted(_with_rights(plan) & plan.workloads.keys()):
+        said, here = (parse(each.workloads[name]).path for each in (plan, placed.plan))
+        if said != here:
+            message = f"is {quoted(here, 300)}, where the policy says {quoted(said, 300)}"
+            yield findings.told(codes.WORKLOAD_MOVED, ("workloads", name), message, severity="lint")
 
 
 def _site_first(placed: PlacedPlan, findings: SiteFindings) -> list[tuple[str, str]]:

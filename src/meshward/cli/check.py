@@ -8,7 +8,7 @@ from pathlib import Path
 
 from meshward.apply.sources import read_policy, read_site
 from meshward.check.checking import check
-from meshward.check.site import find_widening
+from meshward.check.site import find_widening, site_lints
 from meshward.cli.options import Json, PolicyPath, SitePath
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.kit.errors import PolicyInvalid
@@ -30,7 +30,9 @@ def _check(path: Path, site: Path | None, as_json: bool) -> Exit:
     document = read_policy(path)
     findings = check(document, int(time.time()))
     if site is not None:
-        findings += islice(find_widening(resolve(document.policy), read_site(site)), MOST_PROBLEMS)
+        plan, placing = resolve(document.policy), read_site(site)
+        findings += islice(find_widening(plan, placing), MOST_PROBLEMS)
+        findings += site_lints(plan, placing)
     errors = [problem for problem in findings if problem.severity == "error"]
     if errors:
         raise PolicyInvalid(findings)

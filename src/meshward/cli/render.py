@@ -13,6 +13,7 @@ from meshward.apply.local_paths import LOCAL
 from meshward.apply.public_keys import keys_of, keys_of_state
 from meshward.apply.sources import read_policy, read_site
 from meshward.check.checking import check
+from meshward.check.site import site_lints
 from meshward.cli.options import Json, PolicyPath, SitePath
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.kit import codes
@@ -72,14 +73,16 @@ def command(
         findings = check(document, int(time.time()))
         if any(problem.severity == "error" for problem in findings):
             raise PolicyInvalid(findings)
+        plan, placing = resolve(document.policy), None if site is None else read_site(site)
         rendering = render_site(
-            resolve(document.policy),
-            None if site is None else read_site(site),
+            plan,
+            placing,
             wishes,
             lua=lua_modules(),
             beside=_BESIDE,
             strict=strict,
         )
+        findings += () if placing is None else site_lints(plan, placing)
         written = write_rendered(out, rendering.files)
         if json:
             print_json(_document(rendering, written, wishes, findings))

@@ -91,6 +91,12 @@ HOSTNAME_TAKEN = Code(
     "Give the site another trust domain.",
     Exit.USAGE,
 )
+WORKLOAD_MOVED = Code(
+    "MW5013",
+    "A site says that a workload of the policy is somebody else than the policy says.",
+    "See that only those may use that ServiceAccount who may be this workload; `apply` asks for `--allow widening`.",
+    Exit.USAGE,
+)
 PLACE_UNKNOWN = Code(
     "MW5015",
     "The place of a version leads nowhere.",
