@@ -17,6 +17,8 @@ from meshward.align.istio.request import Client, Request, Token, TokenText
 
 NOW = 1_750_000_000
 PORT = 15443
+ADDRESSES = {"minilm": "127.0.3.1", "assistant": "127.0.3.2"}
+_FIRST, _LATER = "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z"
 CONFIG = {"trustDomain": "meshward.test", "rootNamespace": "istio-system"}
 
 Case = dict[str, Any]
@@ -32,17 +34,18 @@ class Drift:
         self.base_answers: Mapping[str, Mapping[str, int | str]] = found["base_answers"]
         self.keys = self._keys()
         self.requests = {
-            model: {name: self._request(each) for name, each in requests.items()}
+            model: {name: self._request(each, ADDRESSES[model]) for name, each in requests.items()}
             for model, requests in found["requests"].items()
         }
 
     def objects(self, case: Case | None) -> list[dict[str, Any]]:
         """The mesh behind an edit."""
-        kept = {_named(each): each for each in self.base}
+        kept = {_named(each): _aged(each, _FIRST) for each in self.base}
         if case and not case.get("api_server_refused"):
             for name in case.get("delete", []):
                 del kept[tuple(name)]
-            kept.update({_named(each): each for each in case.get("put", [])})
+            for each in case.get("put", []):
+                kept[_named(each)] = _aged(each, _FIRST if _named(each) in kept else _LATER)
         return list(kept.values())
 
     def config(self, case: Case | None) -> MeshConfig:
@@ -63,7 +66,7 @@ class Drift:
                     keys.setdefault(key.get("kid", ""), key_id(key))
         return keys
 
-    def _request(self, told: Mapping[str, Any]) -> Request:
+    def _request(self, told: Mapping[str, Any], address: str) -> Request:
         client = told["client"]
         headers: dict[str, Any] = {name: (value,) for name, value in told["headers"].items()}
         if told["token"]:
@@ -77,19 +80,29 @@ class Drift:
             told["method"],
             told["path"],
             headers,
-            host="127.0.3.1:15443",
+            host=f"{address}:{PORT}",
             port=PORT,
             now=NOW,
             source_ip="127.0.0.1",
             remote_ip="127.0.0.1",
-            destination_ip="127.0.3.1",
+            destination_ip=address,
             sni="",
         )
 
 
-def workload(model: str) -> Workload:
-    """The sidecars ran without interception."""
-    return Workload("models", {"app": model, "version": "v1"}, protocols={PORT: "http"}, intercepted=False)
+def workload(model: str, mesh: Mesh) -> Workload:
+    """The sidecars ran without interception; a proxy has the labels of the endpoint that has its address."""
+    labels = {"app": model, "version": "v1"}
+    for entry in mesh.all("ServiceEntry"):
+        for endpoint in entry.spec.get("endpoints", []):
+            if endpoint.get("address") == ADDRESSES[model]:
+                labels = endpoint.get("labels", {})
+    return Workload("models", labels, protocols={PORT: "http"}, intercepted=False)
+
+
+def _aged(each: Mapping[str, Any], created: str) -> dict[str, Any]:
+    """As the API server has it: what is written again keeps its age."""
+    return {**each, "metadata": {**each["metadata"], "creationTimestamp": created}}
 
 
 def _named(each: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -9,11 +9,16 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from meshward.align.compare import align
+from meshward.align.documents import read_bodies
 from meshward.align.istio.meshconfig import read_config
 from meshward.align.istio.objects import flatten, read_object
 from meshward.align.istio.request import Token
 from tests.align.mesh import BASE, OURS, RULE, answer, jwt, policy, request, security, token
+from tests.align.test_cases import ALL, PLACED
+from tests.align.test_cases import BASE as MESH
 
+OF_CASES = [*MESH, *(body for case in ALL for body in case.get("put", []))]
 _LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 _WORDS = st.sampled_from(
     [
@@ -71,9 +76,9 @@ def _places(found: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def _bodies(draw: st.DrawFn) -> Any:
+def _mutated(draw: st.DrawFn, bodies: list[dict[str, Any]]) -> Any:
     """An object with one part of it replaced, renamed or taken away."""
-    body: Any = copy.deepcopy(draw(st.sampled_from(_BODIES)))
+    body: Any = copy.deepcopy(draw(st.sampled_from(bodies)))
     place = draw(st.sampled_from(_places(body)))
     if not place:
         return draw(_JSON)
@@ -85,6 +90,10 @@ def _bodies(draw: st.DrawFn) -> Any:
     else:
         parent[place[-1]] = draw(_JSON)
     return body
+
+
+def _bodies() -> st.SearchStrategy[Any]:
+    return _mutated(_BODIES)
 
 
 @given(st.lists(_bodies(), max_size=3), _JSON, st.dictionaries(st.sampled_from(["iss", "aud", "exp"]), _JSON))
@@ -115,3 +124,9 @@ def test_any_keys_are_read(text: str) -> None:
     assert (
         answer((*BASE, jwt("x", {**OURS, "issuer": "https://a", "jwks": text})), request(token())) is not None
     )
+
+
+@given(st.lists(_bodies() | _mutated(OF_CASES), max_size=4))
+def test_align_never_throws(bodies: list[Any]) -> None:
+    objects = read_bodies((body, "") for body in [*MESH, *bodies])
+    assert align(PLACED, objects).findings is not None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from meshward.cli.align import command
+from meshward.tokens.keys import make_key
 from tests.align.test_cases import CASES
 
 _FOREIGN = """
@@ -76,12 +77,16 @@ def test_programs_get_one_document_and_the_same_each_time(
 def test_keys_that_are_told_are_checked(
     mesh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = {"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k1", "x": "k1-x", "y": "k1-y"}
+    ours, theirs = make_key().public_jwk(), make_key().public_jwk()
+    text = (mesh / "mesh.yaml").read_text()
+    start, end = text.index("jwks: ") + len("jwks: "), text.index("fromHeaders")
+    jwks = json.dumps(json.dumps({"keys": [ours]}))
+    (mesh / "mesh.yaml").write_text(f"{text[:start]}{jwks}\n      {text[end:]}")
     told = tmp_path / "keys.json"
-    told.write_text(json.dumps({"keys": [key]}))
+    told.write_text(json.dumps({"keys": [ours]}))
     assert _run(mesh, keys=told) == 0
     assert "whether keys" not in capsys.readouterr().err
-    told.write_text(json.dumps({"keys": [{**key, "x": "other"}]}))
+    told.write_text(json.dumps({"keys": [theirs]}))
     assert _run(mesh, keys=told) == 11
     assert "MW5046" in capsys.readouterr().out
 

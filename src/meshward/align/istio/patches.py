@@ -94,11 +94,11 @@ def _manager(state: Patched, ref: Ref, value: Mapping[str, Any]) -> Patched | No
     ):
         return None
     config = mapping(value.get("typed_config")) or mapping(value.get("typedConfig"))
-    told = {_snake(key): each for key, each in config.items() if key != "@type"}
+    told = {_snake(str(key)): each for key, each in config.items() if key != "@type"}
     if told.keys() - {"normalize_path", "merge_slashes", "path_with_escaped_slashes_action"}:
         return None
-    action = told.get("path_with_escaped_slashes_action", "")
-    if action and action not in _SLASHES:
+    action = text(told.get("path_with_escaped_slashes_action", ""))
+    if told.get("path_with_escaped_slashes_action", "") != action or (action and action not in _SLASHES):
         return None
     found = merged(
         state.normalization,

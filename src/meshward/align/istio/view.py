@@ -83,8 +83,12 @@ def read_sidecar(mesh: Mesh, workload: Workload, hosts: Collection[str] = ()) ->
     )
 
 
-def judge(sidecar: Sidecar, request: Request) -> Answer:
-    """What the sidecar answers; where it does not take its configuration, nobody here knows."""
+def judge(sidecar: Sidecar, request: Request, *, fetched: bool | None = None) -> Answer:
+    """What the sidecar answers; where it does not take its configuration, nobody here knows.
+
+    `fetched`: whether keys that are fetched are the signer's. None: nobody here knows; False: as where none came, for
+    which istiod puts a key that nobody has.
+    """
     ending = next((fault for fault in sidecar.faults if fault.ends), None)
     if ending:
         return Answer(False, REFUSED, f"Envoy ends on a {ending.why}", (ending.ref,))
@@ -99,7 +103,7 @@ def judge(sidecar: Sidecar, request: Request) -> Answer:
     path = normalize(request.path, sidecar.patched.normalization)
     if isinstance(path, int):
         return Answer(False, path, "the path is not taken")
-    return _http(sidecar, request, path)
+    return _http(sidecar, request, path, fetched)
 
 
 def _connect(sidecar: Sidecar, request: Request) -> Answer | None:
@@ -126,7 +130,7 @@ def _connect(sidecar: Sidecar, request: Request) -> Answer | None:
     return None
 
 
-def _http(sidecar: Sidecar, request: Request, path: str) -> Answer:
+def _http(sidecar: Sidecar, request: Request, path: str, known: bool | None) -> Answer:
     unlocked = JWT_FILTER in sidecar.patched.removed
     found = () if unlocked else sidecar.providers
     before = None
@@ -134,9 +138,9 @@ def _http(sidecar: Sidecar, request: Request, path: str) -> Answer:
         before = _rules(sidecar, sidecar.custom, facts(request, path))
         if before.permit is False:
             return before
-    answer = _behind(sidecar, request, path, verify(found, request))
+    answer = _behind(sidecar, request, path, verify(found, request, trust_fetched=bool(known)))
     fetched = tuple(each.origin for each in found if each.keys is None)
-    if fetched:
+    if fetched and known is None:
         trusted = _behind(sidecar, request, path, verify(found, request, trust_fetched=True))
         if answer.permit != trusted.permit:
             return Answer(None, UNKNOWN, "keys are fetched from elsewhere", fetched)
