@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import (
+    align,
     callers,
     collector,
     decisions,
@@ -76,6 +77,7 @@ def _scenarios(peers_dir: Path) -> dict[str, Scenario]:
         "hostile": hostile.measure,
         "live": live.measure,
         "render": render.measure,
+        "align": align.measure,
         "peers": partial(peers.measure, peers=peers_dir),
     }
 

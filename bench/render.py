@@ -63,6 +63,11 @@ def measure(directory: Path, rounds: int) -> Section:
     return Section("render", "Rendering for a mesh", lines)
 
 
+def rendered_files(text: bytes, keys: tuple[dict[str, str], ...]) -> Mapping[str, bytes]:
+    """What Istio gets of the policy `text`."""
+    return _render(text, Wishes("istio", keys=keys))
+
+
 def _render(text: bytes, wishes: Wishes) -> Mapping[str, bytes]:
     document = parse([Source("policy", text)])
     check(document, NOW)

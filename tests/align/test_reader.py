@@ -380,3 +380,11 @@ def test_no_star_that_stands_in_a_template_as_it_is_is_escaped(text: str, path: 
     found = template(text)
     assert found is not None
     assert (found.fullmatch(path) is not None) == matches
+
+
+def test_a_policy_for_a_waypoint_or_gateway_is_in_force_at_no_sidecar() -> None:
+    for target in ({"kind": "Service", "name": "minilm"}, {"kind": "Gateway", "name": "g"}):
+        opened = policy("x", {}, targetRefs=[target])
+        assert answer((*BASE, opened), request(spiffe=OTHER)).status == 403
+    unguarded = (STRICT, policy("ours", targetRefs=[{"kind": "Service", "name": "minilm"}]))
+    assert answer(unguarded, request(spiffe=OTHER)).status == 200
