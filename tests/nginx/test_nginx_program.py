@@ -130,7 +130,7 @@ def test_every_location_from_outside_begins_with_the_whole_gate(tmp_path: Path) 
 def test_every_way_to_a_guard_passes_a_decision(tmp_path: Path) -> None:
     """Only two locations know guards, and each begins with the handler that decides."""
     locations = [d for _, d in _parse(tmp_path) if d["directive"] == "location"]
-    to_guards = [x for x in locations if any("https://" in str(d["args"]) for d in x["block"])]
+    to_guards = [x for x in locations if any("mw_upstream" in str(d["args"]) for d in x["block"])]
     assert [x["args"] for x in to_guards] == [["^~", "/m/"], ["^~", "/v1/"]]
     for each in to_guards:
         first = each["block"][0]
