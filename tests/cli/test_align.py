@@ -112,6 +112,21 @@ def test_an_empty_or_missing_directory_is_no_silence(tmp_path: Path) -> None:
     assert _run(tmp_path / "none") == 2
 
 
+def test_one_file_is_enough(mesh: Path) -> None:
+    assert _run(mesh / "mesh.yaml") == 0
+
+
+def test_that_nothing_is_guarded_is_said(
+    mesh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "version: 1\nmodels: {minilm: {v1: {guard: 'gpu.internal:8443'}}}\nmesh: {revision: canary}\n"
+    )
+    assert _run(mesh, site=site) == 0
+    assert "not checked: any model" in capsys.readouterr().err
+
+
 def test_options_that_exclude_each_other(mesh: Path) -> None:
     assert _run(mesh, kubeconfig=mesh) == 2
     assert _run(mesh, keys=mesh, state=mesh) == 2

@@ -69,6 +69,8 @@ def _config(placed: PlacedPlan, body: object) -> MeshConfig:
 
 def _notes(placed: PlacedPlan, ref: Ref | None, jwks: object) -> Iterable[str]:
     root = placed.mesh.root_namespace
+    if not placed.services():
+        yield "not checked: any model, for none is behind a service of the mesh"
     if ref is None:
         yield (
             f"not checked: the mesh's configuration (no ConfigMap `istio` in `{root}`). Taken to be: the site's trust "

@@ -78,12 +78,9 @@ def _keys(file: Path | None, state: Path | None) -> tuple[dict[str, str], ...] |
 
 
 def _from_directory(directory: Path) -> list[MeshObject]:
-    """Everything below it, in the order of the names: the later of two objects with one name is in force."""
-    if not directory.is_dir():
-        raise MeshwardError(
-            codes.COMMAND_USAGE, f"{directory} is no directory", "Name a directory of YAML files."
-        )
-    files = sorted(path for path in directory.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
+    """All that is below it, or a file, by name: the later of two objects with one name is in force."""
+    found = directory.rglob("*") if directory.is_dir() else [directory]
+    files = sorted(path for path in found if path.suffix in _SUFFIXES and path.is_file())
     objects = [each for path in files for each in read_data(str(path), path.read_bytes())]
     if not objects:
         raise MeshwardError(
