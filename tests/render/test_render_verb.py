@@ -97,6 +97,15 @@ def test_a_waypoint_is_told_as_one_that_nobody_ran(here: Path, capsys: pytest.Ca
     assert "client -> edge -> decision service -> waypoint" in {each["path"] for each in document["paths"]}
 
 
+def test_what_a_guard_in_the_pods_would_take_is_told_and_nothing_else(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, document = told(capsys, *ISTIO, "--out", "out")
+    assert "a guard in the pods would take health, timeout: none is rendered there yet" in document["notes"]
+    _, document = told(capsys, *ISTIO, "--out", "out", "--guard", "never")
+    assert not any("guard in the pods" in note for note in document["notes"])
+
+
 def test_a_mesh_without_a_site_is_told_its_convention(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, document = told(capsys, "policy.yaml", "--target", "istio", "--out", "out")
     assert code == 0 and any("is service `M-V`" in note for note in document["notes"])

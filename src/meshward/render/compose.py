@@ -14,22 +14,23 @@ from meshward.check.site import require_harmless
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.plan.coverage import Path
+from meshward.plan.features import Can
 from meshward.plan.ir import Plan
 from meshward.plan.placement import Hosted, PlacedPlan
 from meshward.policy.site import SiteDocument
 from meshward.render.edge import edge_program
 from meshward.render.guards import guard_files
 from meshward.render.mesh import mesh_files
-from meshward.render.paths import SitePath, site_paths, unreached
+from meshward.render.paths import SitePath, mesh_paths, site_paths, unreached
 from meshward.render.report import Report, describe_coverage
 from meshward.render.wishes import Wishes
+from meshward.targets.envoy.target import GUARD
 from meshward.targets.istio.keys import nobodys_key
 
 NO_KEYS = (
     "no key is known: every request will be refused until `--keys` or `--state` gives the edge's public keys"
 )
 _WAYPOINTS = "waypoints are rendered by Istio's rules and were never run by us: they need Istio's own Envoy"
-_IN_PODS = "no guard is rendered into the pods of a service yet: what it would take there is among the losses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def render_site(
         raise MeshwardError(
             codes.NOTHING_TO_RENDER, "no version is behind a guard elsewhere: there is none to render"
         )
-    return Rendering(placed, report, files, _notes(placed, wishes))
+    return Rendering(placed, report, files, _notes(placed, wishes, report))
 
 
 def place_for(plan: Plan, site: SiteDocument | None, wishes: Wishes) -> PlacedPlan:
@@ -99,11 +100,19 @@ def _files(placed: PlacedPlan, wishes: Wishes, lua: Mapping[str, str]) -> dict[s
     }
 
 
-def _notes(placed: PlacedPlan, wishes: Wishes) -> tuple[str, ...]:
+def _notes(placed: PlacedPlan, wishes: Wishes, report: Report) -> tuple[str, ...]:
     mesh = wishes.target == "istio" and bool(placed.services())
+    left = ", ".join(left_to_a_guard(report)) if mesh and wishes.guard == "auto" else ""
     said = {
         NO_KEYS: not wishes.keys and wishes.target != "nginx",
-        _IN_PODS: mesh and wishes.guard == "auto",
+        f"a guard in the pods would take {left}: none is rendered there yet": bool(left),
         _WAYPOINTS: mesh and placed.mesh.ambient,
     }
     return (*placed.convention, *(note for note, holds in said.items() if holds))
+
+
+def left_to_a_guard(report: Report) -> tuple[str, ...]:
+    """What is lost behind a service that a guard of ours in its pods would enforce, by title."""
+    paths = {path.name for path in mesh_paths()} | {path.name for path in mesh_paths(ambient=True)}
+    lost = (loss.feature for loss in report.losses if loss.path in paths)
+    return tuple(feature.title for feature in lost if isinstance(GUARD.table.get(feature), Can))
