@@ -77,6 +77,7 @@ def test_a_move_is_a_revision_that_a_rollback_takes_back(
     assert len(guard.model.taken()) == 1 and sidecar.asked == []
     rolled = stack.command("rollback", str(before))
     assert rolled.returncode == 0, rolled.stderr
+    assert "not awaited: m1/v1, service m1-v1.models" in rolled.stdout
     assert stack.call("GET", "/m/m1/v1/public", alice).status == 200
     assert len(sidecar.asked) == 1 and guard.model.taken() == []
     changed = stack.command("apply", str(stack.policy))

@@ -19,8 +19,9 @@ anywhere takes every hop with it; the next start writes all of them anew, from t
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
@@ -36,7 +37,7 @@ from meshward.apply.remote_guardrails import require_nothing_of_this_machine
 from meshward.apply.report import save_instance
 from meshward.apply.revisions import STAGED, Revision
 from meshward.apply.revoke import coming_back, keep_known
-from meshward.apply.sited import admit_at, describe_moves
+from meshward.apply.sited import admit_at, describe_moves, describe_places
 from meshward.apply.staging import stage_policy, validate
 from meshward.apply.switching import Rendering, Say, Switch
 from meshward.apply.unsettled import Unsettled
@@ -71,12 +72,16 @@ class ApplyRequest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`change` is None where the policy runs already, at that site. `moves`: which versions are elsewhere by it."""
+    """`change` is None where the policy runs already, at that site. `moves`: which versions are elsewhere by it.
+
+    `elsewhere`: where those versions are whose hop was not asked, by `<model>/<version>`.
+    """
 
     revision: int
     change: Change | None
     seconds: float
     moves: tuple[str, ...] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Outcome:
@@ -112,7 +117,8 @@ def apply(mesh: Mesh, document: Document, request: ApplyRequest, say: Say) -> Ou
             request.author, "apply", revision=str(revision.number), digest=plan.digest, reason=request.reason
         )
         moves = tuple(describe_moves(switch.old.live, switch.new.live))
-        return Outcome(revision.number, change, time.monotonic() - began, moves)
+        away = describe_places(switch.new.live.placed)
+        return Outcome(revision.number, change, time.monotonic() - began, moves, away)
 
 
 def _keep(mesh: Mesh, policy: Policy) -> bool:

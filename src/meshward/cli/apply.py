@@ -91,6 +91,9 @@ def tell(done: Applied, *, as_json: bool) -> Exit:
         console.print(f"Nothing to change: this is revision {done.revision} already.")
         return Exit.OK
     console.print("\n".join(done.lines), markup=False)
-    text = f"revision {done.revision} is live at every hop ({done.seconds * 1000:.0f} ms)"
+    hops = "every hop of that machine" if done.elsewhere else "every hop"
+    text = f"revision {done.revision} is live at {hops} ({done.seconds * 1000:.0f} ms)"
     console.print(Text(text, style="bold green"))
+    for key, where in done.elsewhere.items():
+        console.print(f"  not awaited: {key}, {where}", markup=False, soft_wrap=True)
     return Exit.OK

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field, TypeAdapter
 
 from meshward.apply.transaction import AS_IT_RUNS, ApplyRequest, Outcome
@@ -30,13 +32,17 @@ class Rollback(Fields):
 
 
 class Applied(Reply):
-    """`change` is its digest; None, and nothing in `lines`, where the policy ran already."""
+    """`change` is its digest; None, and nothing in `lines`, where the policy ran already.
+
+    `elsewhere`: versions whose hop is not on that machine, and was not awaited; where each is.
+    """
 
     revision: int
     changed: bool
     change: str | None
     lines: tuple[Text, ...]
     seconds: float
+    elsewhere: Mapping[str, Text] = Field(default_factory=dict)
 
 
 def _apply(given: Apply, asker: Asker, instance: Controlled) -> Applied:
@@ -73,6 +79,7 @@ def outcome_reply(outcome: Outcome) -> Applied:
         change=change.digest if change else None,
         lines=(*change.lines(), *outcome.moves) if change else (),
         seconds=round(outcome.seconds, 3),
+        elsewhere=outcome.elsewhere,
     )
 
 
