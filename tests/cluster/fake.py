@@ -55,6 +55,7 @@ class FakeServer:
 
     name: str = "https://cluster.test"
     objects: dict[str, Object] = field(default_factory=dict)
+    user: str = "somebody"
     page: int = 2
     asked: list[tuple[str, str]] = field(default_factory=list)
     before: Callable[[str, str], None] = _nothing
@@ -70,6 +71,8 @@ class FakeServer:
         return answer
 
     def create(self, path: str, body: Object) -> Object:
+        if path.endswith("/selfsubjectreviews"):
+            return {"status": {"userInfo": {"username": self.user}}}
         return self._write("create", f"{path}/{body['metadata']['name']}", body, {})
 
     def replace(self, path: str, body: Object) -> Object:
@@ -87,6 +90,10 @@ class FakeServer:
     def put(self, body: Object, manager: str = "somebody") -> Object:
         """As another manager writes it."""
         return self._apply(self.path(body), body, {"fieldManager": manager, "force": "true"})
+
+    def mesh(self) -> dict[str, Object]:
+        """What istiod would read."""
+        return {path: body for path, body in self.objects.items() if ".istio.io/" in path}
 
     def path(self, body: Object) -> str:
         plural, namespaced = SERVED[body["apiVersion"]][body["kind"]]

@@ -123,7 +123,7 @@ def assert_nothing_opens(old: dict[Key, Body], new: dict[Key, Body]) -> tuple[St
     return steps
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=120000, deadline=None)
 @given(meshes, meshes)
 def test_no_state_between_two_meshes_permits_what_neither_does(
     old: dict[Key, Body], new: dict[Key, Body]

@@ -278,7 +278,7 @@ def _take(plan: _Plan) -> None:
         if new is None and _permits(old, new):
             plan.drop(Phase.TAKE, key)
     for key in plan.ordered():
-        if key not in plan.wanted and _switches(*plan.sides(key)):
+        if key in plan.live and key not in plan.wanted and _switches(*plan.sides(key)):
             plan.drop(Phase.TAKE, key)
 
 

@@ -52,3 +52,39 @@ CLUSTER_REFUSED = Code(
     "The sentence names the object and the field, or the admission policy that refuses it.",
     Exit.HOP_REFUSED,
 )
+APPLIED_BY_ANOTHER = Code(
+    "MW5068",
+    "Somebody else is applying to the same cluster.",
+    "Wait until they are done, and run `meshward plan` again: it shows what yours would change then.",
+    Exit.CONFLICT,
+)
+CHANGED_MEANWHILE = Code(
+    "MW5069",
+    "An object was changed by somebody else while it was being applied.",
+    "Run it again: it is planned anew from what is there now.",
+    Exit.CONFLICT,
+)
+NOT_OURS = Code(
+    "MW5070",
+    "An object that is to be ours is there already, and is somebody else's.",
+    "Rename or delete it, or take it over with `--allow takeover`.",
+    Exit.CONFLICT,
+)
+CLUSTER_HALF_WAY = Code(
+    "MW5071",
+    "A change of a cluster was refused, and the way back was not taken whole.",
+    "Nothing is open that neither the old nor the new policy opens. `meshward apply` of either completes it.",
+    Exit.HOP_REFUSED,
+)
+RECORD_UNREADABLE = Code(
+    "MW5072",
+    "What was applied to a cluster before is not known, so nobody can tell who gains.",
+    "Restore the ConfigMap from a backup, or apply with `--allow widening`.",
+    Exit.UNSAFE,
+)
+NOT_THE_OWNER = Code(
+    "MW5073",
+    "With `--owned`, only meshward's ServiceAccount may write, and somebody else asks for it.",
+    "Use a kubeconfig of that ServiceAccount.",
+    Exit.UNSAFE,
+)
