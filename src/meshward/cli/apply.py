@@ -13,19 +13,31 @@ from meshward.apply.revisions import Revisions
 from meshward.apply.sited import admit_at
 from meshward.apply.sources import read_policy, read_site
 from meshward.cli.asking import ask_instance, running_site
+from meshward.cli.cluster import ClusterOptions, apply_to_cluster
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, RunSitePath, State
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.control.verbs.apply import APPLY, Applied
 from meshward.control.verbs.history import REVISIONS
+from meshward.kit import codes
+from meshward.kit.errors import MeshwardError
 from meshward.kit.exits import Exit
 from meshward.policy.parse import to_json
 from meshward.policy.site import Site, SiteDocument, site_to_json
 
+_HERE = ClusterOptions()
 Reason = Annotated[str, Parameter(help="Why, for `meshward history`.")]
 Allow = Annotated[
     list[Literal["widening"]],
     Parameter(
         help="`widening`: somebody may gain `manage` or a right, be believed, get a secret, or less be recorded.",
+        negative="",
+    ),
+]
+ApplyAllow = Annotated[
+    list[Literal["widening", "takeover", "envoyfilter"]],
+    Parameter(
+        help="`widening`: somebody may gain `manage` or a right, be believed, get a secret, or less be recorded. Of "
+        "--target: `takeover`: objects and fields of somebody else become ours; `envoyfilter`: as `render` has it.",
         negative="",
     ),
 ]
@@ -36,22 +48,34 @@ def command(
     /,
     *,
     reason: Reason = "",
-    allow: Allow = [],  # noqa: B006  read only
+    allow: ApplyAllow = [],  # noqa: B006  read only
     plan: Annotated[
         str | None, Parameter(help="Apply only the change with this digest: what `meshward plan` showed.")
     ] = None,
     site: RunSitePath = None,
+    cluster: ClusterOptions = _HERE,
     edge: RemoteEdge = None,
     state: State = DEFAULT_STATE,
     json: Json = False,
 ) -> None:
-    """Make POLICY what runs, at every hop, or change nothing.
+    """Make POLICY what runs, at every hop, or change nothing; with --target, what a mesh in a cluster enforces.
 
     Exits 0 when each hop reports its new rules; 3 if somebody else was first, 4 for a widening without leave or, with
     --edge, for what names something of the machine, 5 if a hop refused: then the old revision runs on.
     """
 
     def run() -> Exit:
+        if cluster.target is not None:
+            if edge is not None:
+                raise MeshwardError(
+                    codes.COMMAND_USAGE, "--target asks a cluster, --edge an instance: give one"
+                )
+            return apply_to_cluster(
+                policy, site, state, cluster, reason=reason, allow=allow, reviewed=plan, as_json=json
+            )
+        cluster.require_none()
+        if extra := [each for each in allow if each != "widening"]:
+            raise MeshwardError(codes.COMMAND_USAGE, f"`--allow {extra[0]}` is of --target")
         base = base_of(state, edge)
         document = read_policy(policy)
         place = site_for(site, state, edge)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ from meshward.apply.revisions import Revisions
 from meshward.apply.sited import admit_at, describe_places_of
 from meshward.apply.sources import read_policy, read_site
 from meshward.cli.asking import running_policy, running_site
+from meshward.cli.cluster import ClusterOptions, plan_cluster
 from meshward.cli.options import DEFAULT_STATE, Json, PolicyPath, RemoteEdge, RunSitePath, State
 from meshward.cli.output import print_json, print_problems, run_verb, stdout
 from meshward.compare.change import Change, compare
@@ -25,6 +26,8 @@ from meshward.plan.placement import plan_at
 from meshward.policy.parse import Document
 from meshward.policy.site import Site, SiteDocument
 from meshward.runtime.place import directories
+
+_HERE = ClusterOptions()
 
 
 def command(
@@ -39,12 +42,18 @@ def command(
         ),
     ] = None,
     site: RunSitePath = None,
+    cluster: ClusterOptions = _HERE,
+    allow: Annotated[
+        list[Literal["takeover", "envoyfilter"]],
+        Parameter(help="Of --target: as `apply` would be given it.", negative=""),
+    ] = [],  # noqa: B006  read only
     edge: RemoteEdge = None,
     state: State | None = None,
     json: Json = False,
 ) -> None:
     """Show what POLICY would change against the revision that runs, or ran last: who gains, who loses, which files.
 
+    With --target: against what was applied to that cluster last; then which objects, at which fields.
     Changes nothing. Of an instance behind --edge, and with --against, the files are not told, and what earlier
     revisions knew of a server only where --state says which.
     Exits 0; 2 for an invalid policy, 4 for one that asks for what is not enforced here (with --against, who would gain
@@ -52,6 +61,13 @@ def command(
     """
 
     def run() -> Exit:
+        if cluster.target is not None:
+            if edge is not None or against is not None:
+                raise MeshwardError(codes.COMMAND_USAGE, "give one of --target, --edge and --against")
+            return plan_cluster(policy, site, state or DEFAULT_STATE, cluster, allow=allow, as_json=json)
+        cluster.require_none()
+        if allow:
+            raise MeshwardError(codes.COMMAND_USAGE, f"`--allow {allow[0]}` is of --target")
         if against is not None and edge is not None:
             raise MeshwardError(codes.COMMAND_USAGE, "--against looks at no instance: give it, or --edge")
         document = read_policy(policy)

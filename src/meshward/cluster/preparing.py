@@ -14,6 +14,7 @@ from meshward.cluster.ownership import field_changes, is_owned, owned_by
 from meshward.cluster.record import Place, Record, damaged_error, read_record
 from meshward.cluster.refusals import Refused, refused_error
 from meshward.compare.change import Change, compare
+from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 from meshward.plan.ir import Plan
 
@@ -65,6 +66,7 @@ class Prepared:
 def prepare(server: Server, wanted: Wanted, *, takeover: bool = False) -> Prepared:
     """Raises MeshwardError for what cannot be read, is not served, or is somebody else's."""
     record, unknown = _known(server, wanted)
+    _require_site(record, wanted)
     objects = wanted.objects
     stock = take_stock(server, objects, wanted.owner, takeover=takeover)
     if (
@@ -95,10 +97,17 @@ def _known(server: Server, wanted: Wanted) -> tuple[Record, str]:
         what = f"the record `{wanted.place.name}` in namespace `{wanted.place.namespace}`"
         raise refused_error(refused.refusal, what, server.name) from None
     except MeshwardError as error:
-        if error.code is not damaged_error("").code:
+        if error.code is not codes.RECORD_UNREADABLE:
             raise
         return Record(), error.message
     return record, ""
+
+
+def _require_site(record: Record, wanted: Wanted) -> None:
+    """A site that was forgotten is no convention."""
+    if wanted.site is None and record.applied is not None and record.applied.site is not None:
+        what = f"revision {record.applied.revision}, which this cluster has, was applied with a site"
+        raise MeshwardError(codes.COMMAND_USAGE, what, "Give --site.")
 
 
 def _edits(live: Mapping[Key, Object], wanted: Mapping[Key, Object]) -> list[Edit]:

@@ -57,9 +57,7 @@ def render_site(
     Raises PolicyInvalid with every problem of the site (exit 2) or of coverage (exit 4); MeshwardError for what a
     target cannot say.
     """
-    placed = place_for(plan, site, wishes)
-    paths = (*site_paths(placed), *(SitePath(path, ()) for path in beside))
-    report = describe_coverage(placed.plan, paths, unreached(placed), strict=strict)
+    placed, report = cover_site(plan, site, wishes, beside=beside, strict=strict)
     _require_guards(placed, wishes)
     files = _files(placed, wishes, lua)
     if not files:
@@ -67,6 +65,20 @@ def render_site(
             codes.NOTHING_TO_RENDER, "no version is behind a guard elsewhere: there is none to render"
         )
     return Rendering(placed, report, files, _notes(placed, wishes, report))
+
+
+def cover_site(
+    plan: Plan,
+    site: SiteDocument | None,
+    wishes: Wishes,
+    *,
+    beside: Sequence[Path] = (),
+    strict: bool = False,
+) -> tuple[PlacedPlan, Report]:
+    """Steps 1 and 2. Raises PolicyInvalid likewise."""
+    placed = place_for(plan, site, wishes)
+    paths = (*site_paths(placed), *(SitePath(path, ()) for path in beside))
+    return placed, describe_coverage(placed.plan, paths, unreached(placed), strict=strict)
 
 
 def place_for(plan: Plan, site: SiteDocument | None, wishes: Wishes) -> PlacedPlan:

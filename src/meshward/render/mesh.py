@@ -6,6 +6,7 @@ from meshward.plan.placement import PlacedPlan, Workload
 from meshward.render.wishes import Wishes
 from meshward.targets.istio.inputs import IstioInputs
 from meshward.targets.istio.logs import mesh_config
+from meshward.targets.istio.resource import Resource
 from meshward.targets.istio.target import mesh_resources
 from meshward.targets.istio.text import document, write_files
 
@@ -20,9 +21,19 @@ OWNER = "meshward"
 
 def mesh_files(placed: PlacedPlan, wishes: Wishes) -> dict[str, bytes]:
     """By path. Raises MeshwardError for what Istio would compare otherwise than it is written."""
-    owner = Workload(placed.edge.workload.namespace, OWNER) if wishes.owned else None
-    given = IstioInputs(wishes.keys, wishes.routes, frozenset(wishes.allow), owner, wishes.mesh_wide)
-    texts = dict(write_files(mesh_resources(placed, given)))
+    texts = dict(write_files(mesh_objects(placed, wishes)))
     gateway_api = wishes.routes == "gateway-api"
     texts[VALUES] = document({"meshConfig": mesh_config(placed, gateway_api=gateway_api)}, _VALUES)
     return {path: text.encode() for path, text in texts.items()}
+
+
+def mesh_objects(placed: PlacedPlan, wishes: Wishes) -> tuple[Resource, ...]:
+    """All that the mesh is to have of `placed`. Raises as `mesh_files`."""
+    owner = owner_of(placed) if wishes.owned else None
+    given = IstioInputs(wishes.keys, wishes.routes, frozenset(wishes.allow), owner, wishes.mesh_wide)
+    return mesh_resources(placed, given)
+
+
+def owner_of(placed: PlacedPlan) -> Workload:
+    """Who alone may write, where that is asked for."""
+    return Workload(placed.edge.workload.namespace, OWNER)
