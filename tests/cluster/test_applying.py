@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -264,7 +265,7 @@ def test_a_change_that_widens_needs_leave() -> None:
     server = copied(BASE)
     with pytest.raises(MeshwardError) as caught:
         run(server, NEW, policy(manage=True))
-    assert (caught.value.code, caught.value.exit_code) == (codes.WIDENS_ACCESS, Exit.UNSAFE)
+    assert (caught.value.code, caught.value.exit_code) == (codes.CLUSTER_WIDENS, Exit.UNSAFE)
     assert said(server) == bodies_of(OLD)
     run(server, NEW, policy(manage=True), "widening")
     assert said(server) == bodies_of(NEW)
@@ -276,9 +277,19 @@ def test_another_change_than_the_reviewed_one_is_refused() -> None:
     request = ApplyRequest(reviewed=reviewed)
     with pytest.raises(MeshwardError) as caught:
         apply(server, wanted(NEW, policy(manage=True)), request, lambda _: None, lambda _: None)
-    assert caught.value.exit_code is Exit.CONFLICT
+    assert (caught.value.code, caught.value.exit_code) == (codes.NOT_THE_REVIEWED, Exit.CONFLICT)
     apply(server, wanted(NEW), request, lambda _: None, lambda _: None)
     assert said(server) == bodies_of(NEW)
+
+
+def test_a_site_that_is_forgotten_is_no_convention() -> None:
+    server = FakeServer(page=100)
+    sited = replace(wanted(OLD), site='{"version":1}')
+    apply(server, sited, ApplyRequest(), lambda _: None, lambda _: None)
+    with pytest.raises(MeshwardError) as caught:
+        run(server, OLD)
+    assert (caught.value.code, caught.value.exit_code) == (codes.SITE_FORGOTTEN, Exit.USAGE)
+    assert apply(server, sited, ApplyRequest(), lambda _: None, lambda _: None).change is None
 
 
 @pytest.mark.parametrize("damage", ["gone", "noise", "other"])

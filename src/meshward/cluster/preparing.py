@@ -107,7 +107,7 @@ def _require_site(record: Record, wanted: Wanted) -> None:
     """A site that was forgotten is no convention."""
     if wanted.site is None and record.applied is not None and record.applied.site is not None:
         what = f"revision {record.applied.revision}, which this cluster has, was applied with a site"
-        raise MeshwardError(codes.COMMAND_USAGE, what, "Give --site.")
+        raise MeshwardError(codes.SITE_FORGOTTEN, what)
 
 
 def _edits(live: Mapping[Key, Object], wanted: Mapping[Key, Object]) -> list[Edit]:

@@ -88,3 +88,21 @@ NOT_THE_OWNER = Code(
     "Use a kubeconfig of that ServiceAccount.",
     Exit.UNSAFE,
 )
+CLUSTER_WIDENS = Code(
+    "MW5074",
+    "A change of a cluster widens access.",
+    "If that is meant, apply it with `--allow widening`.",
+    Exit.UNSAFE,
+)
+NOT_THE_REVIEWED = Code(
+    "MW5075",
+    "A change of a cluster is another one than was reviewed.",
+    "`meshward plan` shows what it would change now.",
+    Exit.CONFLICT,
+)
+SITE_FORGOTTEN = Code(
+    "MW5076",
+    "What a cluster has was applied with a site, and this names none.",
+    "Give --site.",
+    Exit.USAGE,
+)
