@@ -80,7 +80,7 @@ def _for(bodies: Iterable[Body], kind: str, pod: Pod) -> Iterable[Body]:
         spec = body.get("spec") or {}
         labels = (spec.get("selector") or {}).get("matchLabels") or {}
         labels = labels or (spec.get("workloadSelector") or {}).get("labels") or {}
-        here = body["metadata"]["namespace"] in (pod.namespace, ROOT)
+        here = body["metadata"].get("namespace") in (pod.namespace, ROOT)
         if body["kind"] == kind and here and labels.items() <= dict(pod.labels).items():
             yield body
 

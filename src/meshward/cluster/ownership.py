@@ -43,7 +43,7 @@ def is_same(live: Object, wanted: Object) -> bool:
         return False
     if not all(_is_covered(leaf, ours) for leaf in _leaves(_told(wanted))):
         return False
-    return not any(_is_covered(leaf, ours) for leaf in _more(live, wanted))
+    return not any(_is_within(each, leaf) for leaf in _more(live, wanted) for each in ours)
 
 
 def strange_fields(live: Object, wanted: Object) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def strange_fields(live: Object, wanted: Object) -> list[tuple[str, str]]:
         for name, _, leaves in _managers(live)
         if name != MANAGER
         for leaf in leaves
-        if any(leaf[: len(each)] == each or each[: len(leaf)] == leaf for each in more)
+        if any(_is_within(leaf, each) for each in more)
     )
 
 
@@ -132,6 +132,11 @@ def _more(live: Object, wanted: Object) -> Iterator[Leaf]:
 
 def _is_covered(leaf: Leaf, owned: set[Leaf]) -> bool:
     return any(each[: len(leaf)] == leaf or leaf[: len(each)] == each for each in owned)
+
+
+def _is_within(leaf: Leaf, field: Leaf) -> bool:
+    """Whether `leaf` is `field`, or inside of it. What is inside of a field that is owned whole may be the server's."""
+    return leaf[: len(field)] == field
 
 
 def _managers(live: Object) -> Iterator[tuple[str, str, list[Leaf]]]:
