@@ -96,10 +96,8 @@ def read_wanted(
         mesh_wide=options.mesh_wide,
     )
     placed, report = cover_site(resolve(document.policy), told, wishes, beside=_BESIDE)
-    losses = [
-        Problem(loss.feature.code, loss.sentence, f"Because {'; '.join(loss.why)}.", severity="lint")
-        for loss in report.losses
-    ]
+    # `render` says besides what each hop has to say of it.
+    losses = [Problem(loss.feature.code, loss.sentence, "", severity="lint") for loss in report.losses]
     workload = placed.edge.workload
     return Wanted(
         tuple(dict(each.body) for each in mesh_objects(placed, wishes)),
