@@ -177,8 +177,8 @@ def test_status_of_what_is_not_running(start: Start, tmp_path: Path):
 
 
 def test_the_names_that_programs_read_in_a_status(tmp_path: Path):
-    told = "state pid parts notes guards credentials left records keys walks ejected unusable unsettled shut "
-    told += "running healthy"
+    told = "state pid parts notes guards credentials left records keys walks ejected unusable unsettled "
+    told += "elsewhere shut running healthy"
     assert " ".join(status(tmp_path).as_json()) == told
 
 

@@ -17,7 +17,7 @@ from tempfile import NamedTemporaryFile
 import nginx_pki
 import pytest
 from cryptography import x509
-from edge_harness import DOMAIN, GUARDS, Answer, Edge, Loop, Server, permit, running
+from edge_harness import DOMAIN, GUARDS, Answer, Edge, Loop, Server, permit, running, throwing
 
 from meshward.testing.stand_ins import free_port
 
@@ -352,3 +352,14 @@ def test_a_version_moves_between_places_without_a_reload(edge: Edge, elsewhere: 
     for n, server in enumerate((edge.guard, sidecar, guard)):
         assert [seen.target for seen in server.received] == [f"/{each}" for each in range(n, 60, 3)]
     assert edge.workers() == workers
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("pools", "of"), ("place", "peer"), ("place", "socket"), ("place", "read")]
+)
+def test_what_throws_on_the_way_to_a_place_sends_nothing(module: str, name: str) -> None:
+    with running(throwing(module, name)) as edge, _elsewhere(edge) as elsewhere:
+        guard = elsewhere.far(GUARDS[0])
+        elsewhere.route(far(guard))
+        assert edge.request("POST", "/m/minilm/x", body=b"a secret").status == 503
+        assert guard.received == []
