@@ -231,6 +231,41 @@ def test_what_is_near_it_and_harmless_is_not(case: Case) -> None:
     assert problems_of(case.twin) == []
 
 
+def test_the_usual_root_namespace_is_refused_where_a_site_says_another() -> None:
+    hidden = ("root_namespace: istio-system", "root_namespace: other")
+    assert codes_of(hidden) == []
+    moved = (_CHAT_PLACE, _CHAT_PLACE.replace("namespace: models", "namespace: istio-system"))
+    assert codes_of(hidden, moved) == ["MW5007"]
+    edge = (_EDGE, _EDGE.replace("namespace: edge", "namespace: istio-system"))
+    assert codes_of(hidden, edge) == ["MW5007"]
+
+
+_AMBIENT = ("root_namespace: istio-system", "root_namespace: istio-system, mode: ambient")
+
+
+def codes_of(*edits: tuple[str, str]) -> list[str]:
+    return [each.code.number for each in problems_of(*edits)]
+
+
+def test_a_waypoint_judges_a_service_whatever_port_and_pods_are_behind_it() -> None:
+    two_models = ("service: minilm, port: 8080", "service: chat, port: 8081")
+    assert codes_of(two_models) == [], "a sidecar judges pods"
+    assert codes_of(_AMBIENT, two_models) == ["MW5005"]
+    assert codes_of(_AMBIENT) == [], "two versions whose routes mean the same"
+    other = (f"v3: {{{_GUARD}}}", _V2.replace("v2", "v3"))
+    assert codes_of(other) == []
+    assert codes_of(_AMBIENT, other) == ["MW5005"], "routes of v3 would be open at v1"
+
+
+def test_what_is_for_the_sidecar_does_not_reach_a_server_past_its_guard() -> None:
+    """`minilm.v3` stays on the edge's machine, where its server may listen at every address."""
+    stays = (f"v3: {{{_GUARD}}}", "")
+    at_its_port = ("service: chat, port: 8080", "service: chat, port: 8003")
+    assert codes_of(stays, at_its_port) == ["MW5010"]
+    assert codes_of(at_its_port) == [], "nothing of the policy is on the edge's machine"
+    assert codes_of(stays, ("service: chat, port: 8080", "service: chat, port: 8005")) == []
+
+
 def test_a_guard_that_has_the_edges_host_name() -> None:
     policy = POLICY.replace("hostname: models.example.com", "hostname: v1.chat.cluster.local")
     assert [each.code.number for each in problems_of(policy=policy)] == ["MW5012"]
