@@ -105,3 +105,19 @@ def _name(body: dict[str, Any]) -> str:
 
 def _named(finding: Finding) -> str:
     return f"{finding.code} {finding.ref or '-'}"
+
+
+def test_objects_whose_names_the_api_server_makes_hide_none_of_one_another() -> None:
+    def pod(app: str) -> dict[str, Any]:
+        metadata = {"generateName": "made-", "namespace": "models", "labels": {"app": app}}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": {"containers": [{"name": "model"}]},
+        }
+
+    found = _aligned({}, [*_bodies({}), pod("minilm"), pod("other")])
+    assert [each.code.number for each in found] == ["MW5049"]
+    assert found[0].ref and found[0].ref.name.startswith("made-")
+    assert _aligned({}, [*_bodies({}), pod("other"), pod("other")]) == ()

@@ -56,7 +56,14 @@ def read_text(name: str, content: str) -> list[MeshObject]:
 
 def read_bodies(bodies: Iterable[tuple[object, str]]) -> list[MeshObject]:
     """Objects with their places; one without a namespace is of `default`, as an API server has it."""
-    return [_named(read_object(body, place)) for body, place in flatten(bodies)]
+    found = [_named(read_object(body, place)) for body, place in flatten(bodies)]
+    return [_generated(each, at) if not each.ref.name else each for at, each in enumerate(found)]
+
+
+def _generated(each: MeshObject, at: int) -> MeshObject:
+    """Each object whose name the API server makes is one of its own."""
+    start = text(mapping(each.body.get("metadata")).get("generateName"))
+    return replace(each, ref=replace(each.ref, name=f"{start}({at + 1})"))
 
 
 def _named(each: MeshObject) -> MeshObject:

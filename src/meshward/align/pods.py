@@ -8,7 +8,7 @@ from typing import Any
 
 from meshward.align.istio.objects import Json, Mesh, MeshObject, Ref, items, mapping, text, texts
 
-_TEMPLATES = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job")
+_OWNERS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +31,38 @@ class Pod:
 
 
 def pods(mesh: Mesh) -> list[Pod]:
-    """By namespace and name. What a Deployment owns is counted with it, but for pods, which show what they are."""
+    """By kind, namespace and name. What an owner that is known starts is counted with it, but for pods, which show
+    what they are."""
     return list(_pods(mesh))
 
 
 def _pods(mesh: Mesh) -> Iterator[Pod]:
     for each in mesh.all("Pod"):
-        yield Pod(each.ref, each.labels, each.annotations, each.spec, True)
-    for kind in _TEMPLATES:
+        if mapping(each.body.get("status")).get("phase") not in ("Succeeded", "Failed"):
+            yield Pod(each.ref, each.labels, each.annotations, each.spec, True)
+    owners = {(kind, each.ref.namespace, each.ref.name) for kind in _OWNERS for each in mesh.all(kind)}
+    for kind in sorted(mesh.index.keys()):
         for each in mesh.all(kind):
-            if not items(mapping(each.body.get("metadata")).get("ownerReferences")):
-                yield _template(each, mapping(each.spec.get("template")))
-    for each in mesh.all("CronJob"):
-        job = mapping(mapping(each.spec.get("jobTemplate")).get("spec"))
-        yield _template(each, mapping(job.get("template")))
+            template = _starts(each)
+            if template and not any(owner in owners for owner in _owned_by(each)):
+                yield _template(each, template)
     for each in mesh.all("WorkloadEntry"):
         yield Pod(each.ref, texts(each.spec.get("labels")), {}, {}, False)
     for each in mesh.all("ServiceEntry"):
         for endpoint in items(each.spec.get("endpoints")):
             yield Pod(each.ref, texts(mapping(endpoint).get("labels")), {}, {}, False)
+
+
+def _starts(each: MeshObject) -> Mapping[str, Any]:
+    """The template of the pods that it starts, whatever its kind: operators have their own."""
+    job = mapping(mapping(each.spec.get("jobTemplate")).get("spec"))
+    template = mapping((job or each.spec).get("template"))
+    return template if mapping(template.get("spec")) else {}
+
+
+def _owned_by(each: MeshObject) -> Iterator[tuple[str, str, str]]:
+    for owner in map(mapping, items(mapping(each.body.get("metadata")).get("ownerReferences"))):
+        yield text(owner.get("kind")), each.ref.namespace, text(owner.get("name"))
 
 
 def _template(each: MeshObject, template: Mapping[str, Any]) -> Pod:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from meshward.align.finding import Finding
-from meshward.align.istio.objects import REVISION
+from meshward.align.injection import has_sidecar, proxy_settings
 from meshward.align.pods import Pod
 from meshward.align.world import Spot, World
 from meshward.kit import codes
 
-_PROXY = "istio-proxy"
-_INJECT = "sidecar.istio.io/inject"
 _EXCLUDED = "traffic.sidecar.istio.io/excludeInboundPorts"
 _INCLUDED = "traffic.sidecar.istio.io/includeInboundPorts"
 _INTERCEPTION = "sidecar.istio.io/interceptionMode"
+_INTERFACES = ("traffic.sidecar.istio.io/excludeInterfaces", "istio.io/exclude-interfaces")
+_OTHER_PROXY = {
+    "sidecar.istio.io/bootstrapOverride": "with its own bootstrap",
+    "sidecar.istio.io/proxyImage": "of another image",
+}
 
 
 def find(world: World) -> Iterator[Finding]:
@@ -37,20 +40,23 @@ def _plaintext(spot: Spot) -> Iterator[Finding]:
 
 
 def _pod(world: World, spot: Spot, pod: Pod) -> Iterator[Finding]:
-    if not _has_sidecar(world, pod):
+    if not has_sidecar(world.mesh, pod):
         what = "whoever reaches the pod reaches the model: it has no sidecar"
         yield Finding(codes.ALIGN_NO_SIDECAR, what, pod.ref, spot.names)
         return
     if pod.spec.get("hostNetwork") is True:
         what = "whoever reaches the node reaches the model: the pod is in the node's network, unguarded"
         yield Finding(codes.ALIGN_NO_SIDECAR, what, pod.ref, spot.names)
-    around = _around(pod)
+    around = _around(world, pod)
     if around:
         what = f"whoever connects to {around} reaches the pod without its sidecar"
         yield Finding(codes.ALIGN_WAY_AROUND, what, pod.ref, spot.names)
+    for how in _other(pod):
+        what = f"its sidecar is {how}; what that lets in is not known"
+        yield Finding(codes.ALIGN_CHAIN, what, pod.ref, spot.names)
 
 
-def _around(pod: Pod) -> str:
+def _around(world: World, pod: Pod) -> str:
     """Ports that do not go through the sidecar; empty where all do."""
     excluded = pod.annotations.get(_EXCLUDED, "").replace(" ", "")
     if excluded:
@@ -58,28 +64,17 @@ def _around(pod: Pod) -> str:
     included = pod.annotations.get(_INCLUDED)
     if included not in (None, "*"):
         return f"any port but {included}" if included else "any port"
-    return "any port" if pod.annotations.get(_INTERCEPTION) == "NONE" else ""
+    interfaces = next((found for name in _INTERFACES if (found := pod.annotations.get(name))), "")
+    if interfaces:
+        return f"interface {interfaces}"
+    told = proxy_settings(pod).get("interceptionMode") or world.mesh.config.interception
+    return "any port" if pod.annotations.get(_INTERCEPTION, told) == "NONE" else ""
 
 
-def _has_sidecar(world: World, pod: Pod) -> bool:
-    """Of a running pod by its containers; of one to come by what says whether it is injected."""
-    if pod.runs:
-        return any(container.get("name") == _PROXY for container in pod.containers())
-    if any(container.get("name") == _PROXY for container in pod.containers()):
-        return True
-    asked = pod.labels.get(_INJECT) or pod.annotations.get(_INJECT)
-    if asked:
-        return asked == "true"
-    namespace = next(
-        (each for each in world.mesh.all("Namespace") if each.ref.name == pod.ref.namespace), None
-    )
-    return namespace is None or _injected({**namespace.labels, **_revision(pod.labels)})
-
-
-def _revision(labels: Mapping[str, str]) -> dict[str, str]:
-    return {REVISION: labels[REVISION]} if REVISION in labels else {}
-
-
-def _injected(labels: Mapping[str, str]) -> bool:
-    asked = labels.get("istio-injection")
-    return asked == "enabled" or (asked != "disabled" and bool(labels.get(REVISION)))
+def _other(pod: Pod) -> Iterator[str]:
+    """How the sidecar is not the one that this mesh's control plane starts and tells what to let in."""
+    for name, how in _OTHER_PROXY.items():
+        if pod.annotations.get(name):
+            yield how
+    if proxy_settings(pod).get("discoveryAddress"):
+        yield "told what to do by another control plane"

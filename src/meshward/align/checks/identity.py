@@ -23,6 +23,9 @@ def _domains(world: World) -> Iterator[Finding]:
         if alias != config.trust_domain:
             what = f"whoever has the edge's name under its alias {quoted(alias)} speaks as the edge"
             yield Finding(codes.ALIGN_TRUST_DOMAIN, what, ref)
+    if config.authorities:
+        what = "authorities beside the mesh's own sign for its workloads: whoever has their keys speaks as the edge"
+        yield Finding(codes.ALIGN_TRUST_DOMAIN, what, ref)
     if config.trust_domain != world.expected.trust_domain:
         wanted = quoted(world.expected.trust_domain)
         what = f"the mesh's trust domain is {quoted(config.trust_domain)}, the site's is {wanted}"

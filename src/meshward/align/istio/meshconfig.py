@@ -8,6 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 PATHS = ("DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
+_EXPORTS = {
+    "defaultServiceExportTo": "Service",
+    "defaultVirtualServiceExportTo": "VirtualService",
+    "defaultDestinationRuleExportTo": "DestinationRule",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,9 @@ class MeshConfig:
     normalization: str = "DEFAULT"
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     unread: tuple[str, ...] = ()
+    interception: str = ""
+    authorities: int = 0  # further ones that sign for workloads
+    exported: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))  # by kind
     revision: str | None = None  # not known: it reads what is for any
 
 
@@ -57,4 +65,14 @@ def read_config(body: object) -> MeshConfig:
         normalization=str(normalization),
         providers=named,
         unread=tuple(unread),
+        interception=_interception(found.get("defaultConfig")),
+        authorities=len(more) if isinstance(more := found.get("caCertificates"), list) else 0,
+        exported={
+            kind: tuple(told) for name, kind in _EXPORTS.items() if isinstance(told := found.get(name), list)
+        },
     )
+
+
+def _interception(config: object) -> str:
+    mode = config.get("interceptionMode") if isinstance(config, Mapping) else None
+    return mode if isinstance(mode, str) else ""

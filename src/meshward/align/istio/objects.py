@@ -11,6 +11,25 @@ from meshward.align.istio.meshconfig import MeshConfig
 
 Json = dict[str, Any]
 REVISION = "istio.io/rev"
+_SECURITY, _NETWORKING, _EXTENSIONS = "security.istio.io", "networking.istio.io", "extensions.istio.io"
+GROUPS = {
+    "AuthorizationPolicy": _SECURITY,
+    "RequestAuthentication": _SECURITY,
+    "PeerAuthentication": _SECURITY,
+    "EnvoyFilter": _NETWORKING,
+    "VirtualService": _NETWORKING,
+    "DestinationRule": _NETWORKING,
+    "ServiceEntry": _NETWORKING,
+    "WorkloadEntry": _NETWORKING,
+    "WorkloadGroup": _NETWORKING,
+    "Sidecar": _NETWORKING,
+    "WasmPlugin": _EXTENSIONS,
+    "Service": "",
+    "Pod": "",
+    "Namespace": "",
+    "ConfigMap": "",
+}
+"""Of kinds whose names other groups have as well, with another meaning."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -122,7 +141,7 @@ def gather(objects: Iterable[MeshObject], config: MeshConfig) -> Mesh:
         named[(each.group, each.ref.kind, each.ref.namespace, each.ref.name)] = each
     index: dict[str, dict[str, Selected]] = {}
     for each in named.values():
-        if in_force(each, config):
+        if in_force(each, config) and each.group == GROUPS.get(each.ref.kind, each.group):
             wanted = sorted(selector(each).items())
             keys, values = tuple(key for key, _ in wanted), tuple(value for _, value in wanted)
             place = index.setdefault(each.ref.kind, {}).setdefault(each.ref.namespace, {})
