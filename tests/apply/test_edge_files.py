@@ -192,7 +192,7 @@ def test_withdrawn_files_are_said_noted_and_named_by_status_until_they_are_good_
     for name in ("fullchain.pem", "privkey.pem"):
         (files / name).write_text(pem)
     key = files / "privkey.pem"
-    monkeypatch.setattr(key_ages, "load_running_policy", lambda _: place.policy)
+    monkeypatch.setattr(key_ages, "load_running_plan", lambda _: resolve(place.policy))
     monkeypatch.setattr(key_ages, "run_path", lambda _: place.run.path)
 
     def findings() -> tuple[str, ...]:
