@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def test_a_directory_of_somebody_else_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(MeshwardError) as refused:
         write_rendered(tmp_path, FILES)
     assert refused.value.code is codes.FOREIGN_FILES
+
+
+def test_two_at_once_are_one_after_the_other(tmp_path: Path) -> None:
+    """Of other files, and none of either fails or stays: CI may render two branches into one place."""
+    others = {"z.yaml": b"one", "models/y.yaml": b"two", "guards/x": b"three"}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda turn: write_rendered(tmp_path, (FILES, others)[turn % 2]), range(60)))
+    assert contents(tmp_path) in (FILES, others)
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:

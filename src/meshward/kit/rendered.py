@@ -5,16 +5,18 @@
 
 A write stops at any step and the next one completes it: first the list names all that was there and all that will be,
 then what is no longer rendered goes, then each file is replaced by a rename, then the list is what is there. A file
-that a machine lost with its power has another digest, and is written anew.
+that a machine lost with its power has another digest, and is written anew. Two writes at once are one after the other:
+the directory itself is locked.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +42,30 @@ class Written:
 def write_rendered(directory: Path, files: Mapping[str, bytes]) -> Written:
     """Make `directory` hold exactly `files`, by path. Raises MeshwardError where it holds what is not ours, OSError."""
     place = directory.resolve()
+    if os.path.lexists(place) and not place.is_dir():
+        raise MeshwardError(codes.FOREIGN_FILES, f"`{place}` is no directory")
+    _make_directory(place)
+    with _locked(place):
+        return _write(place, files)
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(place: Path, files: Mapping[str, bytes]) -> Written:
     known = _read_list(place)
     _require_ours(place, frozenset(known))
     wanted = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     same = tuple(path for path in sorted(files) if _digest_of(place / path) == wanted[path])
     removed = tuple(sorted(known.keys() - wanted.keys()))
     changed = tuple(sorted(files.keys() - set(same)))
-    _make_directory(place)
     if changed or removed or known != wanted:
         _write_list(place, {**known, **wanted})
         for path in removed:
@@ -62,7 +81,7 @@ def write_rendered(directory: Path, files: Mapping[str, bytes]) -> Written:
 
 def _require_ours(place: Path, ours: frozenset[str]) -> None:
     """Raises MeshwardError (MW5024) where `place` holds what its list does not name, or a link anywhere."""
-    foreign = sorted(_strangers(place, ours)) if os.path.lexists(place) else []
+    foreign = sorted(_strangers(place, ours))
     if foreign:
         more = f", and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         message = (
@@ -73,9 +92,6 @@ def _require_ours(place: Path, ours: frozenset[str]) -> None:
 
 def _strangers(place: Path, ours: frozenset[str]) -> Iterable[str]:
     directories = {str(parent) for path in ours for parent in Path(path).parents}
-    if not place.is_dir():
-        yield str(place)
-        return
     for root, below, names in os.walk(place):
         for name in (*below, *names):
             path = Path(root, name)
