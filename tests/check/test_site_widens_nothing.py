@@ -231,6 +231,17 @@ def test_what_is_near_it_and_harmless_is_not(case: Case) -> None:
     assert problems_of(case.twin) == []
 
 
+def test_nobody_is_meshward_itself() -> None:
+    owner = "{namespace: edge, service_account: meshward}"
+    assert codes_of((_READER, f"reader: {owner}")) == ["MW5018"]
+    assert codes_of((_EDGE, f"workload: {owner}")) == ["MW5018"]
+    pods = (_CHAT_PLACE, _CHAT_PLACE.replace("models", "edge").replace("account: chat", "account: meshward"))
+    assert codes_of(pods) == ["MW5018"]
+    waypoint = (_READER, "reader: {namespace: models, service_account: mw-waypoint}")
+    assert codes_of(waypoint) == [], "with sidecars it is a name as any other"
+    assert codes_of(_AMBIENT, waypoint) == ["MW5018"]
+
+
 def test_the_usual_root_namespace_is_refused_where_a_site_says_another() -> None:
     hidden = ("root_namespace: istio-system", "root_namespace: other")
     assert codes_of(hidden) == []

@@ -25,6 +25,7 @@ def find_shared_identities(placed: PlacedPlan, findings: SiteFindings) -> Iterat
     yield from _find_edge(placed, findings)
     yield from _find_models(placed, findings)
     yield from _find_callers_alike(placed, findings)
+    yield from _find_reserved(placed, findings)
     yield from _find_ambiguous_names(placed, findings)
 
 
@@ -94,6 +95,22 @@ def _find_callers_alike(placed: PlacedPlan, findings: SiteFindings) -> Iterator[
             path = ("models", model.name, version.name, "service_account")
             message = f"is that of {quoted(others[0])} too, and {quoted(model.name)} may call other models"
             yield findings.told(codes.MODEL_IDENTITY_SHARED, path, message)
+
+
+def _find_reserved(placed: PlacedPlan, findings: SiteFindings) -> Iterator[Problem]:
+    """What meshward's own ServiceAccounts may do, nobody of the policy may."""
+    named: list[tuple[Path, str]] = [
+        *((("workloads", name), spiffe_id) for name, spiffe_id in placed.plan.workloads.items()),
+        (("edge", "workload"), placed.edge_id),
+        *(
+            (("models", model.name, version.name, "service_account"), _id_of(place, placed))
+            for model, version, place in placed.services()
+        ),
+    ]
+    own = placed.own_ids
+    for path, spiffe_id in named:
+        if spiffe_id in own:
+            yield findings.told(codes.IDENTITY_RESERVED, path, f"is {quoted(spiffe_id, 300)}, meshward's own")
 
 
 def _id_of(place: MeshService, placed: PlacedPlan) -> str:

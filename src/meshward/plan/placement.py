@@ -20,6 +20,10 @@ from meshward.spiffe.ids import SpiffeId
 PORT = 8080
 NAMESPACE = "models"
 """Where models are by convention, and the port of their services."""
+OWNER = "meshward"
+"""The ServiceAccount, in the edge's namespace, that alone may write where `render --owned` is applied."""
+WAYPOINT = "mw-waypoint"
+"""That of a waypoint, in ambient mode, in each namespace with models: pods there take everything from it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -109,6 +113,13 @@ class PlacedPlan:
     def edge_id(self) -> str:
         """The SPIFFE ID by which the edge calls services of the mesh."""
         return self.edge.workload.spiffe_id(self.plan.trust_domain)
+
+    @property
+    def own_ids(self) -> frozenset[str]:
+        """The SPIFFE IDs of what meshward itself has in a mesh: nobody of a policy may be one of them."""
+        guarded = {place.namespace for _, _, place in self.services()} if self.mesh.ambient else set()
+        own = (Workload(self.edge.workload.namespace, OWNER), *(Workload(each, WAYPOINT) for each in guarded))
+        return frozenset(each.spiffe_id(self.plan.trust_domain) for each in own)
 
     @property
     def shown_id(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshward.plan.placement import PlacedPlan, Workload
+from meshward.plan.placement import OWNER, PlacedPlan, Workload
 from meshward.render.wishes import Wishes
 from meshward.targets.istio.inputs import IstioInputs
 from meshward.targets.istio.logs import mesh_config
@@ -15,8 +15,6 @@ _VALUES = (
     "For whoever installs the mesh: what its own configuration must say, as values of the chart `istiod`. The trust "
     "domain of a mesh that runs is changed with care; the log provider is what the Telemetry of each namespace names."
 )
-OWNER = "meshward"
-"""The ServiceAccount, in the edge's namespace, that alone may write where `--owned` is applied."""
 
 
 def mesh_files(placed: PlacedPlan, wishes: Wishes) -> dict[str, bytes]:

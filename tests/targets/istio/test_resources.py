@@ -150,3 +150,21 @@ def test_two_objects_of_one_name_are_refused() -> None:
     with pytest.raises(MeshwardError) as refused:
         mesh_resources(placed(models=models), IstioInputs())
     assert refused.value.code is codes.NAMES_COLLIDE
+
+
+def test_a_service_of_a_site_is_not_overwritten_by_another_models_name() -> None:
+    """Requests for one model would be sent to the other, and its Service replaced."""
+    server = {"server": "tei", "url": "unix:/run/m.sock"}
+    models = {
+        "a": {"versions": dict.fromkeys(("v1", "v2"), server), "traffic": {"v1": 50, "v2": 50}},
+        "b": {"versions": {"v": server}},
+    }
+
+    def found(name: str) -> object:
+        places = {"a": {"v1": service("a1"), "v2": service("a2")}, "b": {"v": service(name)}}
+        return mesh_resources(placed({"models": places}, models=models), IstioInputs())
+
+    assert found("mw-b")
+    with pytest.raises(MeshwardError, match="mw-a") as refused:
+        found("mw-a")
+    assert refused.value.code is codes.NAMES_COLLIDE

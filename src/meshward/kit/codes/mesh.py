@@ -97,6 +97,13 @@ WORKLOAD_MOVED = Code(
     "See that only those may use that ServiceAccount who may be this workload; `apply` asks for `--allow widening`.",
     Exit.USAGE,
 )
+IDENTITY_RESERVED = Code(
+    "MW5018",
+    "Somebody has a ServiceAccount on a site that is meshward's own.",
+    "Give it another: `meshward` of the edge's namespace may write what guards the models, and pods take everything "
+    "from `mw-waypoint`.",
+    Exit.USAGE,
+)
 PLACE_UNKNOWN = Code(
     "MW5015",
     "The place of a version leads nowhere.",

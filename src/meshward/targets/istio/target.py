@@ -56,7 +56,7 @@ def mesh_resources(placed: PlacedPlan, given: IstioInputs) -> tuple[Resource, ..
     found = sorted(
         _all(placed, given), key=lambda each: (each.file, each.kind, each.namespace or "", each.name)
     )
-    _demand_own_names(found)
+    _demand_own_names(placed, found)
     return tuple(found)
 
 
@@ -109,9 +109,13 @@ def _model_file(model: str) -> str:
     return f"models/{dns_label(model)}.yaml"
 
 
-def _demand_own_names(resources: Iterable[Resource]) -> None:
-    """Nothing is written in place of another: two names of a policy may fold to one."""
-    seen: set[tuple[str, str | None, str]] = set()
+def _demand_own_names(placed: PlacedPlan, resources: Iterable[Resource]) -> None:
+    """Nothing is written in place of another: two names of a policy may fold to one, and a site may call a model's
+    service as we would call another model.
+    """
+    seen: set[tuple[str, str | None, str]] = {
+        ("Service", place.namespace, place.name) for _, _, place in placed.services()
+    }
     for each in resources:
         key = (each.kind, each.namespace, each.name)
         if key in seen:

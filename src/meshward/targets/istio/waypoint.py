@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from meshward.plan.placement import PlacedPlan
+from meshward.plan.placement import WAYPOINT, PlacedPlan
 from meshward.targets.istio.naming import GATEWAY_API, SECURITY, resource
 from meshward.targets.istio.resource import Resource
 
-WAYPOINT = "mw-waypoint"
 _GATEWAY = (
     "The waypoint of this namespace's models: it enforces what sidecars would. Not run by meshward's own tests. "
     "The namespace or its services need the label istio.io/use-waypoint."
