@@ -382,6 +382,24 @@ def test_what_changed_meanwhile_is_not_overwritten() -> None:
     assert server.objects[PATH_OF_P]["spec"]["rules"] == []
 
 
+def test_what_somebody_adds_meanwhile_is_not_written_over() -> None:
+    """Not a field of ours: nothing but the object's version tells that it is another one than was looked at."""
+    server = copied(BASE)
+
+    def meddle(method: str, path: str) -> None:
+        if method == "apply" and path.endswith("/slashes"):
+            server.after = lambda *_: None
+            edited(server, {"targetRef": {"name": "x"}}, "operator")
+
+    server.after = meddle
+    with pytest.raises(MeshwardError) as caught:
+        run(server, NEW)
+    assert caught.value.code is codes.CHANGED_MEANWHILE
+    assert "AuthorizationPolicy models/p was changed by somebody else meanwhile" in caught.value.message
+    assert server.objects[PATH_OF_P]["spec"]["targetRef"] == {"name": "x"}
+    assert not any(path.endswith("/q") for method, path in server.asked if method in WRITES)
+
+
 def test_only_the_writer_that_stays_may_ask_to_be_the_only_one() -> None:
     server = copied(BASE)
     only = "system:serviceaccount:edge:meshward"

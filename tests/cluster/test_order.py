@@ -205,6 +205,26 @@ def test_a_key_and_a_permission_that_change_together_lend_one_another_nothing() 
     ]
 
 
+def test_keys_of_which_none_stays_find_only_what_stays() -> None:
+    old = by_key(
+        [*DENIED.values(), body("RequestAuthentication", "t", keys("k1")), allow("p", rule("m.infer", "/x"))]
+    )
+    changed = [body("RequestAuthentication", "t", keys("k3")), allow("p", rule("m.infer", "/y"))]
+    steps = assert_nothing_opens(old, old | by_key(changed))
+    assert [step.phase for step in steps] == [Phase.CONTRACT, Phase.SWITCH, Phase.ALLOW]
+
+
+def test_plain_text_is_let_in_once_nothing_is_permitted_that_only_was() -> None:
+    def anybody_at(path: str) -> Body:
+        return allow("p", {"to": [{"operation": {"paths": [path]}}]})
+
+    old = by_key([*DENIED.values(), STRICT, anybody_at("/x")])
+    lax = body("PeerAuthentication", "strict", {"mtls": {"mode": "PERMISSIVE"}})
+    steps = assert_nothing_opens(old, old | by_key([lax, anybody_at("/y")]))
+    assert [step.key.name for step in steps] == ["p", "strict"]
+    assert_nothing_opens(old | by_key([lax, anybody_at("/y")]), old)
+
+
 def test_an_issuer_that_changes_finds_only_what_stays() -> None:
     other = {"jwtRules": [{**keys("k3")["jwtRules"][0], "issuer": "https://other"}]}
     old = by_key(
