@@ -185,7 +185,7 @@ def test_a_change_is_taken_whole_and_the_same_again_writes_nothing(cluster: Lab)
     assert (outcome.revision, outcome.written, outcome.removed) == (2, 5, 2)
     assert said(cluster) == of(NEW)
     assert not changed.opened
-    assert run(Faulty(cluster), []).removed == len(NEW)
+    assert run(Faulty(cluster), [], None, "widening").removed == len(NEW)
     assert said(cluster) == {}
 
 
@@ -473,7 +473,7 @@ def test_owned_is_asked_for_by_the_owner_alone_and_refuses_the_admin_after(clust
     run(connect(path), [*NEW, *_owned(writer)], writer=writer)
     with pytest.raises(Refused):
         cluster.api.apply(allow("foreign", rule("m.infer", "/x")))
-    run(connect(path), OLD)
+    run(connect(path), OLD, None, "widening")
     assert said(cluster) == of(OLD)
 
 

@@ -18,6 +18,7 @@ from meshward.cli.output import print_json, print_problems, stderr, stdout
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError, PolicyInvalid, Problem
 from meshward.kit.exits import Exit
+from meshward.kit.text import one_line
 from meshward.plan.coverage import Way
 from meshward.plan.placement import PlacedPlan
 from meshward.plan.resolve import resolve
@@ -171,9 +172,7 @@ def plan_cluster(
     from meshward.cluster.preparing import prepare
 
     prepared = prepare(connect(options.kubeconfig), wanted, takeover="takeover" in allow)
-    applied = prepared.record.applied is not None
-    widens = prepared.unknown or (applied and prepared.change.widening)
-    code = Exit.UNSAFE if widens else Exit.OK
+    code = Exit.UNSAFE if prepared.needs_leave else Exit.OK
     if as_json:
         print_json({"ok": code is Exit.OK, **_plan_json(prepared, findings)})
     else:
@@ -189,7 +188,8 @@ def _plan_lines(prepared: Prepared) -> Iterable[str]:
     yield f"Against {basis}:"
     if record.applying:
         begun = record.applying
-        yield f"! revision {begun.revision}, by {begun.author}, was begun and not completed; this continues from there"
+        author = one_line(begun.author)
+        yield f"! revision {begun.revision}, by {author}, was begun and not completed; this continues from there"
     yield from prepared.change.lines()
     if prepared.unknown:
         yield f"! widening: {prepared.unknown}"

@@ -124,12 +124,11 @@ def _require_allowed(prepared: Prepared, request: ApplyRequest) -> None:
             f"this is another change ({change.digest[:12]}) than the reviewed one ({request.reviewed[:12]})"
         )
         raise MeshwardError(codes.NOT_THE_REVIEWED, message)
-    if WIDENING in request.allow:
+    if WIDENING in request.allow or not prepared.needs_leave:
         return
     if prepared.unknown:
         raise MeshwardError(codes.RECORD_UNREADABLE, prepared.unknown)
-    if change.widening and prepared.record.applied is not None:
-        raise MeshwardError(codes.CLUSTER_WIDENS, f"this widens access: {'; '.join(change.widening)}")
+    raise MeshwardError(codes.CLUSTER_WIDENS, f"this widens access: {'; '.join(change.widening)}")
 
 
 def _applied(wanted: Wanted, record: Record, author: str, reason: str) -> Applied:

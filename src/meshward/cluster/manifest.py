@@ -58,13 +58,22 @@ def between(body: Object, spec: Mapping[str, Any]) -> Object:
 def stand_in(body: Object) -> Object:
     """`body` by another name, for as long as the one of this name still says something else."""
     meta = body["metadata"]
-    return between({**body, "metadata": {**meta, "name": f"{meta['name']}.next"}}, spec_of(body))
+    return between({**body, "metadata": {**meta, "name": stand_in_name(meta["name"])}}, spec_of(body))
+
+
+def stand_in_name(name: str) -> str:
+    return f"{name}.next"
 
 
 def scope(body: Mapping[str, Any]) -> str:
     """Which workloads an object is for, spelled one way."""
     chosen = {name: spec_of(body)[name] for name in _SCOPES if spec_of(body).get(name)}
     return canonical_json([body["metadata"].get("namespace"), chosen])
+
+
+def is_for_all(body: Mapping[str, Any]) -> bool:
+    """Whether it is for every workload of its namespace."""
+    return not any(spec_of(body).get(name) for name in _SCOPES)
 
 
 _SCOPES = ("selector", "targetRef", "targetRefs", "workloadSelector")

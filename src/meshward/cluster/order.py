@@ -30,7 +30,15 @@ from enum import IntEnum
 
 from meshward.cluster.connection import Object
 from meshward.cluster.guards import is_guard, narrowed
-from meshward.cluster.manifest import Key, between, key_of, may_meet, scope, spec_of, stand_in
+from meshward.cluster.manifest import (
+    Key,
+    between,
+    key_of,
+    may_meet,
+    scope,
+    spec_of,
+    stand_in,
+)
 from meshward.cluster.permissions import atoms, fits, is_allow, with_atoms
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from meshward.cluster.connection import Object, Server
 from meshward.cluster.inventory import Inventory, take_stock
 from meshward.cluster.manifest import Key, by_key
+from meshward.cluster.openings import opened_by_removal
 from meshward.cluster.order import Step, plan_steps
-from meshward.cluster.ownership import field_changes, is_owned, owned_by
+from meshward.cluster.ownership import OWNER, field_changes, owned_by
 from meshward.cluster.record import Place, Record, damaged_error, read_record
 from meshward.cluster.refusals import Refused, refused_error
 from meshward.compare.change import Change, compare
@@ -62,6 +63,11 @@ class Prepared:
     unknown: str = ""
     edits: tuple[Edit, ...] = field(default=())
 
+    @property
+    def needs_leave(self) -> bool:
+        """Whether it widens what was applied, or nobody can tell. What comes first needs none."""
+        return bool(self.unknown or (self.record.basis and self.change.widening))
+
 
 def prepare(server: Server, wanted: Wanted, *, takeover: bool = False) -> Prepared:
     """Raises MeshwardError for what cannot be read, is not served, or is somebody else's."""
@@ -69,20 +75,19 @@ def prepare(server: Server, wanted: Wanted, *, takeover: bool = False) -> Prepar
     _require_site(record, wanted)
     objects = wanted.objects
     stock = take_stock(server, objects, wanted.owner, takeover=takeover)
-    if (
-        not unknown
-        and record == Record()
-        and any(is_owned(each, wanted.owner) for each in stock.raw.values())
-    ):
-        unknown = damaged_error(f"objects of ours are here, and `{wanted.place.config_map}` is gone").message
+    if not unknown and record.basis is None and (whose := _edges(stock)):
+        missing = f"objects of `{'`, `'.join(whose)}` are here, and `{wanted.place.config_map}` says nothing of them"
+        unknown = damaged_error(missing).message
     live = stock.live(objects)
-    old = record.applied.plan() if record.applied and not unknown else None
+    old = record.basis.plan() if record.basis and not unknown else None
+    change = compare(old, wanted.plan)
+    widening = (*change.widening, *opened_by_removal(live, objects, wanted.root_namespace))
     return Prepared(
         stock,
         live,
         plan_steps(live, objects, wanted.root_namespace),
         record,
-        compare(old, wanted.plan),
+        replace(change, widening=widening),
         unknown,
         tuple(_edits(live, objects)),
     )
@@ -91,8 +96,8 @@ def prepare(server: Server, wanted: Wanted, *, takeover: bool = False) -> Prepar
 def _known(server: Server, wanted: Wanted) -> tuple[Record, str]:
     try:
         record = read_record(server, wanted.place)
-        if record.applied is not None:
-            record.applied.plan()
+        if record.basis is not None:
+            record.basis.plan()
     except Refused as refused:
         what = f"the record `{wanted.place.name}` in namespace `{wanted.place.namespace}`"
         raise refused_error(refused.refusal, what, server.name) from None
@@ -101,6 +106,12 @@ def _known(server: Server, wanted: Wanted) -> tuple[Record, str]:
             raise
         return Record(), error.message
     return record, ""
+
+
+def _edges(stock: Inventory) -> list[str]:
+    """Whose objects are at places of ours, by their marks: another edge's too, where they are to be taken over."""
+    named = (((each["metadata"].get("annotations") or {}).get(OWNER)) for each in stock.raw.values())
+    return sorted({each for each in named if each})
 
 
 def _require_site(record: Record, wanted: Wanted) -> None:

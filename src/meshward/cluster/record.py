@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import zlib
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from meshward.cluster.connection import Object, Server
 from meshward.cluster.refusals import Refused
@@ -42,7 +44,7 @@ class Applied:
         try:
             site = None if self.site is None else site_from_json(self.site)
             return plan_at(from_json(self.policy.encode()), site)
-        except (ValueError, MeshwardError) as error:
+        except (ValueError, RecursionError, MeshwardError) as error:
             raise damaged_error(
                 f"revision {self.revision} in it is no policy that this release reads"
             ) from error
@@ -54,6 +56,11 @@ class Record:
 
     applied: Applied | None = None
     applying: Applied | None = None
+
+    @property
+    def basis(self) -> Applied | None:
+        """What a change is told against: of a first one that was not taken whole, what was begun."""
+        return self.applied or self.applying
 
     @property
     def next_revision(self) -> int:
@@ -76,6 +83,9 @@ class Place:
         return f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{self.name}"
 
 
+_RECORD = TypeAdapter(Record)
+
+
 def read_record(server: Server, place: Place) -> Record:
     """Raises Refused, and MeshwardError (MW5072) for one that cannot be read."""
     try:
@@ -86,7 +96,7 @@ def read_record(server: Server, place: Place) -> Record:
         raise
     try:
         return _unpacked(str(found["binaryData"][_FIELD]))
-    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, RecursionError, zlib.error) as error:
         raise damaged_error(f"`{place.config_map}` holds no record ({type(error).__name__})") from None
 
 
@@ -116,9 +126,7 @@ def _unpacked(text: str) -> Record:
         data = file.read(_MOST + 1)
     if len(data) > _MOST:
         raise ValueError("too long")
-    value: dict[str, Any] = json.loads(data)
-    if value.pop("format") != _FORMAT:
+    value = json.loads(data)
+    if not isinstance(value, dict) or value.pop("format") != _FORMAT:
         raise ValueError("of another release")
-    return Record(
-        *(None if value[name] is None else Applied(**value[name]) for name in ("applied", "applying"))
-    )
+    return _RECORD.validate_python(value, strict=False)

@@ -85,7 +85,7 @@ def _how(each: Holds) -> str:
 
 
 def _lines(change: Change) -> Iterator[str]:
-    if change.is_empty:
+    if change.is_empty and not change.widening:
         yield "Nothing changes."
         return
     for sign, verb, each in (
