@@ -34,7 +34,7 @@ from meshward.spiffe.ca import Authority, load, make_issuing, make_root
 from meshward.spiffe.ca_store import WORKLOADS, CaStore
 from meshward.spiffe.certificates import pem_of
 from meshward.spiffe.ids import SpiffeId
-from meshward.targets.envoy.files import _encode
+from meshward.targets.envoy.files import encode_file
 from meshward.targets.envoy.resources import discovery_response, svid
 from meshward.testing.instance import START
 from meshward.testing.recorder import Received, plain_answer
@@ -442,7 +442,7 @@ def test_an_expired_svid_fails_closed_and_status_says_so(stack: Stack, alice: st
     try:
         gid = (xds / "svid.json").stat().st_gid
         Owner(ProcessIdentity(gid, gid)).write(
-            xds / "svid.json", _encode(discovery_response(svid(issued.chain, issued.key)))
+            xds / "svid.json", encode_file(discovery_response(svid(issued.chain, issued.key)))
         )
         eventually(
             lambda: datetime.now(UTC) > issued.not_after + timedelta(seconds=1),
