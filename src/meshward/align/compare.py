@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from meshward.align.checks import chain, doors, identity, objects, reach, rights, routes, tokens
+from meshward.align.checks import chain, doors, identity, objects, reach, rights, routes, tokens, traffic
 from meshward.align.documents import mesh_config
 from meshward.align.expected import expect
 from meshward.align.finding import Finding, merged
@@ -28,6 +28,7 @@ _CHECKS = (
     chain.find,
     objects.find,
     routes.find,
+    traffic.find,
     identity.find,
     rights.find,
 )

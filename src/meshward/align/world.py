@@ -167,14 +167,14 @@ def protocol(mesh: Mesh, guarded: Guarded) -> str:
     place = guarded.place
     for each in mesh.of("Service", place.namespace):
         if each.ref.name == place.name:
-            return _of_port(items(each.spec.get("ports")), "port", place.port)
+            return of_port(items(each.spec.get("ports")), "port", place.port)
     for each in mesh.of("ServiceEntry", place.namespace):
         if place.host in items(each.spec.get("hosts")):
-            return _of_port(items(each.spec.get("ports")), "number", place.port)
+            return of_port(items(each.spec.get("ports")), "number", place.port)
     return "http"
 
 
-def _of_port(ports: Iterable[object], key: str, port: int) -> str:
+def of_port(ports: Iterable[object], key: str, port: int) -> str:
     """By `appProtocol`, an entry's `protocol` (a Service's says TCP of all), or the first word of the name."""
     for each in map(mapping, ports):
         if each.get(key) == port:

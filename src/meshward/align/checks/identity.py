@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshward.align.finding import Finding
+from meshward.align.injection import has_sidecar
 from meshward.align.istio.objects import REVISION, Ref
 from meshward.align.world import World
 from meshward.kit import codes
@@ -41,13 +42,17 @@ def _domains(world: World) -> Iterator[Finding]:
 def _accounts(world: World) -> Iterator[Finding]:
     edge = world.placed.edge
     for pod in world.pods:
-        if not pod.spec or pod.ref.namespace != edge.workload.namespace:
+        if (pod.ref.namespace, pod.account) != (edge.workload.namespace, edge.workload.service_account):
             continue
-        if pod.account == edge.workload.service_account and not set(edge.select) <= set(pod.labels.items()):
+        if not pod.spec:
+            continue
+        if not set(edge.select) <= set(pod.labels.items()):
             what = (
                 f"it speaks as the edge: it has its ServiceAccount {quoted(pod.account)}, and is not the edge"
             )
             yield Finding(codes.ALIGN_EDGE_ACCOUNT, what, pod.ref)
+        elif not has_sidecar(world.mesh, pod):
+            yield Finding(codes.ALIGN_CLOSED, "the edge has no sidecar: every model refuses it", pod.ref)
 
 
 def _revisions(world: World) -> Iterator[Finding]:

@@ -1,25 +1,29 @@
-"""How the edge's requests find a model: no service, route or export may lead elsewhere or hide it."""
+"""Where the edge's requests find a model: no service, endpoint or export may lead elsewhere or hide it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from meshward.align.expected import Guarded
+from meshward.align.exports import covers, exported, hidden
 from meshward.align.finding import Finding
-from meshward.align.istio.objects import MeshObject, items, mapping, selector, text, text_list
-from meshward.align.world import World, protocol
+from meshward.align.istio.attach import Workload, sidecar
+from meshward.align.istio.objects import MeshObject, items, mapping, selector, text_list
+from meshward.align.pods import Pod
+from meshward.align.world import World, of_port, protocol
 from meshward.kit import codes
 from meshward.kit.text import quoted
 
-_EXPORT = "networking.istio.io/exportTo"
+_SLICE, _MANAGED = "kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by"
+_CONTROLLERS = {"endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"}
 
 
 def find(world: World) -> Iterator[Finding]:
     yield from _services(world)
     yield from _entries(world)
-    yield from _virtual_services(world)
-    yield from _destination_rules(world)
+    yield from _slices(world)
+    yield from _egress(world)
     for guarded in world.expected.guarded:
         if protocol(world.mesh, guarded) == "tcp":
             what = (
@@ -38,99 +42,133 @@ def _service(world: World, guarded: Guarded) -> Any:
 
 
 def _services(world: World) -> Iterator[Finding]:
+    pods: dict[str, list[Pod]] = {}
+    for spot in world.spots:
+        for guarded in spot.guarded:
+            pods.setdefault(guarded.name, []).extend(spot.pods)
+    labelled: dict[tuple[str, str, str], list[Guarded]] = {}
+    for guarded in world.expected.guarded:
+        for key, value in guarded.labels.items():
+            labelled.setdefault((guarded.place.namespace, key, value), []).append(guarded)
     for service in world.mesh.all("Service"):
         host = f"{service.ref.name}.{service.ref.namespace}.svc.{world.placed.mesh.cluster_domain}"
+        chosen = selector(service)
         for guarded in world.by_host.get(host, ()):
-            yield from _own(world, service, guarded)
+            yield from _own(world, service, guarded, pods.get(guarded.name, []))
+        for key, value in list(chosen.items())[:1]:
+            for guarded in labelled.get((service.ref.namespace, key, value), ()):
+                if guarded.place.host != host and chosen.items() <= guarded.labels.items():
+                    yield from _beside(service, guarded)
 
 
-def _own(world: World, service: MeshObject, guarded: Guarded) -> Iterator[Finding]:
+def _own(world: World, service: MeshObject, guarded: Guarded, pods: list[Pod]) -> Iterator[Finding]:
+    yield from exported(world, service, guarded)
+    if service.spec.get("type") == "ExternalName":
+        what = "the edge's requests leave the mesh"
+        yield Finding(codes.ALIGN_WAY_AROUND, what, service.ref, (guarded.name,))
+        return
     chosen = selector(service)
-    if chosen and not chosen.items() <= guarded.labels.items():
+    if not chosen:
+        what = "it selects no pods: the edge's requests go to endpoints that somebody writes, with the tokens for it"
+        yield Finding(codes.ALIGN_WAY_AROUND, what, service.ref, (guarded.name,))
+    elif not chosen.items() <= guarded.labels.items():
         what = "the edge's requests go to pods that are not the model's, with the tokens for it"
         yield Finding(codes.ALIGN_WAY_AROUND, what, service.ref, (guarded.name,))
-    for port in map(mapping, items(service.spec.get("ports"))):
-        target = port.get("targetPort", port.get("port"))
-        if (
-            port.get("port") == guarded.place.port
-            and isinstance(target, int)
-            and target != guarded.place.target_port
-        ):
-            what = f"it leads to port {target} of the pods, which is not the model's ({guarded.place.target_port})"
+    elif any(pod.spec for pod in pods):
+        yield from _joined(world, chosen, guarded)
+    ports = [mapping(each) for each in items(service.spec.get("ports"))]
+    own = [each for each in ports if each.get("port") == guarded.place.port]
+    if not own:
+        what = f"it has no port {guarded.place.port}: the edge cannot reach the model"
+        yield Finding(codes.ALIGN_CLOSED, what, service.ref, (guarded.name,))
+    wanted = guarded.place.target_port
+    for target in {each for port in own for each in _targets(port, pods) if each != wanted}:
+        what = f"it leads to port {target} of the pods, which is not the model's ({wanted})"
+        yield Finding(codes.ALIGN_WAY_AROUND, what, service.ref, (guarded.name,))
+
+
+def _targets(port: Any, pods: list[Pod]) -> Iterator[int]:
+    """The ports of the pods that a Service's port leads to: a name is looked up in each."""
+    target = port.get("targetPort") or port.get("port")
+    if isinstance(target, int):
+        yield target
+        return
+    for pod in pods:
+        for container in pod.containers():
+            for each in map(mapping, items(container.get("ports"))):
+                number = each.get("containerPort")
+                if each.get("name") == target and isinstance(number, int):
+                    yield number
+
+
+def _beside(service: MeshObject, guarded: Guarded) -> Iterator[Finding]:
+    """Another Service of the pods: the older one says what a port of theirs speaks."""
+    ports = items(service.spec.get("ports"))
+    for port in map(mapping, ports):
+        same = (port.get("targetPort") or port.get("port")) == guarded.place.target_port
+        number = port.get("port")
+        if same and isinstance(number, int) and of_port(ports, "port", number) == "tcp":
+            what = f"port {guarded.place.target_port} of the pods is not HTTP to it: no rule of a path holds there"
             yield Finding(codes.ALIGN_WAY_AROUND, what, service.ref, (guarded.name,))
-    told = service.annotations.get(_EXPORT)
-    if told is not None:
-        yield from _exported(world, service, told.replace(" ", "").split(","), guarded)
-    if service.spec.get("type") == "ExternalName":
-        yield Finding(
-            codes.ALIGN_WAY_AROUND, "the edge's requests leave the mesh", service.ref, (guarded.name,)
-        )
+
+
+def _joined(world: World, chosen: dict[str, str], guarded: Guarded) -> Iterator[Finding]:
+    """Endpoints that no pod is, beside those that are."""
+    for each in world.mesh.of("WorkloadEntry", guarded.place.namespace):
+        if chosen.items() <= mapping(each.spec.get("labels")).items():
+            what = f"the edge's requests go to {quoted(str(each.spec.get('address', '')))} too, with the tokens for it"
+            yield Finding(codes.ALIGN_WAY_AROUND, what, each.ref, (guarded.name,))
+
+
+def _slices(world: World) -> Iterator[Finding]:
+    for each in world.mesh.all("EndpointSlice"):
+        host = f"{each.labels.get(_SLICE, '')}.{each.ref.namespace}.svc.{world.placed.mesh.cluster_domain}"
+        for guarded in world.by_host.get(host, ()):
+            if each.labels.get(_MANAGED) not in _CONTROLLERS:
+                what = "the edge's requests go to endpoints that somebody wrote, with the tokens for it"
+                yield Finding(codes.ALIGN_WAY_AROUND, what, each.ref, (guarded.name,))
+
+
+def _egress(world: World) -> Iterator[Finding]:
+    """The edge's own Sidecar: what it does not name, the edge does not see."""
+    edge = world.placed.edge
+    shaped = sidecar(world.mesh, Workload(edge.workload.namespace, dict(edge.select)))
+    listed = items(shaped.spec.get("egress")) if shaped else []
+    named = {host for each in listed for host in text_list(mapping(each).get("hosts"))}
+    if shaped is None or not named:
+        return
+    loose = [each for each in named if "*" in each or each.startswith("./")]
+    for guarded in world.expected.guarded:
+        namespace, host = guarded.place.namespace, guarded.place.host
+        if f"{namespace}/{host}" in named or any(
+            _lets(each, namespace, host, shaped.ref.namespace) for each in loose
+        ):
+            continue
+        what = "the edge does not see it: its Sidecar names it nowhere"
+        yield Finding(codes.ALIGN_EXPORT, what, shaped.ref, (guarded.name,))
+
+
+def _lets(named: str, namespace: str, host: str, own: str) -> bool:
+    place, _, pattern = named.partition("/")
+    return (own if place == "." else place) in ("*", namespace) and covers(pattern, host)
 
 
 def _entries(world: World) -> Iterator[Finding]:
     for entry in world.mesh.all("ServiceEntry"):
         for host in text_list(entry.spec.get("hosts")):
             for guarded in world.by_host.get(host, ()):
-                if entry.ref.namespace != guarded.place.namespace:
+                if entry.ref.namespace == guarded.place.namespace:
+                    yield from exported(world, entry, guarded)
+                    yield from _endpoints(entry, guarded)
+                elif not hidden(world, entry):
                     what = f"it takes the name {quoted(host)}: the edge's requests may go to its endpoints"
                     yield Finding(codes.ALIGN_WAY_AROUND, what, entry.ref, (guarded.name,))
-                else:
-                    yield from _exported(world, entry, _told(entry), guarded)
 
 
-def _virtual_services(world: World) -> Iterator[Finding]:
-    domain = world.placed.mesh.cluster_domain
-    for each in world.mesh.all("VirtualService"):
-        named = {_full(host, each, domain) for host in text_list(each.spec.get("hosts"))}
-        for host in sorted(named & world.by_host.keys()):
-            guarded = world.by_host[host]
-            models = tuple(found.name for found in guarded)
-            for target in sorted(
-                {_full(found, each, domain) for found in _destinations(each)} - world.by_host.keys()
-            ):
-                what = f"requests for the model go to {quoted(target)}, with the tokens for it"
-                yield Finding(codes.ALIGN_WAY_AROUND, what, each.ref, models)
-            for one in guarded:
-                if each.ref.namespace == one.place.namespace:
-                    yield from _exported(world, each, _told(each), one)
-
-
-def _destination_rules(world: World) -> Iterator[Finding]:
-    for each in world.mesh.all("DestinationRule"):
-        host = _full(text(each.spec.get("host")), each, world.placed.mesh.cluster_domain)
-        for guarded in world.by_host.get(host, ()):
-            mode = text(mapping(mapping(each.spec.get("trafficPolicy")).get("tls")).get("mode"))
-            if mode and mode != "ISTIO_MUTUAL":
-                what = f"the edge connects by {quoted(mode)}, not by its mesh identity: it is refused"
-                yield Finding(codes.ALIGN_CLOSED, what, each.ref, (guarded.name,))
-            if each.ref.namespace == guarded.place.namespace:
-                yield from _exported(world, each, _told(each), guarded)
-
-
-def _told(each: MeshObject) -> list[str]:
-    return text_list(each.spec.get("exportTo")) or ["*"]
-
-
-def _exported(world: World, each: MeshObject, told: Sequence[str], guarded: Guarded) -> Iterator[Finding]:
-    edge = world.placed.edge.workload.namespace
-    seen = "*" in told or edge in told or ("." in told and each.ref.namespace == edge)
-    if not seen:
-        what = f"the edge in {quoted(edge)} does not see it: it is exported to {', '.join(map(quoted, told))}"
-        yield Finding(codes.ALIGN_EXPORT, what, each.ref, (guarded.name,))
-
-
-def _destinations(each: MeshObject) -> Iterator[str]:
-    for http in map(mapping, items(each.spec.get("http"))):
-        places = [*items(http.get("route")), *items(http.get("mirrors"))]
-        yield from (text(mapping(mapping(place).get("destination")).get("host")) for place in places)
-        if mapping(http.get("mirror")):
-            yield text(mapping(http.get("mirror")).get("host"))
-    for kind in ("tcp", "tls"):
-        for route in map(mapping, items(each.spec.get(kind))):
-            for place in items(route.get("route")):
-                yield text(mapping(mapping(place).get("destination")).get("host"))
-
-
-def _full(host: str, each: MeshObject, domain: str) -> str:
-    """A short name is of the object's own namespace."""
-    return host if "." in host or not host else f"{host}.{each.ref.namespace}.svc.{domain}"
+def _endpoints(entry: MeshObject, guarded: Guarded) -> Iterator[Finding]:
+    for endpoint in map(mapping, items(entry.spec.get("endpoints"))):
+        labels = mapping(endpoint.get("labels"))
+        if labels and not guarded.labels.items() <= labels.items():
+            where = quoted(str(endpoint.get("address", "")))
+            what = f"the edge's requests go to {where}, which is not the model's by its labels, with the tokens for it"
+            yield Finding(codes.ALIGN_WAY_AROUND, what, entry.ref, (guarded.name,))

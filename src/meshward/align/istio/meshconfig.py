@@ -26,6 +26,7 @@ class MeshConfig:
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     unread: tuple[str, ...] = ()
     interception: str = ""
+    mutual: bool = True  # whether connections are by the mesh's identity where nobody says how
     authorities: int = 0  # further ones that sign for workloads
     exported: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))  # by kind
     revision: str | None = None  # not known: it reads what is for any
@@ -65,6 +66,7 @@ def read_config(body: object) -> MeshConfig:
         normalization=str(normalization),
         providers=named,
         unread=tuple(unread),
+        mutual=found.get("enableAutoMtls") is not False,
         interception=_interception(found.get("defaultConfig")),
         authorities=len(more) if isinstance(more := found.get("caCertificates"), list) else 0,
         exported={
