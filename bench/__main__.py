@@ -26,6 +26,7 @@ from bench import (
     hostile,
     live,
     memory,
+    mesh_change,
     path,
     peers,
     render,
@@ -78,6 +79,7 @@ def _scenarios(peers_dir: Path) -> dict[str, Scenario]:
         "live": live.measure,
         "render": render.measure,
         "align": align.measure,
+        "mesh": mesh_change.measure,
         "peers": partial(peers.measure, peers=peers_dir),
     }
 

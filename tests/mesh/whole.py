@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from meshward.kit.durable import write_atomic
 from meshward.policy.parse import to_json
+from meshward.targets.istio.logs import mesh_config
 from meshward.testing.given import policy_of
 from meshward.testing.instance import START
 from meshward.testing.stand_ins import StandIns, free_port
@@ -25,8 +24,6 @@ from tests.mesh.lab.sidecar import Sidecar
 from tests.mesh.rendered import edge, placed, serving
 from tests.stack.inside import Inside
 from tests.stack.running import Stack
-
-Json = dict[str, Any]
 
 
 class Edge(Stack):
@@ -56,33 +53,17 @@ class Whole:
     edge: Edge
     policy: Mapping[str, Any]
     workloads: Mapping[tuple[str, str], Workload]
-    _rendered: dict[tuple[str, str, str], Json]
 
     def sidecar(self, model: str, version: str = "v1") -> Sidecar:
         return self.lab.sidecar(self.workloads[model, version])
 
-    def render(self, *options: str) -> list[Json]:
-        """What `meshward render` writes for the mesh, with the edge's own public keys."""
-        out = self.edge.outside.directory / "rendered"
-        given = [str(self.edge.policy), "--site", str(self.edge.site), "--target", "istio", "--out", str(out)]
-        done = self.edge.command("render", *given, *options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        files = [file for file in sorted(out.rglob("*.yaml")) if "istiod" not in file.parts]
-        found = [given for file in files for given in yaml.safe_load_all(file.read_text()) if given]
-        return [given for given in found if given["kind"] != "Kustomization"]
-
-    def mesh_config(self) -> Json:
-        values = self.edge.outside.directory / "rendered/istiod/values.yaml"
-        found: Json = yaml.safe_load(values.read_text())["meshConfig"]
-        return found
-
     def put_into_mesh(self) -> None:
-        """Render what the edge's policy file says, and have the mesh enforce it, on open connections too."""
-        objects = {_key(given): given for given in self.render()}
-        self.lab.configure(self.mesh_config())
-        self.lab.apply(objects.values())
-        self.lab.delete(given for key, given in self._rendered.items() if key not in objects)
-        self._rendered = objects
+        """Have the mesh enforce what the edge's policy file says, on open connections too: `meshward apply`."""
+        given = [str(self.edge.policy), "--site", str(self.edge.site), "--target", "istio"]
+        more = ["--kubeconfig", str(self.lab.kubeconfig), "--allow", "widening", "--reason", "a test"]
+        done = self.edge.command("apply", *given, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.lab.take_note()
         self.lab.drained()
 
     def change(self, policy: Mapping[str, Any]) -> None:
@@ -122,16 +103,11 @@ def running(lab: Lab, directory: Path, policy: Mapping[str, Any], site: Mapping[
         for workload in dict.fromkeys(each.key for each in workloads.values()):
             lab.start(next(each for each in workloads.values() if each.key == workload))
         with Edge(outside, str(put.edge.hostname)) as instance:
-            whole = Whole(lab, instance, policy, workloads, {})
+            whole = Whole(lab, instance, policy, workloads)
             try:
-                whole.put_into_mesh()
+                lab.configure(mesh_config(plan, gateway_api=False))
                 lab.start(edge(plan))
-                lab.settled()
+                whole.put_into_mesh()
                 yield whole
             finally:
                 lab.reset()
-
-
-def _key(given: Json) -> tuple[str, str, str]:
-    meta = given["metadata"]
-    return given["kind"], meta.get("namespace", ""), meta["name"]

@@ -186,6 +186,17 @@ class Lab:
         eventually(lambda: not any(sidecar.warming() for sidecar in sidecars), what="what warms")
         self.assert_accepted()
 
+    def take_note(self) -> None:
+        """Of what others wrote or deleted: `settled` then waits for that as well."""
+        there = {
+            _key(each): each for kind in _OTHERS for each in self.api.list(*kind, "*") if _is_others(each)
+        }
+        for gone in self.istiod.configured().keys() - there.keys():
+            if gone[0] in {kind for _, kind in _OTHERS}:
+                self._awaited[gone] = None
+        for each in there.values():
+            self._await(each, each["metadata"]["resourceVersion"])
+
     def drained(self) -> None:
         """Settled, and on open connections too: those that a changed listener had, it serves as before for a while."""
         self.settled()
