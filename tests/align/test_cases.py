@@ -19,6 +19,7 @@ from meshward.align.documents import read_bodies, read_text
 from meshward.align.finding import Finding
 from meshward.kit import codes
 from meshward.kit.codes.alignment import ALIGN_OPEN
+from meshward.kit.errors import MeshwardError
 from tests.align.mesh import jwk
 from tests.align.placed import placed
 
@@ -121,3 +122,11 @@ def test_objects_whose_names_the_api_server_makes_hide_none_of_one_another() -> 
     assert [each.code.number for each in found] == ["MW5049"]
     assert found[0].ref and found[0].ref.name.startswith("made-")
     assert _aligned({}, [*_bodies({}), pod("other"), pod("other")]) == ()
+
+
+def test_a_document_whose_aliases_never_end_is_refused_and_one_that_repeats_is_read() -> None:
+    levels = "".join(f"x{at}: &x{at} [{', '.join([f'*x{at - 1}'] * 9)}]\n" for at in range(1, 12))
+    for endless in (f"x0: &x0 [a]\n{levels}", "kind: Pod\nspec: &a {it: *a}\n"):
+        with pytest.raises(MeshwardError, match=r"x\.yaml:1: is not YAML: its aliases"):
+            read_text("x.yaml", endless)
+    assert len(read_text("x.yaml", "kind: A\na: &a [1]\nb: *a\n")) == 1

@@ -16,6 +16,7 @@ from meshward.kit.exits import Exit
 
 _NAMESPACELESS = {"Namespace", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy"}
 _NAMESPACELESS |= {"ValidatingAdmissionPolicyBinding", "CustomResourceDefinition", "Node", "GatewayClass"}
+_MOST = 5_000_000  # values of a document, those that it names again counted again
 _MARK = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 
 
@@ -46,7 +47,10 @@ def read_text(name: str, content: str) -> list[MeshObject]:
         part = content[start:end]
         line = content.count("\n", 0, start) + 1 + _leading(part)
         try:
-            bodies.append((yaml.load(part, Loader=_Loader), f"{name}:{line}"))  # noqa: S506 - it is a safe loader
+            body = yaml.load(part, Loader=_Loader)  # noqa: S506 - it is a safe loader
+            if "&" in part and _size(body, {}) > _MOST:
+                raise ValueError("its aliases make too much of it")
+            bodies.append((body, f"{name}:{line}"))
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise MeshwardError(
                 codes.ALIGN_NOT_JUDGED, f"{name}:{line}: is not YAML: {_why(error)}", exit_code=Exit.USAGE
@@ -70,6 +74,17 @@ def _named(each: MeshObject) -> MeshObject:
     if each.ref.namespace or each.ref.kind in _NAMESPACELESS:
         return each
     return replace(each, ref=replace(each.ref, namespace="default"))
+
+
+def _size(body: object, known: dict[int, int]) -> int:
+    """How many values it is; one that is in itself is endless."""
+    if not isinstance(body, dict | list):
+        return 1
+    if id(body) not in known:
+        known[id(body)] = _MOST + 1  # as long as it is looked at
+        inner = body.values() if isinstance(body, dict) else body
+        known[id(body)] = 1 + sum(_size(each, known) for each in inner)
+    return known[id(body)]
 
 
 def _leading(part: str) -> int:
