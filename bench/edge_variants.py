@@ -79,8 +79,9 @@ def without_body(program: Program) -> Program:
 def without_decision(program: Program) -> Program:
     """Always to the same guard."""
     fixed = {
-        "${mw_upstream}${mw_target}": f"slot{program.slot}/embed$is_args",
+        "${mw_upstream}${mw_target}": f"https://slot{program.slot}/embed$is_args",
         "$mw_sni": program.name,
+        "$mw_host": program.name,
         "${mw_generation}": "1",
     }
 
