@@ -21,6 +21,7 @@ SERVED: Mapping[str, Mapping[str, tuple[str, bool]]] = {
         "ConfigMap": ("configmaps", True),
         "Pod": ("pods", True),
         "Secret": ("secrets", True),
+        "Service": ("services", True),
     },
     "apps/v1": {"Deployment": ("deployments", True)},
     "coordination.k8s.io/v1": {"Lease": ("leases", True)},

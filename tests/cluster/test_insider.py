@@ -6,15 +6,19 @@ import base64
 import gzip
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshward.cluster.applying import ApplyRequest, apply
+from meshward.cluster.connection import connect
 from meshward.cluster.preparing import prepare
 from meshward.cluster.record import read_record
+from meshward.cluster.refusals import Refusal, Refused, refused_error
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
+from meshward.kit.exits import Exit
 from tests.cluster.applying import NEW, OLD, PLACE, bodies_of, copied, policy, run, said, wanted, with_old
 from tests.cluster.fake import FakeServer
 from tests.cluster.oracle import ROOT
@@ -121,3 +125,102 @@ def test_taking_over_what_another_edge_has_is_no_first_change() -> None:
         for each in server.mesh().values()
         if each["metadata"]["name"] in {"p", "q"}
     )
+
+
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "mw-m", "namespace": "models"},
+    "spec": {"ports": [{"port": 80}]},
+}
+
+
+def test_a_service_of_ours_goes_too() -> None:
+    """Where a model has one version left, no other Service is wanted."""
+    server = copied(BASE)
+    run(server, [*OLD, SERVICE])
+    assert server.path(SERVICE) in server.objects
+    run(server, OLD)
+    assert server.path(SERVICE) not in server.objects
+
+
+def test_a_status_that_is_written_meanwhile_is_no_change_by_somebody_else() -> None:
+    server = copied(BASE)
+
+    def report(method: str, path: str) -> None:
+        there = server.objects.get(path)
+        if method in ("apply", "delete") and there is not None and ".istio.io/" in path:
+            there["metadata"]["resourceVersion"] += "s"
+            there["status"] = {"conditions": []}
+            server.before = lambda *_: None
+
+    for number in range(1, 7):
+        seen = [0]
+
+        def late(method: str, path: str, number: int = number, seen: list[int] = seen) -> None:
+            if method in ("apply", "delete") and path in server.objects and ".istio.io/" in path:
+                seen[0] += 1
+                if seen[0] == number:
+                    report(method, path)
+
+        server.objects = copied(BASE).objects
+        server.before = late
+        run(server, NEW)
+        assert said(server) == bodies_of(NEW)
+
+
+def test_what_somebody_is_deleting_is_not_there() -> None:
+    server = copied(BASE)
+    meta = server.objects[server.path(STRICT)]["metadata"]
+    meta |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/hold"]}
+    with pytest.raises(MeshwardError, match=r"strict is being deleted .* `example\.com/hold`"):
+        run(server, OLD)
+
+
+def test_what_is_added_inside_of_a_list_under_our_name_is_put_right() -> None:
+    server = copied(BASE)
+    there = next(each for each in server.mesh().values() if each["metadata"]["name"] == "t")
+    there["spec"]["jwtRules"][0]["fromParams"] = ["token"]
+    run(server, OLD)
+    assert said(server) == bodies_of(OLD)
+
+
+def test_a_server_that_does_not_say_what_it_serves_is_named() -> None:
+    server = copied(BASE)
+
+    def fail(method: str, path: str) -> None:
+        if path == "/apis":
+            raise Refused(Refusal(500, "InternalError", "etcd is gone"))
+
+    server.before = fail
+    with pytest.raises(MeshwardError, match="etcd is gone"):
+        run(server, NEW)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'services "x" is forbidden: exceeded quota: q, requested: services=1, used: services=1, limited: services=1',
+        "x is forbidden: unable to create new content in namespace models because it is being terminated",
+    ],
+)
+def test_a_quota_is_no_right_that_is_missing(message: str) -> None:
+    error = refused_error(Refusal(403, "Forbidden", message), "Service x", "s")
+    assert (error.code, error.exit_code) == (codes.CLUSTER_REFUSED, Exit.HOP_REFUSED)
+
+
+def test_a_password_in_a_servers_address_is_not_told(tmp_path: Path) -> None:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": "https://jane:hunter2@127.0.0.1:1/x"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {}}],
+        "current-context": "c",
+    }
+    (tmp_path / "k").write_text(json.dumps(config))
+    server = connect(tmp_path / "k")
+    assert server.name == "https://127.0.0.1:1/x"
+    with pytest.raises(MeshwardError) as caught:
+        server.get("/apis")
+    assert "hunter2" not in caught.value.message

@@ -119,12 +119,19 @@ def connect(kubeconfig: Path | None) -> Connection:
             config.load_incluster_config(client_configuration=settings)
         else:
             config.load_kube_config(config_file=named, client_configuration=settings, persist_config=False)
-        return Connection(str(settings.host), client.ApiClient(configuration=settings))
+        return Connection(_shown(str(settings.host)), client.ApiClient(configuration=settings))
     except Exception as error:  # the file may hold anything, and name commands and further files
         where = named or config.KUBE_CONFIG_DEFAULT_LOCATION
         why = str(error) if isinstance(error, config.ConfigException) else type(error).__name__
         message = f"the kubeconfig `{where}` names no API server: {one_line(why)}"
         raise MeshwardError(codes.KUBECONFIG_UNUSABLE, message) from None
+
+
+def _shown(url: str) -> str:
+    """Without a name and a password."""
+    scheme, _, rest = url.rpartition("://")
+    where, slash, path = rest.partition("/")
+    return f"{scheme}://{where.rpartition('@')[2]}{slash}{path}" if scheme else where.rpartition("@")[2]
 
 
 def _has_kubeconfig(paths: str) -> bool:

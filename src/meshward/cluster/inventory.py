@@ -15,7 +15,11 @@ from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
 
 _ADMISSION = "admissionregistration.k8s.io"
-_GUARDING = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+_ELSEWHERE = {
+    "": ("services",),
+    _ADMISSION: ("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+}
+"""Of groups that are not the mesh's alone, what we ever write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ def take_stock(
                 raw[key] = item
                 if others := adopters(item):
                     left[key] = others
+    _require_staying(raw, wanted)
     if not takeover:
         _require_ours(raw, wanted, owner)
     return Inventory(raw, kinds, left)
@@ -67,8 +72,8 @@ def _kinds(server: Server, wanted: Iterable[Object]) -> dict[tuple[str, str], Ki
     """Every kind that we ever write: in the version that is wanted, or the one that the server likes best."""
     found = {
         (kind.group, kind.name): kind
-        for kind in served_kinds(server, (*MESH_GROUPS, _ADMISSION))
-        if kind.group != _ADMISSION or kind.plural in _GUARDING
+        for kind in _served(server)
+        if kind.plural in _ELSEWHERE.get(kind.group, (kind.plural,))
     }
     named = {(str(body["apiVersion"]), str(body["kind"])) for body in wanted}
     for version in sorted({version for version, _ in named}):
@@ -80,12 +85,28 @@ def _kinds(server: Server, wanted: Iterable[Object]) -> dict[tuple[str, str], Ki
     return found
 
 
+def _served(server: Server) -> list[Kind]:
+    try:
+        return served_kinds(server, (*MESH_GROUPS, *_ELSEWHERE))
+    except Refused as refused:
+        raise refused_error(refused.refusal, "the kinds that it serves", server.name) from None
+
+
 def _listed(server: Server, kind: Kind) -> list[Object]:
     try:
         found = list_all(server, kind.path())
     except Refused as refused:
         raise refused_error(refused.refusal, f"reading every {kind.name}", server.name) from None
     return [{**item, "apiVersion": kind.api_version, "kind": kind.name} for item in found]
+
+
+def _require_staying(raw: Mapping[Key, Object], wanted: Mapping[Key, Object]) -> None:
+    """What somebody is deleting is there until its finalizers are gone, and then it is not."""
+    for key in wanted:
+        if key in raw and raw[key]["metadata"].get("deletionTimestamp"):
+            waits = ", ".join(f"`{each}`" for each in raw[key]["metadata"].get("finalizers") or ())
+            message = f"{key} is being deleted by somebody else, and waits for {waits or 'nothing'}"
+            raise MeshwardError(codes.CHANGED_MEANWHILE, message)
 
 
 def _require_ours(raw: Mapping[Key, Object], wanted: Mapping[Key, Object], owner: str) -> None:

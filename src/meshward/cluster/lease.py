@@ -7,7 +7,6 @@ that is gone.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from meshward.cluster.connection import Object, Server
 from meshward.cluster.refusals import Refused, refused_error
 from meshward.kit import codes
 from meshward.kit.boot import Moment
+from meshward.kit.clock import boot_clock
 from meshward.kit.errors import MeshwardError
 
 SECONDS = 30
@@ -34,14 +34,14 @@ class Turn:
     _server: Server
     _path: str
     _lease: Object
-    _renewed: float = field(default_factory=time.monotonic)
+    _renewed: float = field(default_factory=boot_clock)
 
     def keep(self) -> None:
         """Renew it where that is due. Raises MeshwardError (MW5068) where somebody else has it by now."""
-        if time.monotonic() - self._renewed < _RENEW:
+        if boot_clock() - self._renewed < _RENEW:
             return
         self._write(str(self._lease["spec"]["holderIdentity"]))
-        self._renewed = time.monotonic()
+        self._renewed = boot_clock()
 
     def give_back(self) -> None:
         """Where that does not arrive, the renewals that stay away say it."""

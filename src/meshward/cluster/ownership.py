@@ -39,7 +39,7 @@ def adopters(live: Object) -> list[str]:
 def is_same(live: Object, wanted: Object) -> bool:
     """Whether `live` says what is `wanted`, by us, and nothing else but what the server adds by itself."""
     ours = {leaf for name, _, leaves in _managers(live) if name == MANAGER for leaf in leaves}
-    if not _holds(live, wanted):
+    if not _holds(live, wanted, exactly=_ISTIO in str(wanted["apiVersion"])):
         return False
     if not all(_is_covered(leaf, ours) for leaf in _leaves(_told(wanted))):
         return False
@@ -90,18 +90,22 @@ def _told(body: Object) -> Object:
     return {"metadata": marks, **{name: body[name] for name in SAYS if name in body}}
 
 
-def _holds(live: Any, wanted: Any) -> bool:
+def _holds(live: Any, wanted: Any, *, exactly: bool) -> bool:
+    """`exactly`: nothing is added inside of lists, where nobody's fields are told apart: Istio's have no defaults."""
     if isinstance(wanted, Mapping) and "metadata" in wanted and "kind" in wanted:
         wanted = _told(dict(wanted))
     if isinstance(wanted, Mapping):
         return isinstance(live, Mapping) and all(
-            key in live and _holds(live[key], value) for key, value in wanted.items()
+            key in live and _holds(live[key], value, exactly=exactly) for key, value in wanted.items()
         )
     if isinstance(wanted, list):
         return (
             isinstance(live, list)
             and len(live) == len(wanted)
-            and all(_holds(one, other) for one, other in zip(live, wanted, strict=True))
+            and all(
+                one == other if exactly else _holds(one, other, exactly=exactly)
+                for one, other in zip(live, wanted, strict=True)
+            )
         )
     return bool(live == wanted)
 

@@ -12,6 +12,8 @@ from meshward.kit.text import one_line
 
 _LONGEST = 2000  # characters of a server's sentence
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
+_RIGHT = re.compile(r'User "[^"]*" cannot ')
+"""What every authorizer says. Quotas, namespaces that end and admission refuse with 403 as well."""
 _UNDECLARED = re.compile(r"failed to create typed patch object .*?: (.*?): field not declared in schema")
 
 
@@ -60,7 +62,7 @@ def refused_error(refusal: Refusal, what: str, server: str) -> MeshwardError:
         return MeshwardError(
             codes.CLUSTER_CREDENTIALS, f"the API server `{server}` does not know the kubeconfig's user"
         )
-    if refusal.status == 403 and "denied request" not in message and "denied the request" not in message:
+    if refusal.status == 403 and _RIGHT.search(message):
         return MeshwardError(codes.CLUSTER_RIGHT_MISSING, f"{what}: {message}")
     if refusal.status == 409:
         return _conflict_error(refusal, what)

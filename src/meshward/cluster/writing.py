@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from meshward.cluster.connection import Object, Query, Server
 from meshward.cluster.inventory import Inventory
 from meshward.cluster.lease import Turn
-from meshward.cluster.manifest import Key
+from meshward.cluster.manifest import Key, manifest
 from meshward.cluster.order import Phase, Step
-from meshward.cluster.ownership import MANAGER, is_same
+from meshward.cluster.ownership import MANAGER, adopters, is_same
 from meshward.cluster.refusals import Refused, refused_error
 from meshward.kit import codes
 from meshward.kit.errors import MeshwardError
@@ -84,14 +84,26 @@ class Writer:
         except Refused as refused:
             if refused.refusal.status != 409 or refused.refusal.conflicts:
                 raise
-            return self._found_as_wanted(key, body)
+            return self._found_as_wanted(key, body, more)
 
-    def _found_as_wanted(self, key: Key, body: Object) -> Object:
+    def _found_as_wanted(self, key: Key, body: Object, more: Query) -> Object:
         """What an answer that did not come was about. Raises MeshwardError (MW5069) where it is not that."""
         found = self.server.get(self.stock.path(key))
         if not is_same(found, body):
+            if self._says_what_it_said(key, found):
+                return self._apply(key, body, more)
             raise MeshwardError(codes.CHANGED_MEANWHILE, f"{key} was changed by somebody else meanwhile")
         return found
+
+    def _says_what_it_said(self, key: Key, found: Object) -> bool:
+        """Whether only its status became another: a controller's word is no change by somebody else."""
+        there = self._there(key)
+        if there is None or there["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"]:
+            return False
+        same = there["metadata"]["uid"] == found["metadata"]["uid"] and _said(there) == _said(found)
+        if same:
+            self._now[key] = found
+        return same
 
     def _delete(self, key: Key, more: Query) -> Object:
         there = self._there(key)
@@ -105,12 +117,20 @@ class Writer:
             if refused.refusal.status == 404:
                 return {}
             if refused.refusal.status == 409:
+                if self._says_what_it_said(key, self.server.get(self.stock.path(key))):
+                    return self._delete(key, more)
                 message = f"{key} was changed by somebody else meanwhile"
                 raise MeshwardError(codes.CHANGED_MEANWHILE, message) from None
             raise
 
     def _repeat(self, key: Key, act: Callable[[], Object]) -> Object:
         return repeated(self.server, str(key), act, self.pause, self.turn.keep)
+
+
+def _said(body: Object) -> object:
+    """All of it that is no status, and by whom."""
+    said = manifest({**body, "apiVersion": "", "kind": ""})
+    return said, adopters(body), bool(body["metadata"].get("deletionTimestamp"))
 
 
 def repeated(
