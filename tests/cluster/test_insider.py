@@ -224,3 +224,28 @@ def test_a_password_in_a_servers_address_is_not_told(tmp_path: Path) -> None:
     with pytest.raises(MeshwardError) as caught:
         server.get("/apis")
     assert "hunter2" not in caught.value.message
+
+
+def test_a_command_that_gives_no_credentials_is_said_and_not_what_it_wrote(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "sh",
+        "args": ["-c", "echo hunter2 >&2; exit 3"],
+        "interactiveMode": "Never",
+    }
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"exec": command}}],
+        "current-context": "c",
+    }
+    (tmp_path / "k").write_text(json.dumps(config))
+    with pytest.raises(MeshwardError, match="gave no credentials") as caught:
+        connect(tmp_path / "k")
+    assert caught.value.code is codes.KUBECONFIG_UNUSABLE
+    assert "hunter2" not in caught.value.message
+    assert "hunter2" not in "".join(capfd.readouterr())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,17 +115,29 @@ def connect(kubeconfig: Path | None) -> Connection:
     settings = client.Configuration()
     settings.retries = False  # what may be asked again is known to whoever asks
     named = str(kubeconfig) if kubeconfig is not None else None
+    said: list[logging.LogRecord] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        said.append(record)
+        return False
+
+    # The client logs what a command that gives credentials wrote, and goes on as nobody.
+    logging.getLogger().addFilter(keep)
     try:
         if named is None and not _has_kubeconfig(config.KUBE_CONFIG_DEFAULT_LOCATION):
             config.load_incluster_config(client_configuration=settings)
         else:
             config.load_kube_config(config_file=named, client_configuration=settings, persist_config=False)
+        if any(record.levelno >= logging.ERROR for record in said):
+            raise config.ConfigException("a command in it gave no credentials")
         return Connection(_shown(str(settings.host)), client.ApiClient(configuration=settings))
     except Exception as error:  # the file may hold anything, and name commands and further files
         where = named or config.KUBE_CONFIG_DEFAULT_LOCATION
         why = str(error) if isinstance(error, config.ConfigException) else type(error).__name__
         message = f"the kubeconfig `{where}` names no API server: {one_line(why)}"
         raise MeshwardError(codes.KUBECONFIG_UNUSABLE, message) from None
+    finally:
+        logging.getLogger().removeFilter(keep)
 
 
 def _shown(url: str) -> str:
