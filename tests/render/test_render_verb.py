@@ -237,6 +237,18 @@ def test_what_is_no_set_of_public_keys(here: Path, capsys: pytest.CaptureFixture
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_site_that_is_not_there_is_not_called_a_policy(
+    here: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    Path("site.yaml").unlink()
+    if content is not None:
+        Path("site.yaml").write_text(content)
+    assert run(*ISTIO, "--out", "out", "--json") == 2
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert "policy" not in problem["message"]
+
+
 def test_keys_come_from_one_place(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, *ISTIO, "--keys", "keys.json", "--state", "state")[0] == 2
 

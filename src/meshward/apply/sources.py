@@ -67,10 +67,12 @@ def _source(path: Path, most: int) -> Source:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not make us wait
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _unreadable_error(path, "it is not a regular file", "Name a policy file or a directory.")
+            raise _unreadable_error(
+                path, "it is not a regular file", "Name a file, or of a policy a directory."
+            )
         return Source(str(path), file.read(max(most, 0) + 1))
 
 
 def _unreadable_error(path: Path, reason: str, remedy: str) -> MeshwardError:
-    message = f"the policy {quoted(str(path), 4096)} cannot be read: {reason}"
+    message = f"{quoted(str(path), 4096)} cannot be read: {reason}"
     return MeshwardError(codes.POLICY_UNREADABLE, message, remedy)

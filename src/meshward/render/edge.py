@@ -22,8 +22,9 @@ include/http.conf      and this inside of its `http` block
 lua/                   what both run
 
 It belongs to /etc/meshward/edge, its sockets and logs to /run/meshward. Beside it the edge expects, each replaced by a
-rename: certs/root.pem (the trust bundle), certs/none.pem, certs/web.<generation>.pem and certs/edge.<generation>.pem
-(key and chain), the page that names the generation, and the decision service at /run/meshward/decide/decide.sock.
+rename: certs/root.pem (the trust bundle), certs/web.<generation>.pem and certs/edge.<generation>.pem (key and chain),
+certs/none.pem (any key and chain: nginx wants a file, and never shows this one), the page that names the generation,
+and the decision service at /run/meshward/decide/decide.sock.
 An nginx that includes it may have no Lua of its own at `init_by_lua`, and nothing in its `http` block that acts on
 requests; nobody else of it listens at the edge's address and port.
 """
