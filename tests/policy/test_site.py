@@ -48,3 +48,12 @@ def test_a_version_is_a_service_of_the_mesh_or_a_guard_elsewhere() -> None:
 def test_what_is_wrong_is_told_by_its_line(before: str, after: str, line: int, said: str) -> None:
     problems = _problems(WHOLE.replace(before, after, 1))
     assert any(at == line and said in message for at, message in problems), problems
+
+
+def test_a_mistake_inside_of_a_place_is_told_of_its_own_key() -> None:
+    wrong = "version: 1\nmodels: {m: {v: {namespace: n, service: s, port: 0, selec: {a: b}}, w: {guard: g:1, x: y}}}"
+    with pytest.raises(PolicyInvalid) as refused:
+        parse_site(Source("site.yaml", wrong.encode()))
+    told = [problem.message for problem in refused.value.problems]
+    for said in ("`models.m.v.port`: `0`", "lacks `select`", "key `selec`", "unknown key `x`"):
+        assert any(said in each for each in told), (said, told)

@@ -103,7 +103,7 @@ def _form(value: object) -> str:
         if isinstance(value, BaseModel)
         else ()
     )
-    return "guard" if "guard" in keys else "service"
+    return "<elsewhere>" if "guard" in keys else "<mesh>"
 
 
 class _Node(BaseModel):
@@ -186,7 +186,7 @@ class Elsewhere(_Node):
 
 
 Place = Annotated[
-    Annotated[Service, Tag("service")] | Annotated[Elsewhere, Tag("guard")], Discriminator(_form)
+    Annotated[Service, Tag("<mesh>")] | Annotated[Elsewhere, Tag("<elsewhere>")], Discriminator(_form)
 ]
 
 
