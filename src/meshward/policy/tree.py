@@ -92,7 +92,7 @@ def read_tree(source: Source, problems: list[Problem]) -> MappingNode:
     text = _text(source)
     root = _Builder(source.name, problems).build(text)
     if root is None or root.value is None:
-        raise _unusable_error(codes.POLICY_EMPTY, source, "there is nothing in it", "Begin with `version: 1`.")
+        raise _unusable_error(codes.POLICY_EMPTY, source, "the file is empty", "Begin with `version: 1`.")
     if not isinstance(root, MappingNode):
         raise _unusable_error(
             codes.WRONG_TYPE,
