@@ -468,7 +468,7 @@ def test_owned_is_asked_for_by_the_owner_alone_and_refuses_the_admin_after(clust
     run(connect(path), owned, writer=writer)
     _await_refusal(cluster, allow("foreign", rule("m.infer", "/x")))
     with pytest.raises(MeshwardError) as caught:
-        run(connect(cluster.kubeconfig), NEW, None, "takeover")
+        run(connect(cluster.kubeconfig), NEW, None, "takeover", "widening")
     assert caught.value.code is codes.CLUSTER_REFUSED
     run(connect(path), [*NEW, *_owned(writer)], writer=writer)
     with pytest.raises(Refused):
