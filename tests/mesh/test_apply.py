@@ -400,7 +400,7 @@ def test_a_refusal_in_the_middle_leads_back(cluster: Lab) -> None:
     assert (record.applied.revision, record.applying) == (1, None)
 
 
-def _await_refusal(cluster: Lab, given: Body) -> None:
+def _await_refusal(cluster: Lab, given: Body, *, refused: bool = True) -> None:
     from meshward.testing.waiting import eventually
     from tests.mesh.lab.kubernetes_api import Refused
 
@@ -411,7 +411,7 @@ def _await_refusal(cluster: Lab, given: Body) -> None:
             return True
         return False
 
-    eventually(is_refused, what="the admission policy")
+    eventually(lambda: is_refused() is refused, what="the admission policy")
 
 
 def account_of(cluster: Lab, name: str) -> Path:
@@ -475,6 +475,7 @@ def test_owned_is_asked_for_by_the_owner_alone_and_refuses_the_admin_after(clust
         cluster.api.apply(allow("foreign", rule("m.infer", "/x")))
     run(connect(path), OLD, None, "widening")
     assert said(cluster) == of(OLD)
+    _await_refusal(cluster, allow("foreign", rule("m.infer", "/x")), refused=False)
 
 
 def _owned(writer: str) -> tuple[Body, Body]:
