@@ -142,3 +142,13 @@ def test_what_render_writes_is_silent(tmp_path: Path, capsys: pytest.CaptureFixt
         assert not ended.value.code, capsys.readouterr().err
         capsys.readouterr()
         assert _run(out) == 0, capsys.readouterr().out
+
+
+def test_kinds_that_are_not_there_are_said(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(mesh) == 0
+    said = capsys.readouterr().err
+    assert "not checked" in said and "(no roles and bindings)" in said and "(no Namespace)" not in said
+    shown = (mesh / "mesh.yaml").read_text().replace("kind: Namespace", "kind: Elsewhere")
+    (mesh / "mesh.yaml").write_text(shown)
+    _run(mesh)
+    assert "injection and revisions (no Namespace)" in capsys.readouterr().err

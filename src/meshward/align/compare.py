@@ -17,7 +17,7 @@ from meshward.align.expected import expect
 from meshward.align.finding import Finding, merged
 from meshward.align.istio.meshconfig import MeshConfig, read_config
 from meshward.align.istio.objects import MeshObject, Ref, gather
-from meshward.align.world import see
+from meshward.align.world import World, see
 from meshward.kit import codes
 from meshward.plan.placement import PlacedPlan
 
@@ -32,6 +32,10 @@ _CHECKS = (
     identity.find,
     rights.find,
 )
+
+
+_SHOWN = 3
+_RIGHTS = {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def align(
     if placed.mesh.ambient and expected.guarded:
         what = "models behind a waypoint are not judged: only sidecars are"
         findings.append(Finding(codes.ALIGN_NOT_JUDGED, what))
-    return Alignment(merged(findings), tuple(_notes(placed, ref, jwks)))
+    return Alignment(merged(findings), (*_notes(placed, ref, jwks), *_unseen(world)))
 
 
 def _config(placed: PlacedPlan, body: object) -> MeshConfig:
@@ -66,6 +70,22 @@ def _config(placed: PlacedPlan, body: object) -> MeshConfig:
         return MeshConfig(trust_domain=placed.plan.trust_domain, root_namespace=root, revision=revision)
     told = {"rootNamespace": root, **body} if isinstance(body, Mapping) else body
     return replace(read_config(told), revision=revision)
+
+
+def _unseen(world: World) -> Iterable[str]:
+    """What nobody could look at, because no object that would tell it was there."""
+    there = {each.ref.kind for each in world.mesh.objects}
+    without = [name for spot in world.spots if not spot.pods for name in spot.names]
+    named = ", ".join(without[:_SHOWN]) + (" and more" if len(without) > _SHOWN else "")
+    told = {
+        f"whether pods of {named} have a sidecar (no Pod, Deployment or the like)": bool(without),
+        "where services lead (no Service)": "Service" not in there,
+        "injection and revisions (no Namespace)": "Namespace" not in there,
+        "who may write (no roles and bindings)": not there & _RIGHTS,
+    }
+    missing = [what for what, unseen in told.items() if unseen and world.spots]
+    if missing:
+        yield f"not checked: {'; '.join(missing)}"
 
 
 def _notes(placed: PlacedPlan, ref: Ref | None, jwks: object) -> Iterable[str]:
