@@ -125,7 +125,7 @@ DRIFTS = [
             "patch": {"operation": "REMOVE"}}]})),
     Drift("a service that leads elsewhere", of=("VirtualService", "mw-chat.service"),
           edit=lambda ours: ours["spec"]["http"][0]["route"][0]["destination"].update(
-              host="embed.other.svc.cluster.local"), found=False),
+              host="embed.other.svc.cluster.local")),
     Drift("no mTLS to it", network("DestinationRule", "theirs", {
         "host": "chat.models.svc.cluster.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}})),
 ]  # fmt: skip
@@ -138,13 +138,15 @@ def test_it_names_what_somebody_did(mesh: Mesh, align: Any, drift: Drift) -> Non
     edited = drift.put or copy.deepcopy(ours[0])
     drift.edit(edited)
     mesh.lab.apply([edited])
-    code, findings = align()
+    try:
+        code, findings = align()
+    finally:
+        mesh.lab.delete([edited])
+        mesh.lab.apply(ours)
     assert code == (11 if drift.found else 0)
-    assert not drift.found or any(
-        edited["metadata"]["name"] in json.dumps(finding) for finding in findings
-    ), findings
-    mesh.lab.delete([edited])
-    mesh.lab.apply(ours)
+    assert not drift.found or any(edited["metadata"]["name"] in json.dumps(each) for each in findings), (
+        findings
+    )
 
 
 def test_it_names_a_pod_without_a_sidecar(mesh: Mesh, align: Any) -> None:
