@@ -13,7 +13,7 @@ from meshward.align.expected import Expected, Permitted
 from meshward.align.istio.objects import items, mapping, text, text_list
 from meshward.align.world import Spot
 
-_PERMISSION_KEYS = ("request.auth.audiences", "request.auth.claims[aud]")
+PERMISSION_KEYS = ("request.auth.audiences", "request.auth.claims[aud]")
 
 
 def is_narrow(rule: object, expected: Expected, spot: Spot) -> bool:
@@ -42,7 +42,7 @@ def _is_edge(part: Mapping[str, Any], expected: Expected, trusted: bool) -> bool
 
 def _permissions(when: Mapping[str, Any]) -> list[str]:
     values = text_list(when.get("values"))
-    plain = text(when.get("key")) in _PERMISSION_KEYS and not any("*" in value for value in values)
+    plain = text(when.get("key")) in PERMISSION_KEYS and not any("*" in value for value in values)
     return values if plain else []
 
 

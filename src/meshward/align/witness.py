@@ -18,6 +18,7 @@ from meshward.align.istio.matchers import value_matcher
 from meshward.align.istio.objects import items, mapping, text, text_list
 from meshward.align.istio.providers import Provider
 from meshward.align.istio.request import PLAINTEXT, Client, Request, Token, TokenText
+from meshward.align.narrow import PERMISSION_KEYS
 from meshward.align.world import Spot
 
 MOST = 600  # of one rule
@@ -72,7 +73,8 @@ def _requests(
         ports=_ports(operation, whens, spot),
         sources=_addresses(source, whens),
     )
-    tokens = list(_tokens({**claims_of(source, whens), **_behind(headers, spot)}, expected, spot))
+    claims = {**claims_of(source, whens), **_behind(headers, spot)}
+    tokens = list(_tokens(claims, _permissions(whens, spot), expected, spot))
     for client, token, method, path in product(parts.clients, tokens, parts.methods, parts.paths):
         for name, at, address in product(parts.hosts, parts.ports, parts.sources):
             sent: dict[str, Any] = {key: (value,) for key, value in headers.items()}
@@ -135,13 +137,21 @@ def _behind(headers: Mapping[str, str], spot: Spot) -> dict[str, Any]:
     return {claim: headers[name.lower()] for name, claim in pairs if name.lower() in headers}
 
 
-def _tokens(claims: Mapping[str, Any], expected: Expected, spot: Spot) -> Iterator[Token | None]:
-    """None, the edge's for each of a few permissions, and those that the rule asks for, by each who vouches."""
+def _permissions(whens: Sequence[Mapping[str, Any]], spot: Spot) -> list[str]:
+    """A few of the model's own, and a few others that the rule names: one of these is enough."""
+    own = sorted({route.permission for guarded in spot.guarded for route in guarded.routes})
+    said = [value for key in PERMISSION_KEYS for value in _said(whens, key) if value not in own]
+    return [*own[:4], *said[:4], "other.infer"]
+
+
+def _tokens(
+    claims: Mapping[str, Any], permissions: Sequence[str], expected: Expected, spot: Spot
+) -> Iterator[Token | None]:
+    """None, the edge's for each permission, and those that the rule asks for, by each who vouches."""
     yield None
-    named = sorted({route.permission for guarded in spot.guarded for route in guarded.routes})[:4]
     plain = edge_token(expected, spot, [])
     yield replace(plain, claims=_with(plain.claims, claims))
-    for permission in [*named, "other.infer"]:
+    for permission in permissions:
         token = edge_token(expected, spot, [permission])
         yield token
         if claims:
@@ -151,7 +161,7 @@ def _tokens(claims: Mapping[str, Any], expected: Expected, spot: Spot) -> Iterat
         yield replace(token_of, claims=_with(token_of.claims, claims))
         yield replace(
             token_of,
-            claims=_with({**token_of.claims, "aud": _audiences(provider, named)}, claims),
+            claims=_with({**token_of.claims, "aud": _audiences(provider, permissions)}, claims),
         )
 
 
