@@ -33,7 +33,7 @@ from meshward.cluster.preparing import Wanted
 from meshward.plan.placement import PORT
 from meshward.targets.istio.logs import mesh_config
 
-CHANGES = 10
+CHANGES = 30
 MODEL = "model-0000"
 GIVEN = {"id": "watch", "roles": ["role-00"], "models": [MODEL], "actions": ["observe"]}
 _ROOT = Path(__file__).parents[1]
