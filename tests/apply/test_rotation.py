@@ -250,7 +250,7 @@ def test_each_verb_and_what_status_says(stack: Stack) -> None:
     "arguments",
     [
         ("credential",), ("svids", "name"), ("svids", "--root"), ("ca", "--finish"),
-        ("ca", "--root", "--force"), ("ca", "--root", "--overlap", "1h"), ("ca", "--overlap", "soon"),
+        ("ca", "--force"), ("ca", "--root", "--overlap", "1h"), ("ca", "--overlap", "soon"),
     ],
 )  # fmt: skip
 def test_wrong_usage_changes_nothing(
