@@ -41,16 +41,15 @@ HARMLESS = {
     ("http_splitting", "$ssl_client_verify"): "behind the gate, which passes NONE and SUCCESS alone",
     ("http_splitting", "$ssl_client_escaped_cert"): "nginx escapes it, as its name says",
     ("http_splitting", "$uri"): "behind the gate, where a path holds no `%`: decoded and raw are the same",
-    ("http_splitting", "$mw_upstream"): "`slot` and two digits: lua/decision.lua",
+    ("http_splitting", "$mw_upstream"): "a scheme and the name of an upstream of this file: lua/place.lua",
     ("http_splitting", "$mw_target"): "a piece of a request line that the gate found canonical",
-    ("http_splitting", "$mw_sni"): "lua/decision.lua: lower case letters, digits, `.` and `-`",
     ("http_splitting", "$mw_reqd"): "44 characters of base64, made by lua/digest.lua",
     ("http_splitting", "$mw_codings"): "one word of our own",
     ("http_splitting", "$mw_counted"): "a request's id, as nginx makes them: hex digits",
     ("http_splitting", "$mw_d_txn"): "lua/decision.lua: three parts of base64url",
     ("http_splitting", "$mw_net"): "lua/crowd.lua: an address, or hex digits",
     ("nginx_cves", "CVE-2026-9256"): "in `rewrite`: there is none; and without the fix no nginx starts",
-    ("nginx_cves", "CVE-2026-1642"): "upstreams are our own sockets; and without the fix no nginx starts",
+    ("nginx_cves", "CVE-2026-1642"): "without the fix no nginx starts",
 }  # fmt: skip
 
 
