@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,6 +15,18 @@ def ask_to_end(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """No signal is ignored, also where the tests run under `nohup`."""
+    before = {
+        each: signal.signal(each, signal.SIG_DFL) for each in ENDS if signal.getsignal(each) is signal.SIG_IGN
+    }
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", ENDS)
 def test_the_second_signal_interrupts_nobody(number: signal.Signals) -> None:
     before = [signal.getsignal(each) for each in ENDS]

@@ -30,9 +30,10 @@ def of_nginx() -> set[str]:
     by_status = re.findall(r'\{ \d{3}, "(\w+)", ', LUA)
     in_streams = re.findall(r'(\w+) = \{ \d{3}, "[A-Z]', LUA)
     in_place_of_none = re.findall(r'\) or "(\w+)",', LUA)
+    by_place = re.findall(r'\w+ = \{ "(\w+)", "[A-Z]', LUA)
 
-    assert at_once and by_status and in_streams and in_place_of_none
-    return {*at_once, *by_status, *in_streams, *in_place_of_none}
+    assert at_once and by_status and in_streams and in_place_of_none and by_place
+    return {*at_once, *by_status, *in_streams, *in_place_of_none, *by_place}
 
 
 def test_a_reason_is_called_as_it_is_spelled() -> None:

@@ -267,9 +267,7 @@ def test_limits_count_per_bucket_and_rate(edge: Edge) -> None:
         mw_limit="3r/m", mw_bucket=(r.get("X-Mw-Authorization") or "")[-1] * 32
     )
     with edge.client() as client:
-        assert [client.request("GET", "/m/minilm/a", "ok-1").status for _ in range(5)] == [200] * 3 + [
-            429
-        ] * 2
+        assert [client.request("GET", "/m/minilm/a", "ok-1").status for _ in range(4)] == [200] * 3 + [429]
         assert client.request("GET", "/m/other/b", "ok-1").status == 429, "one bucket over all models"
         assert client.request("GET", "/m/minilm/a", "xx-1").status == 429, "one bucket whatever the token"
         assert [client.request("GET", "/m/minilm/a", "ok-2").status for _ in range(4)] == [200] * 3 + [429]
@@ -281,6 +279,7 @@ def test_limits_count_per_bucket_and_rate(edge: Edge) -> None:
         refused = client.request("GET", "/m/minilm/a", "ok-1")
     assert (refused.status, refused.get("Retry-After")) == (429, "20")
     assert refused.json()["error_type"] == "rate_limited"
+    # The fifth of them: of more in one second the log has the count alone.
     line = edge.line(refused.get("X-Request-Id"))
     assert (line["reason"], line["layer"], line["status"]) == ("rate_limited", "edge", "429")
     assert line["facts"], "a refused identity is still known"

@@ -181,7 +181,9 @@ def test_names_beyond_the_pools_are_served_by_connections_of_their_own() -> None
             elsewhere.route(far(second, GUARDS[0]))
             assert client.request("GET", "/m/minilm/x").status == 502
         assert (first.connections, len(first.received)) == (1, 5)
-        assert (second.connections, len(second.received)) == (6, 5)
+        assert len(second.received) == 5
+        # One each; that which nginx gives up behind its handshake the server may never have seen.
+        assert second.connections in (5, 6)
 
 
 def _name(*names: str) -> list[x509.GeneralName]:

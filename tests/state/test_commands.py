@@ -42,7 +42,7 @@ ASKS: dict[str, tuple[str, ...]] = {
     "down": (),
 }
 """What only asks the instance, or stops it: it says that nothing runs, or stops what does."""
-NO_STATE = {"init", "check"}
+NO_STATE = {"init", "check", "render", "align"}
 RUNS = {"up"}
 """Tried in `test_damaged_instance`: it sets up this process's logs."""
 
